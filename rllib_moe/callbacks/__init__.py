@@ -1,0 +1,1 @@
+"""Curriculum and episode metrics: where the project meets RLlib's callback hooks."""

@@ -1,0 +1,143 @@
+"""The metrics callback: each iteration's row of measures, written into the result as `result["moe"]`.
+
+Raw scores come from the environment's `info` (see `envs/graph_space.py` for the contract), routing measures from the
+model, timings from RLlib. It changes nothing in the training.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
+
+from rllib_moe import metrics as m
+from rllib_moe.callbacks.phase_curriculum import episodes_of
+from rllib_moe.models.phase_state import PhaseState
+
+ITERATIONS_COUNTER = "moe_iterations"
+WALL_SECONDS_COUNTER = "moe_wall_seconds"
+"""Keys in `algorithm._counters` of iterations and wall time over the whole run."""
+
+LEARNER_METRICS = {
+    m.POLICY_LOSS: "policy_loss",
+    m.VALUE_LOSS: "vf_loss",
+    m.ACTION_ENTROPY: "entropy",
+    m.EXPLAINED_VARIANCE: "vf_explained_var",
+    m.GRAD_NORM: "grad_gnorm",
+}
+"""Metrics that PPO itself reports."""
+
+MODEL_METRICS = {
+    m.ALPHA_ENTROPY: "alpha_entropy",
+    m.ALPHA_ENTROPY_LOSS: "alpha_entropy_loss",
+    m.LOAD_BALANCE_LOSS: "load_balance_loss",
+    m.DIVERSITY_LOSS: "diversity_loss",
+    m.ROUTING_LOSS: "routing_loss",
+}
+"""Metrics that `GATMoEModel.metrics` reports, averaged over the iteration's minibatches."""
+
+PHASE_METRICS = {
+    m.TEMPERATURE: "temperature",
+    m.ENTROPY_COEF: "entropy_coef",
+    m.ALPHA_ENTROPY_COEF: "alpha_entropy_coef",
+    m.ALPHA_ENTROPY_TARGET: "alpha_entropy_target",
+    m.LOAD_BALANCE_COEF: "load_balance_coef",
+    m.DIVERSITY_COEF: "diversity_coef",
+}
+"""Values of the phase, read from the model that learned under it."""
+
+
+class EpisodeMetrics(RLlibCallback):
+    """Collects raw scores on the rollout workers, and the row of measures on the driver."""
+
+    def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
+        """Keep the raw score and the deepest level of an episode."""
+        super().on_episode_end(episode=episode, **kwargs)
+        if isinstance(episode, Exception):  # the environment failed: there is no episode to speak of
+            return
+        info = episode.last_info_for() or {}
+        episode.hist_data["score"] = [float(info.get("score", episode.total_reward))]
+        episode.hist_data["max_depth"] = [float(info.get("max_depth", math.nan))]
+
+    def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any) -> None:
+        """Write `result["moe"]`: a flat dict by the keys of `metrics.py`, describing the phase just played."""
+        row = {**_episode_measures(result), **_learner_measures(result), **_phase_measures(algorithm)}
+        row[m.EPISODES_TOTAL] = episodes_of(algorithm) + row[m.EPISODES]
+        counters = algorithm._counters  # saved and restored; RLlib's own iteration and time begin anew on a restore
+        counters[ITERATIONS_COUNTER] += 1
+        counters[WALL_SECONDS_COUNTER] += result["time_this_iter_s"]
+        row[m.ITERATION] = counters[ITERATIONS_COUNTER]
+        row[m.WALL_SECONDS] = counters[WALL_SECONDS_COUNTER]
+        row[m.ENV_STEPS_TOTAL] = counters[NUM_ENV_STEPS_SAMPLED]
+        row[m.STEPS_PER_SECOND] = result.get("num_env_steps_sampled_this_iter", 0) / result["time_this_iter_s"]
+        shares = _shares(result)
+        row[m.USAGE_ENTROPY] = m.entropy(shares) if shares else math.nan
+        row[m.MUTUAL_INFORMATION] = row[m.USAGE_ENTROPY] - row[m.ALPHA_ENTROPY]
+        row[m.MIN_EXPERT_SHARE] = min(shares, default=math.nan)
+        row |= {m.expert_share(index): share for index, share in enumerate(shares)}
+        result["moe"] = {metric.key: value for metric, value in row.items()}
+        super().on_train_result(algorithm=algorithm, result=result, **kwargs)
+
+
+def _episode_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
+    runners = result.get("env_runners", {})
+    count = runners.get("num_episodes", 0)
+    history = runners.get("hist_stats", {})
+
+    def this_iteration(key: str) -> list[float]:
+        # RLlib pads the lists with older episodes, in front.
+        return list(history.get(key, []))[-count:] if count else []
+
+    scores, depths = this_iteration("score"), this_iteration("max_depth")
+    return {
+        m.EPISODES: count,
+        m.SCORE_MEAN: _mean(scores),
+        m.SCORE_STD: statistics.pstdev(scores) if scores else math.nan,
+        m.SCORE_MAX: max(scores, default=math.nan),
+        m.DEPTH_MEAN: _mean(depths),
+        m.RETURN_MEAN: _mean(this_iteration("episode_reward")),
+        m.LENGTH_MEAN: _mean(this_iteration("episode_lengths")),
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return statistics.fmean(values) if values else math.nan
+
+
+def _learner(result: dict[str, Any]) -> dict[str, Any]:
+    return result.get("info", {}).get("learner", {}).get("default_policy", {})
+
+
+def _learner_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
+    learner = _learner(result)
+    stats, model, timers = learner.get("learner_stats", {}), learner.get("model", {}), result.get("timers", {})
+    row = {metric: float(stats.get(key, math.nan)) for metric, key in LEARNER_METRICS.items()}
+    row |= {metric: float(model.get(key, math.nan)) for metric, key in MODEL_METRICS.items()}
+    # RLlib's own total_loss was taken before the routing losses were added.
+    row[m.TOTAL_LOSS] = float(model.get("policy_objective", math.nan)) + row[m.ROUTING_LOSS]
+    row[m.SAMPLE_SECONDS] = timers.get("sample_time_ms", math.nan) / 1000
+    row[m.LEARN_SECONDS] = timers.get("learn_time_ms", math.nan) / 1000
+    return row
+
+
+def _phase_measures(algorithm: Algorithm) -> dict[m.Metric, Any]:
+    policy = algorithm.get_policy()
+    state: PhaseState = policy.model.network.phase
+    schedule = algorithm.config.get("schedule")["phases"]
+    played = [phase["name"] for phase in schedule if phase["start"] <= int(state.episodes)]
+    row: dict[m.Metric, Any] = {metric: float(getattr(state, name)) for metric, name in PHASE_METRICS.items()}
+    row[m.PHASE] = played[-1]
+    row[m.ROUTING] = state.routing
+    row[m.LEARNING_RATE] = policy._optimizers[0].param_groups[0]["lr"]
+    row[m.SKIPPED_UPDATES] = getattr(policy, "skipped_updates", 0)
+    return row
+
+
+def _shares(result: dict[str, Any]) -> list[float]:
+    model = _learner(result).get("model", {})
+    count = sum(key.startswith("expert_share_") for key in model)
+    return [float(model[f"expert_share_{index}"]) for index in range(count)]

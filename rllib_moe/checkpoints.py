@@ -1,0 +1,191 @@
+"""Checkpoints on disk: whole or absent, and known to be what was written.
+
+A checkpoint is a directory: RLlib's own state (`algorithm/`), the network's weights alone (`weights.pt`), what it
+belongs to (`experiment.yaml`), and a manifest with the hash of every file, written last. It is made under another name,
+forced to disk and renamed. `weights.pt` is read with `weights_only=True`; RLlib's part is pickled and may execute code,
+so only a path that the user named is ever loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from ray.rllib.algorithms.algorithm import Algorithm
+from torch import Tensor
+
+from rllib_moe.config import ConfigError, ExperimentConfig
+from rllib_moe.phases import PhaseSchedule, ScheduleError
+
+MANIFEST, EXPERIMENT, WEIGHTS, ALGORITHM = "manifest.json", "experiment.yaml", "weights.pt", "algorithm"
+LATEST, BEST, FINAL = "latest", "best", "final"
+PARTIAL = ".partial-"
+"""Prefix of a checkpoint being written."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or does not fit. The message names the file or the field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint that was verified against its manifest."""
+
+    path: Path
+    """Its directory."""
+    config: ExperimentConfig
+    """Configuration of the run that wrote it."""
+    schedule: PhaseSchedule
+    """Schedule of that run."""
+    episodes: int
+    """Global episode count when it was written."""
+    iteration: int
+    """Training iterations when it was written."""
+    score: float | None
+    """Mean raw score of the episodes before it (`training.SCORE_WINDOW`), None when there were none."""
+
+    @property
+    def algorithm_path(self) -> Path:
+        """RLlib's part."""
+        return self.path / ALGORITHM
+
+    def weights(self) -> dict[str, Tensor]:
+        """State dict of the policy network, on the CPU."""
+        return torch.load(self.path / WEIGHTS, map_location="cpu", weights_only=True)
+
+
+def save_checkpoint(
+    algorithm: Algorithm,
+    path: Path,
+    config: ExperimentConfig,
+    schedule: PhaseSchedule,
+    *,
+    episodes: int,
+    iteration: int,
+    score: float | None,
+) -> None:
+    """Write a checkpoint to `path`, replacing one of that name only once the new one is whole."""
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    algorithm.save(str(partial / ALGORITHM))
+    torch.save(algorithm.get_policy().model.network.state_dict(), partial / WEIGHTS)
+    experiment = {
+        "episodes": episodes,
+        "iteration": iteration,
+        "score": score,
+        "config": config.to_dict(),
+        "schedule": schedule.to_dict(),
+    }
+    (partial / EXPERIMENT).write_text(yaml.safe_dump(experiment, sort_keys=False))
+    hashes = {str(file.relative_to(partial)): _sha256(file) for file in sorted(partial.rglob("*")) if file.is_file()}
+    (partial / MANIFEST).write_text(json.dumps({"sha256": hashes}, indent=1))
+    _sync(partial)
+    replaced = path.with_name(f"{PARTIAL}replaced-{path.name}")
+    if path.exists():
+        path.rename(replaced)
+    partial.rename(path)
+    _sync_directory(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def point_best(directory: Path) -> None:
+    """Make `best` a link to the periodic checkpoint with the highest score."""
+    scores = {path: yaml.safe_load((path / EXPERIMENT).read_text())["score"] for path in directory.glob("episode_*")}
+    if scored := {path: score for path, score in scores.items() if score is not None}:
+        point(directory, BEST, max(scored, key=scored.__getitem__))
+
+
+def point(directory: Path, name: str, target: Path) -> None:
+    """Make `directory/name` a link to a checkpoint beside it, in one step."""
+    link = directory / f"{PARTIAL}{name}-link"
+    link.unlink(missing_ok=True)
+    link.symlink_to(target.name)
+    link.replace(directory / name)
+
+
+def prune(directory: Path, keep: int) -> None:
+    """Remove all but the newest `keep` periodic checkpoints, and what an interrupted write left behind."""
+    linked = {(directory / name).resolve() for name in (LATEST, BEST, FINAL)}
+    for path in sorted(directory.glob("episode_*"))[:-keep]:
+        if path.resolve() not in linked:
+            shutil.rmtree(path)
+    for path in directory.glob(f"{PARTIAL}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Find, verify and describe a checkpoint. Nothing is unpickled.
+
+    Args:
+        path: A checkpoint directory, or a run directory (then its latest checkpoint).
+
+    Raises:
+        CheckpointError: it is missing or damaged; names the first file that is at fault.
+    """
+    path = Path(path)
+    if (path / "checkpoints" / LATEST).exists():
+        path = path / "checkpoints" / LATEST
+    if not path.is_dir():
+        raise CheckpointError(f"checkpoint {path}: no such directory")
+    path = path.resolve()
+    try:
+        hashes = json.loads((path / MANIFEST).read_text())["sha256"]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path}: {MANIFEST} is missing, so it is no (whole) checkpoint") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {path}: {MANIFEST} is damaged") from error
+    for name, expected in hashes.items():
+        file = path / name
+        if not file.is_file():
+            raise CheckpointError(f"checkpoint {path}: {name} is missing")
+        if _sha256(file) != expected:
+            raise CheckpointError(f"checkpoint {path}: {name} is damaged (its hash is not that of the manifest)")
+    return _describe(path)
+
+
+def _describe(path: Path) -> Checkpoint:
+    try:
+        experiment: Mapping[str, Any] = yaml.safe_load((path / EXPERIMENT).read_text())
+        return Checkpoint(
+            path=path,
+            config=ExperimentConfig.from_dict(experiment["config"]),
+            schedule=PhaseSchedule.from_dict(experiment["schedule"]),
+            episodes=int(experiment["episodes"]),
+            iteration=int(experiment["iteration"]),
+            score=experiment["score"],
+        )
+    except (ConfigError, ScheduleError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"checkpoint {path}: {EXPERIMENT} was written by another version: {error}") from error
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(directory: Path) -> None:
+    for path in directory.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        else:
+            _sync_directory(path)
+    _sync_directory(directory)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -1,0 +1,171 @@
+"""The command line of `scripts/train.py`: flags to a checked configuration and schedule.
+
+Every field of `config.py` is a flag. With `--resume`, flags not given keep the value of the run that is resumed. All
+faults are named in one message before Ray starts or anything is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+import yaml
+
+from rllib_moe.checkpoints import Checkpoint, load_checkpoint
+from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, RunConfig, TrainingConfig
+from rllib_moe.phases import PhaseSchedule, ScheduleError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFlags:
+    """The phase schedule."""
+
+    schedule: str | None = None
+    """Schedule file, or `default` or `v3`; `default` when neither this nor --resume is given."""
+    phase_boundaries: str | None = None
+    """First episodes of the phases after the first, such as 1000,3000."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """One value of the schedule, such as transition.temperature=[1.0,0.5] or *.learning_rate=3e-4; may be repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentFlags:
+    """The environment."""
+
+    env: str
+    max_steps: int
+    env_arg: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """One keyword argument of the environment, such as depth_bonus=1.0; may be repeated."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for, checked."""
+
+    config: ExperimentConfig
+    """The configuration."""
+    schedule: PhaseSchedule
+    """The phases."""
+    resumed: Checkpoint | None
+    """The checkpoint to go on from."""
+
+
+def parse(arguments: Sequence[str], description: str) -> Request:
+    """Read a command line.
+
+    Args:
+        arguments: The words after the program's name.
+        description: What `--help` says about the program.
+
+    Raises:
+        ConfigError: naming every fault of configuration and schedule.
+        CheckpointError: the checkpoint to resume is missing or damaged.
+        SystemExit: `--help`, or a flag that is unknown or no number where one is due.
+    """
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--resume")
+    resume = peek.parse_known_args(list(arguments))[0].resume
+    resumed = load_checkpoint(resume) if resume else None
+    base = resumed.config if resumed else ExperimentConfig()
+    flags = _flags(arguments, base, description)
+
+    faults: list[str] = []
+    env_args = dict(base.environment.env_args)
+    env_args |= _assignments("env_arg", flags.environment.env_arg, faults)
+    config = ExperimentConfig(
+        model=flags.model,
+        environment=EnvironmentConfig(
+            env=flags.environment.env, max_steps=flags.environment.max_steps, env_args=env_args
+        ),
+        training=flags.training,
+        run=flags.run,
+    )
+    faults += config.faults()
+    schedule = None
+    try:
+        schedule = _schedule(flags.schedule, resumed, faults)
+    except ScheduleError as error:
+        faults += [f"{error.source}: {fault}" for fault in error.faults]
+    if resumed:
+        faults += _misfits(config, resumed)
+    if faults or schedule is None:
+        raise ConfigError(faults)
+    return Request(config, schedule, resumed)
+
+
+def _flags(arguments: Sequence[str], base: ExperimentConfig, description: str) -> Any:
+    """Parse the flags with the values of `base` as defaults."""
+    run = dataclasses.replace(base.run, resume=None)
+    fields: list[tuple[str, Any, Any]] = [
+        ("run", RunConfig, run),
+        ("schedule", ScheduleFlags, ScheduleFlags()),
+        (
+            "environment",
+            EnvironmentFlags,
+            EnvironmentFlags(env=base.environment.env, max_steps=base.environment.max_steps),
+        ),
+        ("training", TrainingConfig, base.training),
+        ("model", ModelConfig, base.model),
+    ]
+    sections = [
+        (name, Annotated[kind, tyro.conf.arg(name="")], dataclasses.field(default=default))
+        for name, kind, default in fields
+    ]
+    flags = dataclasses.make_dataclass("Flags", sections, frozen=True)
+    return tyro.cli(
+        flags, args=list(arguments), description=description, config=(tyro.conf.OmitArgPrefixes,), prog="train.py"
+    )
+
+
+def _assignments(flag: str, words: Sequence[str], faults: list[str]) -> dict[str, Any]:
+    """Read `name=value` words, values as YAML."""
+    read: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        try:
+            read[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not name:
+            faults.append(f"{flag}: expected name=value, got {word!r}")
+    return read
+
+
+def _schedule(flags: ScheduleFlags, resumed: Checkpoint | None, faults: list[str]) -> PhaseSchedule:
+    """The schedule asked for: bundled, from a file or from the resumed run, then boundaries, then single values."""
+    if flags.schedule is None and resumed:
+        schedule = resumed.schedule
+    else:
+        schedule = PhaseSchedule.load(flags.schedule or "default")
+    if flags.phase_boundaries is not None:
+        words = flags.phase_boundaries.split(",")
+        if all(re.fullmatch(r"\s*\d+\s*", word) for word in words):
+            schedule = schedule.with_boundaries([int(word) for word in words])
+        else:
+            faults.append(f"phase_boundaries: expected whole numbers such as 1000,3000, got {flags.phase_boundaries!r}")
+    overrides = _assignments("set", flags.set, faults)
+    return schedule.with_overrides(overrides) if overrides else schedule
+
+
+def _misfits(config: ExperimentConfig, resumed: Checkpoint) -> list[str]:
+    """Why a checkpoint cannot go on under a configuration."""
+    faults = [
+        f"{name}: the checkpoint was made with {was!r}, this run asks for {getattr(config.model, name)!r}"
+        for name, was in vars(resumed.config.model).items()
+        if getattr(config.model, name) != was
+    ]
+    if config.environment.env != resumed.config.environment.env:
+        faults.append(
+            f"env: the checkpoint was made on {resumed.config.environment.env!r}, got {config.environment.env!r}"
+        )
+    if config.run.episodes <= resumed.episodes:
+        faults.append(
+            f"episodes: the checkpoint stands at episode {resumed.episodes}; the total must be above it, "
+            f"got {config.run.episodes}"
+        )
+    return faults

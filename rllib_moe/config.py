@@ -1,0 +1,238 @@
+"""Configuration of an experiment: frozen dataclasses, each field documented, each default said here and nowhere else.
+
+`to_dict` and `from_dict` are exact inverses and reject unknown keys by name. `ExperimentConfig.check` names every value
+that is out of range or contradicts another, in one error, before anything starts. Only plain dicts cross into Ray.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from rllib_moe.phase_checks import nearest
+
+
+class ConfigError(ValueError):
+    """A configuration was refused. The message lists every fault, one a line."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("configuration refused:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.faults,)
+
+
+class Section:
+    """What the sections below share: plain-dict form and back."""
+
+    def faults(self) -> Iterator[str]:
+        """Everything out of range, in words."""
+        raise NotImplementedError
+
+    def check(self) -> Self:
+        """Return self when every value is in range.
+
+        Raises:
+            ConfigError: naming every fault.
+        """
+        if faults := list(self.faults()):
+            raise ConfigError(faults)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dict, the inverse of `from_dict`."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build from a plain dict; a missing key takes its default.
+
+        Raises:
+            ConfigError: naming every unknown key and the nearest known one.
+        """
+        known = {each.name: each for each in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        faults = [
+            f"{cls.__name__}: unknown key {key!r}{nearest(str(key), list(known))}" for key in data if key not in known
+        ]
+        values = {}
+        for key in known.keys() & data.keys():
+            section = SECTIONS.get(key)
+            try:
+                values[key] = section.from_dict(data[key]) if section and cls is ExperimentConfig else data[key]
+            except ConfigError as error:
+                faults += error.faults
+        if faults:
+            raise ConfigError(faults)
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Section):
+    """Sizes of the network."""
+
+    hidden_size: int = 64
+    """Width of node, graph, status and crop embeddings; a multiple of num_heads."""
+    num_heads: int = 4
+    """Attention heads of the graph encoder."""
+    num_layers: int = 2
+    """Graph attention layers; the last one is read at the ego node alone."""
+    num_experts: int = 4
+    """Experts; 1 makes a plain policy of the same kind (the router then has nothing to choose)."""
+    trunk_size: int = 128
+    """Width of the joint state that router, experts and critic read."""
+    expert_hidden_size: int = 64
+    """Hidden width of each expert."""
+    critic_hidden_size: int = 64
+    """Hidden width of the critic."""
+    category_size: int = 8
+    """Embedding width of one cell of a categorical extra leaf (the map crop)."""
+
+    def faults(self) -> Iterator[str]:
+        """Everything out of range, in words."""
+        for each in dataclasses.fields(self):
+            yield from _whole(each.name, getattr(self, each.name), at_least=1)
+        if type(self.num_heads) is int and self.num_heads > 0 and self.hidden_size % self.num_heads:
+            yield f"hidden_size: expected a multiple of num_heads={self.num_heads}, got {self.hidden_size}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentConfig(Section):
+    """Which environment, and its limits."""
+
+    env: str = "nethack"
+    """`nethack`, `regimes`, or a gymnasium id with a graph observation (`module:id` imports the module)."""
+    max_steps: int = 500
+    """Steps after which an episode is truncated."""
+    env_args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment, such as `depth_bonus` of NetHack."""
+
+    def faults(self) -> Iterator[str]:
+        """Everything out of range, in words."""
+        yield from _whole("max_steps", self.max_steps, at_least=1)
+        if not self.env:
+            yield "env: expected a name, got an empty string"
+        if "max_steps" in self.env_args:
+            yield "env_args: max_steps has a flag of its own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Section):
+    """How the policy learns. The learning rate and all loss coefficients of the phases are in the schedule."""
+
+    algo: Literal["ppo"] = "ppo"
+    """Learning algorithm."""
+    batch_size: int = 4096
+    """Environment steps a learning iteration."""
+    minibatch_size: int = 512
+    """Rows of one gradient step."""
+    num_epochs: int = 4
+    """Passes over each batch."""
+    gamma: float = 0.995
+    """Discount."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation (https://arxiv.org/abs/1506.02438)."""
+    clip_param: float = 0.2
+    """PPO's clip range (https://arxiv.org/abs/1707.06347)."""
+    vf_loss_coef: float = 0.5
+    """Weight of the critic's loss."""
+    grad_clip: float = 0.5
+    """Largest global gradient norm."""
+    num_workers: int = 2
+    """Rollout workers; 0 samples in the driver."""
+    num_envs_per_worker: int = 16
+    """Environments stepped together in one worker."""
+    num_gpus: float = 0
+    """GPUs of the learner."""
+    seed: int = 0
+    """Seed of weights, sampling and environments."""
+
+    def faults(self) -> Iterator[str]:
+        """Everything out of range, in words."""
+        if self.algo != "ppo":
+            yield f"algo: expected 'ppo', got {self.algo!r}"
+        for name in ("batch_size", "minibatch_size", "num_epochs", "num_envs_per_worker"):
+            yield from _whole(name, getattr(self, name), at_least=1)
+        for name in ("num_workers", "seed"):
+            yield from _whole(name, getattr(self, name), at_least=0)
+        for name in ("gamma", "gae_lambda"):
+            yield from _real(name, getattr(self, name), least=0, most=1)
+        for name in ("clip_param", "vf_loss_coef", "grad_clip", "num_gpus"):
+            yield from _real(name, getattr(self, name), least=0, most=math.inf)
+        if self.minibatch_size > self.batch_size:
+            yield f"minibatch_size: expected at most batch_size={self.batch_size}, got {self.minibatch_size}"
+        num_envs = max(1, self.num_workers) * self.num_envs_per_worker
+        if num_envs > 0 and self.batch_size % num_envs:
+            yield (
+                f"batch_size: expected a multiple of all environments together ({num_envs} = num_workers x "
+                f"num_envs_per_worker), so that every batch is exact, got {self.batch_size}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Section):
+    """One run: its name, length and place."""
+
+    exp_name: str = "experiment"
+    """Name of the run; its directory is <output-dir>/<exp-name>."""
+    episodes: int = 5000
+    """Total episodes, those of a resumed run included."""
+    output_dir: str = "results"
+    """Where run directories are made."""
+    resume: str | None = None
+    """Checkpoint directory to go on from, or a run directory (its latest checkpoint)."""
+    address: str | None = None
+    """Address of a Ray cluster; none starts Ray on this machine."""
+    checkpoint_every: int = 500
+    """Episodes between checkpoints; the last and the best are kept besides."""
+    keep_checkpoints: int = 5
+    """How many periodic checkpoints stay on disk."""
+
+    def faults(self) -> Iterator[str]:
+        """Everything out of range, in words."""
+        for name in ("episodes", "checkpoint_every", "keep_checkpoints"):
+            yield from _whole(name, getattr(self, name), at_least=1)
+        if not self.exp_name or Path(self.exp_name).name != self.exp_name or self.exp_name in (".", ".."):
+            yield f"exp_name: expected a plain directory name, got {self.exp_name!r}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(Section):
+    """Everything about an experiment but its phase schedule."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    """The environment."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Learning and sampling."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """The run."""
+
+    def faults(self) -> Iterator[str]:
+        """Everything out of range in any section, in words."""
+        for name in SECTIONS:
+            yield from getattr(self, name).faults()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "model": ModelConfig,
+    "environment": EnvironmentConfig,
+    "training": TrainingConfig,
+    "run": RunConfig,
+}
+
+
+def _whole(name: str, value: Any, at_least: int) -> Iterator[str]:
+    if type(value) is not int or value < at_least:
+        yield f"{name}: expected a whole number, {at_least} or more, got {value!r}"
+
+
+def _real(name: str, value: Any, least: float, most: float) -> Iterator[str]:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and least <= value <= most):
+        yield f"{name}: expected a number from {least} to {most}, got {value!r}"

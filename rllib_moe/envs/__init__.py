@@ -1,0 +1,1 @@
+"""Environments that yield graph observations, and the contract they share."""

@@ -1,0 +1,1 @@
+"""NetHack as a scene graph: the only package that imports nle."""

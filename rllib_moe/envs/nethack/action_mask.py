@@ -1,0 +1,143 @@
+"""Which actions can do something in the present state.
+
+Judged from the eight neighbouring cells and the tile under foot. Masked out: steps into walls, water and unseen
+rock, diagonals through doors, monsters not to be walked into, moves found to have no effect, runs into anything,
+stairs where there are none, ``<`` on the first level (it ends the game), kicks without a locked door beside the hero,
+eating while not hungry (it asks for an inventory letter, which mostly is not among the 23 actions), and waiting
+(searching takes the same time and finds things). SEARCH is always legal outside of questions, MORE in one, so there
+is always a legal action.
+"""
+
+import numpy as np
+
+from rllib_moe.envs.nethack.actions import (
+    ACTION_KEYS,
+    DIRECTION_DX,
+    DIRECTION_DY,
+    DOWN,
+    EAT,
+    FIRST_MOVE,
+    FIRST_RUN,
+    KICK,
+    MORE,
+    NUM_ACTIONS,
+    NUM_DIRECTIONS,
+    SEARCH,
+    UP,
+)
+from rllib_moe.envs.nethack.compilation import compiled
+from rllib_moe.envs.nethack.glyphs import (
+    AVOID_COLUMN,
+    CLOSED_DOOR,
+    HAZARD,
+    NODE_BOULDER,
+    NODE_COLUMN,
+    NODE_MONSTER,
+    NODE_PET,
+    OPEN_DOOR,
+    STAIRS_DOWN,
+    STAIRS_UP,
+    UNKNOWN,
+    WALL,
+)
+from rllib_moe.envs.nethack.level_memory import LevelMemory
+from rllib_moe.envs.nethack.prompts import Prompt
+
+HUNGRY = 2
+"""Value of ``NLE_BL_HUNGER`` from which the hero is hungry (0 satiated, 1 not hungry)."""
+
+
+@compiled
+def mask_free_actions(
+    glyphs: np.ndarray,
+    glyph_table: np.ndarray,
+    memory: LevelMemory,
+    now: int,
+    hero_y: int,
+    hero_x: int,
+    depth: int,
+    hunger: int,
+    blind: bool,
+    mask: np.ndarray,
+) -> None:
+    """Write the mask of a state without a question.
+
+    Args:
+        glyphs: int16 [H, W], the map as shown.
+        glyph_table: uint8 [G, 5].
+        memory: of the level.
+        now: number of the current step.
+        hero_y: row of the hero.
+        hero_x: column of the hero.
+        depth: dungeon depth, 1 at the top.
+        hunger: hunger category 0 to 6.
+        blind: whether the hero is blind; then unseen cells may be walkable.
+        mask: uint8 [23], written.
+    """
+    terrain, locked, refused_until = memory.terrain, memory.locked, memory.refused_until
+    mask[:] = 0
+    mask[SEARCH] = 1
+    mask[DOWN] = terrain[hero_y, hero_x] == STAIRS_DOWN
+    mask[UP] = terrain[hero_y, hero_x] == STAIRS_UP and depth > 1
+    mask[EAT] = hunger >= HUNGRY
+    here = terrain[hero_y, hero_x]
+    in_door = here in (OPEN_DOOR, CLOSED_DOOR)
+    for direction in range(NUM_DIRECTIONS):
+        y, x = hero_y + DIRECTION_DY[direction], hero_x + DIRECTION_DX[direction]
+        if y < 0 or x < 0 or y >= glyphs.shape[0] or x >= glyphs.shape[1]:
+            continue
+        node = glyph_table[glyphs[y, x], NODE_COLUMN]
+        if node == NODE_MONSTER:
+            # An attack needs no walkable ground, and may go diagonally through a door.
+            if not glyph_table[glyphs[y, x], AVOID_COLUMN] and refused_until[direction, hero_y, hero_x] <= now:
+                mask[FIRST_MOVE + direction] = 1
+            continue
+        ground = terrain[y, x]
+        if ground in (WALL, HAZARD) or (ground == UNKNOWN and not blind):
+            continue
+        if locked[y, x]:
+            if direction < 4:
+                mask[KICK] = 1
+            continue
+        at_door = ground in (OPEN_DOOR, CLOSED_DOOR)
+        if direction >= 4 and (in_door or at_door):
+            continue
+        if refused_until[direction, hero_y, hero_x] > now:
+            continue
+        mask[FIRST_MOVE + direction] = 1
+        if ground != CLOSED_DOOR and node != NODE_PET and node != NODE_BOULDER:
+            mask[FIRST_RUN + direction] = 1
+
+
+def mask_answers(prompt: Prompt, message: bytes, locked: np.ndarray, hero_y: int, hero_x: int) -> np.ndarray:
+    """Mask of a state in which the game asks something.
+
+    Args:
+        prompt: what is asked.
+        message: the question, as shown.
+        locked: uint8 [H, W], doors found locked.
+        hero_y: row of the hero.
+        hero_x: column of the hero.
+
+    Returns:
+        uint8 [23]. For a direction: towards locked doors if there are any, else all eight. For other questions:
+        the letters offered in brackets as far as they are among the actions. MORE always cancels.
+    """
+    mask = np.zeros(NUM_ACTIONS, dtype=np.uint8)
+    mask[MORE] = 1
+    if prompt == Prompt.DIRECTION:
+        towards_doors = [
+            direction
+            for direction in range(4)
+            if 0 <= (y := hero_y + int(DIRECTION_DY[direction])) < locked.shape[0]
+            and 0 <= (x := hero_x + int(DIRECTION_DX[direction])) < locked.shape[1]
+            and locked[y, x]
+        ]
+        for direction in towards_doors or range(NUM_DIRECTIONS):
+            mask[FIRST_MOVE + direction] = 1
+    elif prompt in (Prompt.EAT, Prompt.CHOICE):
+        offered = message[message.rfind(b"[") + 1 : message.rfind(b"]")].split(b" or ")[0]
+        for action, key in enumerate(ACTION_KEYS):
+            if key in offered:
+                mask[action] = 1
+    return mask

@@ -1,0 +1,202 @@
+"""Which things of the scene become graph nodes, and in which order.
+
+Tiers, nearest first by walking distance inside each: ways up and down; monsters; the nearest frontiers; everything
+else; the remaining frontiers. Whoever has no room for all cuts from the end, so stairs never go before a frontier.
+
+A frontier is a reachable cell the hero has not stood on, beside an unseen cell that he has not been next to. Of
+frontiers within `FRONTIER_SPACING` of each other only the nearest counts. A search spot is a reachable dead end,
+where a hidden passage may start.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
+from rllib_moe.envs.nethack.compilation import compiled, inlined
+from rllib_moe.envs.nethack.glyphs import (
+    CORRIDOR,
+    DOORWAY,
+    NODE_COLUMN,
+    NODE_DOOR,
+    NODE_FRONTIER,
+    NODE_HOLE,
+    NODE_MONSTER,
+    NODE_NONE,
+    NODE_SEARCH_SPOT,
+    NODE_STAIRS_DOWN,
+    NODE_STAIRS_UP,
+    OPEN_DOOR,
+    UNKNOWN,
+)
+from rllib_moe.envs.nethack.level_memory import LevelMemory
+from rllib_moe.envs.nethack.path_search import UNREACHABLE, Paths, can_step, path_to
+
+NUM_FIRST_FRONTIERS: Final = 6
+FRONTIER_SPACING: Final = 2
+MAX_SEARCHES: Final = 20
+"""Searches at a dead end after which it is given up."""
+
+# A candidate is one integer, so that sorting orders by tier, then distance, then cell.
+_UNREACHABLE_PENALTY = 1000
+_TYPE_BITS, _CELL_BITS, _DISTANCE_BITS = 5, 11, 12
+_CELL_SHIFT = _TYPE_BITS
+_DISTANCE_SHIFT = _CELL_SHIFT + _CELL_BITS
+_TIER_SHIFT = _DISTANCE_SHIFT + _DISTANCE_BITS
+_TIER_WAYS, _TIER_MONSTERS, _TIER_FRONTIERS, _TIER_THINGS, _TIER_REST = 0, 1, 2, 3, 4
+
+
+@inlined
+def pack(tier: int, steps: int, cell: int, node: int) -> int:
+    """One candidate as an integer."""
+    return (int(tier) << _TIER_SHIFT) | (int(steps) << _DISTANCE_SHIFT) | (int(cell) << _CELL_SHIFT) | int(node)
+
+
+@inlined
+def cell_of(candidate: int) -> int:
+    """Cell number, row * width + column."""
+    return (candidate >> _CELL_SHIFT) & ((1 << _CELL_BITS) - 1)
+
+
+@inlined
+def type_of(candidate: int) -> int:
+    """Node type."""
+    return candidate & ((1 << _TYPE_BITS) - 1)
+
+
+@inlined
+def count_unseen(memory: LevelMemory, y: int, x: int) -> int:
+    """Number of the eight neighbours of (y, x) that are unseen and that the hero has not been next to."""
+    terrain, witnessed = memory.terrain, memory.witnessed
+    count = 0
+    for direction in range(NUM_DIRECTIONS):
+        at_y, at_x = y + DIRECTION_DY[direction], x + DIRECTION_DX[direction]
+        if 0 <= at_y < terrain.shape[0] and 0 <= at_x < terrain.shape[1]:
+            count += terrain[at_y, at_x] == UNKNOWN and not witnessed[at_y, at_x]
+    return count
+
+
+@inlined
+def _is_dead_end(memory: LevelMemory, paths: Paths, now: int, y: int, x: int) -> bool:
+    """Whether a corridor cell or doorway has at most one way on."""
+    if memory.terrain[y, x] not in (CORRIDOR, DOORWAY, OPEN_DOOR):
+        return False
+    ways = 0
+    for direction in range(NUM_DIRECTIONS):
+        ways += can_step(paths.passable, memory.refused_until, now, y, x, direction)
+    return ways <= 1
+
+
+@inlined
+def _place_to_go(memory: LevelMemory, paths: Paths, now: int, y: int, x: int) -> int:
+    """Frontier, search spot or neither: what a reachable cell is worth walking to for, beyond what stands on it."""
+    if memory.visits[y, x] == 0:
+        return NODE_FRONTIER if count_unseen(memory, y, x) > 0 else NODE_NONE
+    if memory.searches[y, x] < MAX_SEARCHES and _is_dead_end(memory, paths, now, y, x):
+        return NODE_SEARCH_SPOT
+    return NODE_NONE
+
+
+@compiled
+def collect_candidates(
+    glyphs: np.ndarray,
+    glyph_table: np.ndarray,
+    terrain_node: np.ndarray,
+    memory: LevelMemory,
+    paths: Paths,
+    now: int,
+    hero_y: int,
+    hero_x: int,
+    candidates: np.ndarray,
+) -> int:
+    """List everything that may become a node.
+
+    Args:
+        glyphs: int16 [H, W], the map as shown.
+        glyph_table: uint8 [G, 5], see ``glyphs.GLYPH_TABLE``.
+        terrain_node: uint8 [256], node type of each terrain.
+        memory: of the level.
+        paths: from the hero.
+        now: number of the current step.
+        hero_y: row of the hero.
+        hero_x: column of the hero.
+        candidates: int64 [2 * H * W], its head is written.
+
+    Returns:
+        Number of candidates, sorted ascending.
+    """
+    terrain, distance = memory.terrain, paths.distance
+    width = glyphs.shape[1]
+    count = 0
+    for y in range(glyphs.shape[0]):
+        for x in range(width):
+            ground = terrain[y, x]
+            if ground == UNKNOWN:
+                continue
+            shown = int(NODE_NONE)
+            if y != hero_y or x != hero_x:
+                shown = int(glyph_table[glyphs[y, x], NODE_COLUMN])
+            below = int(terrain_node[ground])
+            if below == shown:
+                below = int(NODE_NONE)
+            plain = below in (NODE_NONE, NODE_DOOR) and shown in (NODE_NONE, NODE_DOOR)
+            if plain and distance[y, x] != UNREACHABLE:
+                place = int(_place_to_go(memory, paths, now, y, x))
+                below = place if place != NODE_NONE else below
+            if shown == NODE_NONE and below == NODE_NONE:
+                continue
+            steps = path_to(paths, y, x)[0]
+            if steps == UNREACHABLE:
+                steps = _UNREACHABLE_PENALTY + max(abs(y - hero_y), abs(x - hero_x))
+            for node in (shown, below):
+                if node == NODE_NONE:
+                    continue
+                tier = _TIER_THINGS
+                if node in (NODE_STAIRS_DOWN, NODE_STAIRS_UP, NODE_HOLE):
+                    tier = _TIER_WAYS
+                elif node == NODE_MONSTER:
+                    tier = _TIER_MONSTERS
+                elif node == NODE_FRONTIER:
+                    tier = _TIER_FRONTIERS
+                candidates[count] = pack(tier, steps, y * width + x, node)
+                count += 1
+    candidates[:count].sort()
+    return count
+
+
+@compiled
+def thin_frontiers(candidates: np.ndarray, count: int, width: int) -> int:
+    """Keep of frontiers close together only the nearest, and move all but the first few to the end.
+
+    Args:
+        candidates: int64 [C], sorted by `collect_candidates`; its head is rewritten, sorted again.
+        count: number of candidates.
+        width: columns of the map.
+
+    Returns:
+        Number of candidates left.
+    """
+    kept = 0
+    first_frontier = -1
+    for i in range(count):
+        candidate = candidates[i]
+        if candidate >> _TIER_SHIFT == _TIER_FRONTIERS:
+            if first_frontier < 0:
+                first_frontier = kept
+            cell = cell_of(candidate)
+            crowded = False
+            for j in range(first_frontier, kept):
+                other = cell_of(candidates[j])
+                dy = abs(cell // width - other // width)
+                dx = abs(cell % width - other % width)
+                if max(dy, dx) <= FRONTIER_SPACING:
+                    crowded = True
+                    break
+            if crowded:
+                continue
+            if kept - first_frontier >= NUM_FIRST_FRONTIERS:
+                candidate += int(_TIER_REST - _TIER_FRONTIERS) << _TIER_SHIFT
+        candidates[kept] = candidate
+        kept += 1
+    candidates[:kept].sort()
+    return kept

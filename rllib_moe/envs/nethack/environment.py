@@ -1,0 +1,316 @@
+"""NetHack as a gymnasium environment with graph observations.
+
+Owns the episode: seeding, score and depth kept through death, reward, limits, what is remembered of each level. The
+game itself is the subject of ``game``, the observation of ``observation``.
+"""
+
+from typing import Any, Final
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from nle import nethack
+
+from rllib_moe.envs.nethack import temp_dirs
+from rllib_moe.envs.nethack.actions import (
+    ACTION_KEYS,
+    DIRECTION_DX,
+    DIRECTION_DY,
+    DOWN,
+    NUM_ACTIONS,
+    SEARCH,
+    UP,
+    move_direction,
+)
+from rllib_moe.envs.nethack.features import NO_ACTION, Circumstances
+from rllib_moe.envs.nethack.game import Game
+from rllib_moe.envs.nethack.glyphs import CLOSED_DOOR, GLYPH_TABLE, NODE_COLUMN, NODE_MONSTER
+from rllib_moe.envs.nethack.glyphs import STAIRS_DOWN as STAIRS_DOWN_TERRAIN
+from rllib_moe.envs.nethack.glyphs import STAIRS_UP as STAIRS_UP_TERRAIN
+from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
+from rllib_moe.envs.nethack.observation import ObservationBuilder, observation_space
+from rllib_moe.envs.nethack.prompts import Prompt, settle
+from rllib_moe.envs.nethack.seeding import episode_seeds, fresh_seed
+
+MAX_NODES: Final = 32
+"""Nodes of a scene graph, the hero included."""
+
+Observation = dict[str, np.ndarray]
+
+
+class NetHackGraphEnv(gymnasium.Env[Observation, int]):
+    """``NetHackScore-v0``'s game, actions and reward, with a scene graph as observation.
+
+    Reward: ``reward_scale`` times (score gained in the step - ``frozen_penalty`` if the game clock stood still),
+    plus shaping. That is the score task's own reward, scaled. Its last reward is counted up to the last reading
+    before death, never as the fall to zero that the game shows afterwards.
+
+    ``terminated``: the game ended by itself (death, or leaving the dungeon). ``truncated``: cut by ``max_steps`` or
+    ``no_progress_limit``; NetHack itself is not told.
+
+    ``info``: ``score`` (raw, as last read alive), ``max_depth``, ``scene`` (flags, see ``observation.SCENE_FLAGS``),
+    ``shaping`` (share of the step's reward that is shaping), ``nodes_cut``, ``prompts_dismissed`` (keys spent on
+    closing questions after this step), ``no_progress`` (steps in a row without the game clock moving).
+
+    Args:
+        max_steps: steps after which the episode is truncated.
+        action_mask: whether the observation has the leaf ``action_mask``.
+        path_summary: whether ``features`` ends with the first steps to the nearest targets.
+        reward_scale: factor from score to reward. 0.05 makes a new level worth 2.5.
+        frozen_penalty: score points taken off for a step in which the game clock stands still; the task's own value.
+        depth_bonus: shaping reward for each level of new maximum depth.
+        tile_bonus: shaping reward for each passable tile seen for the first time.
+        dismiss_prompts: close questions the actions cannot usefully answer, within the step that opened them.
+        no_progress_limit: steps in a row without the game clock moving after which the episode is truncated.
+        character: role, race, gender and alignment as NLE spells them.
+        temp_root: directory for NLE's temporary files, see ``temp_dirs.temp_root``.
+
+    Raises:
+        ValueError: An argument is out of range; every fault in one message.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
+
+    def __init__(
+        self,
+        *,
+        max_steps: int = 500,
+        action_mask: bool = True,
+        path_summary: bool = True,
+        reward_scale: float = 0.05,
+        frozen_penalty: float = 0.01,
+        depth_bonus: float = 0.0,
+        tile_bonus: float = 0.0,
+        dismiss_prompts: bool = True,
+        no_progress_limit: int = 150,
+        character: str = "mon-hum-neu-mal",
+        temp_root: str | None = None,
+    ) -> None:
+        limits = {"max_steps": max_steps, "no_progress_limit": no_progress_limit}
+        faults = [f"{name} must be at least 1, got {value}" for name, value in limits.items() if value < 1]
+        weights = {
+            "reward_scale": reward_scale,
+            "frozen_penalty": frozen_penalty,
+            "depth_bonus": depth_bonus,
+            "tile_bonus": tile_bonus,
+        }
+        faults += [
+            f"{name} must be finite and not negative, got {value}"
+            for name, value in weights.items()
+            if not (np.isfinite(value) and value >= 0)
+        ]
+        if faults:
+            raise ValueError("NetHackGraphEnv: " + "; ".join(faults))
+        self._max_steps = max_steps
+        self._reward_scale = reward_scale
+        self._frozen_penalty = frozen_penalty
+        self._depth_bonus = depth_bonus
+        self._tile_bonus = tile_bonus
+        self._dismiss_prompts = dismiss_prompts
+        self._no_progress_limit = no_progress_limit
+        self._game = Game(character=character, temp_root=temp_root)
+        self._builder = ObservationBuilder(max_nodes=MAX_NODES, action_mask=action_mask, path_summary=path_summary)
+        self.observation_space = observation_space(
+            max_nodes=MAX_NODES, action_mask=action_mask, path_summary=path_summary
+        )
+        self.action_space = spaces.Discrete(NUM_ACTIONS)
+        self._seed: int | None = None
+        self._episode = 0
+        self._running = False
+        self._living_glyphs = np.zeros(MAP_SHAPE, dtype=np.int16)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: fixes this episode and begins a new sequence of episodes. None goes on with the sequence.
+            options: none are known.
+
+        Returns:
+            Observation and info.
+
+        Raises:
+            GameStartError: NetHack could not be started.
+            ValueError: There are options, or the seed is negative.
+        """
+        if options:
+            raise ValueError(f"NetHackGraphEnv knows no reset options, got {sorted(options)}")
+        if seed is not None:
+            if seed < 0:
+                raise ValueError(f"seed must be 0 or greater, got {seed}")
+            self._seed, self._episode = int(seed), 0
+        elif self._seed is None:
+            self._seed, self._episode = fresh_seed(), 0
+        else:
+            self._episode += 1
+        super().reset(seed=seed)
+        self._game.start(*episode_seeds(self._seed, self._episode))
+        self._running = True
+        self._steps = 0
+        self._no_progress = 0
+        self._clock_stands = False
+        self._prompt = Prompt.NONE
+        self._last_action = NO_ACTION
+        self._memories: dict[tuple[int, int], LevelMemory] = {}
+        self._level, self._position = self._place()
+        self._max_depth = self._depth()
+        memory = self._memory()
+        memory.arrive(*self._position, None)
+        # A game begins on the stairs up, which the hero's own symbol hides.
+        memory.terrain[self._position] = STAIRS_UP_TERRAIN
+        np.copyto(self._living_glyphs, self._game.glyphs)
+        observation, info, _ = self._observe()
+        return observation, info | {"shaping": 0.0, "prompts_dismissed": 0}
+
+    def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Play one action; see the class for rewards, ends and info.
+
+        Raises:
+            ValueError: No such action.
+            RuntimeError: No episode is under way.
+        """
+        if not 0 <= action < NUM_ACTIONS:
+            raise ValueError(f"action must be in 0..{NUM_ACTIONS - 1}, got {action}")
+        if not self._running:
+            raise RuntimeError("step() needs an episode under way: call reset() first")
+        game = self._game
+        action = int(action)
+        score, time, depth = self._score(), self._time(), self._max_depth
+        asked = self._prompt
+        dismissed = 0
+        terminated = game.press(ACTION_KEYS[action])
+        message = b"" if terminated else game.message_bytes()
+        if not terminated:
+            self._prompt, dismissed, terminated = settle(game, before=asked, dismiss=self._dismiss_prompts)
+        if terminated:
+            self._prompt = Prompt.NONE
+        else:
+            np.copyto(self._living_glyphs, game.glyphs)
+
+        self._steps += 1
+        self._last_action = action
+        self._clock_stands = self._time() == time
+        self._no_progress = self._no_progress + 1 if self._clock_stands else 0
+        self._max_depth = max(depth, self._depth())
+        if not terminated:
+            self._remember(action, asked, message)
+        observation, info, new_tiles = self._observe()
+
+        shaping = self._depth_bonus * (self._max_depth - depth) + self._tile_bonus * new_tiles
+        penalty = self._frozen_penalty if self._clock_stands and not terminated else 0.0
+        reward = self._reward_scale * (self._score() - score - penalty) + shaping
+        truncated = not terminated and (self._steps >= self._max_steps or self._no_progress >= self._no_progress_limit)
+        self._running = not (terminated or truncated)
+        return (
+            observation,
+            float(reward),
+            terminated,
+            truncated,
+            info
+            | {
+                "shaping": float(shaping),
+                "prompts_dismissed": dismissed,
+            },
+        )
+
+    def close(self) -> None:
+        """End the game and remove its temporary files; `reset` starts anew."""
+        self._running = False
+        self._game.close()
+
+    def _remember(self, action: int, asked: Prompt, message: bytes) -> None:
+        """Bring the level's memory up to date after an action."""
+        before_level, before = self._level, self._position
+        self._level, self._position = self._place()
+        memory = self._memory()
+        if self._level != before_level:
+            memory.arrive(*self._position, None)
+            if action == DOWN:
+                memory.terrain[self._position] = STAIRS_UP_TERRAIN
+            elif action == UP:
+                memory.terrain[self._position] = STAIRS_DOWN_TERRAIN
+            return
+        memory.arrive(*self._position, before)
+        if b"staircase down here" in message:
+            memory.terrain[self._position] = STAIRS_DOWN_TERRAIN
+        elif b"staircase up here" in message:
+            memory.terrain[self._position] = STAIRS_UP_TERRAIN
+        if asked != Prompt.NONE or self._prompt != Prompt.NONE:
+            return
+        if action == SEARCH:
+            memory.search(*self._position)
+        direction = move_direction(action)
+        if direction < 0 or self._position != before:
+            return
+        if b"locked" in message:
+            memory.lock(*before, direction)
+        elif self._clock_stands and self._is_refusal(memory, before, direction, message):
+            memory.refuse(*before, direction, self._steps)
+
+    def _is_refusal(self, memory: LevelMemory, place: tuple[int, int], direction: int, message: bytes) -> bool:
+        """Whether a move that changed nothing is worth not repeating.
+
+        The clock also stands still in a fast hero's extra move, when attacking or pulling at a stuck door.
+        """
+        if b"Really attack" in message:
+            return True
+        y, x = place[0] + int(DIRECTION_DY[direction]), place[1] + int(DIRECTION_DX[direction])
+        if not (0 <= y < MAP_SHAPE[0] and 0 <= x < MAP_SHAPE[1]):
+            return True
+        monster = GLYPH_TABLE[self._living_glyphs[y, x], NODE_COLUMN] == NODE_MONSTER
+        return not monster and memory.terrain[y, x] != CLOSED_DOOR
+
+    def _observe(self) -> tuple[Observation, dict[str, Any], int]:
+        """Observation, info without the step's own entries, and new tiles; after death of the last living state."""
+        circumstances = Circumstances(
+            now=self._steps,
+            max_depth=self._max_depth,
+            steps_left=1.0 - self._steps / self._max_steps,
+            no_progress=self._no_progress / self._no_progress_limit,
+            clock_stands=self._clock_stands,
+            prompt=int(self._prompt),
+            last_action=self._last_action,
+        )
+        observation, scene, nodes_cut, new_tiles = self._builder.build(
+            self._living_glyphs,
+            self._game.living_blstats,
+            self._game.message_bytes(),
+            self._memory(),
+            circumstances,
+        )
+        info = {
+            "score": float(self._score()),
+            "max_depth": self._max_depth,
+            "scene": scene,
+            "nodes_cut": nodes_cut,
+            "no_progress": self._no_progress,
+        }
+        return observation, info, new_tiles
+
+    def _memory(self) -> LevelMemory:
+        """Memory of the level the hero was last seen on."""
+        if self._level not in self._memories:
+            self._memories[self._level] = LevelMemory.blank()
+        return self._memories[self._level]
+
+    def _place(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Level (branch, number) and position (row, column) of the living hero."""
+        blstats = self._game.living_blstats
+        level = int(blstats[nethack.NLE_BL_DNUM]), int(blstats[nethack.NLE_BL_DLEVEL])
+        return level, (int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X]))
+
+    def _score(self) -> int:
+        return int(self._game.living_blstats[nethack.NLE_BL_SCORE])
+
+    def _depth(self) -> int:
+        return int(self._game.living_blstats[nethack.NLE_BL_DEPTH])
+
+    def _time(self) -> int:
+        return int(self._game.living_blstats[nethack.NLE_BL_TIME])
+
+
+def sweep_stale(temp_root: str | None = None) -> int:
+    """Remove temporary files left behind by killed processes; see ``temp_dirs.sweep_stale``."""
+    return temp_dirs.sweep_stale(temp_root)

@@ -1,0 +1,310 @@
+"""The status vector: the hero's condition, the open question, the tiles around, the last action, the message.
+
+Owns the order of the vector (`FEATURE_NAMES`) and every scale in it; all entries lie in [-1, 1]. With
+``path_summary`` it ends with the first steps towards the nearest way down, frontier, monster and gold: the same
+facts as in those nodes' features, for a network to find without attention.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from nle import nethack
+
+from rllib_moe.envs.nethack.actions import (
+    ACTION_NAMES,
+    DIRECTION_DX,
+    DIRECTION_DY,
+    DIRECTION_NAMES,
+    NUM_DIRECTIONS,
+)
+from rllib_moe.envs.nethack.candidates import MAX_SEARCHES
+from rllib_moe.envs.nethack.compilation import compiled
+from rllib_moe.envs.nethack.glyphs import (
+    ALTAR,
+    CLOSED_DOOR,
+    DOORWAY,
+    FOUNTAIN,
+    NODE_COLUMN,
+    NODE_FRONTIER,
+    NODE_GOLD,
+    NODE_HOLE,
+    NODE_MONSTER,
+    NODE_STAIRS_DOWN,
+    OPEN_DOOR,
+    STAIRS_DOWN,
+    STAIRS_UP,
+)
+from rllib_moe.envs.nethack.level_memory import LevelMemory
+from rllib_moe.envs.nethack.prompts import Prompt
+from rllib_moe.envs.nethack.scene_graph import CLOSENESS, FIRST_STEP, REACHABLE, Graph
+
+MESSAGE_CUES: Final = (
+    b"locked",
+    b"closed",
+    b"You see here",
+    b"staircase",
+    b"solid stone",
+    b"wall",
+    b"in the way",
+    b"You hear",
+    b" misses",
+    b" hits",
+    b" bites",
+    b"You kill",
+    b"destroy",
+    b"You feel",
+    b"hungry",
+    b"boulder",
+    b"trap",
+    b"You find",
+)
+"""Phrases looked for in the message line."""
+
+_CONDITIONS = tuple(
+    name.removeprefix("BL_MASK_").lower()
+    for name in sorted(
+        (name for name in vars(nethack) if name.startswith("BL_MASK_") and name != "BL_MASK_BITS"),
+        key=lambda name: getattr(nethack, name),
+    )
+)
+_STATUS_NAMES = (
+    "hp_fraction",
+    "hp",
+    "max_hp",
+    "energy_fraction",
+    "depth",
+    "max_depth",
+    "dungeon_branch",
+    "experience_level",
+    "experience",
+    "armor_class",
+    "gold",
+    "strength",
+    "dexterity",
+    "constitution",
+    "burden",
+    "score",
+    "game_time",
+    "steps_left",
+    "no_progress",
+    "clock_stands",
+    "searched_here",
+    "visited_here",
+    "nodes_cut",
+)
+_UNDERFOOT_NAMES = ("stairs_down", "stairs_up", "doorway", "door", "altar", "fountain")
+_SUMMARY_TARGETS = ("way_down", "frontier", "monster", "gold")
+
+_BASE_NAMES: tuple[str, ...] = (
+    *_STATUS_NAMES,
+    *(f"hunger_{name}" for name in ("satiated", "normal", "hungry", "weak", "fainting", "fainted", "starved")),
+    *(f"condition_{name}" for name in _CONDITIONS),
+    *(f"prompt_{prompt.name.lower()}" for prompt in Prompt if prompt != Prompt.NONE),
+    *(f"underfoot_{name}" for name in _UNDERFOOT_NAMES),
+    *(f"passable_{name.lower()}" for name in DIRECTION_NAMES),
+    *(f"monster_{name.lower()}" for name in DIRECTION_NAMES),
+    *(f"last_action_{name.lower()}" for name in ACTION_NAMES),
+    *(f"message_{cue.decode().strip().replace(' ', '_').lower()}" for cue in MESSAGE_CUES),
+)
+_SUMMARY_NAMES = tuple(
+    f"path_{target}_{part}"
+    for target in _SUMMARY_TARGETS
+    for part in ("known", "closeness", *(name.lower() for name in DIRECTION_NAMES))
+)
+
+_HUNGER = _BASE_NAMES.index("hunger_satiated")
+_CONDITION = _BASE_NAMES.index(f"condition_{_CONDITIONS[0]}")
+_PROMPT = _BASE_NAMES.index("prompt_more")
+_UNDERFOOT = _BASE_NAMES.index("underfoot_stairs_down")
+_PASSABLE = _BASE_NAMES.index("passable_n")
+_MONSTER = _BASE_NAMES.index("monster_n")
+_LAST_ACTION = _BASE_NAMES.index("last_action_more")
+_MESSAGE = _BASE_NAMES.index("message_locked")
+_SUMMARY = len(_BASE_NAMES)
+_SUMMARY_WIDTH = 2 + NUM_DIRECTIONS
+_NUM_HUNGER = 7
+_NUM_CONDITIONS = len(_CONDITIONS)
+_NO_PROMPT = int(Prompt.NONE)
+NO_ACTION: Final = -1
+"""Last action at the start of an episode."""
+
+# Plain integers: numba freezes them into the compiled function.
+_STR, _DEX, _CON = int(nethack.NLE_BL_STR25), int(nethack.NLE_BL_DEX), int(nethack.NLE_BL_CON)
+_HP, _HPMAX = int(nethack.NLE_BL_HP), int(nethack.NLE_BL_HPMAX)
+_ENE, _ENEMAX = int(nethack.NLE_BL_ENE), int(nethack.NLE_BL_ENEMAX)
+_DEPTH, _DNUM, _XP, _EXP = (
+    int(nethack.NLE_BL_DEPTH),
+    int(nethack.NLE_BL_DNUM),
+    int(nethack.NLE_BL_XP),
+    int(nethack.NLE_BL_EXP),
+)
+_AC, _GOLD, _CAP, _TIME = (
+    int(nethack.NLE_BL_AC),
+    int(nethack.NLE_BL_GOLD),
+    int(nethack.NLE_BL_CAP),
+    int(nethack.NLE_BL_TIME),
+)
+_SCORE, _HUNGER_STAT = int(nethack.NLE_BL_SCORE), int(nethack.NLE_BL_HUNGER)
+_CONDITION_STAT = int(nethack.NLE_BL_CONDITION)
+
+
+class Circumstances(NamedTuple):
+    """What an observation shows besides the game's own state."""
+
+    now: int
+    """Number of the current step."""
+
+    max_depth: int
+    """Deepest level so far."""
+
+    steps_left: float
+    """Share of the episode's steps left, 0 to 1."""
+
+    no_progress: float
+    """Share of the no-progress limit used up, 0 to 1."""
+
+    clock_stands: bool
+    """Whether the game clock stood still in the last step."""
+
+    prompt: int
+    """The open question, see ``prompts.Prompt``."""
+
+    last_action: int
+    """0 to 22, or `NO_ACTION`."""
+
+
+def feature_names(*, path_summary: bool) -> tuple[str, ...]:
+    """Names of the status vector's entries, in order.
+
+    Args:
+        path_summary: whether the vector ends with the path summary.
+    """
+    return _BASE_NAMES + (_SUMMARY_NAMES if path_summary else ())
+
+
+@compiled
+def _unit(value: float, scale: float) -> float:
+    """Scale into [-1, 1]."""
+    return min(max(value / scale, -1.0), 1.0)
+
+
+@compiled
+def _log_unit(value: float, top: float) -> float:
+    """Logarithmic scale: 0 at 0, 1 at `top` and above."""
+    return min(np.log1p(max(value, 0.0)) / np.log1p(top), 1.0)
+
+
+@compiled
+def write_features(
+    blstats: np.ndarray,
+    glyphs: np.ndarray,
+    glyph_table: np.ndarray,
+    memory: LevelMemory,
+    passable: np.ndarray,
+    hero_y: int,
+    hero_x: int,
+    circumstances: Circumstances,
+    nodes_cut: int,
+    features: np.ndarray,
+) -> None:
+    """Write the status vector except for message cues and path summary.
+
+    Args:
+        blstats: int64 [27], see ``nethack.NLE_BL_*``.
+        glyphs: int16 [H, W], the map as shown.
+        glyph_table: uint8 [G, 5], see ``glyphs.GLYPH_TABLE``.
+        memory: of the level.
+        passable: uint8 [H, W].
+        hero_y: row of the hero.
+        hero_x: column of the hero.
+        circumstances: what is not in the game's own state.
+        nodes_cut: nodes that did not fit into the graph.
+        features: float32 [D], zeros, written.
+    """
+    features[0] = _unit(blstats[_HP], max(blstats[_HPMAX], 1))
+    features[1] = _log_unit(blstats[_HP], 200.0)
+    features[2] = _log_unit(blstats[_HPMAX], 200.0)
+    features[3] = _unit(blstats[_ENE], max(blstats[_ENEMAX], 1))
+    features[4] = _unit(blstats[_DEPTH], 10.0)
+    features[5] = _unit(circumstances.max_depth, 10.0)
+    features[6] = _unit(blstats[_DNUM], 4.0)
+    features[7] = _unit(blstats[_XP], 10.0)
+    features[8] = _log_unit(blstats[_EXP], 10000.0)
+    features[9] = _unit(blstats[_AC], 10.0)
+    features[10] = _log_unit(blstats[_GOLD], 10000.0)
+    features[11] = _unit(blstats[_STR], 25.0)
+    features[12] = _unit(blstats[_DEX], 25.0)
+    features[13] = _unit(blstats[_CON], 25.0)
+    features[14] = _unit(blstats[_CAP], 5.0)
+    features[15] = _log_unit(blstats[_SCORE], 10000.0)
+    features[16] = _log_unit(blstats[_TIME], 10000.0)
+    features[17] = circumstances.steps_left
+    features[18] = _unit(circumstances.no_progress, 1.0)
+    features[19] = circumstances.clock_stands
+    features[20] = _unit(memory.searches[hero_y, hero_x], MAX_SEARCHES)
+    features[21] = _log_unit(memory.visits[hero_y, hero_x], 100.0)
+    features[22] = _unit(nodes_cut, 32.0)
+    features[_HUNGER + min(max(blstats[_HUNGER_STAT], 0), _NUM_HUNGER - 1)] = 1.0
+    for bit in range(_NUM_CONDITIONS):
+        features[_CONDITION + bit] = (blstats[_CONDITION_STAT] >> bit) & 1
+    if circumstances.prompt != _NO_PROMPT:
+        features[_PROMPT + circumstances.prompt - 1] = 1.0
+    ground = memory.terrain[hero_y, hero_x]
+    features[_UNDERFOOT] = ground == STAIRS_DOWN
+    features[_UNDERFOOT + 1] = ground == STAIRS_UP
+    features[_UNDERFOOT + 2] = ground == DOORWAY
+    features[_UNDERFOOT + 3] = ground in (OPEN_DOOR, CLOSED_DOOR)
+    features[_UNDERFOOT + 4] = ground == ALTAR
+    features[_UNDERFOOT + 5] = ground == FOUNTAIN
+    for direction in range(NUM_DIRECTIONS):
+        y, x = hero_y + DIRECTION_DY[direction], hero_x + DIRECTION_DX[direction]
+        if 0 <= y < glyphs.shape[0] and 0 <= x < glyphs.shape[1]:
+            features[_PASSABLE + direction] = passable[y, x] > 0
+            features[_MONSTER + direction] = glyph_table[glyphs[y, x], NODE_COLUMN] == NODE_MONSTER
+    if circumstances.last_action != NO_ACTION:
+        features[_LAST_ACTION + circumstances.last_action] = 1.0
+
+
+@compiled
+def write_path_summary(graph: Graph, features: np.ndarray) -> None:
+    """Write the path summary from the graph: for each target the nearest reachable node.
+
+    Args:
+        graph: the scene graph; its nodes of one type come nearest first.
+        features: float32 [D], zeros in its last entries, written.
+    """
+    nodes = graph.nodes
+    for i in range(1, nodes.shape[0]):
+        if not graph.node_mask[i]:
+            break
+        node = graph.node_types[i]
+        if node in (NODE_STAIRS_DOWN, NODE_HOLE):
+            start = _SUMMARY
+        elif node == NODE_FRONTIER:
+            start = _SUMMARY + _SUMMARY_WIDTH
+        elif node == NODE_MONSTER:
+            start = _SUMMARY + 2 * _SUMMARY_WIDTH
+        elif node == NODE_GOLD:
+            start = _SUMMARY + 3 * _SUMMARY_WIDTH
+        else:
+            continue
+        if nodes[i, REACHABLE] == 0.0 or features[start] > 0.0:
+            continue
+        features[start] = 1.0
+        features[start + 1] = nodes[i, CLOSENESS]
+        for direction in range(NUM_DIRECTIONS):
+            features[start + 2 + direction] = nodes[i, FIRST_STEP + direction]
+
+
+def write_message_cues(message: bytes, features: np.ndarray) -> None:
+    """Mark the phrases of `MESSAGE_CUES` that the message holds.
+
+    Args:
+        message: the message line, without padding.
+        features: float32 [D], zeros there, written.
+    """
+    if not message:
+        return
+    for i, cue in enumerate(MESSAGE_CUES):
+        if cue in message:
+            features[_MESSAGE + i] = 1.0

@@ -1,0 +1,133 @@
+"""Walking distances over the known map: one breadth-first search from the hero.
+
+Owns what counts as a step (eight directions, none diagonal through a door, none refused before) and the first step
+of each shortest path. Which cells are passable is decided in ``level_memory``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
+from rllib_moe.envs.nethack.compilation import compiled, inlined
+
+BLOCKED = 0
+OPEN = 1
+NO_DIAGONAL = 2
+"""A door: entered and left in straight lines only."""
+
+UNREACHABLE = -1
+NO_STEP = 255
+
+
+class Paths(NamedTuple):
+    """Where one can walk, and how to get there."""
+
+    passable: np.ndarray
+    """uint8 [H, W] of BLOCKED, OPEN, NO_DIAGONAL."""
+
+    distance: np.ndarray
+    """int16 [H, W], steps from the hero, UNREACHABLE where there is no path."""
+
+    first_step: np.ndarray
+    """uint8 [H, W], direction 0 to 7 of the first step, NO_STEP at the hero and where there is no path."""
+
+    queue: np.ndarray
+    """int32 [H * W], scratch of the search."""
+
+    @classmethod
+    def scratch(cls, shape: tuple[int, int]) -> "Paths":
+        """Arrays to be written for a map of this shape."""
+        return cls(
+            passable=np.zeros(shape, dtype=np.uint8),
+            distance=np.full(shape, UNREACHABLE, dtype=np.int16),
+            first_step=np.full(shape, NO_STEP, dtype=np.uint8),
+            queue=np.zeros(shape[0] * shape[1], dtype=np.int32),
+        )
+
+
+@inlined
+def can_step(passable: np.ndarray, refused_until: np.ndarray, now: int, y: int, x: int, direction: int) -> bool:
+    """Whether one step from (y, x) leads onto a passable cell.
+
+    Args:
+        passable: uint8 [H, W] of BLOCKED, OPEN, NO_DIAGONAL.
+        refused_until: int32 [8, H, W]; a step is refused while its entry is greater than `now`.
+        now: number of the current step.
+        y: row of departure.
+        x: column of departure.
+        direction: 0 to 7; the first four are orthogonal.
+    """
+    to_y = y + DIRECTION_DY[direction]
+    to_x = x + DIRECTION_DX[direction]
+    if to_y < 0 or to_x < 0 or to_y >= passable.shape[0] or to_x >= passable.shape[1]:
+        return False
+    if passable[to_y, to_x] == BLOCKED or refused_until[direction, y, x] > now:
+        return False
+    return direction < 4 or (passable[to_y, to_x] != NO_DIAGONAL and passable[y, x] != NO_DIAGONAL)
+
+
+@compiled
+def search_paths(paths: Paths, refused_until: np.ndarray, now: int, hero_y: int, hero_x: int) -> int:
+    """Find the walking distance and first step of every cell. Ties go to orthogonal first steps.
+
+    Args:
+        paths: its ``passable`` is read (the hero's own cell need not be), the rest written.
+        refused_until: int32 [8, H, W], see `can_step`.
+        now: number of the current step.
+        hero_y: row of the hero.
+        hero_x: column of the hero.
+
+    Returns:
+        Number of cells reached, the hero's own included.
+    """
+    passable, distance, first_step, queue = paths.passable, paths.distance, paths.first_step, paths.queue
+    width = passable.shape[1]
+    distance[:] = UNREACHABLE
+    first_step[:] = NO_STEP
+    distance[hero_y, hero_x] = 0
+    queue[0] = hero_y * width + hero_x
+    head, tail = 0, 1
+    while head < tail:
+        y, x = queue[head] // width, queue[head] % width
+        head += 1
+        for direction in range(NUM_DIRECTIONS):
+            if not can_step(passable, refused_until, now, y, x, direction):
+                continue
+            to_y, to_x = y + DIRECTION_DY[direction], x + DIRECTION_DX[direction]
+            if distance[to_y, to_x] != UNREACHABLE:
+                continue
+            distance[to_y, to_x] = distance[y, x] + 1
+            first_step[to_y, to_x] = direction if distance[y, x] == 0 else first_step[y, x]
+            queue[tail] = to_y * width + to_x
+            tail += 1
+    return tail
+
+
+@compiled
+def path_to(paths: Paths, y: int, x: int) -> tuple[int, int]:
+    """Distance and first step to a cell; to one that is not passable, by way of its nearest neighbour.
+
+    Args:
+        paths: written by `search_paths`.
+        y: row of the target.
+        x: column of the target.
+
+    Returns:
+        Steps until the cell is entered, or UNREACHABLE; first direction, or NO_STEP.
+    """
+    distance, first_step = paths.distance, paths.first_step
+    if distance[y, x] != UNREACHABLE:
+        return int(distance[y, x]), int(first_step[y, x])
+    best, step = UNREACHABLE, NO_STEP
+    if paths.passable[y, x] != BLOCKED:
+        return best, step
+    for direction in range(NUM_DIRECTIONS):
+        from_y, from_x = y - DIRECTION_DY[direction], x - DIRECTION_DX[direction]
+        if from_y < 0 or from_x < 0 or from_y >= distance.shape[0] or from_x >= distance.shape[1]:
+            continue
+        near = distance[from_y, from_x]
+        if near != UNREACHABLE and (best == UNREACHABLE or near + 1 < best):
+            best = near + 1
+            step = direction if near == 0 else int(first_step[from_y, from_x])
+    return best, step

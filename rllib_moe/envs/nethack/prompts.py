@@ -1,0 +1,101 @@
+"""Questions the game asks: which one is open, and how it is closed.
+
+NetHack interrupts play with ``--More--``, menus, lines of text and single-key questions. Unanswered they swallow the
+next actions, so `settle` closes what the 23 actions cannot usefully answer, with a bounded number of keys that cost
+no environment step.
+"""
+
+from enum import IntEnum
+from typing import Final, Protocol
+
+import numpy as np
+
+from rllib_moe.envs.nethack.actions import KEY_ESCAPE, KEY_SPACE
+
+MAX_DISMISSALS: Final = 32
+"""Keys spent at most on closing questions after one action."""
+
+
+class Prompt(IntEnum):
+    """What the game is waiting for."""
+
+    NONE = 0
+    """An ordinary action."""
+    MORE = 1
+    """Any key: ``--More--`` or a menu."""
+    TEXT = 2
+    """A line of text."""
+    DIRECTION = 3
+    """One of eight directions, after KICK."""
+    EAT = 4
+    """An item, or yes or no, after EAT."""
+    CHOICE = 5
+    """Another single key, such as "Really attack?"."""
+
+
+class Keyboard(Protocol):
+    """What `settle` needs of a running game."""
+
+    misc: np.ndarray
+    """int32 [3]: waiting for a single key, for a line, for any key."""
+
+    def press(self, key: int) -> bool:
+        """Press one key; returns whether the game is over."""
+
+    def message_bytes(self) -> bytes:
+        """The message line, without padding."""
+
+
+def open_prompt(game: Keyboard) -> Prompt:
+    """Say which question is open.
+
+    Args:
+        game: a running game.
+    """
+    single_key, line, any_key = game.misc
+    if any_key:
+        return Prompt.MORE
+    if line:
+        return Prompt.TEXT
+    if single_key:
+        message = game.message_bytes()
+        if b"direction?" in message:
+            return Prompt.DIRECTION
+        return Prompt.EAT if b"eat" in message else Prompt.CHOICE
+    return Prompt.NONE
+
+
+def settle(game: Keyboard, *, before: Prompt, dismiss: bool) -> tuple[Prompt, int, bool]:
+    """Close the questions that are left open after an action.
+
+    Args:
+        game: a running game.
+        before: the question that was open before the action. One that outlives an answer is closed, so that a
+            wrong key cannot hold the hero in it.
+        dismiss: also close questions with a single key, other than a direction to kick or something to eat. Else
+            those are left which ``NetHackScore-v0`` leaves (attack and pray as well).
+
+    Returns:
+        The question now open, number of keys pressed, whether the game is over.
+    """
+    for pressed in range(MAX_DISMISSALS):
+        prompt = open_prompt(game)
+        if prompt == Prompt.NONE:
+            return prompt, pressed, False
+        if prompt == Prompt.MORE:
+            key = KEY_SPACE
+        elif prompt == Prompt.TEXT:
+            key = KEY_ESCAPE
+        else:
+            answerable = prompt in (Prompt.DIRECTION, Prompt.EAT)
+            if dismiss:
+                answerable = answerable and before == Prompt.NONE
+            else:
+                message = game.message_bytes()
+                answerable = answerable or b"attack" in message or b"pray" in message
+            if answerable:
+                return prompt, pressed, False
+            key = KEY_ESCAPE
+        if game.press(key):
+            return Prompt.NONE, pressed + 1, True
+    return open_prompt(game), MAX_DISMISSALS, False

@@ -1,0 +1,114 @@
+"""Named flags of the scene: what ``info["scene"]`` tells metrics about an observation, such as routing by scene."""
+
+from typing import Final
+
+import numpy as np
+from nle import nethack
+
+from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
+from rllib_moe.envs.nethack.compilation import compiled
+from rllib_moe.envs.nethack.glyphs import (
+    NODE_COLUMN,
+    NODE_FRONTIER,
+    NODE_GOLD,
+    NODE_HOLE,
+    NODE_ITEM,
+    NODE_MONSTER,
+    NODE_STAIRS_DOWN,
+    STAIRS_DOWN,
+)
+from rllib_moe.envs.nethack.scene_graph import CLOSENESS, CLOSENESS_SCALE, REACHABLE, Graph
+
+NEAR_STEPS: Final = 8
+"""Walking distance within which a frontier or an item counts as near."""
+
+HP_LOW: Final = 1 / 3
+"""Share of hit points below which they are low."""
+
+SCENE_FLAGS: Final = (
+    "hp_low",
+    "monster_adjacent",
+    "monster_seen",
+    "stairs_known",
+    "stairs_reachable",
+    "on_stairs_down",
+    "frontier_near",
+    "item_near",
+    "dead_end",
+    "hungry",
+    "in_prompt",
+)
+"""stairs_*: a way down (stairs or a hole). dead_end: neither a way down nor a frontier can be walked to."""
+
+(
+    _HP_LOW,
+    _MONSTER_ADJACENT,
+    _MONSTER_SEEN,
+    _STAIRS_KNOWN,
+    _STAIRS_REACHABLE,
+    _ON_STAIRS_DOWN,
+    _FRONTIER_NEAR,
+    _ITEM_NEAR,
+    _DEAD_END,
+    _HUNGRY,
+    _IN_PROMPT,
+) = range(len(SCENE_FLAGS))
+
+_HP, _HPMAX, _HUNGER = int(nethack.NLE_BL_HP), int(nethack.NLE_BL_HPMAX), int(nethack.NLE_BL_HUNGER)
+_NOT_HUNGRY = 1
+_NEAR = 1.0 / (1.0 + NEAR_STEPS / CLOSENESS_SCALE)
+
+
+@compiled
+def write_scene(
+    blstats: np.ndarray,
+    glyphs: np.ndarray,
+    glyph_table: np.ndarray,
+    terrain: np.ndarray,
+    hero_y: int,
+    hero_x: int,
+    graph: Graph,
+    prompt: int,
+    scene: np.ndarray,
+) -> None:
+    """Write the flags.
+
+    Args:
+        blstats: int64 [27], see ``nethack.NLE_BL_*``.
+        glyphs: int16 [H, W], the map as shown.
+        glyph_table: uint8 [G, 5], see ``glyphs.GLYPH_TABLE``.
+        terrain: uint8 [H, W].
+        hero_y: row of the hero.
+        hero_x: column of the hero.
+        graph: the scene graph.
+        prompt: the open question, see ``prompts.Prompt``.
+        scene: uint8 [len(SCENE_FLAGS)], written.
+    """
+    scene[:] = 0
+    scene[_HP_LOW] = blstats[_HP] < blstats[_HPMAX] * HP_LOW
+    scene[_ON_STAIRS_DOWN] = terrain[hero_y, hero_x] == STAIRS_DOWN
+    scene[_HUNGRY] = blstats[_HUNGER] > _NOT_HUNGRY
+    scene[_IN_PROMPT] = prompt != 0
+    scene[_DEAD_END] = 1
+    for direction in range(NUM_DIRECTIONS):
+        y, x = hero_y + DIRECTION_DY[direction], hero_x + DIRECTION_DX[direction]
+        if 0 <= y < glyphs.shape[0] and 0 <= x < glyphs.shape[1]:
+            scene[_MONSTER_ADJACENT] |= glyph_table[glyphs[y, x], NODE_COLUMN] == NODE_MONSTER
+    for i in range(1, graph.nodes.shape[0]):
+        if not graph.node_mask[i]:
+            break
+        node = graph.node_types[i]
+        reachable = graph.nodes[i, REACHABLE] > 0.0
+        near = graph.nodes[i, CLOSENESS] >= _NEAR
+        if node == NODE_MONSTER:
+            scene[_MONSTER_SEEN] = 1
+        elif node in (NODE_STAIRS_DOWN, NODE_HOLE):
+            scene[_STAIRS_KNOWN] = 1
+            if reachable:
+                scene[_STAIRS_REACHABLE] = 1
+                scene[_DEAD_END] = 0
+        elif node == NODE_FRONTIER:
+            scene[_DEAD_END] = 0
+            scene[_FRONTIER_NEAR] |= near
+        elif node in (NODE_ITEM, NODE_GOLD):
+            scene[_ITEM_NEAR] |= near

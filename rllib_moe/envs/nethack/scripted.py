@@ -1,0 +1,125 @@
+"""A scripted player: walk to the nearest way down and take it, else explore. The bar a learned policy has to clear.
+
+Reads nothing but the observation, so it also shows that the graph holds what is needed to play.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rllib_moe.envs.nethack.actions import DOWN, FIRST_MOVE, KICK, MORE, NUM_ACTIONS, NUM_DIRECTIONS, SEARCH
+from rllib_moe.envs.nethack.features import feature_names
+from rllib_moe.envs.nethack.glyphs import (
+    NODE_DOOR,
+    NODE_FRONTIER,
+    NODE_GOLD,
+    NODE_HOLE,
+    NODE_MONSTER,
+    NODE_SEARCH_SPOT,
+    NODE_STAIRS_DOWN,
+)
+from rllib_moe.envs.nethack.scene_graph import (
+    ADJACENT,
+    AVOID,
+    CLOSENESS,
+    CLOSENESS_SCALE,
+    FIRST_STEP,
+    LOCKED,
+    REACHABLE,
+)
+
+_FEATURES = feature_names(path_summary=False)
+_ON_STAIRS_DOWN = _FEATURES.index("underfoot_stairs_down")
+_ASKED_DIRECTION = _FEATURES.index("prompt_direction")
+_ASKED = slice(_FEATURES.index("prompt_more"), _FEATURES.index("prompt_choice") + 1)
+
+MAX_GOLD_DETOUR = 12
+"""Steps the player goes out of its way for gold."""
+
+
+class ScriptedStairsPolicy:
+    """Path-to-stairs player for one environment.
+
+    Args:
+        seed: of the random moves made when nothing else is left.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self._seed = seed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+        self._rng = np.random.default_rng(self._seed)
+        self._idle = 0
+
+    def act(self, observation: Mapping[str, np.ndarray]) -> int:
+        """Choose an action.
+
+        Args:
+            observation: a NetHack graph observation, with or without ``action_mask``.
+
+        Returns:
+            The action, 0 to 22; a legal one where there is a mask.
+        """
+        mask = observation.get("action_mask")
+        legal = np.ones(NUM_ACTIONS, dtype=bool) if mask is None else mask.astype(bool)
+        for action in self._preferences(observation):
+            if legal[action]:
+                return action
+        moves = np.flatnonzero(legal[FIRST_MOVE : FIRST_MOVE + NUM_DIRECTIONS])
+        if moves.size:
+            return FIRST_MOVE + int(self._rng.choice(moves))
+        return int(np.flatnonzero(legal)[0])
+
+    def _preferences(self, observation: Mapping[str, np.ndarray]) -> list[int]:
+        """Actions in order of preference."""
+        features, nodes, types = observation["features"], observation["nodes"], observation["node_types"]
+        locked_doors = np.flatnonzero((types == NODE_DOOR) & (nodes[:, LOCKED] > 0) & (nodes[:, REACHABLE] > 0))
+        beside = [i for i in locked_doors if nodes[i, ADJACENT] and _first_step(nodes[i]) < 4]
+        if features[_ASKED_DIRECTION]:
+            return [FIRST_MOVE + _first_step(nodes[i]) for i in beside]
+        if features[_ASKED].any():
+            return [MORE]
+        if features[_ON_STAIRS_DOWN]:
+            return [DOWN]
+
+        foes = (types == NODE_MONSTER) & (nodes[:, ADJACENT] > 0) & (nodes[:, AVOID] == 0)
+        preferences = [FIRST_MOVE + _first_step(nodes[i]) for i in np.flatnonzero(foes)]
+        gold = _nearest(nodes, types == NODE_GOLD)
+        if gold is not None and nodes[gold, CLOSENESS] >= 1 / (1 + MAX_GOLD_DETOUR / CLOSENESS_SCALE):
+            preferences.append(FIRST_MOVE + _first_step(nodes[gold]))
+        for targets in ((NODE_STAIRS_DOWN, NODE_HOLE), (NODE_FRONTIER,)):
+            target = _nearest(nodes, np.isin(types, targets))
+            if target is not None:
+                preferences.append(FIRST_MOVE + _first_step(nodes[target]))
+        if not preferences:
+            if beside:
+                return [KICK]
+            door = locked_doors[0] if locked_doors.size else None
+            if door is not None:
+                return [FIRST_MOVE + _first_step(nodes[door])]
+            return self._search(nodes, types)
+        return preferences
+
+    def _search(self, nodes: np.ndarray, types: np.ndarray) -> list[int]:
+        """Look for hidden passages: at dead ends first, then here and there."""
+        spot = _nearest(nodes, types == NODE_SEARCH_SPOT)
+        if spot is not None:
+            step = _first_step(nodes[spot])
+            return [SEARCH if step < 0 else FIRST_MOVE + step]
+        self._idle += 1
+        # Ten searches, then ten random moves to search elsewhere.
+        return [SEARCH] if self._idle % 20 < 10 else []
+
+
+def _first_step(node: np.ndarray) -> int:
+    """Direction of the first step to a node, -1 if there is none."""
+    steps = np.flatnonzero(node[FIRST_STEP : FIRST_STEP + NUM_DIRECTIONS])
+    return int(steps[0]) if steps.size else -1
+
+
+def _nearest(nodes: np.ndarray, wanted: np.ndarray) -> int | None:
+    """Index of the nearest reachable node among the wanted ones."""
+    found = np.flatnonzero(wanted & (nodes[:, REACHABLE] > 0))
+    return int(found[np.argmax(nodes[found, CLOSENESS])]) if found.size else None

@@ -1,0 +1,125 @@
+"""The one way to make an environment from its name, checked against what a policy here can play.
+
+Owns the short names, the outer limit on steps and the checks. Environments are imported only when asked for, so
+``regimes`` runs without NetHack installed. Packing (:mod:`rllib_moe.envs.packing`) is left to the caller.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
+
+from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
+
+_SHORT_NAMES = {
+    "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",
+    "regimes": "rllib_moe.envs.regimes:RegimesEnv",
+}
+
+
+def environment_names() -> tuple[str, ...]:
+    """The short names :func:`make_env` knows besides gymnasium's ids."""
+    return tuple(sorted(_SHORT_NAMES))
+
+
+def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+    """Make an environment with a graph observation and discrete actions.
+
+    Args:
+        env_id: A short name (:func:`environment_names`), a registered gymnasium id, or ``module:id`` with a module to
+            import first, which registers the id.
+        max_steps: Steps after which an episode is truncated. Handed to an environment which takes an argument of
+            this name, else an outer ``TimeLimit``; None keeps the environment's own limit.
+        **kwargs: Arguments of the environment. ``max_nodes`` goes to :class:`GraphObservation` where the environment
+            observes a ``spaces.Graph`` and does not take it itself.
+
+    Returns:
+        The environment; its observation space is one :meth:`GraphShape.from_space` reads.
+
+    Raises:
+        ValueError: The name or an argument is unknown (the nearest known is named), or the environment's spaces
+            cannot be used; every fault in one message.
+        ImportError: The environment's module, or something it needs, is not installed.
+    """
+    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
+        raise ValueError(f"max_steps must be a whole number of at least 1, got {max_steps!r}")
+    creator, create = _creator(env_id)
+    parameters = inspect.signature(creator).parameters
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    limit = max_steps
+    if "max_steps" in parameters and max_steps is not None:
+        kwargs["max_steps"] = max_steps
+        limit = None
+    wrapper_kwargs = {}
+    if "max_nodes" in kwargs and "max_nodes" not in parameters:
+        wrapper_kwargs["max_nodes"] = kwargs.pop("max_nodes")
+    if not takes_any and (unknown := sorted(kwargs.keys() - parameters.keys())):
+        known = sorted(set(parameters) | {"max_steps"})
+        told = "; ".join(f"'{name}'{_nearest(name, known)}" for name in unknown)
+        raise ValueError(f"environment '{env_id}' takes no argument {told}")
+
+    env = create(kwargs)
+    try:
+        if holds_graph(env.observation_space):
+            env = GraphObservation(env, **wrapper_kwargs)
+        elif wrapper_kwargs:
+            raise ValueError("max_nodes has no effect: it is not an argument, nor is the observation a spaces.Graph")
+        if faults := _faults(env):
+            raise ValueError("; ".join(faults))
+    except ValueError as error:
+        env.close()
+        raise ValueError(f"environment '{env_id}' cannot be used: {error}") from error
+    return env if limit is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps=limit)
+
+
+def _creator(
+    env_id: str,
+) -> tuple[Callable[..., Any], Callable[[dict[str, Any]], gymnasium.Env[Any, Any]]]:
+    """What an environment's arguments are read from, and what makes it of them."""
+    if env_id in _SHORT_NAMES:
+        creator: Callable[..., Any] = load_env_creator(_SHORT_NAMES[env_id])
+        return creator, lambda kwargs: creator(**kwargs)
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    spec = gymnasium.registry.get(name)
+    if spec is None or spec.entry_point is None:
+        known = [*environment_names(), *gymnasium.registry]
+        raise ValueError(
+            f"unknown environment '{env_id}'{_nearest(name, known)}; known are {', '.join(environment_names())}"
+            " and every registered gymnasium id, with its version ('module:id' imports a module first)"
+        )
+    entry_point = spec.entry_point
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    # The contract's own tests check environments; gymnasium's checker would do so at every step.
+    return creator, lambda kwargs: gymnasium.make(name, disable_env_checker=True, **kwargs)
+
+
+def _faults(env: gymnasium.Env[Any, Any]) -> list[str]:
+    """What keeps an environment from being played."""
+    faults = []
+    actions = env.action_space
+    if not isinstance(actions, spaces.Discrete):
+        faults.append(f"the action space must be Discrete, got {actions}")
+    elif actions.start != 0:
+        faults.append(f"the action space must start at 0, got {actions}")
+    try:
+        shape = GraphShape.from_space(env.observation_space)
+    except ValueError as error:
+        return [*faults, str(error)]
+    if isinstance(actions, spaces.Discrete) and shape.num_actions not in (None, int(actions.n)):
+        faults.append(f"leaf 'action_mask' has {shape.num_actions} places for {actions.n} actions")
+    return faults
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """A hint at the known names nearest to an unknown one, or nothing."""
+    found = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=3)
+    nearest = [k for k in known if k.lower() in found]
+    return f" (nearest: {', '.join(nearest)})" if nearest else ""

@@ -1,0 +1,95 @@
+"""Every logged metric: its key, unit and meaning, declared once. Pure data; who measures it is said in `source`.
+
+A row of `progress.csv`, a TensorBoard scalar and `result["moe"]` in RLlib all use these keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One logged number (or word)."""
+
+    key: str
+    """Path under which it is logged."""
+    unit: str
+    """Unit, or what kind of value."""
+    meaning: str
+    """What it says, in one line."""
+
+
+EPISODES_TOTAL = Metric("run/episodes_total", "episodes", "Finished over the whole run, resumed parts included")
+EPISODES = Metric("run/episodes", "episodes", "Finished in this iteration")
+ITERATION = Metric("run/iteration", "count", "Training iterations over the whole run")
+ENV_STEPS_TOTAL = Metric("run/env_steps_total", "steps", "Environment steps over the whole run")
+STEPS_PER_SECOND = Metric(
+    "run/env_steps_per_second", "steps/s", "Environment steps of this iteration over its wall time"
+)
+WALL_SECONDS = Metric("run/wall_seconds", "s", "Wall time of all iterations of the run so far, start-up excluded")
+SAMPLE_SECONDS = Metric("run/sample_seconds", "s", "Time spent sampling an iteration, mean of the last ten")
+LEARN_SECONDS = Metric("run/learn_seconds", "s", "Time spent in gradient steps an iteration, mean of the last ten")
+
+SCORE_MEAN = Metric(
+    "score/mean", "points", "Mean raw score of the iteration's episodes (the return where there is no score)"
+)
+SCORE_STD = Metric("score/std", "points", "Standard deviation of the raw score over the iteration's episodes")
+SCORE_MAX = Metric("score/max", "points", "Best raw score of the iteration's episodes")
+DEPTH_MEAN = Metric("score/max_depth_mean", "levels", "Mean deepest level reached by the iteration's episodes")
+RETURN_MEAN = Metric("score/return_mean", "reward", "Mean undiscounted sum of (scaled, shaped) rewards")
+LENGTH_MEAN = Metric("score/length_mean", "steps", "Mean length of the iteration's episodes")
+
+PHASE = Metric("phase/name", "name", "Phase under which the iteration was sampled and learned")
+ROUTING = Metric("phase/routing", "name", "Gate function in force")
+TEMPERATURE = Metric("phase/temperature", "1", "Gate temperature in force")
+LEARNING_RATE = Metric("phase/learning_rate", "1", "Learning rate read back from the optimizer after the update")
+ENTROPY_COEF = Metric("phase/entropy_coef", "1", "Action entropy coefficient in force")
+ALPHA_ENTROPY_COEF = Metric("phase/alpha_entropy_coef", "1", "Alpha entropy coefficient in force")
+ALPHA_ENTROPY_TARGET = Metric("phase/alpha_entropy_target", "nats", "Alpha entropy aimed at; NaN for a plain bonus")
+LOAD_BALANCE_COEF = Metric("phase/load_balance_coef", "1", "Load balance coefficient in force")
+DIVERSITY_COEF = Metric("phase/diversity_coef", "1", "Diversity coefficient in force")
+
+ALPHA_ENTROPY = Metric("moe/alpha_entropy", "nats", "Mean entropy of the gate in a state; ln K undecided, 0 one expert")
+USAGE_ENTROPY = Metric("moe/usage_entropy", "nats", "Entropy of the experts' mean share; ln K when all are used alike")
+MUTUAL_INFORMATION = Metric(
+    "moe/mutual_information", "nats", "usage_entropy - alpha_entropy: specialisation, at most ln K"
+)
+MIN_EXPERT_SHARE = Metric("moe/min_expert_share", "share", "Share of the least used expert")
+
+TOTAL_LOSS = Metric("loss/total", "1", "PPO's loss plus the weighted routing losses")
+POLICY_LOSS = Metric("loss/policy", "1", "PPO's clipped surrogate loss")
+VALUE_LOSS = Metric("loss/value", "1", "Critic's squared error, clipped, unweighted")
+ACTION_ENTROPY = Metric("loss/action_entropy", "nats", "Entropy of the action distribution")
+ALPHA_ENTROPY_LOSS = Metric("loss/alpha_entropy", "nats", "Raw alpha entropy loss (bonus, or distance to the target)")
+LOAD_BALANCE_LOSS = Metric("loss/load_balance", "1", "Raw load balance loss: 0 even use, K - 1 collapse")
+DIVERSITY_LOSS = Metric("loss/diversity", "1", "Raw diversity loss: mean cosine similarity of the experts, hinged at 0")
+ROUTING_LOSS = Metric("loss/routing_weighted", "1", "The three routing losses, weighted and summed")
+EXPLAINED_VARIANCE = Metric(
+    "loss/explained_variance", "1", "Variance of the returns which the critic explains; 1 is all"
+)
+GRAD_NORM = Metric("loss/grad_norm", "1", "Global gradient norm before clipping")
+SKIPPED_UPDATES = Metric("run/skipped_updates", "count", "Gradient steps skipped as not finite, over the whole run")
+
+METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+"""All metrics but the experts' shares, which depend on the number of experts."""
+
+
+def expert_share(index: int) -> Metric:
+    """The metric of one expert's share."""
+    return Metric(f"moe/expert_share_{index}", "share", f"Mean gate weight of expert {index}; all shares sum to 1")
+
+
+def entropy(shares: Sequence[float]) -> float:
+    """Entropy in nats of shares that sum to 1."""
+    return -sum(share * math.log(share) for share in shares if share > 0)
+
+
+def shares_of(row: Mapping[str, object]) -> list[float]:
+    """The experts' shares in a row, in order."""
+    shares = []
+    while (key := expert_share(len(shares)).key) in row:
+        shares.append(float(str(row[key])))
+    return shares

@@ -1,0 +1,9 @@
+"""The network, in pure PyTorch, and its RLlib adapter.
+
+One legend of shapes holds for the whole package:
+
+    B  batch                F  features of a node       K  experts
+    N  nodes, padding included                          A  actions
+    M  nodes that exist, over the whole batch           R  edge types
+    H  attention heads      C  width of a head          D  hidden width (D = H * C)
+"""

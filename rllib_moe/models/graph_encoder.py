@@ -1,0 +1,121 @@
+"""The graph encoder: a batch of padded graphs to one embedding of the ego node each.
+
+Owns how padding is avoided and how node inputs are made; the attention itself is in `graph_attention.py`. Shapes follow
+the legend of `rllib_moe.models`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rllib_moe.models.graph_attention import EdgeRelation, GraphAttention
+
+ROWS_PER_BUCKET = 128
+MAX_BUCKETS = 4
+"""Buckets of a batch by node count. Measured at 512 graphs of 10 nodes on average, 32 at most, forward and backward:
+one bucket 72 ms, two 42, four 35, eight 38, sixteen 52; below 128 rows a bucket costs more than it saves."""
+
+
+class EncodedGraph(NamedTuple):
+    """What the encoder makes of a batch of graphs."""
+
+    ego: Tensor
+    """Embedding of the ego node [B, D]."""
+    attention: Tensor | None
+    """Attention [B, H, N] of the ego node in the last layer; only when asked for."""
+
+
+class GraphEncoder(nn.Module):
+    """Graph attention layers, the last of which is read at the ego node alone.
+
+    Graphs are sorted by size and cut into a few buckets, each padded to its own largest graph, so that the cost follows
+    the nodes that exist. An empty graph counts as an ego node without features.
+
+    Args:
+        node_features: Width F of the node features.
+        num_node_types: Node categories T; 0 when there are none.
+        num_edge_types: Edge types R.
+        size: Width D.
+        num_heads: Heads H.
+        num_layers: Layers, at least 1.
+    """
+
+    def __init__(
+        self, node_features: int, num_node_types: int, num_edge_types: int, size: int, num_heads: int, num_layers: int
+    ) -> None:
+        super().__init__()
+        self.num_node_types = num_node_types
+        self.num_edge_types = num_edge_types
+        self.embed = nn.Linear(node_features + num_node_types, size)
+        # One type more than the environment has: the encoder's own self-loops.
+        self.layers = nn.ModuleList(GraphAttention(size, num_heads, num_edge_types + 1) for _ in range(num_layers))
+
+    def forward(
+        self,
+        nodes: Tensor,
+        node_mask: Tensor,
+        edges: Tensor,
+        node_types: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> EncodedGraph:
+        """Encode a batch.
+
+        Args:
+            nodes: Node features [B, N, F].
+            node_mask: Which nodes exist [B, N]; they come first, node 0 is the ego node.
+            edges: Edge types [B, N, N]; `edges[b, i, j]` is the type of the edge along which i attends to j, 0 none.
+            node_types: Node categories [B, N], where the environment has them.
+            return_attention: Return the ego node's attention too.
+
+        Raises:
+            ValueError: On shapes that do not fit together.
+        """
+        batch, room = node_mask.shape
+        if nodes.shape[:2] != (batch, room) or edges.shape != (batch, room, room):
+            raise ValueError(
+                f"expected nodes [B, N, F] and edges [B, N, N] for node_mask {tuple(node_mask.shape)}, "
+                f"got {tuple(nodes.shape)} and {tuple(edges.shape)}"
+            )
+        parts, attentions, rows = [], [], []
+        for bucket, width in self._buckets(node_mask):
+            ego, attention = self._encode(
+                nodes[bucket, :width],
+                edges[bucket, :width, :width],
+                None if node_types is None else node_types[bucket, :width],
+            )
+            parts.append(ego)
+            rows.append(bucket)
+            if return_attention:
+                attentions.append(nn.functional.pad(attention, (0, room - width)))
+        if len(parts) == 1:
+            return EncodedGraph(parts[0], attentions[0] if return_attention else None)
+        order = torch.cat(rows)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(batch, device=order.device)
+        return EncodedGraph(torch.cat(parts)[back], torch.cat(attentions)[back] if return_attention else None)
+
+    def _buckets(self, node_mask: Tensor) -> list[tuple[Tensor | slice, int]]:
+        """Rows of each bucket and the number of nodes it is padded to."""
+        sizes = node_mask.sum(1)
+        count = min(MAX_BUCKETS, node_mask.shape[0] // ROWS_PER_BUCKET)
+        if count <= 1:
+            return [(slice(None), max(1, int(sizes.max())))]
+        order = sizes.argsort()
+        chunks = order.chunk(count)
+        widths = sizes[torch.stack([chunk[-1] for chunk in chunks])].tolist()
+        return [(chunk, max(1, width)) for chunk, width in zip(chunks, widths, strict=True)]
+
+    def _encode(self, nodes: Tensor, edges: Tensor, node_types: Tensor | None) -> tuple[Tensor, Tensor]:
+        if node_types is not None:
+            categories = torch.arange(self.num_node_types, dtype=node_types.dtype, device=node_types.device)
+            nodes = torch.cat((nodes, (node_types.unsqueeze(-1) == categories).to(nodes.dtype)), -1)
+        # Self-loops for every row, padding included: no row is left with nothing to attend to.
+        loops = torch.eye(edges.shape[1], dtype=torch.bool, device=edges.device)
+        relation = EdgeRelation(edges.masked_fill(loops, self.num_edge_types + 1), self.num_edge_types + 1)
+        hidden = self.embed(nodes)
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden, relation)
+        return self.layers[-1].read_ego(hidden, relation)

@@ -1,0 +1,85 @@
+"""A graph observation to one encoded state: graph, status vector and extra leaves, joined by a trunk.
+
+Knows the leaves of the contract (`envs/graph_space.py`) and nothing of routing or actions. Shapes follow the legend of
+`rllib_moe.models`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rllib_moe.config import ModelConfig
+from rllib_moe.envs.graph_space import ExtraLeaf, GraphShape
+from rllib_moe.models.graph_encoder import GraphEncoder
+
+
+class EncodedState(NamedTuple):
+    """What the network knows of an observation before it decides anything."""
+
+    z: Tensor
+    """Encoded state [B, trunk_size]."""
+    attention: Tensor | None
+    """Attention [B, H, N] of the ego node over the nodes; only when asked for."""
+
+
+class ObservationEncoder(nn.Module):
+    """Encoders of all leaves and the trunk that joins them.
+
+    Args:
+        shape: Sizes of the observation.
+        config: Sizes of the network.
+    """
+
+    def __init__(self, shape: GraphShape, config: ModelConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.graph = GraphEncoder(
+            shape.node_features, shape.num_node_types, shape.num_edge_types, size, config.num_heads, config.num_layers
+        )
+        self.status = nn.Sequential(nn.Linear(shape.features, size), nn.ELU())
+        self.extras = nn.ModuleDict(
+            {name: _extra_encoder(leaf, size, config.category_size) for name, leaf in shape.extras.items()}
+        )
+        self.trunk = nn.Sequential(
+            nn.Linear(size * (2 + len(shape.extras)), config.trunk_size), nn.LayerNorm(config.trunk_size), nn.ELU()
+        )
+
+    def forward(self, observation: Mapping[str, Tensor], return_attention: bool = False) -> EncodedState:
+        """Encode a batch of observations (leaves with a batch dimension in front)."""
+        graph = self.graph(
+            observation["nodes"],
+            observation["node_mask"],
+            observation["edges"],
+            observation.get("node_types"),
+            return_attention,
+        )
+        parts = [graph.ego, self.status(observation["features"])]
+        parts += [encoder(observation[name]) for name, encoder in self.extras.items()]
+        return EncodedState(self.trunk(torch.cat(parts, -1)), graph.attention)
+
+
+class CategoryGrid(nn.Module):
+    """A grid of categories [B, ...] (a map crop) to an embedding [B, D]: each cell embedded, then one linear layer."""
+
+    def __init__(self, num_cells: int, num_categories: int, category_size: int, size: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(num_categories, category_size) * category_size**-0.5)
+        self.project = nn.Linear(num_cells * category_size, size)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Embed a batch of grids."""
+        # Not nn.Embedding: its backward adds row by row, and takes longer than the rest of this encoder together.
+        one_hot = nn.functional.one_hot(grid.flatten(1).long(), len(self.table)).to(self.table.dtype)
+        return nn.functional.elu(self.project((one_hot @ self.table).flatten(1)))
+
+
+def _extra_encoder(leaf: ExtraLeaf, size: int, category_size: int) -> nn.Module:
+    cells = math.prod(leaf.shape)
+    if leaf.num_categories:
+        return CategoryGrid(cells, leaf.num_categories, category_size, size)
+    return nn.Sequential(nn.Flatten(), nn.Linear(cells, size), nn.ELU())

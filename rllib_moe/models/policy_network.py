@@ -1,0 +1,97 @@
+"""The policy network: observation in, action logits, value and a record of the routing out.
+
+Pure PyTorch, usable without Ray: `network(observation)` on a dict of tensors. `rllib_model.py` adapts it to RLlib.
+`forward` is a deterministic function of observation, weights and phase. Shapes follow the legend of `rllib_moe.models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rllib_moe.config import ModelConfig
+from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.models.experts import ExpertBank, mix
+from rllib_moe.models.losses import routing_losses
+from rllib_moe.models.observation_encoder import ObservationEncoder
+from rllib_moe.models.phase_state import PhaseState
+from rllib_moe.models.routing import Router, gate_weights, mask_experts
+
+ILLEGAL = -1e9
+"""Logit of a masked action: finite, so that a mask without any legal action gives no NaN."""
+
+
+class PolicyOutput(NamedTuple):
+    """What the network says about a batch of observations."""
+
+    logits: Tensor
+    """Action logits [B, A], masked."""
+    value: Tensor
+    """Critic's estimate [B]."""
+    gate: Tensor
+    """Weights of the experts [B, K]: the user's alpha."""
+    expert_logits: Tensor
+    """Action logits of each expert [B, K, A], unmasked."""
+    attention: Tensor | None
+    """Attention [B, H, N] of the ego node over the nodes; only when asked for."""
+
+
+class GATMoEPolicy(nn.Module):
+    """Graph-attention encoder, router, bank of experts and critic.
+
+    Args:
+        shape: Sizes of the observation.
+        num_actions: Number A of actions.
+        config: Sizes of the network.
+    """
+
+    def __init__(self, shape: GraphShape, num_actions: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.phase = PhaseState()
+        self.encoder = ObservationEncoder(shape, config)
+        self.router = Router(config.trunk_size, config.num_experts)
+        self.experts = ExpertBank(config.trunk_size, config.num_experts, config.expert_hidden_size, num_actions)
+        self.critic = nn.Sequential(
+            nn.Linear(config.trunk_size, config.critic_hidden_size), nn.ELU(), nn.Linear(config.critic_hidden_size, 1)
+        )
+
+    def forward(
+        self,
+        observation: Mapping[str, Tensor],
+        *,
+        available_experts: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> PolicyOutput:
+        """Run the network on a batch.
+
+        Args:
+            observation: Leaves of the graph observation, each with a batch dimension in front.
+            available_experts: Which experts may answer, bool [K]; the gate is renormalised over them. None: all.
+            return_attention: Return the ego node's attention too.
+        """
+        z, attention = self.encoder(observation, return_attention)
+        gate = gate_weights(self.router(z), self.phase.routing, self.phase.temperature)
+        if available_experts is not None:
+            gate = mask_experts(gate, available_experts)
+        expert_logits = self.experts(z)
+        logits = mix(gate, expert_logits)
+        if "action_mask" in observation:
+            logits = logits.masked_fill(observation["action_mask"] == 0, ILLEGAL)
+        return PolicyOutput(logits, self.critic(z).squeeze(-1), gate, expert_logits, attention)
+
+    def auxiliary_losses(self, output: PolicyOutput, action_mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum of the routing losses under the phase in force, and the raw losses by name.
+
+        Args:
+            output: What `forward` returned, with its graph.
+            action_mask: Legal actions [B, A], None when the environment has no mask.
+        """
+        phase = self.phase
+        raw = routing_losses(
+            output.gate, output.expert_logits, target_entropy=phase.alpha_entropy_target, action_mask=action_mask
+        )
+        total = torch.stack([getattr(phase, f"{name}_coef") * loss for name, loss in raw.items()]).sum()
+        return total, raw

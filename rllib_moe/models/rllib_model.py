@@ -1,0 +1,107 @@
+"""The adapter between the policy network and RLlib's old API stack: a `TorchModelV2`.
+
+The only RLlib code among the models. It unpacks observations, caches what the loss and the metrics of one minibatch
+need, and adds the routing losses to PPO's. The network itself is `policy_network.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium
+import torch
+from ray.rllib.models.torch.torch_modelv2 import TorchModelV2
+from ray.rllib.utils.typing import ModelConfigDict
+from torch import Tensor, nn
+
+from rllib_moe.config import ModelConfig
+from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.envs.packing import PackedSpace
+from rllib_moe.models.losses import expert_share, gate_entropy
+from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput
+
+
+class GATMoEModel(TorchModelV2, nn.Module):
+    """`GATMoEPolicy` as RLlib wants it.
+
+    Sizes come from `custom_model_config` (the fields of `ModelConfig`).
+
+    Raises:
+        ConfigError: an unknown key or a value out of range in `custom_model_config`.
+        ValueError: the observation space is not a packed graph observation, or the action space not discrete.
+    """
+
+    def __init__(
+        self,
+        obs_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        num_outputs: int,
+        model_config: ModelConfigDict,
+        name: str,
+        **custom_model_config: Any,
+    ) -> None:
+        # RLlib's catalog hands custom_model_config over as keywords, and again in model_config; when the keywords raise
+        # a TypeError it tries once more without them. Reading the dict, and raising no TypeError, leaves it no way to
+        # swallow an unknown key.
+        del custom_model_config
+        TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
+        nn.Module.__init__(self)
+        if not isinstance(obs_space, PackedSpace):
+            raise ValueError(f"observation space: expected a PackedSpace (see PackObservation), got {obs_space}")
+        if not isinstance(action_space, gymnasium.spaces.Discrete):
+            raise ValueError(f"action space: expected Discrete, got {action_space}")
+        config = ModelConfig.from_dict(model_config.get("custom_model_config") or {}).check()
+        self.layout = obs_space.layout
+        self.network = GATMoEPolicy(GraphShape.from_space(obs_space), num_outputs, config)
+        self._policy_output: PolicyOutput | None = None
+        self._action_mask: Tensor | None = None
+        self._metrics: dict[str, float] = {}
+
+    def forward(
+        self, input_dict: dict[str, Tensor], state: list[Tensor], seq_lens: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Action logits [B, A] of packed observations [B, num_bytes]."""
+        del seq_lens
+        observation = self.layout.unpack_torch(input_dict["obs"])
+        self._policy_output = self.network(observation)
+        self._action_mask = observation.get("action_mask")
+        return self._policy_output.logits, state
+
+    def value_function(self) -> Tensor:
+        """Critic's estimates [B] of the last forward pass."""
+        return self._cached().value
+
+    def gate(self) -> Tensor:
+        """Gate [B, K] of the last forward pass."""
+        return self._cached().gate
+
+    def custom_loss(self, policy_loss: list[Tensor], loss_inputs: Any) -> list[Tensor]:
+        """Add the routing losses of the minibatch that `policy_loss` was computed on.
+
+        PPO runs one forward pass a minibatch before this call, so the cached output is that of the same rows.
+        """
+        del loss_inputs
+        output = self._cached()
+        added, raw = self.network.auxiliary_losses(output, self._action_mask)
+        with torch.no_grad():
+            names = [f"{name}_loss" for name in raw]
+            values = [loss.detach() for loss in raw.values()]
+            scalars = torch.stack([*values, added, policy_loss[0], gate_entropy(output.gate).mean()])
+            share = expert_share(output.gate)
+            numbers = torch.cat((scalars, share)).tolist()  # one transfer from a GPU instead of a dozen
+        names += ["routing_loss", "policy_objective", "alpha_entropy"]
+        names += [f"expert_share_{index}" for index in range(len(share))]
+        self._metrics = dict(zip(names, numbers, strict=True))
+        # RLlib averages with nanmean, which hides what it should show: count instead.
+        self._metrics["max_nonfinite_loss"] = float(not math.isfinite(sum(numbers)))
+        return [loss + added for loss in policy_loss]
+
+    def metrics(self) -> dict[str, float]:
+        """Routing measures of the last minibatch, one float a key (RLlib averages over minibatches)."""
+        return self._metrics
+
+    def _cached(self) -> PolicyOutput:
+        if self._policy_output is None:
+            raise RuntimeError("forward must run before anything is asked about its output")
+        return self._policy_output

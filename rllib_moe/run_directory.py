@@ -1,0 +1,122 @@
+"""What a run leaves on disk: configuration, schedule, progress, TensorBoard events, summary, and where checkpoints go.
+
+    results/<exp-name>/
+      config.yaml  schedule.yaml  progress.csv  summary.json  events.out.tfevents.*
+      checkpoints/episode_000500/ ...  latest  best  final
+
+Knows the layout and the rows of measures; no Ray.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tensorboardX import SummaryWriter
+
+from rllib_moe import metrics as m
+from rllib_moe.config import ConfigError, ExperimentConfig
+from rllib_moe.phases import PhaseSchedule
+
+Row = dict[str, Any]
+"""One iteration's measures by metric key."""
+
+
+class RunDirectory:
+    """The directory of one run.
+
+    Args:
+        path: Where it is; made when missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._progress = path / "progress.csv"
+        self._writer: SummaryWriter | None = None
+
+    @classmethod
+    def claim(cls, config: ExperimentConfig, resumed_from: Path | None) -> RunDirectory:
+        """Take a run's directory: a new one, or that of the run which is resumed.
+
+        Raises:
+            ConfigError: it holds another run.
+        """
+        path = Path(config.run.output_dir) / config.run.exp_name
+        own = resumed_from is not None and path.resolve() in resumed_from.parents
+        if path.exists() and not own and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(
+                [f"exp_name: {path} holds a run already; choose another name, or go on with it by --resume {path}"]
+            )
+        try:
+            return cls(path)
+        except OSError as error:
+            raise ConfigError([f"output_dir: cannot make {path} ({error.strerror})"]) from error
+
+    def describe(self, config: ExperimentConfig, schedule: PhaseSchedule, command: Iterable[str]) -> None:
+        """Write the configuration, with the command that was given, and the schedule."""
+        text = yaml.safe_dump({"command": list(command), **config.to_dict()}, sort_keys=False)
+        (self.path / "config.yaml").write_text(text)
+        schedule.save(self.path / "schedule.yaml")
+
+    def rows(self) -> list[Row]:
+        """All rows written so far, numbers as floats."""
+        if not self._progress.exists():
+            return []
+        with self._progress.open(newline="") as stream:
+            return [{key: _parsed(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+    def keep_rows_until(self, iteration: int) -> list[Row]:
+        """Drop rows after an iteration: a resumed run plays them again. Returns the rows kept."""
+        kept = [row for row in self.rows() if row[m.ITERATION.key] <= iteration]
+        if self._progress.exists():
+            partial = self._progress.with_suffix(".partial")
+            with partial.open("w", newline="") as stream:
+                if kept:
+                    writer = csv.DictWriter(stream, kept[0].keys())
+                    writer.writeheader()
+                    writer.writerows(kept)
+            partial.replace(self._progress)
+        return kept
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one iteration's measures to progress.csv and TensorBoard."""
+        is_new = not self._progress.exists() or not self._progress.stat().st_size
+        with self._progress.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self.path), purge_step=row[m.EPISODES_TOTAL.key])
+        for key, value in row.items():
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                self._writer.add_scalar(key, value, row[m.EPISODES_TOTAL.key])
+        self._writer.flush()
+
+    def write_summary(self, summary: Mapping[str, Any]) -> Path:
+        """Write summary.json in one step and return its path."""
+        path = self.path / "summary.json"
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(summary, indent=2) + "\n")
+        partial.replace(path)
+        return path
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return int(value) if value.lstrip("-").isdigit() else float(value)
+    except ValueError:
+        return value

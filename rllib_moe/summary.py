@@ -1,0 +1,78 @@
+"""The summary of a run: what each phase played and reached, computed from the rows of progress.csv. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+from rllib_moe import metrics as m
+
+Row = dict[str, Any]
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    """Summarise a run.
+
+    Args:
+        rows: All iterations' measures in order.
+
+    Returns:
+        Totals, and under `phases` one entry for each phase played, in order. A value that was never measured is None.
+    """
+    last = rows[-1] if rows else {}
+    wall = last.get(m.WALL_SECONDS.key, 0.0)
+    steps = last.get(m.ENV_STEPS_TOTAL.key, 0)
+    return {
+        "episodes_total": last.get(m.EPISODES_TOTAL.key, 0),
+        "env_steps_total": steps,
+        "wall_seconds": round(wall, 3),
+        "env_steps_per_second": round(steps / wall, 1) if wall else None,
+        "skipped_updates": last.get(m.SKIPPED_UPDATES.key, 0),
+        "phases": [_phase(str(name), list(played)) for name, played in groupby(rows, key=lambda row: row[m.PHASE.key])],
+    }
+
+
+def _phase(name: str, rows: list[Row]) -> dict[str, Any]:
+    scored = [row for row in rows if row[m.EPISODES.key] > 0 and not math.isnan(row[m.SCORE_MEAN.key])]
+    episodes = sum(row[m.EPISODES.key] for row in scored)
+    mean = _weighted(scored, lambda row: row[m.SCORE_MEAN.key])
+    spread = None
+    if mean is not None:
+        # Variance of the pooled episodes: within the iterations plus between them.
+        variance = _weighted(scored, lambda row: row[m.SCORE_STD.key] ** 2 + (row[m.SCORE_MEAN.key] - mean) ** 2)
+        spread = math.sqrt(variance or 0.0)
+    shares = list(zip(*(m.shares_of(row) for row in rows if m.shares_of(row)), strict=True))
+    return {
+        "phase": name,
+        "routing": rows[-1][m.ROUTING.key],
+        "episodes": sum(row[m.EPISODES.key] for row in rows),
+        "score_mean": _rounded(mean),
+        "score_std": _rounded(spread),
+        "score_se": _rounded(spread / math.sqrt(episodes) if spread is not None and episodes else None),
+        "score_max": _rounded(max((row[m.SCORE_MAX.key] for row in scored), default=None)),
+        "alpha_entropy": _mean(rows, m.ALPHA_ENTROPY),
+        "alpha_entropy_end": _mean(rows[-1:], m.ALPHA_ENTROPY),
+        "usage_entropy": _mean(rows, m.USAGE_ENTROPY),
+        "mutual_information": _mean(rows, m.MUTUAL_INFORMATION),
+        "mutual_information_end": _mean(rows[-1:], m.MUTUAL_INFORMATION),
+        "expert_share": [_rounded(sum(share) / len(share)) for share in shares],
+        "temperature": rows[-1][m.TEMPERATURE.key],
+        "learning_rate": rows[-1][m.LEARNING_RATE.key],
+    }
+
+
+def _weighted(rows: list[Row], value: Callable[[Row], float]) -> float | None:
+    """Mean over episodes of a per-iteration value."""
+    episodes = sum(row[m.EPISODES.key] for row in rows)
+    return sum(value(row) * row[m.EPISODES.key] for row in rows) / episodes if episodes else None
+
+
+def _mean(rows: list[Row], metric: m.Metric) -> float | None:
+    values = [row[metric.key] for row in rows if not math.isnan(row[metric.key])]
+    return _rounded(sum(values) / len(values)) if values else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, 4)

@@ -1,0 +1,150 @@
+"""Environments by name: what is made of a name, and what is refused."""
+
+import inspect
+import re
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.spaces import GraphInstance
+
+from rllib_moe.envs.graph_space import GraphShape, check_observation
+from rllib_moe.envs.gym_graph import GraphObservation
+from rllib_moe.envs.regimes import RegimesEnv
+from rllib_moe.envs.registry import environment_names, make_env
+
+
+class _GraphEnv(gymnasium.Env):
+    """A graph of ``size`` nodes without an end of its own."""
+
+    def __init__(self, size=3, action_space=None, observation_space=None):
+        self.observation_space = observation_space or spaces.Graph(spaces.Discrete(4), None)
+        self.action_space = action_space or spaces.Discrete(2)
+        self.closed = False
+        self._graph = GraphInstance(np.zeros(size, np.int64), None, None)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed, options=options)
+        return self._graph, {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        return self._graph, 1.0, False, False, {}
+
+    def close(self):
+        type(self).num_closed += 1
+
+    num_closed = 0
+
+
+@pytest.fixture
+def graph_id():
+    """The id of :class:`_GraphEnv`, registered for one test."""
+    gymnasium.register("RllibMoeTest/Graph-v0", entry_point=_GraphEnv)
+    yield "RllibMoeTest/Graph-v0"
+    del gymnasium.registry["RllibMoeTest/Graph-v0"]
+
+
+def _steps_until_truncated(env):
+    env.reset(seed=0)
+    steps = 0
+    while True:
+        _, _, terminated, truncated, _ = env.step(0)
+        steps += 1
+        assert not terminated
+        if truncated:
+            return steps
+
+
+def test_short_names():
+    assert environment_names() == ("nethack", "regimes")
+    assert isinstance(make_env("regimes"), RegimesEnv)
+
+
+def test_an_environment_with_a_limit_of_its_own_gets_it_as_an_argument():
+    env = make_env("regimes", max_steps=7, num_cues=4)
+    assert isinstance(env, RegimesEnv)
+    assert (env.max_steps, env.num_cues) == (7, 4)
+    assert _steps_until_truncated(env) == 7
+    own = inspect.signature(RegimesEnv).parameters["max_steps"].default
+    assert make_env("regimes").max_steps == own
+
+
+def test_a_gymnasium_id_with_a_graph_is_converted_and_limited_from_outside(graph_id):
+    env = make_env(graph_id, max_steps=5, max_nodes=2, size=3)
+    assert isinstance(env, gymnasium.wrappers.TimeLimit)
+    assert isinstance(env.env, GraphObservation)
+    assert GraphShape.from_space(env.observation_space).max_nodes == 2
+    observation, info = env.reset(seed=0)
+    check_observation(observation, env.observation_space)
+    assert info["nodes_cut"] == 1
+    assert _steps_until_truncated(env) == 5
+    assert not isinstance(make_env(graph_id), gymnasium.wrappers.TimeLimit)
+
+
+def test_module_and_id(tmp_path, monkeypatch):
+    (tmp_path / "graph_plugin_for_test.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('RllibMoeTest/Plugin-v0', entry_point='rllib_moe.envs.regimes:RegimesEnv')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    env = make_env("graph_plugin_for_test:RllibMoeTest/Plugin-v0", max_steps=3)
+    assert _steps_until_truncated(env) == 3
+    del gymnasium.registry["RllibMoeTest/Plugin-v0"]
+    with pytest.raises(ImportError, match="no_such_module"):
+        make_env("no_such_module:Env-v0")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "message"),
+    [
+        ("nethak", {}, "unknown environment 'nethak' (nearest: nethack); known are nethack, regimes"),
+        ("CartPole", {}, "CartPole-v1"),
+        ("", {}, "unknown environment ''"),
+        ("CartPole-v1", {}, "environment 'CartPole-v1' cannot be used: not a graph observation space: expected"),
+        ("CartPole-v1", {"max_nodes": 3}, "max_nodes has no effect"),
+        ("Pendulum-v1", {}, "the action space must be Discrete, got Box"),
+        ("regimes", {"max_step": 3}, "environment 'regimes' takes no argument 'max_step' (nearest: max_steps)"),
+        ("regimes", {"max_nodes": 4}, "max_nodes must be above num_regimes = 4, got 4"),
+        ("regimes", {"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
+        ("regimes", {"max_steps": 2.5}, "max_steps must be a whole number of at least 1, got 2.5"),
+    ],
+)
+def test_what_cannot_be_made_is_named(env_id, kwargs, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_env(env_id, **kwargs)
+
+
+def _masked_space(num_actions):
+    return spaces.Dict(
+        {
+            "graph": spaces.Graph(spaces.Discrete(2), None),
+            "action_mask": spaces.Box(0, 1, (num_actions,), np.int8),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"action_space": spaces.MultiDiscrete([2, 2])}, "the action space must be Discrete, got MultiDiscrete"),
+        ({"action_space": spaces.Discrete(2, start=1)}, "the action space must start at 0"),
+        ({"observation_space": _masked_space(3)}, "leaf 'action_mask' has 3 places for 2 actions"),
+        ({"observation_space": spaces.Dict({"nodes": spaces.Discrete(2)})}, "leaf 'nodes' must be a Box"),
+        ({"observation_space": spaces.Graph(spaces.Discrete(300), None)}, "at most 256 categories, got 300"),
+    ],
+)
+def test_spaces_that_cannot_be_played_are_named_and_the_environment_closed(graph_id, kwargs, message):
+    before = _GraphEnv.num_closed
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        make_env(graph_id, **kwargs)
+    assert f"environment '{graph_id}' cannot be used" in str(error.value)
+    assert _GraphEnv.num_closed == before + 1
+
+
+def test_all_faults_of_an_environment_come_together(graph_id):
+    with pytest.raises(ValueError, match=r"must be Discrete, got Box.*leaf 'edges' is missing"):
+        make_env(
+            graph_id, action_space=spaces.Box(0, 1, (1,)), observation_space=spaces.Dict({"x": spaces.Box(0, 1, (1,))})
+        )

@@ -1,0 +1,216 @@
+"""Every routing statistic and loss on small gates, with the expected number derived by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rllib_moe.models.losses import (
+    alpha_entropy_loss,
+    diversity_loss,
+    expert_share,
+    gate_entropy,
+    load_balance_loss,
+    mutual_information,
+    routing_losses,
+    usage_entropy,
+)
+from rllib_moe.models.routing import gate_weights
+
+UNIFORM = torch.full((4, 4), 0.25)
+COLLAPSED = torch.eye(4)[[2, 2, 2, 2]]
+SPECIALISED = torch.eye(4)
+HALF = torch.tensor([[0.5, 0.5, 0.0, 0.0]] * 4)
+
+
+def random_gate(rows: int = 12) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(rows, 4, dtype=torch.float64, generator=generator).softmax(1).requires_grad_()
+
+
+MEAN_ENTROPY = gate_entropy(random_gate()).mean().item()
+
+
+@pytest.mark.parametrize(
+    ("gate", "entropy", "usage", "information", "balance"),
+    [
+        (UNIFORM, math.log(4), math.log(4), 0.0, 0.0),
+        (COLLAPSED, 0.0, 0.0, 0.0, 3.0),  # 4 * 1^2 - 1
+        (SPECIALISED, 0.0, math.log(4), math.log(4), 0.0),  # each state its expert, all used alike
+        (HALF, math.log(2), math.log(2), 0.0, 1.0),  # 4 * (1/4 + 1/4) - 1
+    ],
+)
+def test_hand_derived(gate: Tensor, entropy: float, usage: float, information: float, balance: float) -> None:
+    assert gate_entropy(gate).tolist() == pytest.approx([entropy] * 4, abs=1e-6)
+    assert usage_entropy(gate).item() == pytest.approx(usage, abs=1e-6)
+    assert mutual_information(gate).item() == pytest.approx(information, abs=1e-6)
+    assert load_balance_loss(gate).item() == pytest.approx(balance, abs=1e-6)
+
+
+def test_expert_share() -> None:
+    gate = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    assert expert_share(gate).tolist() == [0.75, 0.25]
+
+
+def test_gate_entropy_agrees_with_torch() -> None:
+    gate = random_gate()
+    torch.testing.assert_close(gate_entropy(gate), torch.distributions.Categorical(probs=gate).entropy())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda gate: gate_entropy(gate),
+        usage_entropy,
+        mutual_information,
+        load_balance_loss,
+        alpha_entropy_loss,
+        lambda gate: alpha_entropy_loss(gate, 0.4),
+        lambda gate: alpha_entropy_loss(gate, MEAN_ENTROPY + 0.02),  # inside the band
+        lambda gate: alpha_entropy_loss(gate, 9.0),
+    ],
+)
+def test_gradient(loss: object) -> None:
+    assert torch.autograd.gradcheck(loss, random_gate())
+
+
+@pytest.mark.parametrize("routing", ["sparsemax", "entmax15", "softmax"])
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e4])
+@pytest.mark.parametrize("target", [math.nan, 0.4, 2.0])
+def test_extreme_logits_have_finite_losses_and_gradients(routing: str, scale: float, target: float) -> None:
+    logits = (scale * torch.randn(32, 4)).requires_grad_()
+    expert_logits = (scale * torch.randn(32, 4, 6)).requires_grad_()
+    losses = routing_losses(gate_weights(logits, routing, 0.5), expert_logits, target_entropy=target)
+    sum(losses.values(), torch.zeros(())).backward()
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    assert logits.grad is not None
+    assert expert_logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert expert_logits.grad.isfinite().all()
+
+
+class TestAlphaEntropy:
+    @pytest.mark.parametrize(
+        ("target", "expected"),
+        [
+            (math.nan, -math.log(2)),  # bonus: -H
+            (math.log(2) + 0.3, 0.3 - 0.025),  # outside the band: |d| - 0.05 / 2
+            (math.log(2) - 0.3, 0.3 - 0.025),
+            (math.log(2) + 0.02, 0.02**2 / 0.1),  # within: d^2 / (2 * 0.05)
+            (math.log(2), 0.0),
+            (math.log(4), math.log(2)),  # at the ceiling: ln 4 - ln 2
+            (5.0, math.log(2)),  # above it: the same
+        ],
+    )
+    @pytest.mark.parametrize("as_tensor", [False, True])
+    def test_hand_derived(self, target: float, expected: float, as_tensor: bool) -> None:
+        given = torch.tensor([target]) if as_tensor else target
+        assert alpha_entropy_loss(HALF, given).item() == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("num_experts", range(2, 12))
+    def test_ln_k_in_float32_is_the_ceiling(self, num_experts: int) -> None:
+        gate = torch.randn(6, num_experts).softmax(1)
+        at_ceiling = alpha_entropy_loss(gate, torch.tensor(math.log(num_experts)))
+        torch.testing.assert_close(at_ceiling, math.log(num_experts) - gate_entropy(gate).mean())
+
+    @pytest.mark.parametrize(("target", "sign"), [(math.nan, 1.0), (9.0, 1.0), (1.3, 1.0), (0.3, -1.0)])
+    def test_gradient_is_the_bonus_or_its_opposite(self, target: float, sign: float) -> None:
+        gate = random_gate()  # its mean entropy is between 0.4 and 1.2
+        (bonus,) = torch.autograd.grad(-gate_entropy(gate).mean(), gate)
+        (pull,) = torch.autograd.grad(alpha_entropy_loss(gate, target), gate)
+        torch.testing.assert_close(pull, sign * bonus)
+
+    def test_refusals(self) -> None:
+        with pytest.raises(ValueError, match=r"one element.*\(2,\)"):
+            alpha_entropy_loss(HALF, torch.zeros(2))
+        with pytest.raises(ValueError, match=r"\[B, K\].*\(4,\)"):
+            alpha_entropy_loss(torch.zeros(4))
+
+
+class TestDiversity:
+    def test_hand_derived(self) -> None:
+        # Centred: [1, -1, 0], [-1, 1, 0] + a constant that centring removes, [0.5, 0.5, -1].
+        # cos(1, 2) = -1 is hinged to 0; the third is orthogonal to both: 0.
+        logits = torch.tensor([[[1.0, -1, 0], [6, 8, 7], [0.5, 0.5, -1]]])
+        assert diversity_loss(logits).item() == pytest.approx(0.0, abs=1e-6)
+        # [1, -1, 0] with [1, 0, -1]: 1 / (sqrt 2 * sqrt 2) = 0.5.
+        logits = torch.tensor([[[1.0, -1, 0], [1, 0, -1]]])
+        assert diversity_loss(logits).item() == pytest.approx(0.5, abs=1e-3)
+        # Equal up to shift and positive scale: 1.
+        logits = torch.tensor([[[1.0, -1, 0], [13, 7, 10]]])
+        assert diversity_loss(logits).item() == pytest.approx(1.0, abs=1e-3)
+
+    def test_agrees_with_pairwise_cosine_similarity(self) -> None:
+        logits = torch.randn(7, 4, 9)
+        centred = logits - logits.mean(2, keepdim=True)
+        pairs = [
+            functional.cosine_similarity(centred[:, i], centred[:, j], dim=1).clamp(min=0)
+            for i in range(4)
+            for j in range(i)
+        ]
+        torch.testing.assert_close(diversity_loss(logits), torch.stack(pairs).mean(), atol=1e-4, rtol=0)
+
+    @pytest.mark.parametrize("illegal", [0.0, 1e6, -math.inf])
+    def test_masked_actions_are_as_if_absent(self, illegal: float) -> None:
+        logits = torch.randn(5, 4, 8)
+        mask = torch.ones(5, 8, dtype=torch.uint8)
+        mask[:, [2, 5]] = 0
+        filled = logits.masked_fill(mask.unsqueeze(1) == 0, illegal).requires_grad_()
+        loss = diversity_loss(filled, mask)
+        torch.testing.assert_close(loss, diversity_loss(logits[:, :, [0, 1, 3, 4, 6, 7]]))
+        loss.backward()
+        assert filled.grad is not None
+        assert filled.grad.isfinite().all()
+
+    def test_gradient(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(5, 3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+        mask = torch.tensor([[1, 1, 0, 1]] * 5)
+        assert torch.autograd.gradcheck(diversity_loss, (logits, mask))
+
+    @pytest.mark.parametrize("mask", [torch.tensor([[0, 1, 0]]), torch.zeros(1, 3, dtype=torch.bool)])
+    def test_state_without_choice_counts_nothing(self, mask: Tensor) -> None:
+        logits = torch.randn(1, 4, 3, requires_grad=True)
+        loss = diversity_loss(logits, mask)
+        loss.backward()
+        assert loss.item() == 0
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()
+
+    def test_zero_logits_have_a_finite_gradient(self) -> None:
+        logits = torch.zeros(2, 4, 3, requires_grad=True)
+        diversity_loss(logits).backward()
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()
+
+    def test_step_down_separates_alike_experts(self) -> None:
+        torch.manual_seed(0)
+        logits = (torch.randn(64, 1, 6) + 0.3 * torch.randn(64, 4, 6)).requires_grad_()
+        before = diversity_loss(logits)
+        before.backward()
+        assert logits.grad is not None
+        assert diversity_loss(logits - 64 * logits.grad) < before - 0.05
+
+    def test_refusals(self) -> None:
+        with pytest.raises(ValueError, match=r"\[B, K, A\].*\(2, 3\)"):
+            diversity_loss(torch.zeros(2, 3))
+        with pytest.raises(ValueError, match=r"\(2, 4\).*\(2, 3\)"):
+            diversity_loss(torch.zeros(2, 3, 4), torch.ones(2, 3))
+
+
+def test_routing_losses_names_each_raw_loss() -> None:
+    expert_logits, mask = torch.randn(4, 4, 5), torch.tensor([[1, 1, 1, 0, 1]] * 4)
+    losses = routing_losses(HALF, expert_logits, target_entropy=0.4, action_mask=mask)
+    assert list(losses) == ["alpha_entropy", "load_balance", "diversity"]
+    assert torch.equal(losses["alpha_entropy"], alpha_entropy_loss(HALF, 0.4))
+    assert torch.equal(losses["load_balance"], load_balance_loss(HALF))
+    assert torch.equal(losses["diversity"], diversity_loss(expert_logits, mask))
+
+
+def test_one_expert_costs_nothing() -> None:
+    losses = routing_losses(torch.ones(3, 1), torch.randn(3, 1, 5), target_entropy=0.4)
+    assert losses["load_balance"] == 0
+    assert losses["diversity"] == 0
+    assert routing_losses(torch.ones(3, 1), torch.randn(3, 1, 5))["alpha_entropy"] == 0

@@ -20,6 +20,9 @@ from rllib_moe.checkpoints import Checkpoint, load_checkpoint
 from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule, ScheduleError
 
+PROGRAM = "train.py"
+"""Name of the program in its usage."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFlags:
@@ -67,10 +70,10 @@ def parse(arguments: Sequence[str], description: str) -> Request:
         CheckpointError: the checkpoint to resume is missing or damaged.
         SystemExit: `--help`, or a flag that is unknown or no number where one is due.
     """
-    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek = argparse.ArgumentParser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     peek.add_argument("--resume")
     resume = peek.parse_known_args(list(arguments))[0].resume
-    resumed = load_checkpoint(resume) if resume else None
+    resumed = None if resume is None else load_checkpoint(resume)
     base = resumed.config if resumed else ExperimentConfig()
     flags = _flags(arguments, base, description)
 
@@ -118,7 +121,7 @@ def _flags(arguments: Sequence[str], base: ExperimentConfig, description: str) -
     ]
     flags = dataclasses.make_dataclass("Flags", sections, frozen=True)
     return tyro.cli(
-        flags, args=list(arguments), description=description, config=(tyro.conf.OmitArgPrefixes,), prog="train.py"
+        flags, args=list(arguments), description=description, config=(tyro.conf.OmitArgPrefixes,), prog=PROGRAM
     )
 
 
@@ -127,12 +130,16 @@ def _assignments(flag: str, words: Sequence[str], faults: list[str]) -> dict[str
     read: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        try:
-            read[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
         if not equals or not name:
             faults.append(f"{flag}: expected name=value, got {word!r}")
+            continue
+        try:
+            read[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
+            faults.append(f"{flag}: expected name=value with a YAML value, got {word!r}")
+            continue
+        if isinstance(read[name], str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", read[name]):
+            read[name] = float(read[name])  # YAML 1.1 takes 1e-4, without a dot or a sign, for a string
     return read
 
 
@@ -145,7 +152,10 @@ def _schedule(flags: ScheduleFlags, resumed: Checkpoint | None, faults: list[str
     if flags.phase_boundaries is not None:
         words = flags.phase_boundaries.split(",")
         if all(re.fullmatch(r"\s*\d+\s*", word) for word in words):
-            schedule = schedule.with_boundaries([int(word) for word in words])
+            try:
+                schedule = schedule.with_boundaries([int(word) for word in words])
+            except ScheduleError as error:  # go on: the single values may have faults of their own
+                faults += [f"phase_boundaries: {fault}" for fault in error.faults]
         else:
             faults.append(f"phase_boundaries: expected whole numbers such as 1000,3000, got {flags.phase_boundaries!r}")
     overrides = _assignments("set", flags.set, faults)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from rllib_moe.phase_checks import nearest
+
+MAX_SEED = 2**31 - 1
+"""Largest seed: RLlib adds worker indices to it, and numpy takes 32 bits."""
 
 
 class ConfigError(ValueError):
@@ -46,15 +50,17 @@ class Section:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dict, the inverse of `from_dict`."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build from a plain dict; a missing key takes its default.
 
         Raises:
-            ConfigError: naming every unknown key and the nearest known one.
+            ConfigError: naming every unknown key and the nearest known one, or what is no mapping.
         """
+        if not isinstance(data, Mapping):
+            raise ConfigError([f"{cls.__name__}: expected a mapping, got {data!r}"])
         known = {each.name: each for each in dataclasses.fields(cls)}  # type: ignore[arg-type]
         faults = [
             f"{cls.__name__}: unknown key {key!r}{nearest(str(key), list(known))}" for key in data if key not in known
@@ -84,7 +90,7 @@ class ModelConfig(Section):
     num_experts: int = 4
     """Experts; 1 makes a plain policy of the same kind (the router then has nothing to choose)."""
     trunk_size: int = 128
-    """Width of the joint state that router, experts and critic read."""
+    """Width of the joint state that router, experts and critic read, at least 2 (the router normalises it)."""
     expert_hidden_size: int = 64
     """Hidden width of each expert."""
     critic_hidden_size: int = 64
@@ -95,8 +101,9 @@ class ModelConfig(Section):
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""
         for each in dataclasses.fields(self):
-            yield from _whole(each.name, getattr(self, each.name), at_least=1)
-        if type(self.num_heads) is int and self.num_heads > 0 and self.hidden_size % self.num_heads:
+            yield from _whole(each.name, getattr(self, each.name), at_least=2 if each.name == "trunk_size" else 1)
+        sizes_are_whole = _is_whole(self.num_heads, 1) and _is_whole(self.hidden_size, 1)
+        if sizes_are_whole and self.hidden_size % self.num_heads:
             yield f"hidden_size: expected a multiple of num_heads={self.num_heads}, got {self.hidden_size}"
 
 
@@ -114,9 +121,10 @@ class EnvironmentConfig(Section):
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""
         yield from _whole("max_steps", self.max_steps, at_least=1)
-        if not self.env:
-            yield "env: expected a name, got an empty string"
-        if "max_steps" in self.env_args:
+        yield from _text("env", self.env)
+        if not isinstance(self.env_args, dict) or not all(isinstance(name, str) for name in self.env_args):
+            yield f"env_args: expected a mapping of names to values, got {self.env_args!r}"
+        elif "max_steps" in self.env_args:
             yield "env_args: max_steps has a flag of its own"
 
 
@@ -149,7 +157,7 @@ class TrainingConfig(Section):
     num_gpus: float = 0
     """GPUs of the learner."""
     seed: int = 0
-    """Seed of weights, sampling and environments."""
+    """Seed of weights, sampling and environments, at most `MAX_SEED`."""
 
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""
@@ -159,14 +167,24 @@ class TrainingConfig(Section):
             yield from _whole(name, getattr(self, name), at_least=1)
         for name in ("num_workers", "seed"):
             yield from _whole(name, getattr(self, name), at_least=0)
+        if _is_whole(self.seed, 0) and self.seed > MAX_SEED:
+            yield f"seed: expected at most {MAX_SEED}, got {self.seed}"
         for name in ("gamma", "gae_lambda"):
             yield from _real(name, getattr(self, name), least=0, most=1)
-        for name in ("clip_param", "vf_loss_coef", "grad_clip", "num_gpus"):
+        for name in ("vf_loss_coef", "num_gpus"):
             yield from _real(name, getattr(self, name), least=0, most=math.inf)
-        if self.minibatch_size > self.batch_size:
+        for name in ("clip_param", "grad_clip"):
+            value = getattr(self, name)
+            yield from _real(name, value, least=0, most=math.inf)
+            if value == 0 and value is not False:
+                yield f"{name}: expected above 0 (at 0 nothing is learned), got {value!r}"
+        batch_is_whole = _is_whole(self.batch_size, 1)
+        if batch_is_whole and _is_whole(self.minibatch_size, 1) and self.minibatch_size > self.batch_size:
             yield f"minibatch_size: expected at most batch_size={self.batch_size}, got {self.minibatch_size}"
+        if not (batch_is_whole and _is_whole(self.num_workers, 0) and _is_whole(self.num_envs_per_worker, 1)):
+            return
         num_envs = max(1, self.num_workers) * self.num_envs_per_worker
-        if num_envs > 0 and self.batch_size % num_envs:
+        if self.batch_size % num_envs:
             yield (
                 f"batch_size: expected a multiple of all environments together ({num_envs} = num_workers x "
                 f"num_envs_per_worker), so that every batch is exact, got {self.batch_size}"
@@ -196,7 +214,15 @@ class RunConfig(Section):
         """Everything out of range, in words."""
         for name in ("episodes", "checkpoint_every", "keep_checkpoints"):
             yield from _whole(name, getattr(self, name), at_least=1)
-        if not self.exp_name or Path(self.exp_name).name != self.exp_name or self.exp_name in (".", ".."):
+        yield from _text("output_dir", self.output_dir)
+        for name in ("resume", "address"):
+            if getattr(self, name) is not None:
+                yield from _text(name, getattr(self, name))
+        if (
+            not isinstance(self.exp_name, str)
+            or self.exp_name in ("", "..")
+            or Path(self.exp_name).name != self.exp_name
+        ):
             yield f"exp_name: expected a plain directory name, got {self.exp_name!r}"
 
 
@@ -215,8 +241,12 @@ class ExperimentConfig(Section):
 
     def faults(self) -> Iterator[str]:
         """Everything out of range in any section, in words."""
-        for name in SECTIONS:
-            yield from getattr(self, name).faults()
+        for name, kind in SECTIONS.items():
+            section = getattr(self, name)
+            if isinstance(section, kind):
+                yield from section.faults()
+            else:
+                yield f"{name}: expected a {kind.__name__}, got {section!r}"
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -227,12 +257,21 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 
+def _is_whole(value: Any, at_least: int) -> bool:
+    return type(value) is int and value >= at_least
+
+
 def _whole(name: str, value: Any, at_least: int) -> Iterator[str]:
-    if type(value) is not int or value < at_least:
+    if not _is_whole(value, at_least):
         yield f"{name}: expected a whole number, {at_least} or more, got {value!r}"
 
 
 def _real(name: str, value: Any, least: float, most: float) -> Iterator[str]:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value) and least <= value <= most):
+    if not (is_number and least <= value <= min(most, sys.float_info.max)):  # false for NaN
         yield f"{name}: expected a number from {least} to {most}, got {value!r}"
+
+
+def _text(name: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, str) or not value:
+        yield f"{name}: expected a non-empty string, got {value!r}"

@@ -89,7 +89,7 @@ def entropy(shares: Sequence[float]) -> float:
 
 def shares_of(row: Mapping[str, object]) -> list[float]:
     """The experts' shares in a row, in order."""
-    shares = []
+    shares: list[float] = []
     while (key := expert_share(len(shares)).key) in row:
         shares.append(float(str(row[key])))
     return shares

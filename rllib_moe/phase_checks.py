@@ -48,10 +48,10 @@ def schedule_faults(data: Any) -> list[str]:
     rows = data["phases"]
     if not rows:
         return ["phases: expected at least one"]
-    faults = []
+    faults: list[str] = []
     for index, row in enumerate(rows):
         if isinstance(row, Mapping):
-            faults += _row_faults(row, str(row.get("name", f"phases[{index}]")), is_last=row is rows[-1])
+            faults += _row_faults(row, str(row.get("name") or f"phases[{index}]"), is_last=index == len(rows) - 1)
         else:
             faults.append(f"phases[{index}]: expected a mapping, got {row!r}")
     return faults + list(_order_faults([row for row in rows if isinstance(row, Mapping)]))
@@ -71,7 +71,10 @@ def number(value: Any) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"{value!r} is no number")
-    read = float(value)
+    try:
+        read = float(value)
+    except OverflowError:  # a whole number beyond every float
+        read = math.inf
     if not math.isfinite(read):
         raise ValueError(f"{value!r} is not finite")
     return read

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -159,10 +159,12 @@ class PhaseSchedule:
         """
         rows = self.to_dict()["phases"]
         names = [row["name"] for row in rows]
-        faults = []
+        faults: list[str] = []
         for path, value in overrides.items():
-            name, _, key = path.partition(".")
-            if name != "*" and name not in names:
+            name, dot, key = path.rpartition(".")  # a name may hold dots, a key holds none
+            if not dot:
+                faults.append(f"{path}: expected <phase>.<key>, such as {names[0]}.temperature or *.temperature")
+            elif name != "*" and name not in names:
                 faults.append(f"{path}: no phase {name!r}{nearest(name, names)}")
             elif key not in PHASE_KEYS:
                 faults.append(f"{path}: unknown key {key!r}{nearest(key, PHASE_KEYS)}")
@@ -171,7 +173,7 @@ class PhaseSchedule:
                     if name in ("*", row["name"]):
                         row[key] = value
         if faults:
-            raise ScheduleError(faults, "schedule override")
+            raise ScheduleError([*faults, *schedule_faults({"phases": rows})], "schedule override")
         return PhaseSchedule.from_dict({"phases": rows})
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,7 +197,7 @@ class PhaseSchedule:
         """
         if faults := schedule_faults(data):
             raise ScheduleError(faults, source)
-        rows = (
+        rows: Iterator[dict[str, Any]] = (
             {key: _value(value) if key in VALUE_KEYS else value for key, value in row.items()} for row in data["phases"]
         )
         return cls(tuple(Phase(**row) for row in rows))
@@ -218,7 +220,7 @@ class PhaseSchedule:
             raise ScheduleError(
                 [f"cannot read {str(source)!r} ({reason}); expected a YAML file or one of {', '.join(BUNDLED)}"]
             ) from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
             raise ScheduleError([f"{source} is not YAML: {error}"]) from error
         return cls.from_dict(data, f"schedule {source}")
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rllib_moe import metrics as m
@@ -39,6 +40,7 @@ class ProgressLines:
             f"alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  MI {row[m.MUTUAL_INFORMATION.key]:.2f}  "
             f"experts {shares} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  {self._left(played)}",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
 
@@ -69,7 +71,7 @@ def phase_table(summary: dict[str, Any]) -> Table:
         table.add_column(heading, justify="right")
     for phase in summary["phases"]:
         table.add_row(
-            phase["phase"],
+            escape(phase["phase"]),
             phase["routing"],
             str(phase["episodes"]),
             f"{_number(phase['score_mean'])} ± {_number(phase['score_se'])}",

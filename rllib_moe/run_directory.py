@@ -12,12 +12,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tensorboardX import SummaryWriter
+from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
 from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError, ExperimentConfig
@@ -25,6 +26,9 @@ from rllib_moe.phases import PhaseSchedule
 
 Row = dict[str, Any]
 """One iteration's measures by metric key."""
+
+TEXT_KEYS = (m.PHASE.key, m.ROUTING.key)
+"""Columns that are words, also where a phase is called 1."""
 
 
 class RunDirectory:
@@ -46,18 +50,23 @@ class RunDirectory:
         """Take a run's directory: a new one, or that of the run which is resumed.
 
         Raises:
-            ConfigError: it holds another run.
+            ConfigError: it holds another run, or nothing can be written there.
         """
         path = Path(config.run.output_dir) / config.run.exp_name
         own = resumed_from is not None and path.resolve() in resumed_from.parents
-        if path.exists() and not own and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(
-                [f"exp_name: {path} holds a run already; choose another name, or go on with it by --resume {path}"]
-            )
         try:
-            return cls(path)
+            if path.exists() and not own and (not path.is_dir() or any(path.iterdir())):
+                raise ConfigError(
+                    [f"exp_name: {path} holds a run already; choose another name, or go on with it by --resume {path}"]
+                )
+            directory = cls(path)
         except OSError as error:
             raise ConfigError([f"output_dir: cannot make {path} ({error.strerror})"]) from error
+        if faults := [
+            f"output_dir: cannot write to {each}" for each in (path, directory.checkpoints) if not _writable(each)
+        ]:
+            raise ConfigError(faults)
+        return directory
 
     def describe(self, config: ExperimentConfig, schedule: PhaseSchedule, command: Iterable[str]) -> None:
         """Write the configuration, with the command that was given, and the schedule."""
@@ -66,39 +75,55 @@ class RunDirectory:
         schedule.save(self.path / "schedule.yaml")
 
     def rows(self) -> list[Row]:
-        """All rows written so far, numbers as floats."""
+        """All rows written so far, numbers as numbers, without a row that was cut off (full disk, power failure)."""
         if not self._progress.exists():
             return []
         with self._progress.open(newline="") as stream:
-            return [{key: _parsed(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+            return [
+                {key: value if key in TEXT_KEYS else _parsed(value) for key, value in row.items()}
+                for row in csv.DictReader(stream)
+                if None not in row.values()
+            ]
 
     def keep_rows_until(self, iteration: int) -> list[Row]:
         """Drop rows after an iteration: a resumed run plays them again. Returns the rows kept."""
         kept = [row for row in self.rows() if row[m.ITERATION.key] <= iteration]
         if self._progress.exists():
-            partial = self._progress.with_suffix(".partial")
-            with partial.open("w", newline="") as stream:
-                if kept:
-                    writer = csv.DictWriter(stream, kept[0].keys())
-                    writer.writeheader()
-                    writer.writerows(kept)
-            partial.replace(self._progress)
+            self._rewrite(kept)
         return kept
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one iteration's measures to progress.csv and TensorBoard."""
-        is_new = not self._progress.exists() or not self._progress.stat().st_size
-        with self._progress.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        columns = self._columns()
+        if columns == list(row):
+            with self._progress.open("a", newline="") as stream:
+                csv.DictWriter(stream, columns).writerow(row)
+        else:
+            self._rewrite([*self.rows(), row])
         if self._writer is None:
             self._writer = SummaryWriter(str(self.path), purge_step=row[m.EPISODES_TOTAL.key])
         for key, value in row.items():
             if isinstance(value, (int, float)) and math.isfinite(value):
                 self._writer.add_scalar(key, value, row[m.EPISODES_TOTAL.key])
         self._writer.flush()
+
+    def _columns(self) -> list[str]:
+        if not self._progress.exists():
+            return []
+        with self._progress.open(newline="") as stream:
+            return next(csv.reader(stream), [])
+
+    def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write progress.csv anew, in one step; what a row lacks is NaN."""
+        partial = self._progress.with_suffix(".partial")
+        with partial.open("w", newline="") as stream:
+            if rows:
+                writer = csv.DictWriter(
+                    stream, list(dict.fromkeys(key for row in rows for key in row)), restval=math.nan
+                )
+                writer.writeheader()
+                writer.writerows(rows)
+        partial.replace(self._progress)
 
     def write_summary(self, summary: Mapping[str, Any]) -> Path:
         """Write summary.json in one step and return its path."""
@@ -113,6 +138,10 @@ class RunDirectory:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _writable(directory: Path) -> bool:
+    return os.access(directory, os.W_OK | os.X_OK)
 
 
 def _parsed(value: str) -> Any:

@@ -6,7 +6,7 @@ the legend of `rllib_moe.models`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,43 +79,46 @@ class GraphEncoder(nn.Module):
                 f"expected nodes [B, N, F] and edges [B, N, N] for node_mask {tuple(node_mask.shape)}, "
                 f"got {tuple(nodes.shape)} and {tuple(edges.shape)}"
             )
-        parts, attentions, rows = [], [], []
-        for bucket, width in self._buckets(node_mask):
+        parts, attentions = [], []
+        order, buckets = self._buckets(node_mask)
+        for bucket, width in buckets:
             ego, attention = self._encode(
                 nodes[bucket, :width],
                 edges[bucket, :width, :width],
                 None if node_types is None else node_types[bucket, :width],
             )
             parts.append(ego)
-            rows.append(bucket)
             if return_attention:
                 attentions.append(nn.functional.pad(attention, (0, room - width)))
-        if len(parts) == 1:
+        if order is None:
             return EncodedGraph(parts[0], attentions[0] if return_attention else None)
-        order = torch.cat(rows)
         back = torch.empty_like(order)
         back[order] = torch.arange(batch, device=order.device)
         return EncodedGraph(torch.cat(parts)[back], torch.cat(attentions)[back] if return_attention else None)
 
-    def _buckets(self, node_mask: Tensor) -> list[tuple[Tensor | slice, int]]:
-        """Rows of each bucket and the number of nodes it is padded to."""
+    def _buckets(self, node_mask: Tensor) -> tuple[Tensor | None, list[tuple[Tensor | slice, int]]]:
+        """All rows in the order of the buckets (None: as they are); of each bucket its rows and its nodes a row."""
         sizes = node_mask.sum(1)
         count = min(MAX_BUCKETS, node_mask.shape[0] // ROWS_PER_BUCKET)
         if count <= 1:
-            return [(slice(None), max(1, int(sizes.max())))]
+            return None, [(slice(None), max(1, int(sizes.max())))]
         order = sizes.argsort()
         chunks = order.chunk(count)
         widths = sizes[torch.stack([chunk[-1] for chunk in chunks])].tolist()
-        return [(chunk, max(1, width)) for chunk, width in zip(chunks, widths, strict=True)]
+        return order, [(chunk, max(1, width)) for chunk, width in zip(chunks, widths, strict=True)]
 
     def _encode(self, nodes: Tensor, edges: Tensor, node_types: Tensor | None) -> tuple[Tensor, Tensor]:
         if node_types is not None:
             categories = torch.arange(self.num_node_types, dtype=node_types.dtype, device=node_types.device)
             nodes = torch.cat((nodes, (node_types.unsqueeze(-1) == categories).to(nodes.dtype)), -1)
         # Self-loops for every row, padding included: no row is left with nothing to attend to.
+        loop_type = self.num_edge_types + 1
         loops = torch.eye(edges.shape[1], dtype=torch.bool, device=edges.device)
-        relation = EdgeRelation(edges.masked_fill(loops, self.num_edge_types + 1), self.num_edge_types + 1)
+        if loop_type > torch.iinfo(edges.dtype).max:  # uint8 is full: 255 types of the environment's own
+            edges = edges.short()
+        relation = EdgeRelation(edges.masked_fill(loops, loop_type), loop_type)
         hidden = self.embed(nodes)
-        for layer in self.layers[:-1]:
+        *below, last = cast("list[GraphAttention]", list(self.layers))
+        for layer in below:
             hidden = layer(hidden, relation)
-        return self.layers[-1].read_ego(hidden, relation)
+        return last.read_ego(hidden, relation)

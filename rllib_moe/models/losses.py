@@ -178,6 +178,7 @@ def routing_losses(
     gate: Tensor,
     expert_logits: Tensor,
     *,
+    entropy_gate: Tensor | None = None,
     target_entropy: Tensor | float = math.nan,
     action_mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -186,6 +187,7 @@ def routing_losses(
     Args:
         gate: Gate [B, K].
         expert_logits: Expert logits [B, K, A].
+        entropy_gate: Gate [B, K] for the alpha entropy term where it is not `gate` itself.
         target_entropy: See `alpha_entropy_loss`.
         action_mask: See `diversity_loss`.
 
@@ -193,7 +195,7 @@ def routing_losses(
         Scalars `alpha_entropy`, `load_balance` and `diversity`.
     """
     return {
-        "alpha_entropy": alpha_entropy_loss(gate, target_entropy),
+        "alpha_entropy": alpha_entropy_loss(gate if entropy_gate is None else entropy_gate, target_entropy),
         "load_balance": load_balance_loss(gate),
         "diversity": diversity_loss(expert_logits, action_mask),
     }

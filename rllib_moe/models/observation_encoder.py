@@ -42,9 +42,9 @@ class ObservationEncoder(nn.Module):
             shape.node_features, shape.num_node_types, shape.num_edge_types, size, config.num_heads, config.num_layers
         )
         self.status = nn.Sequential(nn.Linear(shape.features, size), nn.ELU())
-        self.extras = nn.ModuleDict(
-            {name: _extra_encoder(leaf, size, config.category_size) for name, leaf in shape.extras.items()}
-        )
+        # A list: ModuleDict refuses names such as `type` or `map.crop`, which an environment is free to use.
+        self.extra_names = tuple(shape.extras)
+        self.extras = nn.ModuleList(_extra_encoder(leaf, size, config.category_size) for leaf in shape.extras.values())
         self.trunk = nn.Sequential(
             nn.Linear(size * (2 + len(shape.extras)), config.trunk_size), nn.LayerNorm(config.trunk_size), nn.ELU()
         )
@@ -59,7 +59,7 @@ class ObservationEncoder(nn.Module):
             return_attention,
         )
         parts = [graph.ego, self.status(observation["features"])]
-        parts += [encoder(observation[name]) for name, encoder in self.extras.items()]
+        parts += [encoder(observation[name]) for name, encoder in zip(self.extra_names, self.extras, strict=True)]
         return EncodedState(self.trunk(torch.cat(parts, -1)), graph.attention)
 
 
@@ -74,12 +74,24 @@ class CategoryGrid(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """Embed a batch of grids."""
         # Not nn.Embedding: its backward adds row by row, and takes longer than the rest of this encoder together.
-        one_hot = nn.functional.one_hot(grid.flatten(1).long(), len(self.table)).to(self.table.dtype)
+        one_hot = nn.functional.one_hot(grid.reshape(len(grid), -1).long(), len(self.table)).to(self.table.dtype)
         return nn.functional.elu(self.project((one_hot @ self.table).flatten(1)))
+
+
+class NumberGrid(nn.Module):
+    """A grid of numbers [B, ...] of any float type to an embedding [B, D]: flattened, then one linear layer."""
+
+    def __init__(self, num_cells: int, size: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(num_cells, size)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Embed a batch of grids."""
+        return nn.functional.elu(self.project(grid.reshape(len(grid), -1).to(self.project.weight.dtype)))
 
 
 def _extra_encoder(leaf: ExtraLeaf, size: int, category_size: int) -> nn.Module:
     cells = math.prod(leaf.shape)
     if leaf.num_categories:
         return CategoryGrid(cells, leaf.num_categories, category_size, size)
-    return nn.Sequential(nn.Flatten(), nn.Linear(cells, size), nn.ELU())
+    return NumberGrid(cells, size)

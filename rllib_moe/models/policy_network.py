@@ -33,6 +33,8 @@ class PolicyOutput(NamedTuple):
     """Critic's estimate [B]."""
     gate: Tensor
     """Weights of the experts [B, K]: the user's alpha."""
+    router_logits: Tensor
+    """Logits of the router [B, K], before gate function and temperature."""
     expert_logits: Tensor
     """Action logits of each expert [B, K, A], unmasked."""
     attention: Tensor | None
@@ -46,10 +48,15 @@ class GATMoEPolicy(nn.Module):
         shape: Sizes of the observation.
         num_actions: Number A of actions.
         config: Sizes of the network.
+
+    Raises:
+        ValueError: The observation's action mask is not of `num_actions`.
     """
 
     def __init__(self, shape: GraphShape, num_actions: int, config: ModelConfig) -> None:
         super().__init__()
+        if shape.num_actions not in (None, num_actions):
+            raise ValueError(f"action_mask: expected {num_actions} actions, got {shape.num_actions}")
         self.phase = PhaseState()
         self.encoder = ObservationEncoder(shape, config)
         self.router = Router(config.trunk_size, config.num_experts)
@@ -73,14 +80,15 @@ class GATMoEPolicy(nn.Module):
             return_attention: Return the ego node's attention too.
         """
         z, attention = self.encoder(observation, return_attention)
-        gate = gate_weights(self.router(z), self.phase.routing, self.phase.temperature)
+        router_logits = self.router(z)
+        gate = gate_weights(router_logits, self.phase.routing, self.phase.temperature)
         if available_experts is not None:
             gate = mask_experts(gate, available_experts)
         expert_logits = self.experts(z)
         logits = mix(gate, expert_logits)
         if "action_mask" in observation:
             logits = logits.masked_fill(observation["action_mask"] == 0, ILLEGAL)
-        return PolicyOutput(logits, self.critic(z).squeeze(-1), gate, expert_logits, attention)
+        return PolicyOutput(logits, self.critic(z).squeeze(-1), gate, router_logits, expert_logits, attention)
 
     def auxiliary_losses(self, output: PolicyOutput, action_mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the routing losses under the phase in force, and the raw losses by name.
@@ -90,8 +98,15 @@ class GATMoEPolicy(nn.Module):
             action_mask: Legal actions [B, A], None when the environment has no mask.
         """
         phase = self.phase
+        # The entropy term sees each expert's logit less its mean over the batch, so it can move the entropy only by
+        # telling states apart, never by preferring the same expert everywhere (see Router).
+        apart = output.router_logits - output.router_logits.mean(0)
         raw = routing_losses(
-            output.gate, output.expert_logits, target_entropy=phase.alpha_entropy_target, action_mask=action_mask
+            output.gate,
+            output.expert_logits,
+            entropy_gate=gate_weights(apart, phase.routing, phase.temperature),
+            target_entropy=phase.alpha_entropy_target,
+            action_mask=action_mask,
         )
         total = torch.stack([getattr(phase, f"{name}_coef") * loss for name, loss in raw.items()]).sum()
         return total, raw

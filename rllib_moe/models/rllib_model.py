@@ -58,7 +58,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
         self._action_mask: Tensor | None = None
         self._metrics: dict[str, float] = {}
 
-    def forward(
+    def forward(  # type: ignore[override]  # Ray's TensorType is also numpy's and TensorFlow's
         self, input_dict: dict[str, Tensor], state: list[Tensor], seq_lens: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """Action logits [B, A] of packed observations [B, num_bytes]."""
@@ -76,7 +76,9 @@ class GATMoEModel(TorchModelV2, nn.Module):
         """Gate [B, K] of the last forward pass."""
         return self._cached().gate
 
-    def custom_loss(self, policy_loss: list[Tensor], loss_inputs: Any) -> list[Tensor]:
+    def custom_loss(  # type: ignore[override]
+        self, policy_loss: list[Tensor], loss_inputs: Any
+    ) -> list[Tensor]:
         """Add the routing losses of the minibatch that `policy_loss` was computed on.
 
         PPO runs one forward pass a minibatch before this call, so the cached output is that of the same rows.
@@ -84,6 +86,8 @@ class GATMoEModel(TorchModelV2, nn.Module):
         del loss_inputs
         output = self._cached()
         added, raw = self.network.auxiliary_losses(output, self._action_mask)
+        # The forward pass is done: what moves here is first seen by the next minibatch.
+        self.network.router.update_statistics(output.router_logits)
         with torch.no_grad():
             names = [f"{name}_loss" for name in raw]
             values = [loss.detach() for loss in raw.values()]
@@ -97,7 +101,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
         self._metrics["max_nonfinite_loss"] = float(not math.isfinite(sum(numbers)))
         return [loss + added for loss in policy_loss]
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:  # type: ignore[override]
         """Routing measures of the last minibatch, one float a key (RLlib averages over minibatches)."""
         return self._metrics
 

@@ -25,6 +25,13 @@ SCALE_MIN = 0.05
 SCALE_MAX = 10.0
 """Largest scale of the router's logits: both sparse gates are then one-hot in nearly every state."""
 
+SCALE_SPEED = 50.0
+"""How many times faster than other parameters the logarithm of the scale moves; see Router."""
+
+STATISTICS_DECAY = 0.95
+"""Weight of the past in the router's mean and std, a minibatch."""
+
+_LEAST_STD = 1e-3
 _BELOW_SUPPORT = -1.0  # see _SparseGate.forward
 
 
@@ -163,22 +170,25 @@ class _InwardClamp(torch.autograd.Function):
 
 
 class Router(nn.Module):
-    """Encoded state to expert logits whose spread is one learned number.
+    """Encoded state to expert logits whose spread over the states is one learned number.
 
-    `logits = scale * LN(tanh(W LN(z))) @ R^T` with both LayerNorms without affine part and the rows of R kept at unit
-    length. What decides the entropy of a gate is std(logits) / temperature, and with plain linear logits that std is a
+    `logits = scale * (raw - mean) / std` with `raw = LN(tanh(W LN(z))) @ R^T`, both LayerNorms without affine part, the
+    rows of R kept at unit length, and the mean of each expert and the common std those of the states seen in training.
+    What decides the entropy of a gate is std(logits) / temperature, and with plain linear logits that std is a
     by-product of how large z and the weights have grown; then a schedule of temperatures means nothing. Here the
-    logits have a standard deviation of `scale` at the start (random z, any magnitude above 1e-2), and a temperature
-    halved is a spread doubled.
+    logits have a standard deviation of `scale` over the states, and a temperature halved is a spread doubled.
+
+    The mean is what keeps experts alive. The states of a game resemble each other, so raw logits differ little between
+    states and much between experts, and an entropy target would be met by preferring the same expert everywhere.
+    Without the mean all experts weigh alike over the states, and the entropy falls only by telling states apart.
+    Mean and std are buffers, moved by `update_statistics` after a gradient step and constant in between, so that
+    sampling and learning agree on the gate of a batch.
 
     The scale starts at 0.1: softmax at temperature 1 then has an entropy of 1.383 of ln 4 = 1.386, so warmup begins
-    at the top, and sparsemax after it still covers all four experts. From there the losses move it and turn the rows
-    of R: with Adam at 3e-4 on eight clusters of states, `alpha_entropy_loss` held 1.386, followed 1.386 to 0.7 and held
-    0.4 within 0.05 nats in phases of 500 steps, the scale itself staying near 0.1.
-
-    The scale is learned as a logarithm and bounded to [`SCALE_MIN`, `SCALE_MAX`]: an entropy bonus kept on through a
-    long warmup would otherwise shrink it to where the other losses have no gradient left (theirs is proportional
-    to the scale).
+    at the top, and sparsemax after it still covers all four experts. It is learned as a logarithm, bounded to
+    [`SCALE_MIN`, `SCALE_MAX`] (an entropy bonus kept on through a long warmup would shrink it to where the other losses
+    have no gradient left), and `SCALE_SPEED` times as fast as other parameters: under Adam a parameter moves by about
+    one learning rate a step, and at 5e-5 the way from 0.1 to 0.6 would take 36,000 steps.
 
     Args:
         in_size: Width D of the encoded state.
@@ -189,6 +199,10 @@ class Router(nn.Module):
     Raises:
         ValueError: On sizes below their least value or an initial scale out of bounds.
     """
+
+    mean: Tensor
+    std: Tensor
+    num_updates: Tensor
 
     def __init__(self, in_size: int, num_experts: int, hidden_size: int = 64, initial_scale: float = 0.1) -> None:
         super().__init__()
@@ -206,11 +220,30 @@ class Router(nn.Module):
         nn.init.zeros_(self.hidden.bias)
         self.directions = nn.Parameter(torch.empty(num_experts, hidden_size))
         nn.init.orthogonal_(self.directions)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale) / SCALE_SPEED))
+        self.register_buffer("mean", torch.zeros(num_experts))
+        self.register_buffer("std", torch.ones(()))
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
 
     def scale(self) -> Tensor:
         """Scale of the logits, a scalar within [`SCALE_MIN`, `SCALE_MAX`]."""
-        return _InwardClamp.apply(self.log_scale, math.log(SCALE_MIN), math.log(SCALE_MAX)).exp()
+        low, high = math.log(SCALE_MIN) / SCALE_SPEED, math.log(SCALE_MAX) / SCALE_SPEED
+        return (_InwardClamp.apply(self.log_scale, low, high) * SCALE_SPEED).exp()
+
+    @torch.no_grad()
+    def update_statistics(self, logits: Tensor) -> None:
+        """Move mean and std towards those of a batch of logits [B, K] that `forward` returned.
+
+        The first batches count alike, later ones decay with `STATISTICS_DECAY`; one that is not finite changes nothing.
+        """
+        seen = logits / self.scale()  # how far the raw logits are from the mean, in units of std
+        shift, variance = seen.mean(0), seen.var(0, correction=0).mean()
+        weight = (1 / (self.num_updates + 1)).clamp(min=1 - STATISTICS_DECAY) * variance.isfinite()
+        self.mean += weight * self.std * torch.nan_to_num(shift)
+        # One expert, or a batch of equal states, has no spread: the floor keeps the division finite.
+        self.std *= (1 - weight + weight * torch.nan_to_num(variance)).sqrt()
+        self.std.clamp_(min=_LEAST_STD)
+        self.num_updates += 1
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits [B, K] of encoded states z [B, D]; an all-zero state gets equal logits.
@@ -223,4 +256,5 @@ class Router(nn.Module):
         # eps 1e-6: a smaller one would blow up the gradient of an all-zero row, a larger one let magnitude through.
         h = torch.tanh(self.hidden(functional.layer_norm(z, z.shape[1:], eps=1e-6)))  # [B, hidden]
         h = functional.layer_norm(h, h.shape[1:], eps=1e-6)
-        return self.scale() * functional.linear(h, functional.normalize(self.directions, dim=1))  # [B, K]
+        raw = functional.linear(h, functional.normalize(self.directions, dim=1))  # [B, K]
+        return (self.scale() / self.std) * (raw - self.mean)

@@ -20,8 +20,8 @@ def _drop_stale_caches(directory: Path) -> None:
         try:
             if index.stat().st_mtime_ns < newest_source:
                 index.unlink()
-        except FileNotFoundError:
-            # Another process was faster.
+        except OSError:
+            # Another process was faster, or the installation is read-only and its sources do not change.
             continue
 
 

@@ -11,23 +11,11 @@ import numpy as np
 from gymnasium import spaces
 from nle import nethack
 
-from rllib_moe.envs.nethack import temp_dirs
-from rllib_moe.envs.nethack.actions import (
-    ACTION_KEYS,
-    DIRECTION_DX,
-    DIRECTION_DY,
-    DOWN,
-    NUM_ACTIONS,
-    SEARCH,
-    UP,
-    move_direction,
-)
+from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
+from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.features import NO_ACTION, Circumstances
 from rllib_moe.envs.nethack.game import Game
-from rllib_moe.envs.nethack.glyphs import CLOSED_DOOR, GLYPH_TABLE, NODE_COLUMN, NODE_MONSTER
-from rllib_moe.envs.nethack.glyphs import STAIRS_DOWN as STAIRS_DOWN_TERRAIN
-from rllib_moe.envs.nethack.glyphs import STAIRS_UP as STAIRS_UP_TERRAIN
-from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
+from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.observation import ObservationBuilder, observation_space
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.seeding import episode_seeds, fresh_seed
@@ -153,13 +141,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._clock_stands = False
         self._prompt = Prompt.NONE
         self._last_action = NO_ACTION
-        self._memories: dict[tuple[int, int], LevelMemory] = {}
-        self._level, self._position = self._place()
+        self._memory = EpisodeMemory(self._game.living_blstats)
         self._max_depth = self._depth()
-        memory = self._memory()
-        memory.arrive(*self._position, None)
-        # A game begins on the stairs up, which the hero's own symbol hides.
-        memory.terrain[self._position] = STAIRS_UP_TERRAIN
         np.copyto(self._living_glyphs, self._game.glyphs)
         observation, info, _ = self._observe()
         return observation, info | {"shaping": 0.0, "prompts_dismissed": 0}
@@ -195,7 +178,15 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._no_progress = self._no_progress + 1 if self._clock_stands else 0
         self._max_depth = max(depth, self._depth())
         if not terminated:
-            self._remember(action, asked, message)
+            self._memory.record(
+                action,
+                self._game.living_blstats,
+                self._living_glyphs,
+                message,
+                now=self._steps,
+                clock_stands=self._clock_stands,
+                in_prompt=asked != Prompt.NONE or self._prompt != Prompt.NONE,
+            )
         observation, info, new_tiles = self._observe()
 
         shaping = self._depth_bonus * (self._max_depth - depth) + self._tile_bonus * new_tiles
@@ -220,48 +211,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._running = False
         self._game.close()
 
-    def _remember(self, action: int, asked: Prompt, message: bytes) -> None:
-        """Bring the level's memory up to date after an action."""
-        before_level, before = self._level, self._position
-        self._level, self._position = self._place()
-        memory = self._memory()
-        if self._level != before_level:
-            memory.arrive(*self._position, None)
-            if action == DOWN:
-                memory.terrain[self._position] = STAIRS_UP_TERRAIN
-            elif action == UP:
-                memory.terrain[self._position] = STAIRS_DOWN_TERRAIN
-            return
-        memory.arrive(*self._position, before)
-        if b"staircase down here" in message:
-            memory.terrain[self._position] = STAIRS_DOWN_TERRAIN
-        elif b"staircase up here" in message:
-            memory.terrain[self._position] = STAIRS_UP_TERRAIN
-        if asked != Prompt.NONE or self._prompt != Prompt.NONE:
-            return
-        if action == SEARCH:
-            memory.search(*self._position)
-        direction = move_direction(action)
-        if direction < 0 or self._position != before:
-            return
-        if b"locked" in message:
-            memory.lock(*before, direction)
-        elif self._clock_stands and self._is_refusal(memory, before, direction, message):
-            memory.refuse(*before, direction, self._steps)
-
-    def _is_refusal(self, memory: LevelMemory, place: tuple[int, int], direction: int, message: bytes) -> bool:
-        """Whether a move that changed nothing is worth not repeating.
-
-        The clock also stands still in a fast hero's extra move, when attacking or pulling at a stuck door.
-        """
-        if b"Really attack" in message:
-            return True
-        y, x = place[0] + int(DIRECTION_DY[direction]), place[1] + int(DIRECTION_DX[direction])
-        if not (0 <= y < MAP_SHAPE[0] and 0 <= x < MAP_SHAPE[1]):
-            return True
-        monster = GLYPH_TABLE[self._living_glyphs[y, x], NODE_COLUMN] == NODE_MONSTER
-        return not monster and memory.terrain[y, x] != CLOSED_DOOR
-
     def _observe(self) -> tuple[Observation, dict[str, Any], int]:
         """Observation, info without the step's own entries, and new tiles; after death of the last living state."""
         circumstances = Circumstances(
@@ -277,7 +226,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             self._living_glyphs,
             self._game.living_blstats,
             self._game.message_bytes(),
-            self._memory(),
+            self._memory.level,
             circumstances,
         )
         info = {
@@ -289,18 +238,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         }
         return observation, info, new_tiles
 
-    def _memory(self) -> LevelMemory:
-        """Memory of the level the hero was last seen on."""
-        if self._level not in self._memories:
-            self._memories[self._level] = LevelMemory.blank()
-        return self._memories[self._level]
-
-    def _place(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Level (branch, number) and position (row, column) of the living hero."""
-        blstats = self._game.living_blstats
-        level = int(blstats[nethack.NLE_BL_DNUM]), int(blstats[nethack.NLE_BL_DLEVEL])
-        return level, (int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X]))
-
     def _score(self) -> int:
         return int(self._game.living_blstats[nethack.NLE_BL_SCORE])
 
@@ -309,8 +246,3 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
 
     def _time(self) -> int:
         return int(self._game.living_blstats[nethack.NLE_BL_TIME])
-
-
-def sweep_stale(temp_root: str | None = None) -> int:
-    """Remove temporary files left behind by killed processes; see ``temp_dirs.sweep_stale``."""
-    return temp_dirs.sweep_stale(temp_root)

@@ -35,30 +35,9 @@ from rllib_moe.envs.nethack.glyphs import (
     STAIRS_UP,
 )
 from rllib_moe.envs.nethack.level_memory import LevelMemory
+from rllib_moe.envs.nethack.message_cues import MESSAGE_CUES
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, FIRST_STEP, REACHABLE, Graph
-
-MESSAGE_CUES: Final = (
-    b"locked",
-    b"closed",
-    b"You see here",
-    b"staircase",
-    b"solid stone",
-    b"wall",
-    b"in the way",
-    b"You hear",
-    b" misses",
-    b" hits",
-    b" bites",
-    b"You kill",
-    b"destroy",
-    b"You feel",
-    b"hungry",
-    b"boulder",
-    b"trap",
-    b"You find",
-)
-"""Phrases looked for in the message line."""
 
 _CONDITIONS = tuple(
     name.removeprefix("BL_MASK_").lower()
@@ -119,8 +98,9 @@ _UNDERFOOT = _BASE_NAMES.index("underfoot_stairs_down")
 _PASSABLE = _BASE_NAMES.index("passable_n")
 _MONSTER = _BASE_NAMES.index("monster_n")
 _LAST_ACTION = _BASE_NAMES.index("last_action_more")
-_MESSAGE = _BASE_NAMES.index("message_locked")
 _SUMMARY = len(_BASE_NAMES)
+MESSAGE_SLICE: Final = slice(_SUMMARY - len(MESSAGE_CUES), _SUMMARY)
+"""Where the flags of ``message_cues`` lie."""
 _SUMMARY_WIDTH = 2 + NUM_DIRECTIONS
 _NUM_HUNGER = 7
 _NUM_CONDITIONS = len(_CONDITIONS)
@@ -221,29 +201,33 @@ def write_features(
         nodes_cut: nodes that did not fit into the graph.
         features: float32 [D], zeros, written.
     """
-    features[0] = _unit(blstats[_HP], max(blstats[_HPMAX], 1))
-    features[1] = _log_unit(blstats[_HP], 200.0)
-    features[2] = _log_unit(blstats[_HPMAX], 200.0)
-    features[3] = _unit(blstats[_ENE], max(blstats[_ENEMAX], 1))
-    features[4] = _unit(blstats[_DEPTH], 10.0)
-    features[5] = _unit(circumstances.max_depth, 10.0)
-    features[6] = _unit(blstats[_DNUM], 4.0)
-    features[7] = _unit(blstats[_XP], 10.0)
-    features[8] = _log_unit(blstats[_EXP], 10000.0)
-    features[9] = _unit(blstats[_AC], 10.0)
-    features[10] = _log_unit(blstats[_GOLD], 10000.0)
-    features[11] = _unit(blstats[_STR], 25.0)
-    features[12] = _unit(blstats[_DEX], 25.0)
-    features[13] = _unit(blstats[_CON], 25.0)
-    features[14] = _unit(blstats[_CAP], 5.0)
-    features[15] = _log_unit(blstats[_SCORE], 10000.0)
-    features[16] = _log_unit(blstats[_TIME], 10000.0)
-    features[17] = circumstances.steps_left
-    features[18] = _unit(circumstances.no_progress, 1.0)
-    features[19] = circumstances.clock_stands
-    features[20] = _unit(memory.searches[hero_y, hero_x], MAX_SEARCHES)
-    features[21] = _log_unit(memory.visits[hero_y, hero_x], 100.0)
-    features[22] = _unit(nodes_cut, 32.0)
+    status = (  # in the order of `_STATUS_NAMES`
+        _unit(blstats[_HP], max(blstats[_HPMAX], 1)),
+        _log_unit(blstats[_HP], 200.0),
+        _log_unit(blstats[_HPMAX], 200.0),
+        _unit(blstats[_ENE], max(blstats[_ENEMAX], 1)),
+        _unit(blstats[_DEPTH], 10.0),
+        _unit(circumstances.max_depth, 10.0),
+        _unit(blstats[_DNUM], 4.0),
+        _unit(blstats[_XP], 10.0),
+        _log_unit(blstats[_EXP], 10000.0),
+        _unit(blstats[_AC], 10.0),
+        _log_unit(blstats[_GOLD], 10000.0),
+        _unit(blstats[_STR], 25.0),
+        _unit(blstats[_DEX], 25.0),
+        _unit(blstats[_CON], 25.0),
+        _unit(blstats[_CAP], 5.0),
+        _log_unit(blstats[_SCORE], 10000.0),
+        _log_unit(blstats[_TIME], 10000.0),
+        float(circumstances.steps_left),
+        _unit(circumstances.no_progress, 1.0),
+        1.0 if circumstances.clock_stands else 0.0,
+        _unit(memory.searches[hero_y, hero_x], MAX_SEARCHES),
+        _log_unit(memory.visits[hero_y, hero_x], 100.0),
+        _unit(nodes_cut, 32.0),
+    )
+    for i in range(len(status)):
+        features[i] = status[i]
     features[_HUNGER + min(max(blstats[_HUNGER_STAT], 0), _NUM_HUNGER - 1)] = 1.0
     for bit in range(_NUM_CONDITIONS):
         features[_CONDITION + bit] = (blstats[_CONDITION_STAT] >> bit) & 1
@@ -294,17 +278,3 @@ def write_path_summary(graph: Graph, features: np.ndarray) -> None:
         features[start + 1] = nodes[i, CLOSENESS]
         for direction in range(NUM_DIRECTIONS):
             features[start + 2 + direction] = nodes[i, FIRST_STEP + direction]
-
-
-def write_message_cues(message: bytes, features: np.ndarray) -> None:
-    """Mark the phrases of `MESSAGE_CUES` that the message holds.
-
-    Args:
-        message: the message line, without padding.
-        features: float32 [D], zeros there, written.
-    """
-    if not message:
-        return
-    for i, cue in enumerate(MESSAGE_CUES):
-        if cue in message:
-            features[_MESSAGE + i] = 1.0

@@ -67,7 +67,7 @@ class Game:
         for attempt in range(MAX_START_ATTEMPTS):
             try:
                 self._start(core_seed, display_seed)
-            except (GameStartError, RuntimeError, OSError) as error:
+            except (RuntimeError, OSError) as error:
                 logger.warning("NetHack did not start (attempt %d of %d): %s", attempt + 1, MAX_START_ATTEMPTS, error)
                 self.close()
                 failure = error
@@ -89,8 +89,7 @@ class Game:
         raise GameStartError(f"no first move after {MAX_START_KEYS} keys")
 
     def _load(self) -> nethack.Nethack:
-        self._directory = temp_dirs.process_directory(self._temp_root)
-        with temp_dirs.temporary_files_in(self._directory):
+        with temp_dirs.process_directory(self._temp_root) as self._directory:
             library = nethack.Nethack(
                 observation_keys=OBSERVATION_KEYS,
                 playername=f"Agent-{self._character}",

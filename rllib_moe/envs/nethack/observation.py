@@ -17,15 +17,16 @@ from rllib_moe.envs.nethack.candidates import collect_candidates, thin_frontiers
 from rllib_moe.envs.nethack.compilation import compiled
 from rllib_moe.envs.nethack.crop import CROP_SIZE, write_crop
 from rllib_moe.envs.nethack.features import (
+    MESSAGE_SLICE,
     NO_ACTION,
     Circumstances,
     feature_names,
     write_features,
-    write_message_cues,
     write_path_summary,
 )
 from rllib_moe.envs.nethack.glyphs import GLYPH_TABLE, NUM_CROP_CLASSES, NUM_NODE_TYPES, TERRAIN_CROP, TERRAIN_NODE
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory, learn_map
+from rllib_moe.envs.nethack.message_cues import write_message_cues
 from rllib_moe.envs.nethack.path_search import Paths, search_paths
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_flags import SCENE_FLAGS, write_scene
@@ -118,7 +119,7 @@ class ObservationBuilder:
             mask,
             self._scene,
         )
-        write_message_cues(message, features)
+        write_message_cues(message, features[MESSAGE_SLICE])
         observation: dict[str, np.ndarray] = {**graph._asdict(), "features": features, "crop": crop}
         if self._action_mask:
             if circumstances.prompt != Prompt.NONE:

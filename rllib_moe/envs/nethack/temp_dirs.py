@@ -18,6 +18,7 @@ TEMP_ROOT_VARIABLE = "RLLIB_MOE_TEMP_ROOT"
 
 _PREFIX = "rllib_moe_nethack_"
 _lock = threading.Lock()
+_removed_at_exit: set[Path] = set()
 
 
 def temp_root(root: str | None = None) -> Path:
@@ -29,35 +30,38 @@ def temp_root(root: str | None = None) -> Path:
     return Path(root or os.environ.get(TEMP_ROOT_VARIABLE) or tempfile.gettempdir())
 
 
-def process_directory(root: str | None = None) -> Path:
-    """The directory of this process, made if need be and removed at its exit."""
+@contextmanager
+def process_directory(root: str | None = None) -> Iterator[Path]:
+    """Let `tempfile` make its files in the directory of this process; NLE offers no other way to say where.
+
+    The directory is made if need be, and removed at the process's exit. Meant for a few milliseconds at a time:
+    other threads' temporary files would land there too.
+
+    Args:
+        root: as for `temp_root`.
+    """
     directory = temp_root(root) / f"{_PREFIX}{os.getpid()}_{_start_time(os.getpid())}"
     with _lock:
-        if not directory.exists():
-            directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        if directory not in _removed_at_exit:
+            _removed_at_exit.add(directory)
             atexit.register(_remove_own, directory, os.getpid())
-    return directory
-
-
-@contextmanager
-def temporary_files_in(directory: Path) -> Iterator[None]:
-    """Let `tempfile` make its files in a directory; NLE offers no other way to say where."""
-    with _lock:
         before = tempfile.tempdir
         tempfile.tempdir = str(directory)
         try:
-            yield
+            yield directory
         finally:
             tempfile.tempdir = before
 
 
 def remove_if_empty(directory: Path) -> None:
     """Remove a process's directory once its last game is closed."""
-    try:
-        directory.rmdir()
-    except OSError:
-        # Not empty (another game of this process is open) or gone already: both are fine.
-        return
+    with _lock:
+        try:
+            directory.rmdir()
+        except OSError:
+            # Not empty (another game of this process is open) or gone already: both are fine.
+            return
 
 
 def sweep_stale(root: str | None = None) -> int:

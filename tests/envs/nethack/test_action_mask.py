@@ -8,13 +8,12 @@ from rllib_moe.envs.nethack.actions import (
     DIRECTION_DY,
     FIRST_MOVE,
     FIRST_RUN,
-    KICK,
     MORE,
     NUM_ACTIONS,
     SEARCH,
     move_direction,
 )
-from rllib_moe.envs.nethack.glyphs import GLYPH_TABLE, NODE_COLUMN, NODE_MONSTER, NODE_PET
+from rllib_moe.envs.nethack.glyphs import GLYPH_TABLE, NODE_COLUMN, NODE_MONSTER, NODE_PET, STAIRS_DOWN, STAIRS_UP
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
 from rllib_moe.envs.nethack.prompts import Prompt
 
@@ -28,8 +27,6 @@ def test_walls_unseen_rock_and_floor(draw):
 
 
 def test_stairs_only_under_foot_and_never_up_from_the_first_level(draw):
-    from rllib_moe.envs.nethack.glyphs import STAIRS_DOWN, STAIRS_UP
-
     for terrain, depth, expected in (
         (STAIRS_DOWN, 1, {"down"}),
         (STAIRS_UP, 1, set()),
@@ -68,7 +65,6 @@ def test_hunger_allows_eating(draw):
 def test_refused_moves_return_after_a_while(draw):
     scene = draw("|@.", "---")
     scene.memory.refuse(int(scene.blstats[1]), int(scene.blstats[0]), 1, 0)
-    # The drawing of the refused direction blocks the step and the run from the same cell.
     assert legal(scene) == {"search"}
     later = scene._replace(circumstances=scene.circumstances._replace(now=100))
     assert legal(later) == {"move_E", "run_E", "search"}
@@ -122,7 +118,7 @@ def test_masked_out_moves_do_nothing_in_a_real_game(make_env, seed):
             if mask[action]:
                 continue
             play(env, seed, actions)
-            level, place = env._level, env._position
+            level, place = env._memory.place, env._memory.position
             direction = move_direction(action)
             y, x = place[0] + int(DIRECTION_DY[direction]), place[1] + int(DIRECTION_DX[direction])
             inside = 0 <= y < MAP_SHAPE[0] and 0 <= x < MAP_SHAPE[1]
@@ -130,7 +126,7 @@ def test_masked_out_moves_do_nothing_in_a_real_game(make_env, seed):
             if inside and GLYPH_TABLE[env._living_glyphs[y, x], NODE_COLUMN] in (NODE_MONSTER, NODE_PET):
                 continue
             env.step(action)
-            assert (env._level, env._position) == (level, place), ACTION_NAMES[action]
+            assert (env._memory.place, env._memory.position) == (level, place), ACTION_NAMES[action]
             tried += 1
     assert tried > 20
 
@@ -155,4 +151,3 @@ def test_masked_play_hardly_wastes_steps(make_env):
     # A monk is fast: one move in four comes without the clock moving, whatever it is.
     assert shares[True] < 0.35
     assert shares[False] > 0.5
-    assert KICK < NUM_ACTIONS

@@ -12,6 +12,12 @@ from rllib_moe.envs.nethack.game import Game, GameStartError
 from rllib_moe.envs.nethack.scene_flags import SCENE_FLAGS
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
 
+QUICK_SEED = 3
+"""The scripted player finds the stairs of this game in some 20 steps."""
+
+DEADLY_SEEDS = (16, 10, 12, 18)
+"""Games in which diving kills it within some 600 steps; several, so that one version's luck does not matter."""
+
 
 def fingerprint(env, seed, num_steps=100):
     """Hash of every observation, reward and score of an episode of fixed actions."""
@@ -37,7 +43,7 @@ def test_observations_are_in_the_space_to_the_last(make_env, masked, seed):
     rng = np.random.default_rng(seed)
     observation, info = env.reset(seed=seed)
     assert ("action_mask" in observation) == masked
-    for step in range(300):
+    for _ in range(300):
         check_observation(observation, env.observation_space)
         assert env.observation_space.contains(observation)
         assert tuple(info["scene"]) == SCENE_FLAGS
@@ -49,7 +55,7 @@ def test_observations_are_in_the_space_to_the_last(make_env, masked, seed):
         if terminated or truncated:
             break
     check_observation(observation, env.observation_space)
-    assert step == 299 or terminated or truncated
+    assert terminated or truncated
 
 
 def test_no_buffer_is_shared_between_observations(make_env):
@@ -124,7 +130,7 @@ def test_no_progress_truncates(make_env):
     assert ends == [False, False, False, True]
 
 
-def test_leaving_the_dungeon_terminates(make_env):
+def test_leaving_the_dungeon_is_declined(make_env):
     env = make_env(action_mask=False)
     env.reset(seed=1)
     _, _, terminated, truncated, info = env.step(UP)
@@ -135,9 +141,9 @@ def test_leaving_the_dungeon_terminates(make_env):
 
 
 def test_score_and_depth_survive_death(make_env):
-    """Starting deeper down is not to be had, so the scripted player dives until something kills it."""
+    """The scripted player dives until something kills it."""
     env = make_env(max_steps=5000)
-    for seed in range(20):
+    for seed in DEADLY_SEEDS:
         policy = ScriptedStairsPolicy()
         observation, info = env.reset(seed=seed)
         rewards, terminated, truncated, last = 0.0, False, False, info
@@ -160,10 +166,10 @@ def test_shaping_is_reported_apart(make_env):
     plain, shaped = make_env(), make_env(depth_bonus=3.0, tile_bonus=0.01)
     policy = ScriptedStairsPolicy()
     for env in (plain, shaped):
-        observation, info = env.reset(seed=4)
+        observation, info = env.reset(seed=QUICK_SEED)
         env.history = []
         policy.reset()
-        for _ in range(200):
+        for _ in range(100):
             observation, reward, terminated, truncated, info = env.step(policy.act(observation))
             env.history.append((reward, info["shaping"], info["max_depth"]))
             if terminated or truncated:
@@ -181,7 +187,7 @@ def test_shaping_is_reported_apart(make_env):
 def test_stair_dancing_pays_once(make_env):
     env = make_env(depth_bonus=3.0)
     policy = ScriptedStairsPolicy()
-    observation, info = env.reset(seed=4)
+    observation, info = env.reset(seed=QUICK_SEED)
     while info["max_depth"] == 1:
         observation, _, _, _, info = env.step(policy.act(observation))
     assert info["shaping"] == 3.0

@@ -85,6 +85,6 @@ def test_kick_and_eat_in_a_real_game(make_env):
     _, _, _, _, info = env.step(EAT)
     assert info["scene"]["in_prompt"]
     # A wrong answer would be asked again, five times over; it is closed instead.
-    _, _, _, _, info = env.step(EAT)
+    _, _, _, _, info = env.step(SEARCH)
     assert not info["scene"]["in_prompt"]
     assert info["prompts_dismissed"] >= 1

@@ -3,8 +3,9 @@ import pytest
 
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.nethack import glyphs as g
+from rllib_moe.envs.nethack import scene_graph
 from rllib_moe.envs.nethack.actions import DIRECTION_NAMES
-from rllib_moe.envs.nethack.candidates import FRONTIER_SPACING
+from rllib_moe.envs.nethack.candidates import FRONTIER_SPACING, MAX_SEARCHES
 from rllib_moe.envs.nethack.observation import observation_space
 from rllib_moe.envs.nethack.scene_graph import (
     ADJACENT,
@@ -19,9 +20,7 @@ from rllib_moe.envs.nethack.scene_graph import (
     FIRST_STEP,
     LOCKED,
     NEAREST_OF_TYPE,
-    NODE_FEATURE_NAMES,
     REACHABLE,
-    UNDERFOOT,
     WALKING_DISTANCE,
 )
 
@@ -38,12 +37,13 @@ def step_name(row):
 
 
 def test_column_constants_match_their_names():
-    for name in ("DX", "CLOSENESS", "UNDERFOOT", "NEAREST_OF_TYPE", "CLOSED", "LOCKED", "AVOID"):
-        assert NODE_FEATURE_NAMES[globals()[name]] == name.lower()
+    single = [name for name in scene_graph.NODE_FEATURE_NAMES if not name.startswith("first_step_")]
+    for name in single:
+        assert scene_graph.NODE_FEATURE_NAMES[getattr(scene_graph, name.upper())] == name
+    assert scene_graph.NODE_FEATURE_NAMES[FIRST_STEP] == "first_step_n"
 
 
 def test_stairs_around_a_wall(draw):
-    # The straight line east is walled: down, across, up. Shortest: SE, E, NE -> hmm counted below.
     scene = draw(
         "-------",
         "|.@|>.|",
@@ -120,22 +120,22 @@ def test_walls_door_and_frontier(draw):
 
 def test_visited_frontier_is_gone_and_a_searched_dead_end_given_up(draw):
     scene = draw("   ", "##@", "   ")
-    # The hero has come along the corridor from the west; its end is a search spot, not a frontier.
-    scene.memory.arrive(scene.blstats[1], scene.blstats[0], (scene.blstats[1], scene.blstats[0] - 2))
-    observation, flags, _, _ = scene.observe()
-    types = observation["node_types"]
-    assert g.NODE_FRONTIER not in types[types > 0][:1]
-    spots = np.flatnonzero(types == g.NODE_SEARCH_SPOT)
     hero_y, hero_x = int(scene.blstats[1]), int(scene.blstats[0])
+    # The hero has run along the corridor from the west: both its ends are search spots now, neither a frontier.
+    scene.memory.arrive(hero_y, hero_x - 2, None)
+    scene.memory.arrive(hero_y, hero_x, (hero_y, hero_x - 2))
     scene.memory.terrain[hero_y, hero_x] = g.CORRIDOR
-    observation, *_ = scene.observe()
-    spots = np.flatnonzero(observation["node_types"] == g.NODE_SEARCH_SPOT)
-    assert any(observation["nodes"][i, UNDERFOOT] for i in spots)
-    for _ in range(20):
+
+    def spots():
+        observation, *_ = scene.observe()
+        assert g.NODE_FRONTIER not in observation["node_types"]
+        found = observation["nodes"][observation["node_types"] == g.NODE_SEARCH_SPOT]
+        return sorted(round(float(row[DX]) * 78) for row in found)
+
+    assert spots() == [-2, 0]
+    for _ in range(MAX_SEARCHES):
         scene.memory.search(hero_y, hero_x)
-    observation, *_ = scene.observe()
-    spots = np.flatnonzero(observation["node_types"] == g.NODE_SEARCH_SPOT)
-    assert not any(observation["nodes"][i, UNDERFOOT] for i in spots)
+    assert spots() == [-2]
 
 
 def test_too_many_nodes_are_cut_nearest_first_and_counted(draw):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from rllib_moe.envs.nethack.temp_dirs import process_directory, sweep_stale
@@ -58,7 +59,9 @@ def test_sweeping_spares_the_living_and_the_foreign(make_env, tmp_path):
 def test_a_reused_process_id_is_told_apart(tmp_path):
     stale = tmp_path / f"rllib_moe_nethack_{os.getpid()}_1"
     stale.mkdir()
-    mine = process_directory(str(tmp_path))
+    with process_directory(str(tmp_path)) as mine:
+        assert Path(tempfile.gettempdir()) == mine
+    assert Path(tempfile.gettempdir()) != mine
     assert sweep_stale(str(tmp_path)) == 1
     assert not stale.exists()
     assert mine.exists()

@@ -1,0 +1,97 @@
+"""What is remembered of every level in an episode, and how an action's outcome enters it."""
+
+import numpy as np
+from nle import nethack
+
+from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, DOWN, SEARCH, UP, move_direction
+from rllib_moe.envs.nethack.glyphs import CLOSED_DOOR, GLYPH_TABLE, NODE_COLUMN, NODE_MONSTER, STAIRS_DOWN, STAIRS_UP
+from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
+
+
+class EpisodeMemory:
+    """Memory of an episode.
+
+    Args:
+        blstats: int64 [27], of the hero at the start.
+
+    Attributes:
+        place: level (branch, number) the hero is on.
+        position: row and column of the hero.
+        level: memory of that level.
+    """
+
+    def __init__(self, blstats: np.ndarray) -> None:
+        self._levels: dict[tuple[int, int], LevelMemory] = {}
+        self._move(blstats)
+        self.level.arrive(*self.position, None)
+        # A game begins on the stairs up, which the hero's own symbol hides.
+        self.level.terrain[self.position] = STAIRS_UP
+
+    def _move(self, blstats: np.ndarray) -> None:
+        self.place = int(blstats[nethack.NLE_BL_DNUM]), int(blstats[nethack.NLE_BL_DLEVEL])
+        self.position = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
+        if self.place not in self._levels:
+            self._levels[self.place] = LevelMemory.blank()
+        self.level = self._levels[self.place]
+
+    def record(
+        self,
+        action: int,
+        blstats: np.ndarray,
+        glyphs: np.ndarray,
+        message: bytes,
+        *,
+        now: int,
+        clock_stands: bool,
+        in_prompt: bool,
+    ) -> None:
+        """Record what an action came to.
+
+        Args:
+            action: 0 to 22.
+            blstats: int64 [27], of the hero after it.
+            glyphs: int16 [H, W], the map after it.
+            message: the message right after it.
+            now: number of the step.
+            clock_stands: whether the game clock stood still.
+            in_prompt: whether it answered or opened a question, so that it was no move.
+        """
+        place_before, before = self.place, self.position
+        self._move(blstats)
+        if self.place != place_before:
+            self.level.arrive(*self.position, None)
+            if action == DOWN:
+                self.level.terrain[self.position] = STAIRS_UP
+            elif action == UP:
+                self.level.terrain[self.position] = STAIRS_DOWN
+            return
+        self.level.arrive(*self.position, before)
+        # Objects hide the stairs they lie on; stepping there, the game names both.
+        if b"staircase down here" in message:
+            self.level.terrain[self.position] = STAIRS_DOWN
+        elif b"staircase up here" in message:
+            self.level.terrain[self.position] = STAIRS_UP
+        if in_prompt:
+            return
+        if action == SEARCH:
+            self.level.search(*self.position)
+        direction = move_direction(action)
+        if direction < 0 or self.position != before:
+            return
+        if b"locked" in message:
+            self.level.lock(*before, direction)
+        elif clock_stands and self._is_refusal(glyphs, direction, message):
+            self.level.refuse(*before, direction, now)
+
+    def _is_refusal(self, glyphs: np.ndarray, direction: int, message: bytes) -> bool:
+        """Whether a move that changed nothing is worth not repeating.
+
+        The clock also stands still in a fast hero's extra move, when attacking or pulling at a stuck door.
+        """
+        if b"Really attack" in message:
+            return True
+        y, x = self.position[0] + int(DIRECTION_DY[direction]), self.position[1] + int(DIRECTION_DX[direction])
+        if not (0 <= y < MAP_SHAPE[0] and 0 <= x < MAP_SHAPE[1]):
+            return True
+        monster = GLYPH_TABLE[glyphs[y, x], NODE_COLUMN] == NODE_MONSTER
+        return not monster and self.level.terrain[y, x] != CLOSED_DOOR

@@ -1,0 +1,171 @@
+"""Playing a share of an evaluation's episodes: environments stepped together, one record for each episode.
+
+Everything is kept by episode, sums included, and put together in the order of the seeds: so the numbers do not depend
+on how the episodes were shared out among workers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+
+from rllib_moe.config import EnvironmentConfig
+from rllib_moe.envs.registry import make_env
+from rllib_moe.evaluation_actors import Player
+from rllib_moe.models.losses import gate_entropy
+
+
+@dataclass(kw_only=True)
+class GateSum:
+    """Gates added up over steps."""
+
+    steps: int = 0
+    """How many."""
+    gate: np.ndarray | None = None
+    """Their sum [K], float64; None without experts."""
+
+    def add(self, steps: int, gate: np.ndarray | None) -> None:
+        """Add the sum `gate` [K] of some steps."""
+        self.steps += steps
+        if gate is not None:
+            self.gate = gate.astype(np.float64) if self.gate is None else self.gate + gate
+
+    def share(self) -> list[float] | None:
+        """Mean gate [K]; None without experts or steps."""
+        return None if self.gate is None or not self.steps else [float(each) for each in self.gate / self.steps]
+
+
+@dataclass(kw_only=True)
+class EpisodeRecord:
+    """What is known of an episode once it is over."""
+
+    seed: int
+    """Seed of the environment's reset."""
+    score: float = 0.0
+    """Raw score; the return where the environment has none."""
+    total_reward: float = 0.0
+    """Undiscounted return."""
+    max_depth: int | None = None
+    """Deepest level; None where the environment has none."""
+    gates: GateSum = field(default_factory=GateSum)
+    """Gates of all steps."""
+    gate_entropy: float = 0.0
+    """Sum of the gate's entropy over all steps, in nats."""
+    scenes: dict[str, GateSum] = field(default_factory=dict)
+    """Gates of the steps in each named scene."""
+
+
+class Share(NamedTuple):
+    """A share of the episodes, played."""
+
+    records: list[EpisodeRecord]
+    """In no particular order."""
+    seconds: float
+    """Wall time of playing, start-up of the process excluded."""
+
+
+@dataclass
+class _Slot:
+    """One environment and the episode it is in."""
+
+    env: gymnasium.Env[Any, Any]
+    episode: Any = None
+    record: EpisodeRecord = field(default_factory=lambda: EpisodeRecord(seed=0))
+    scene: Mapping[str, bool] = field(default_factory=dict)
+
+
+def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], num_envs: int) -> Share:
+    """Play one episode for each seed.
+
+    Args:
+        environment: The environment.
+        player: Who plays.
+        seeds: Seeds of the episodes.
+        num_envs: Environments stepped together.
+    """
+    slots: list[_Slot] = []
+    with _one_thread():
+        began = time.perf_counter()
+        try:
+            for _ in range(min(num_envs, len(seeds))):
+                slots.append(_Slot(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)))
+            records = _play(list(slots), player, list(seeds))
+        finally:
+            for slot in slots:
+                slot.env.close()
+        return Share(records, time.perf_counter() - began)
+
+
+def _play(slots: list[_Slot], player: Player, seeds: list[int]) -> list[EpisodeRecord]:
+    """Step the slots until all seeds are played. The slots in use are the first rows of the buffers."""
+    env = slots[0].env
+    actor = player.actor(env)
+    leaves: dict[str, Any] = dict(env.observation_space.spaces)
+    buffers = {name: np.zeros((len(slots), *leaf.shape), leaf.dtype) for name, leaf in leaves.items()}
+    waiting = iter(seeds)
+
+    def begin(row: int, seed: int) -> None:
+        slot = slots[row]
+        observation, info = slot.env.reset(seed=seed)
+        slot.episode = actor.start(seed)
+        slot.scene = info.get("scene", {})
+        slot.record = EpisodeRecord(seed=seed, scenes={name: GateSum() for name in slot.scene})
+        _put(buffers, row, observation)
+
+    for row in range(len(slots)):
+        begin(row, next(waiting))
+    done: list[EpisodeRecord] = []
+    while slots:
+        used = len(slots)
+        choice = actor.act({name: buffer[:used] for name, buffer in buffers.items()}, [slot.episode for slot in slots])
+        entropies = None if choice.gate is None else gate_entropy(torch.from_numpy(choice.gate)).tolist()
+        for row in reversed(range(used)):  # downwards, so that the last row may take the place of one that is over
+            slot = slots[row]
+            record = slot.record
+            gate = None if choice.gate is None else choice.gate[row]
+            record.gates.add(1, gate)
+            record.gate_entropy += 0.0 if entropies is None else entropies[row]
+            for name, holds in slot.scene.items():
+                if holds:
+                    record.scenes.setdefault(name, GateSum()).add(1, gate)
+            observation, reward, terminated, truncated, info = slot.env.step(int(choice.actions[row]))
+            record.total_reward += float(reward)
+            slot.scene = info.get("scene", {})
+            if not (terminated or truncated):
+                _put(buffers, row, observation)
+                continue
+            record.score = float(info.get("score", record.total_reward))
+            record.max_depth = info.get("max_depth")
+            done.append(record)
+            if (seed := next(waiting, None)) is not None:
+                begin(row, seed)
+                continue
+            last = slots.pop()
+            if last is not slot:
+                slots[row] = last
+                for buffer in buffers.values():
+                    buffer[row] = buffer[len(slots)]
+    return done
+
+
+def _put(buffers: Mapping[str, np.ndarray], row: int, observation: Mapping[str, np.ndarray]) -> None:
+    for name, buffer in buffers.items():
+        buffer[row] = observation[name]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One torch thread: batches are small, and workers share the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

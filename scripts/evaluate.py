@@ -1,0 +1,43 @@
+"""Evaluate a checkpoint, or a baseline beside it, on a fixed list of seeds.
+
+How to run:
+    python scripts/evaluate.py --checkpoint results/full_training --episodes 1000 --json results/full_training/eval.json
+    python scripts/evaluate.py --checkpoint results/full_training --episodes 1000 --remove-expert 2
+    python scripts/evaluate.py --policy scripted --episodes 1000
+    python scripts/evaluate.py --help
+
+Results to expect: a line now and then, a table of scores and routing, a table of the experts by scene. Exit status:
+0 done, 2 refused, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from rllib_moe.config import ConfigError
+from rllib_moe.evaluation import EvaluationRequest, evaluate
+
+LOG_WIDTH = 160
+"""Columns of the output when it is no terminal (a log)."""
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run one evaluation and return its numbers."""
+    request = tyro.cli(EvaluationRequest, args=argv, description=__doc__, prog="evaluate.py")
+    return evaluate(request, Console(width=None if sys.stdout.isatty() else LOG_WIDTH))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was written.", file=sys.stderr)
+        sys.exit(130)

@@ -49,7 +49,8 @@ types: $(INSTALLED) ## mypy
 	$(PYTHON) -m mypy
 
 docs: $(INSTALLED) ## write docs/metrics.md and the pictures anew
-	$(PYTHON) docs/generate.py
+	$(PYTHON) docs/metrics_page.py
+	$(PYTHON) docs/pictures.py
 
 ci: lint types test ## what continuous integration runs
 

@@ -31,6 +31,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.models.rllib_model import GATMoEModel
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.vector_sampler import VectorRolloutWorker
 
 ENVIRONMENT_NAME = "rllib_moe"
 
@@ -53,6 +54,7 @@ class MoEPPOConfig(PPOConfig):
         # Keeps the packed observation as the bytes it is.
         self.experimental(_disable_preprocessor_api=True)
         self.callbacks(MoECallbacks)
+        self.env_runners(env_runner_cls=VectorRolloutWorker)
 
     def training(self, *, schedule: dict[str, Any] = NotProvided, **kwargs: Any) -> Self:  # type: ignore[assignment, override]
         """Set training options: PPO's, and `schedule` (the plain form of a `PhaseSchedule`)."""

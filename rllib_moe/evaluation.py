@@ -7,6 +7,7 @@ unpickling objects): the phase, gate and temperature, is among the weights.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
@@ -27,10 +28,11 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation_actors import Player, PolicyName
 from rllib_moe.evaluation_episodes import EpisodeRecord, Share, play
 from rllib_moe.evaluation_report import evaluation_numbers, evaluation_tables
+from rllib_moe.phase_checks import ROUTINGS
 
 SHARES_PER_WORKER = 4
-"""Shares of the episodes per worker: enough to even out long and short ones and to show progress, few enough to keep the
-environments of a worker busy together. A share whose worker dies is played again by another."""
+"""Shares of the episodes per worker: enough to even out long and short ones and to show progress, few enough to keep a
+worker's environments busy together. A share whose worker dies is played again by another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ def _plan(request: EvaluationRequest) -> _Plan:
     if request.policy == "scripted" and environment.env != "nethack":
         faults.append(f"policy: 'scripted' plays 'nethack' only, got env {environment.env!r}")
     model = checkpoint.config.model if checkpoint else None
-    if request.remove_expert is not None and model:
+    if request.policy == "checkpoint" and request.remove_expert is not None and model:
         faults += _removal_faults(request.remove_expert, model)
     player = None
     if not (request.policy == "checkpoint" and checkpoint is None):
@@ -221,10 +223,8 @@ def _remote_shares(plan: _Plan, request: EvaluationRequest, parts: Sequence[Sequ
     """Hand out the parts, `num_workers` at a time."""
     task = ray.remote(num_cpus=1, max_retries=3)(play)
     shared = ray.put(plan.environment), ray.put(plan.player)
-    waiting, running = iter(parts), []
-    for part in parts[: request.num_workers]:
-        running.append(task.remote(*shared, next(waiting), request.envs_per_worker))
-        del part
+    running = [task.remote(*shared, part, request.envs_per_worker) for part in parts[: request.num_workers]]
+    waiting = iter(parts[request.num_workers :])
     while running:
         done, running = ray.wait(running)
         if (part := next(waiting, None)) is not None:
@@ -238,14 +238,15 @@ def _num_parallel(request: EvaluationRequest) -> int:
 
 def _described(plan: _Plan, request: EvaluationRequest) -> dict[str, Any]:
     """What the numbers were measured on."""
-    phase = None
-    if plan.player.weights is not None and plan.checkpoint:
-        phase = plan.checkpoint.schedule.at(plan.checkpoint.episodes)
+    phase: dict[str, Any] = {"routing": None, "temperature": None}
+    if (weights := plan.player.weights) is not None:
+        phase["routing"] = ROUTINGS[int(weights["phase.routing_index"])]
+        phase["temperature"] = round(float(weights["phase.temperature"]), 6)
     return {
         "policy": request.policy,
         "checkpoint": request.checkpoint,
         "checkpoint_episodes": plan.checkpoint.episodes if plan.checkpoint else None,
-        "phase": phase.name if phase else None,
+        **phase,
         "deterministic": request.deterministic,
         "removed_expert": request.remove_expert,
         "seed_base": request.seed_base,
@@ -267,8 +268,8 @@ def _ray(num_workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    local = {"num_cpus": max(os.cpu_count() or 1, num_workers), "include_dashboard": False}
-    ray.init(logging_level="ERROR", **({} if "RAY_ADDRESS" in os.environ else local))
+    local: dict[str, Any] = {"num_cpus": max(os.cpu_count() or 1, num_workers), "include_dashboard": False}
+    ray.init(logging_level=logging.ERROR, **({} if "RAY_ADDRESS" in os.environ else local))
     try:
         yield
     finally:

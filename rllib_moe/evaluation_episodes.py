@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ class Share(NamedTuple):
     records: list[EpisodeRecord]
     """In no particular order."""
     seconds: float
-    """Wall time of playing, start-up of the process excluded."""
+    """Wall time of playing, from after the environments' first resets."""
 
 
 @dataclass
@@ -90,24 +90,21 @@ def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], n
         seeds: Seeds of the episodes.
         num_envs: Environments stepped together.
     """
-    slots: list[_Slot] = []
-    with _one_thread():
-        began = time.perf_counter()
-        try:
-            for _ in range(min(num_envs, len(seeds))):
-                slots.append(_Slot(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)))
-            records = _play(list(slots), player, list(seeds))
-        finally:
-            for slot in slots:
-                slot.env.close()
-        return Share(records, time.perf_counter() - began)
+    with _one_thread(), ExitStack() as stack:
+        slots = []
+        for _ in range(min(num_envs, len(seeds))):
+            env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
+            stack.callback(env.close)
+            slots.append(_Slot(env))
+        return _play(slots, player, seeds)
 
 
-def _play(slots: list[_Slot], player: Player, seeds: list[int]) -> list[EpisodeRecord]:
+def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
     """Step the slots until all seeds are played. The slots in use are the first rows of the buffers."""
     env = slots[0].env
     actor = player.actor(env)
-    leaves: dict[str, Any] = dict(env.observation_space.spaces)
+    assert isinstance(env.observation_space, gymnasium.spaces.Dict)
+    leaves: dict[str, Any] = env.observation_space.spaces
     buffers = {name: np.zeros((len(slots), *leaf.shape), leaf.dtype) for name, leaf in leaves.items()}
     waiting = iter(seeds)
 
@@ -121,6 +118,8 @@ def _play(slots: list[_Slot], player: Player, seeds: list[int]) -> list[EpisodeR
 
     for row in range(len(slots)):
         begin(row, next(waiting))
+    # The first reset may load a library or compile; that says nothing about the speed of playing.
+    began = time.perf_counter()
     done: list[EpisodeRecord] = []
     while slots:
         used = len(slots)
@@ -152,7 +151,7 @@ def _play(slots: list[_Slot], player: Player, seeds: list[int]) -> list[EpisodeR
                 slots[row] = last
                 for buffer in buffers.values():
                     buffer[row] = buffer[len(slots)]
-    return done
+    return Share(done, time.perf_counter() - began)
 
 
 def _put(buffers: Mapping[str, np.ndarray], row: int, observation: Mapping[str, np.ndarray]) -> None:

@@ -117,7 +117,7 @@ def _sum(parts: Sequence[GateSum]) -> GateSum:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)
+    return None if value is None else round(float(value), 6) + 0.0  # -0.0 + 0.0 is 0.0
 
 
 def _all_rounded(values: Sequence[float] | None) -> list[float | None] | None:

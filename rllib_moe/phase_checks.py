@@ -9,7 +9,7 @@ import difflib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 ROUTINGS = ("softmax", "entmax15", "sparsemax")
 """The gates by name, from soft to sparse."""
@@ -92,13 +92,17 @@ def _row_faults(row: Mapping[str, Any], where: str, is_last: bool) -> Iterator[s
             if not isinstance(row[key], str) or not row[key] or row[key] == "*":
                 yield f"{where}.name: expected a non-empty string other than '*', got {row[key]!r}"
         elif key == "start":
-            if type(row[key]) is not int or row[key] < 0:
+            if not _is_episode(row[key]):
                 yield f"{where}.start: expected a whole episode number, 0 or more, got {row[key]!r}"
         elif key == "routing":
             if row[key] not in ROUTINGS:
                 yield f"{where}.routing: expected one of {', '.join(ROUTINGS)}, got {row[key]!r}"
         else:
             yield from _value_faults(key, row[key], f"{where}.{key}", is_last)
+
+
+def _is_episode(value: Any) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
 
 
 def _value_faults(key: str, value: Any, where: str, is_last: bool) -> Iterator[str]:
@@ -124,8 +128,8 @@ def _order_faults(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if len(set(names)) < len(names):
         yield f"names: expected each once, got {', '.join(names)}"
     starts = [(str(row.get("name")), row.get("start")) for row in rows]
-    if starts and type(starts[0][1]) is int and starts[0][1] != 0:
+    if starts and _is_episode(starts[0][1]) and starts[0][1] != 0:
         yield f"{starts[0][0]}.start: the first phase must begin at episode 0, got {starts[0][1]}"
     for (before, first), (after, second) in itertools.pairwise(starts):
-        if type(first) is int and type(second) is int and second <= first:
+        if _is_episode(first) and _is_episode(second) and second <= first:
             yield f"{after}.start: must come after {before}'s start {first}, got {second}"

@@ -17,6 +17,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rllib_moe import metrics as m
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.models.phase_state import PhaseState
+from rllib_moe.vector_sampler import episode_measures
 
 ITERATIONS_COUNTER = "moe_iterations"
 WALL_SECONDS_COUNTER = "moe_wall_seconds"
@@ -55,13 +56,12 @@ class EpisodeMetrics(RLlibCallback):
     """Collects raw scores on the rollout workers, and the row of measures on the driver."""
 
     def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
-        """Keep the raw score and the deepest level of an episode."""
+        """Keep the raw score and the deepest level of an episode (RLlib's own sampler; `VectorSampler` does so itself)."""
         super().on_episode_end(episode=episode, **kwargs)
         if isinstance(episode, Exception):  # the environment failed: there is no episode to speak of
             return
         info = episode.last_info_for() or {}
-        episode.hist_data["score"] = [float(info.get("score", episode.total_reward))]
-        episode.hist_data["max_depth"] = [float(info.get("max_depth", math.nan))]
+        episode.hist_data.update(episode_measures(info, episode.total_reward))
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any) -> None:
         """Write `result["moe"]`: a flat dict by the keys of `metrics.py`, describing the phase just played."""
@@ -129,7 +129,7 @@ def _phase_measures(algorithm: Algorithm) -> dict[m.Metric, Any]:
     state: PhaseState = policy.model.network.phase
     schedule = algorithm.config.get("schedule")["phases"]
     played = [phase["name"] for phase in schedule if phase["start"] <= int(state.episodes)]
-    row: dict[m.Metric, Any] = {metric: float(getattr(state, name)) for metric, name in PHASE_METRICS.items()}
+    row: dict[m.Metric, Any] = {metric: state.value(name) for metric, name in PHASE_METRICS.items()}
     row[m.PHASE] = played[-1]
     row[m.ROUTING] = state.routing
     row[m.LEARNING_RATE] = policy._optimizers[0].param_groups[0]["lr"]

@@ -43,7 +43,7 @@ def follow_phase(policy: TorchPolicyV2) -> None:
     RLlib's own learning rate and entropy schedules stay unset, or they would overwrite these values.
     """
     state = policy.model.network.phase
-    learning_rate, entropy_coef = float(state.learning_rate), float(state.entropy_coef)
+    learning_rate, entropy_coef = state.value("learning_rate"), state.value("entropy_coef")
     if (policy.cur_lr, policy.entropy_coeff) == (learning_rate, entropy_coef) and all(
         group["lr"] == learning_rate for optimizer in policy._optimizers for group in optimizer.param_groups
     ):

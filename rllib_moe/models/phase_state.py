@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +27,9 @@ class PhaseState(nn.Module):
     temperature: Tensor
     """Gate temperature, float32 scalar."""
     learning_rate: Tensor
-    """Adam's learning rate, float64 scalar."""
+    """Adam's learning rate, float32 scalar."""
     entropy_coef: Tensor
-    """Weight of the action entropy bonus, float64 scalar."""
+    """Weight of the action entropy bonus, float32 scalar."""
     alpha_entropy_coef: Tensor
     """Weight of the alpha entropy term, float32 scalar."""
     alpha_entropy_target: Tensor
@@ -43,9 +44,8 @@ class PhaseState(nn.Module):
         self.register_buffer("routing_index", torch.tensor(0, dtype=torch.int64))
         self.register_buffer("episodes", torch.tensor(0, dtype=torch.int64))
         self.register_buffer("temperature", torch.tensor(1.0))
-        # Read on the host and handed on as Python floats, so in full precision.
-        self.register_buffer("learning_rate", torch.tensor(0.0, dtype=torch.float64))
-        self.register_buffer("entropy_coef", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("learning_rate", torch.tensor(0.0))
+        self.register_buffer("entropy_coef", torch.tensor(0.0))
         self.register_buffer("alpha_entropy_coef", torch.tensor(0.0))
         self.register_buffer("alpha_entropy_target", torch.tensor(math.nan))
         self.register_buffer("load_balance_coef", torch.tensor(0.0))
@@ -55,6 +55,14 @@ class PhaseState(nn.Module):
     def routing(self) -> str:
         """Name of the gate in force."""
         return ROUTINGS[int(self.routing_index)]
+
+    def value(self, name: str) -> float:
+        """One of the float buffers as the schedule wrote it: 5e-05, not 4.999999873689376e-05.
+
+        RLlib's weight sync turns float64 into float32, so the buffers are float32; the shortest decimal that rounds to
+        one is what the schedule said.
+        """
+        return float(str(np.float32(getattr(self, name).item())))
 
     def apply_phase(self, phase: PhaseConfig, episodes: int) -> None:
         """Write a phase into the buffers, in place (they may be shared with other holders of the module)."""

@@ -239,11 +239,12 @@ class Router(nn.Module):
         seen = logits / self.scale()  # how far the raw logits are from the mean, in units of std
         shift, variance = seen.mean(0), seen.var(0, correction=0).mean()
         weight = (1 / (self.num_updates + 1)).clamp(min=1 - STATISTICS_DECAY) * variance.isfinite()
-        self.mean += weight * self.std * torch.nan_to_num(shift)
+        # New tensors, not written in place: the backward pass of this batch still needs the old ones.
+        self.mean = self.mean + weight * self.std * torch.nan_to_num(shift)
+        spread = (1 - weight + weight * torch.nan_to_num(variance)).sqrt()
         # One expert, or a batch of equal states, has no spread: the floor keeps the division finite.
-        self.std *= (1 - weight + weight * torch.nan_to_num(variance)).sqrt()
-        self.std.clamp_(min=_LEAST_STD)
-        self.num_updates += 1
+        self.std = (self.std * spread).clamp(min=_LEAST_STD)
+        self.num_updates = self.num_updates + 1
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits [B, K] of encoded states z [B, D]; an all-zero state gets equal logits.

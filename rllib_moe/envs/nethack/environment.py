@@ -36,7 +36,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     ``terminated``: the game ended by itself (death, or leaving the dungeon). ``truncated``: cut by ``max_steps`` or
     ``no_progress_limit``; NetHack itself is not told.
 
-    ``info``: ``score`` (raw, as last read alive), ``max_depth``, ``scene`` (flags, see ``observation.SCENE_FLAGS``),
+    ``info``: ``score`` (raw, as last read alive), ``max_depth``, ``scene`` (flags, see ``scene_flags.SCENE_FLAGS``),
     ``shaping`` (share of the step's reward that is shaping), ``nodes_cut``, ``prompts_dismissed`` (keys spent on
     closing questions after this step), ``no_progress`` (steps in a row without the game clock moving).
 

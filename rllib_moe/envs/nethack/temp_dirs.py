@@ -40,8 +40,8 @@ def process_directory(root: str | None = None) -> Iterator[Path]:
     Args:
         root: as for `temp_root`.
     """
-    directory = temp_root(root) / f"{_PREFIX}{os.getpid()}_{_start_time(os.getpid())}"
     with _lock:
+        directory = temp_root(root) / f"{_PREFIX}{os.getpid()}_{_start_time(os.getpid())}"
         directory.mkdir(parents=True, exist_ok=True)
         if directory not in _removed_at_exit:
             _removed_at_exit.add(directory)
@@ -66,6 +66,8 @@ def remove_if_empty(directory: Path) -> None:
 
 def sweep_stale(root: str | None = None) -> int:
     """Remove the directories of processes that no longer exist.
+
+    Containers that share a root do not see each other's processes: give each its own root.
 
     Args:
         root: as for `temp_root`.

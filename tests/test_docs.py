@@ -1,0 +1,167 @@
+"""The documentation does what it says: its examples run, its commands are accepted, its made pages are up to date."""
+
+import importlib
+import itertools
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import tyro
+
+from rllib_moe import command_line
+from rllib_moe.checkpoints import Checkpoint
+from rllib_moe.config import ExperimentConfig
+from rllib_moe.envs.graph_space import check_observation
+from rllib_moe.envs.registry import make_env
+from rllib_moe.evaluation import EvaluationRequest
+from rllib_moe.metrics import METRICS, expert_share
+from rllib_moe.phases import PhaseSchedule
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NAMED_BLOCKS = dict(re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+"""The README's files by the name in their first line."""
+
+
+def readme_commands(script: str) -> list[list[str]]:
+    """Arguments of every call of a script in the README's shell blocks."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [call[call.index(script) + 1 :] for call in words if script in call]
+
+
+TRAIN_COMMANDS = readme_commands("scripts/train.py")
+EVALUATE_COMMANDS = readme_commands("scripts/evaluate.py")
+
+
+@pytest.fixture
+def readme_files(tmp_path, monkeypatch):
+    """A working directory with the README's files."""
+    for name, text in NAMED_BLOCKS.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("my_doors", None)
+    importlib.invalidate_caches()
+
+
+def test_the_readme_has_the_commands_that_are_checked_here():
+    assert len(TRAIN_COMMANDS) >= 10
+    assert len(EVALUATE_COMMANDS) == 4
+    assert set(NAMED_BLOCKS) == {"my_schedule.yaml", "my_doors.py", "network.py"}
+
+
+@pytest.mark.parametrize("words", TRAIN_COMMANDS, ids=" ".join)
+def test_training_commands_are_accepted(words, readme_files, monkeypatch):
+    resumed = Checkpoint(
+        path=readme_files,
+        config=ExperimentConfig(),
+        schedule=PhaseSchedule.load("default"),
+        episodes=1000,
+        iteration=1,
+        score=None,
+    )
+    monkeypatch.setattr(command_line, "load_checkpoint", lambda _path: resumed)
+
+    request = command_line.parse(words, description="")
+
+    for flag, value in itertools.pairwise(words):
+        if flag == "--episodes":
+            assert request.config.run.episodes == int(value)
+
+
+@pytest.mark.parametrize("words", EVALUATE_COMMANDS, ids=" ".join)
+def test_evaluation_commands_are_accepted(words):
+    request = tyro.cli(EvaluationRequest, args=words)
+
+    assert list(request.faults()) == []
+
+
+def test_the_example_schedule_ramps_as_the_readme_says(readme_files):
+    schedule = PhaseSchedule.load(readme_files / "my_schedule.yaml")
+
+    assert schedule.boundaries == (800, 2000)
+    assert schedule.at(799).alpha_entropy_target is None
+    # Halfway from 800 to 2000, halfway from 1.0 to 0.5.
+    assert schedule.at(1400).temperature == pytest.approx(0.75)
+
+
+def test_the_schedule_table_is_the_bundled_schedule():
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("| ")
+    ]
+    table = {row[0].split(" ")[0].strip("`"): row[1:] for row in rows if len(row) == 4}
+    v3, default = PhaseSchedule.load("v3"), PhaseSchedule.load("default")
+
+    for schedule in (v3, default):
+        for column, start in enumerate((0, 1000, 3000)):
+            phase = schedule.at(start)
+            assert phase.routing == table["routing"][column]
+            assert phase.temperature == float(table["temperature"][column].split(" ")[0])
+            assert phase.learning_rate == float(table["learning"][column])
+            for name in ("entropy_coef", "alpha_entropy_coef", "load_balance_coef", "diversity_coef"):
+                assert getattr(phase, name) == float(table[name][column])
+    assert [v3.at(start).alpha_entropy_target for start in (0, 1000, 3000)] == [None] * 3
+    targets = [default.at(start).alpha_entropy_target for start in (0, 1000, 3000)]
+    words = [cell.split(" to ")[0].replace("ln 4", "1.3863") for cell in table["alpha_entropy_target"]]
+    assert targets == [float(word) for word in words]
+
+
+@pytest.mark.usefixtures("readme_files")
+def test_the_example_environment_keeps_the_contract():
+    env = make_env("my_doors:Doors-v0", max_steps=20, num_doors=5)
+    observation, _ = env.reset(seed=0)
+    score, truncated = 0.0, False
+    while not truncated:
+        check_observation(observation, env.observation_space)
+        right = int(np.argmax(observation["nodes"][1:, 0]))
+        observation, reward, terminated, truncated, info = env.step(right)
+        assert not terminated
+        score += float(reward)
+
+    assert score == info["score"] == 20
+
+
+def test_the_network_example_runs(readme_files):
+    names = runpy.run_path(str(readme_files / "network.py"))
+
+    # Fine-tune's gate is sparsemax; its weights sum to 1.
+    assert names["network"].phase.routing == "sparsemax"
+    assert float(names["output"].gate.sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_metrics_page_is_up_to_date():
+    page = runpy.run_path(str(ROOT / "docs" / "metrics_page.py"))["page"]()
+
+    assert page == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), "run `make docs`"
+    for metric in (*METRICS, expert_share(0)):
+        assert f"| `{metric.key}` |" in page
+
+
+def test_metrics_in_the_readme_exist():
+    named = set(re.findall(r"`((?:run|score|phase|moe|loss)/\w+)`", README))
+
+    assert len(named) > 10
+    assert named <= {metric.key for metric in (*METRICS, expert_share(0))}
+
+
+def test_pictures_are_up_to_date_and_embedded():
+    pictures = runpy.run_path(str(ROOT / "docs" / "pictures.py"))["PICTURES"]
+
+    for name, picture in pictures.items():
+        text = (ROOT / "docs" / "images" / name).read_text(encoding="utf-8")
+        assert picture() == text, "run `make docs`"
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+        assert f"](docs/images/{name})" in README
+
+
+def test_links_of_the_readme_lead_to_files():
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,313 @@
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from rllib_moe.checkpoints import WEIGHTS, load_checkpoint, save_checkpoint
+from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig
+from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.envs.registry import make_env
+from rllib_moe.evaluation import EvaluationRequest, evaluate
+from rllib_moe.evaluation_actors import NetworkActor, _choose
+from rllib_moe.evaluation_episodes import EpisodeRecord, GateSum
+from rllib_moe.evaluation_report import evaluation_numbers, evaluation_tables
+from rllib_moe.models.policy_network import GATMoEPolicy
+from rllib_moe.phases import PhaseSchedule
+
+EPISODE = 40
+"""Episode count of the checkpoint: sparsemax at temperature 0.5 in its schedule."""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint of an untrained network with decided gates and actions. RLlib's part is no pickle at all."""
+    model = ModelConfig(hidden_size=16, num_heads=2, trunk_size=16, expert_hidden_size=8, critic_hidden_size=8)
+    config = ExperimentConfig(
+        model=model, environment=EnvironmentConfig(env="regimes", max_steps=20, env_args={"num_cues": 4})
+    )
+    schedule = PhaseSchedule.load("default").with_boundaries([10, 30])
+    env = make_env("regimes", max_steps=20, num_cues=4)
+    torch.manual_seed(0)
+    network = GATMoEPolicy(GraphShape.from_space(env.observation_space), 4, model)
+    with torch.no_grad():
+        # From a scale of 0.1 to one of 1.5, in whatever units the router keeps the logarithm.
+        network.router.log_scale.mul_(math.log(1.5) / math.log(0.1))
+        network.experts.output_weight.mul_(5)
+    network.phase.apply_phase(schedule.at(EPISODE), EPISODE)
+    algorithm = SimpleNamespace(
+        save=lambda path: (Path(path).mkdir(), (Path(path) / "algorithm_state.pkl").write_bytes(b"no pickle")),
+        get_policy=lambda: SimpleNamespace(model=SimpleNamespace(network=network)),
+    )
+    path = tmp_path_factory.mktemp("run") / "checkpoints" / "latest"
+    path.parent.mkdir()
+    save_checkpoint(algorithm, path, config, schedule, episodes=EPISODE, iteration=3, score=None)
+    return path
+
+
+def run(checkpoint=None, **fields):
+    values = {"episodes": 12, "num_workers": 0, "envs_per_worker": 4} | fields
+    return evaluate(EvaluationRequest(checkpoint=checkpoint and str(checkpoint), **values))
+
+
+def without_times(numbers):
+    return {key: value for key, value in numbers.items() if key not in ("env_steps_per_second", "wall_seconds")}
+
+
+def assert_same(numbers, others):
+    assert numbers["episode_scores"] == others["episode_scores"]
+    for key, value in without_times(numbers).items():
+        if key == "by_scene":
+            for name, scene in value.items():
+                assert scene["steps"] == others[key][name]["steps"]
+                assert scene["expert_share"] == pytest.approx(others[key][name]["expert_share"], abs=1e-5)
+        else:
+            assert others[key] == (pytest.approx(value, abs=1e-5) if isinstance(value, float | list) else value), key
+
+
+def play_alone(checkpoint, seed, choose):
+    """One episode with one environment, written without anything of the evaluation but the stream of its draws."""
+    loaded = load_checkpoint(checkpoint)
+    env = make_env("regimes", max_steps=20, num_cues=4)
+    network = GATMoEPolicy(GraphShape.from_space(env.observation_space), 4, loaded.config.model).eval()
+    network.load_state_dict(loaded.weights())
+    rng = NetworkActor(network, deterministic=False).start(seed)
+    observation, info = env.reset(seed=seed)
+    gates, truncated = [], False
+    while not truncated:
+        with torch.no_grad():
+            output = network({name: torch.from_numpy(leaf[None]) for name, leaf in observation.items()})
+        gates.append(output.gate[0].double())
+        observation, _, _, truncated, info = env.step(choose(output.logits[0], rng))
+    return info["score"], torch.stack(gates)
+
+
+def test_plays_each_seed_as_one_environment_alone_would(checkpoint):
+    def draw(logits, rng):
+        return int(np.searchsorted(logits.double().softmax(0).cumsum(0).numpy(), rng.random(), side="right"))
+
+    numbers = run(checkpoint, seed_base=50)
+    played = [play_alone(checkpoint, seed, draw) for seed in range(50, 62)]
+    assert numbers["episode_scores"] == [score for score, _ in played]
+    assert len(set(numbers["episode_scores"])) > 3
+    gates = torch.cat([gate for _, gate in played])
+    entropy = torch.special.entr(gates).sum(1).mean()
+    share = gates.mean(0)
+    assert numbers["alpha_entropy"] == pytest.approx(float(entropy), abs=1e-5)
+    assert numbers["expert_share"] == pytest.approx(share.tolist(), abs=1e-5)
+    assert numbers["usage_entropy"] == pytest.approx(float(torch.special.entr(share).sum()), abs=1e-5)
+    assert numbers["mutual_information"] == pytest.approx(numbers["usage_entropy"] - numbers["alpha_entropy"], abs=2e-6)
+    assert numbers["min_expert_share"] == min(numbers["expert_share"])
+    # The gate in force is the checkpoint's sparsemax: softmax, the network's default, has no exact zeros.
+    assert (gates == 0).any()
+    assert (numbers["routing"], numbers["temperature"]) == ("sparsemax", 0.5)
+
+
+def test_deterministic_takes_the_most_probable_action(checkpoint):
+    numbers = run(checkpoint, deterministic=True)
+    played = [play_alone(checkpoint, seed, lambda logits, _: int(logits.argmax()))[0] for seed in range(1000, 1012)]
+    assert numbers["episode_scores"] == played
+    assert numbers["episode_scores"] != run(checkpoint)["episode_scores"]
+
+
+def test_numbers_do_not_depend_on_workers_and_environments(checkpoint):
+    alone = run(checkpoint, envs_per_worker=1)
+    assert_same(alone, run(checkpoint, envs_per_worker=5))
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    try:
+        assert_same(alone, run(checkpoint, num_workers=2, envs_per_worker=3))
+        assert without_times(run(policy="random", env="regimes", num_workers=2)) == without_times(
+            run(policy="random", env="regimes")
+        )
+        assert ray.is_initialized(), "the caller's Ray must be left running"
+    finally:
+        ray.shutdown()
+
+
+def test_scenes_add_up_and_all_keys_are_in_the_file(checkpoint, tmp_path):
+    file = tmp_path / "made" / "numbers.json"
+    numbers = run(checkpoint, json=str(file))
+    assert json.loads(file.read_text()) == numbers
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert numbers.keys() == {
+        *("episodes", "score_mean", "score_se", "score_median", "score_std", "score_max", "depth2_rate"),
+        *("max_depth_mean", "length_mean", "return_mean", "alpha_entropy", "usage_entropy", "mutual_information"),
+        *("expert_share", "min_expert_share", "env_steps", "env_steps_per_second", "wall_seconds", "by_scene"),
+        *("policy", "checkpoint", "checkpoint_episodes", "routing", "temperature", "deterministic", "removed_expert"),
+        *("seed_base", "env", "max_steps", "env_args", "episode_scores"),
+    }
+    assert (numbers["env"], numbers["max_steps"], numbers["env_args"]) == ("regimes", 20, {"num_cues": 4})
+    assert numbers["env_steps"] == 12 * 20
+    assert numbers["length_mean"] == 20
+    assert numbers["return_mean"] == numbers["score_mean"]
+    assert numbers["depth2_rate"] is None
+    scenes = numbers["by_scene"]
+    assert list(scenes) == [f"regime_{regime}" for regime in range(4)]
+    # Every step is in exactly one regime, so the scenes are a partition of the steps.
+    assert sum(scene["steps"] for scene in scenes.values()) == numbers["env_steps"]
+    mean = sum(np.array(scene["expert_share"]) * scene["steps"] for scene in scenes.values()) / numbers["env_steps"]
+    assert mean == pytest.approx(numbers["expert_share"], abs=1e-5)
+
+
+def test_reads_nothing_but_the_weights_and_takes_a_run_directory(checkpoint, monkeypatch):
+    loads = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: loads.append((args, kwargs)) or load(*args, **kwargs))
+    numbers = run(checkpoint.parent.parent)
+    assert [(Path(args[0]).name, kwargs["weights_only"]) for args, kwargs in loads] == [(WEIGHTS, True)]
+    assert numbers["episode_scores"] == run(checkpoint)["episode_scores"]
+
+
+def test_environment_of_the_checkpoint_can_be_changed(checkpoint):
+    numbers = run(checkpoint, max_steps=7, env_arg=("switch_probability=0",))
+    assert numbers["length_mean"] == 7
+    assert numbers["env_args"] == {"num_cues": 4, "switch_probability": 0}
+
+
+def test_a_removed_expert_gets_no_weight(checkpoint):
+    whole, part = run(checkpoint), run(checkpoint, remove_expert=2)
+    assert whole["expert_share"][2] > 0
+    assert part["expert_share"][2] == 0
+    assert sum(part["expert_share"]) == pytest.approx(1, abs=1e-5)
+    assert part["min_expert_share"] == min(part["expert_share"][:2] + part["expert_share"][3:])
+    assert part["episode_scores"] != whole["episode_scores"]
+
+
+def test_random_earns_a_quarter_on_regimes():
+    numbers = run(policy="random", env="regimes", max_steps=100, episodes=40)
+    # 4000 steps, each right with p = 1/4: mean score 25 and SE sqrt(100 * 3/16 / 40) = 0.68; five of them are 3.4.
+    assert numbers["score_mean"] == pytest.approx(25, abs=3.4)
+    assert numbers["score_se"] == pytest.approx(0.68, rel=0.4)
+    assert numbers["expert_share"] is None
+    assert numbers["alpha_entropy"] is None
+    assert numbers["mutual_information"] is None
+    assert all(scene["expert_share"] is None for scene in numbers["by_scene"].values())
+
+
+def test_refuses_with_every_fault_in_one_message(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        run(tmp_path / "nowhere", policy="scripted", env="regimes", episodes=0, remove_expert=1, env_arg=("num_cues",))
+    told = str(refused.value)
+    assert "nowhere: no such directory" in told
+    assert "'scripted' plays 'nethack' only, got env 'regimes'" in told
+    assert "episodes: expected a whole number, 1 or more, got 0" in told
+    assert "remove_expert: is for policy 'checkpoint'" in told
+    assert "expected name=value, got 'num_cues'" in told
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"checkpoint": None}, "checkpoint: needed for policy 'checkpoint'"),
+        ({"policy": "best"}, "policy: expected one of checkpoint, random, random-legal, scripted, got 'best'"),
+        ({"policy": "random-legal"}, "needs an environment with an action mask"),
+        ({"policy": "random", "deterministic": True}, "deterministic: is for policy 'checkpoint'"),
+        ({"remove_expert": 4}, "remove_expert: expected 0 to 3, got 4"),
+        ({"env_arg": ("num_cue=3",)}, "num_cues"),
+        ({"env_arg": ("num_cues=8",)}, "its network does not fit the environment"),
+        ({"env": "regime"}, "nearest: regimes"),
+        ({"max_steps": 0}, "max_steps: expected a whole number, 1 or more, got 0"),
+    ],
+)
+def test_refuses(checkpoint, fields, fault, tmp_path):
+    with pytest.raises(ConfigError, match=fault):
+        run(**{"checkpoint": checkpoint, "json": str(tmp_path / "numbers.json")} | fields)
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_weights_are_refused(checkpoint, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in checkpoint.iterdir():
+        if file.is_file():
+            (copy / file.name).write_bytes(file.read_bytes())
+    (copy / "algorithm").mkdir()
+    (copy / "algorithm" / "algorithm_state.pkl").write_bytes(b"no pickle")
+    (copy / WEIGHTS).write_bytes(b"")
+    with pytest.raises(ConfigError, match=f"{WEIGHTS} is damaged"):
+        run(copy)
+
+
+def test_choices_near_a_boundary_are_marked():
+    illegal = -1e9
+    logits = np.array([[illegal, 0.0, illegal, 0.0, illegal]] * 4, np.float32)
+    # Two legal actions of probability 1/2: places 1 and 3, with boundaries at 0, 1/2 and 1.
+    actions, is_doubtful = _choose(logits, np.array([0.0, 0.3, 0.49999, 0.6]))
+    assert actions.tolist() == [1, 1, 1, 3]
+    assert is_doubtful.tolist() == [True, False, True, False]
+    actions, is_doubtful = _choose(np.array([[1.0, 2.0, 0.0], [2.0, 2.0 - 1e-6, 0.0]], np.float32), None)
+    assert actions.tolist() == [1, 0]
+    assert is_doubtful.tolist() == [False, True]
+
+
+def test_numbers_by_hand():
+    def record(seed, score, depth, gates, entropy, scene):
+        sums = GateSum()
+        for gate in gates:
+            sums.add(1, np.array(gate))
+        in_scene = GateSum()
+        if scene:
+            in_scene.add(1, np.array(gates[0]))
+        return EpisodeRecord(
+            seed=seed,
+            score=score,
+            total_reward=score / 2,
+            max_depth=depth,
+            gates=sums,
+            gate_entropy=entropy,
+            scenes={"seen": in_scene, "never": GateSum()},
+        )
+
+    records = [
+        record(8, 10.0, 2, [[0.5, 0.5]], math.log(2), False),
+        record(7, 1.0, 1, [[1.0, 0.0], [1.0, 0.0]], 0.0, True),
+        record(9, 4.0, 1, [[0.0, 1.0]], 0.0, True),
+    ]
+    numbers = evaluation_numbers(records)
+    assert numbers["episode_scores"] == [1, 10, 4]
+    # Mean 5; squares of the deviations 16 + 25 + 1 = 42, over 2 degrees of freedom 21.
+    assert (numbers["score_mean"], numbers["score_median"], numbers["score_max"]) == (5, 4, 10)
+    assert numbers["score_std"] == pytest.approx(math.sqrt(21), abs=1e-6)
+    assert numbers["score_se"] == pytest.approx(math.sqrt(7), abs=1e-6)
+    assert numbers["depth2_rate"] == pytest.approx(1 / 3, abs=1e-6)
+    assert numbers["max_depth_mean"] == pytest.approx(4 / 3, abs=1e-6)
+    assert (numbers["env_steps"], numbers["length_mean"]) == (4, pytest.approx(4 / 3, abs=1e-6))
+    # Shares over the four steps: (0.5 + 1 + 1 + 0) / 4 = 0.625 and 0.375.
+    assert numbers["expert_share"] == [0.625, 0.375]
+    usage = -0.625 * math.log(0.625) - 0.375 * math.log(0.375)
+    assert numbers["alpha_entropy"] == pytest.approx(math.log(2) / 4, abs=1e-6)
+    assert numbers["mutual_information"] == pytest.approx(usage - math.log(2) / 4, abs=1e-6)
+    assert numbers["by_scene"] == {
+        "seen": {"steps": 2, "expert_share": [0.5, 0.5]},
+        "never": {"steps": 0, "expert_share": None},
+    }
+    assert evaluation_numbers(records, removed_expert=1)["min_expert_share"] == 0.625
+    single = evaluation_numbers(records[:1])
+    assert (single["score_std"], single["score_se"]) == (None, None)
+    shown = numbers | {
+        "policy": "checkpoint",
+        "checkpoint": "c",
+        "env": "e",
+        "seed_base": 7,
+        "env_steps_per_second": 1.0,
+    }
+    assert [table.row_count for table in evaluation_tables(shown)] == [16, 1]
+
+
+def test_baselines_play_nethack():
+    pytest.importorskip("nle")
+    fields = {"env": "nethack", "episodes": 4, "max_steps": 60}
+    by_policy = {policy: run(policy=policy, **fields) for policy in ("random", "random-legal", "scripted")}
+    for numbers in by_policy.values():
+        assert numbers["max_depth_mean"] >= 1
+        assert 0 < numbers["length_mean"] <= 60
+        assert numbers["by_scene"]["frontier_near"]["steps"] > 0
+        assert numbers["env_args"] == {}
+    assert by_policy["random"]["episode_scores"] != by_policy["scripted"]["episode_scores"]
+    assert without_times(run(policy="scripted", **fields | {"envs_per_worker": 1})) == without_times(
+        by_policy["scripted"]
+    )

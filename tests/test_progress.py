@@ -1,0 +1,126 @@
+"""What a person sees: a line of an iteration and the table of phases, read back from a console."""
+
+import io
+import math
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from rllib_moe import metrics as m
+from rllib_moe import progress
+from rllib_moe.progress import ProgressLines, phase_table
+
+
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def printed(target: Console) -> str:
+    assert isinstance(target.file, io.StringIO)
+    return target.file.getvalue()
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    values = {
+        m.EPISODES_TOTAL: 1200,
+        m.EPISODES: 8,
+        m.PHASE: "transition",
+        m.ROUTING: "sparsemax",
+        m.TEMPERATURE: 0.949,
+        m.SCORE_MEAN: 12.34,
+        m.SCORE_MAX: 56.7,
+        m.ALPHA_ENTROPY: 1.2345,
+        m.MUTUAL_INFORMATION: 0.067,
+        m.STEPS_PER_SECOND: 1234.5,
+        m.expert_share(0): 0.104,
+        m.expert_share(1): 0.896,
+    }
+    return {metric.key: value for metric, value in values.items()} | {getattr(m, k).key: v for k, v in changes.items()}
+
+
+class TestLine:
+    def test_holds_what_matters(self) -> None:
+        target = console()
+        ProgressLines(target, episodes=5000).show(row())
+        assert printed(target).strip() == (
+            "episode 1200/5000  transition sparsemax T 0.95  score 12.3 (best 57)  "
+            "alpha entropy 1.23  MI 0.07  experts 10 90 %  1234 steps/s"
+        )
+
+    def test_no_episode_finished(self) -> None:
+        target = console()
+        ProgressLines(target, episodes=5000).show(row(EPISODES=0, SCORE_MEAN=math.nan, SCORE_MAX=math.nan))
+        assert "score -  " in printed(target)
+        assert "nan" not in printed(target)
+
+    def test_time_left_counts_from_the_first_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = iter([100.0, 110.0])
+        monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+        target = console()
+        lines = ProgressLines(target, episodes=2000)
+        lines.show(row(EPISODES_TOTAL=1000))  # a resumed run: the 1000 before took none of this run's time
+        lines.show(row(EPISODES_TOTAL=1100))
+        # 100 episodes in 10 s, 900 to go: 90 s.
+        assert printed(target).splitlines()[1].endswith("1:30 left")
+
+    def test_one_line_on_a_narrow_screen_and_brackets_as_they_are(self) -> None:
+        target = Console(file=io.StringIO(), width=20)
+        ProgressLines(target, episodes=5000).show(row(PHASE="[bold]x[/y]"))
+        assert len(printed(target).splitlines()) == 1
+        assert "[bold]x[/y] sparsemax" in printed(target)
+
+
+def phase(**changes: Any) -> dict[str, Any]:
+    return {
+        "phase": "warmup",
+        "routing": "softmax",
+        "episodes": 1000,
+        "score_mean": 8.5,
+        "score_se": 0.25,
+        "score_std": 7.9,
+        "score_max": 207.0,
+        "alpha_entropy": 1.3849,
+        "alpha_entropy_end": 1.38,
+        "mutual_information": 0.01,
+        "mutual_information_end": 0.02,
+        "expert_share": [0.25, 0.75],
+        "temperature": 1.0,
+        "learning_rate": 1e-4,
+    } | changes
+
+
+class TestTable:
+    def test_a_row_a_phase(self) -> None:
+        target = console()
+        target.print(phase_table({"phases": [phase(), phase(phase="[/fine]", learning_rate=5e-5)]}))
+        text = printed(target)
+        (warmup,) = [line for line in text.splitlines() if "warmup" in line]
+        cells = [cell.strip() for cell in warmup.strip("│").split("│")]
+        assert cells == [
+            "warmup",
+            "softmax",
+            "1000",
+            "8.50 ± 0.25",
+            "7.90",
+            "207",
+            "1.385 (1.380)",
+            "0.01 (0.02)",
+            "25 75",
+            "1.00",
+            "1.0e-04",
+        ]
+        assert "[/fine]" in text
+        assert "5.0e-05" in text
+
+    def test_what_was_not_measured_is_a_dash(self) -> None:
+        names = ("score_mean", "score_se", "score_std", "score_max", "alpha_entropy", "mutual_information_end")
+        target = console()
+        target.print(phase_table({"phases": [phase(expert_share=[], **dict.fromkeys(names))]}))
+        assert "- ± -" in printed(target)
+        assert "None" not in printed(target)
+
+    def test_no_phase(self) -> None:
+        target = console()
+        target.print(phase_table({"phases": []}))
+        assert "Phases played" in printed(target)

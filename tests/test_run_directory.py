@@ -1,0 +1,199 @@
+"""What a run leaves on disk: rows there and back, rows dropped on resume, and a directory that is nobody else's."""
+
+import dataclasses
+import errno
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rllib_moe import metrics as m
+from rllib_moe.config import ConfigError, ExperimentConfig, RunConfig
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.run_directory import RunDirectory
+
+
+def config(output_dir: Path, exp_name: str = "mine") -> ExperimentConfig:
+    return ExperimentConfig(run=RunConfig(output_dir=str(output_dir), exp_name=exp_name))
+
+
+def row(iteration: int, **changes: Any) -> dict[str, Any]:
+    values = {
+        m.ITERATION: iteration,
+        m.EPISODES_TOTAL: 10 * iteration,
+        m.PHASE: "warmup",
+        m.ROUTING: "softmax",
+        m.SCORE_MEAN: 0.1 + iteration / 3,
+        m.LEARNING_RATE: 1e-5,
+        m.ALPHA_ENTROPY_TARGET: -math.inf,
+    }
+    return {metric.key: value for metric, value in values.items()} | {getattr(m, k).key: v for k, v in changes.items()}
+
+
+class TestRows:
+    def test_come_back_as_they_went(self, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        assert directory.rows() == []
+        rows = [row(1), row(2), row(3)]
+        for each in rows:
+            directory.append(each)
+        directory.close()
+        assert RunDirectory(tmp_path).rows() == rows
+        assert [type(value) for value in RunDirectory(tmp_path).rows()[0].values()] == [
+            type(value) for value in rows[0].values()
+        ]
+
+    def test_nan_comes_back(self, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        directory.append(row(1, SCORE_MEAN=math.nan))
+        assert math.isnan(directory.rows()[0][m.SCORE_MEAN.key])
+
+    @pytest.mark.parametrize("name", ["1", "nan", "1e3", "a,b", 'say "so"', "two\nlines", "Übergang"])
+    def test_a_phases_name_stays_a_word(self, name: str, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        directory.append(row(1, PHASE=name))
+        assert directory.rows()[0][m.PHASE.key] == name
+
+    def test_one_header(self, tmp_path: Path) -> None:
+        for iteration in (1, 2):  # two processes, as in a resumed run
+            directory = RunDirectory(tmp_path)
+            directory.append(row(iteration))
+            directory.close()
+        lines = (tmp_path / "progress.csv").read_text().splitlines()
+        assert len(lines) == 3
+        assert lines[0].split(",") == list(row(1))
+
+    def test_other_columns_do_not_shift_the_values(self, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        directory.append(row(1))
+        directory.append({m.expert_share(0).key: 0.5, **row(2)})
+        first, second = directory.rows()
+        assert {key: first[key] for key in row(1)} == row(1)
+        assert math.isnan(first[m.expert_share(0).key])
+        assert second == {**row(2), m.expert_share(0).key: 0.5}
+
+    def test_a_row_cut_off_is_left_out(self, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        directory.append(row(1))
+        directory.append(row(2))
+        path = tmp_path / "progress.csv"
+        path.write_text(path.read_text()[:-30])
+        assert directory.rows() == [row(1)]
+        assert directory.keep_rows_until(5) == [row(1)]
+        directory.append(row(2))
+        assert directory.rows() == [row(1), row(2)]
+
+    def test_tensorboard_events_are_written(self, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        directory.append(row(1))
+        directory.close()
+        (events,) = tmp_path.glob("events.out.tfevents.*")
+        assert m.SCORE_MEAN.key.encode() in events.read_bytes()
+
+
+class TestKeepRowsUntil:
+    def test_later_rows_go(self, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        for iteration in range(1, 6):
+            directory.append(row(iteration))
+        kept = directory.keep_rows_until(3)
+        assert kept == [row(1), row(2), row(3)] == directory.rows()
+        directory.append(row(4, SCORE_MEAN=9.0))
+        assert directory.rows() == [*kept, row(4, SCORE_MEAN=9.0)]
+
+    def test_all_rows_go(self, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        directory.append(row(1))
+        assert directory.keep_rows_until(0) == [] == directory.rows()
+        directory.append(row(1))
+        assert directory.rows() == [row(1)]
+
+    def test_no_rows_make_no_file(self, tmp_path: Path) -> None:
+        assert RunDirectory(tmp_path).keep_rows_until(3) == []
+        assert not (tmp_path / "progress.csv").exists()
+
+
+class TestClaim:
+    def test_a_new_directory(self, tmp_path: Path) -> None:
+        directory = RunDirectory.claim(config(tmp_path / "deep" / "er"), resumed_from=None)
+        assert directory.path == tmp_path / "deep" / "er" / "mine"
+        assert directory.checkpoints.is_dir()
+
+    def test_an_empty_one(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        assert RunDirectory.claim(config(tmp_path), resumed_from=None).checkpoints.is_dir()
+
+    def test_another_run_is_refused_and_left_alone(self, tmp_path: Path) -> None:
+        other = RunDirectory.claim(config(tmp_path), resumed_from=None)
+        (other.path / "summary.json").write_text("precious")
+        resumed_elsewhere = tmp_path / "theirs" / "checkpoints" / "episode_000010"
+        for resumed_from in (None, resumed_elsewhere, tmp_path / "mine-too" / "checkpoints" / "episode_000010"):
+            with pytest.raises(ConfigError, match=r"exp_name: .*/mine holds a run already; .* --resume .*/mine"):
+                RunDirectory.claim(config(tmp_path), resumed_from=resumed_from)
+        assert (other.path / "summary.json").read_text() == "precious"
+
+    def test_a_file_in_its_place_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").write_text("precious")
+        with pytest.raises(ConfigError, match="exp_name"):
+            RunDirectory.claim(config(tmp_path), resumed_from=None)
+
+    @pytest.mark.parametrize("through_link", [False, True])
+    def test_the_run_that_is_resumed(self, tmp_path: Path, through_link: bool) -> None:
+        first = RunDirectory.claim(config(tmp_path), resumed_from=None)
+        first.append(row(1))
+        output_dir = tmp_path
+        if through_link:
+            output_dir = tmp_path / "link"
+            output_dir.symlink_to(tmp_path)
+        checkpoint = (first.checkpoints / "episode_000010").resolve()
+        assert RunDirectory.claim(config(output_dir), resumed_from=checkpoint).rows() == [row(1)]
+
+    def test_a_file_on_the_way(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(ConfigError, match=r"output_dir: cannot make .*/file/mine \(Not a directory\)"):
+            RunDirectory.claim(config(tmp_path / "file"), resumed_from=None)
+
+    def test_nowhere_to_write(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Not chmod: as root everything may be written.
+        def refuse(self: Path, **_: Any) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(ConfigError, match=r"output_dir: cannot make .*/mine \(Read-only file system\)"):
+            RunDirectory.claim(config(tmp_path), resumed_from=None)
+
+    def test_own_run_that_may_not_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        own = RunDirectory.claim(config(tmp_path), resumed_from=None)
+        monkeypatch.setattr(os, "access", lambda path, _: Path(path) != own.path)
+        with pytest.raises(ConfigError, match=r"output_dir: cannot write to .*/mine"):
+            RunDirectory.claim(config(tmp_path), resumed_from=own.checkpoints / "episode_000010")
+
+
+class TestDescription:
+    def test_configuration_and_schedule_come_back(self, tmp_path: Path) -> None:
+        mine, schedule = config(tmp_path), PhaseSchedule.load("v3").with_boundaries([5, 9])
+        directory = RunDirectory.claim(mine, resumed_from=None)
+        directory.describe(mine, schedule, ("scripts/train.py", "--exp-name", "mine"))
+        written = yaml.safe_load((directory.path / "config.yaml").read_text())
+        assert written.pop("command") == ["scripts/train.py", "--exp-name", "mine"]
+        assert ExperimentConfig.from_dict(written) == mine
+        assert PhaseSchedule.load(directory.path / "schedule.yaml") == schedule
+
+    def test_summary_replaces_the_one_before(self, tmp_path: Path) -> None:
+        directory = RunDirectory(tmp_path)
+        directory.write_summary({"episodes_total": 1})
+        path = directory.write_summary({"episodes_total": 2})
+        assert json.loads(path.read_text()) == {"episodes_total": 2}
+        assert path == tmp_path / "summary.json"
+        assert {each.name for each in tmp_path.iterdir()} == {"checkpoints", "summary.json"}
+
+
+def test_config_can_hold_any_output_dir(tmp_path: Path) -> None:
+    named = dataclasses.replace(config(tmp_path).run, exp_name="mit Leerzeichen ü")
+    directory = RunDirectory.claim(ExperimentConfig(run=named), resumed_from=None)
+    directory.append(row(1))
+    assert directory.rows() == [row(1)]

@@ -152,7 +152,7 @@ class TrainingConfig(Section):
     """Largest global gradient norm."""
     num_workers: int = 2
     """Rollout workers; 0 samples in the driver."""
-    num_envs_per_worker: int = 16
+    num_envs_per_worker: int = 32
     """Environments stepped together in one worker."""
     num_gpus: float = 0
     """GPUs of the learner."""

@@ -22,6 +22,13 @@ _SHORT_NAMES = {
     "regimes": "rllib_moe.envs.regimes:RegimesEnv",
 }
 
+_PREPARATIONS = {
+    "nethack": (
+        "rllib_moe.envs.nethack.observation:warm_up",
+        "rllib_moe.envs.nethack.temp_dirs:sweep_stale",
+    ),
+}
+
 
 def environment_names() -> tuple[str, ...]:
     """The short names :func:`make_env` knows besides gymnasium's ids."""
@@ -76,6 +83,18 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
         env.close()
         raise ValueError(f"environment '{env_id}' cannot be used: {error}") from error
     return env if limit is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps=limit)
+
+
+def prepare(env_id: str) -> None:
+    """Do what is better done once before several processes make this environment: compile, clear what a crash left.
+
+    Plays nothing. Environments without such work need not be known.
+
+    Args:
+        env_id: As for :func:`make_env`.
+    """
+    for function in _PREPARATIONS.get(env_id, ()):
+        load_env_creator(function)()
 
 
 def _creator(

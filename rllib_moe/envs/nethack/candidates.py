@@ -1,7 +1,8 @@
 """Which things of the scene become graph nodes, and in which order.
 
-Tiers, nearest first by walking distance inside each: ways up and down; monsters; the nearest frontiers; everything
-else; the remaining frontiers. Whoever has no room for all cuts from the end, so stairs never go before a frontier.
+Tiers, nearest first by walking distance inside each: ways up and down; monsters; frontiers; everything else. Of kinds
+that come in numbers only the nearest few are kept (`MOST_OF_TYPE`): the cost of the network follows the nodes, and the
+seventh doorway adds nothing. Whoever has no room for all cuts from the end, so stairs never go before a frontier.
 
 A frontier is a reachable cell the hero has not stood on, beside an unseen cell that he has not been next to. Of
 frontiers within `FRONTIER_SPACING` of each other only the nearest counts. A search spot is a reachable dead end,
@@ -20,7 +21,9 @@ from rllib_moe.envs.nethack.glyphs import (
     NODE_COLUMN,
     NODE_DOOR,
     NODE_FRONTIER,
+    NODE_GOLD,
     NODE_HOLE,
+    NODE_ITEM,
     NODE_MONSTER,
     NODE_NONE,
     NODE_SEARCH_SPOT,
@@ -32,7 +35,6 @@ from rllib_moe.envs.nethack.glyphs import (
 from rllib_moe.envs.nethack.level_memory import LevelMemory
 from rllib_moe.envs.nethack.path_search import UNREACHABLE, Paths, can_step, path_to
 
-NUM_FIRST_FRONTIERS: Final = 6
 FRONTIER_SPACING: Final = 2
 MAX_SEARCHES: Final = 20
 """Searches at a dead end after which it is given up."""
@@ -43,7 +45,12 @@ _TYPE_BITS, _CELL_BITS, _DISTANCE_BITS = 5, 11, 12
 _CELL_SHIFT = _TYPE_BITS
 _DISTANCE_SHIFT = _CELL_SHIFT + _CELL_BITS
 _TIER_SHIFT = _DISTANCE_SHIFT + _DISTANCE_BITS
-_TIER_WAYS, _TIER_MONSTERS, _TIER_FRONTIERS, _TIER_THINGS, _TIER_REST = 0, 1, 2, 3, 4
+_TIER_WAYS, _TIER_MONSTERS, _TIER_FRONTIERS, _TIER_THINGS = 0, 1, 2, 3
+
+MOST_OF_TYPE: Final = np.full(1 << _TYPE_BITS, 1000, dtype=np.int64)
+"""Most nodes of each type."""
+for _node, _most in ((NODE_FRONTIER, 5), (NODE_DOOR, 3), (NODE_ITEM, 6), (NODE_GOLD, 4), (NODE_SEARCH_SPOT, 3)):
+    MOST_OF_TYPE[_node] = _most
 
 
 @inlined
@@ -165,11 +172,11 @@ def collect_candidates(
 
 
 @compiled
-def thin_frontiers(candidates: np.ndarray, count: int, width: int) -> int:
-    """Keep of frontiers close together only the nearest, and move all but the first few to the end.
+def thin(candidates: np.ndarray, count: int, width: int) -> int:
+    """Keep of each kind only the nearest few, and of frontiers close together only the nearest.
 
     Args:
-        candidates: int64 [C], sorted by `collect_candidates`; its head is rewritten, sorted again.
+        candidates: int64 [C], sorted by `collect_candidates`; its head is rewritten, still sorted.
         count: number of candidates.
         width: columns of the map.
 
@@ -178,9 +185,13 @@ def thin_frontiers(candidates: np.ndarray, count: int, width: int) -> int:
     """
     kept = 0
     first_frontier = -1
+    num_of_type = np.zeros(1 << _TYPE_BITS, dtype=np.int64)
     for i in range(count):
         candidate = candidates[i]
-        if candidate >> _TIER_SHIFT == _TIER_FRONTIERS:
+        node = type_of(candidate)
+        if num_of_type[node] >= MOST_OF_TYPE[node]:
+            continue
+        if node == NODE_FRONTIER:
             if first_frontier < 0:
                 first_frontier = kept
             cell = cell_of(candidate)
@@ -194,9 +205,7 @@ def thin_frontiers(candidates: np.ndarray, count: int, width: int) -> int:
                     break
             if crowded:
                 continue
-            if kept - first_frontier >= NUM_FIRST_FRONTIERS:
-                candidate += int(_TIER_REST - _TIER_FRONTIERS) << _TIER_SHIFT
+        num_of_type[node] += 1
         candidates[kept] = candidate
         kept += 1
-    candidates[:kept].sort()
     return kept

@@ -20,7 +20,7 @@ from rllib_moe.envs.nethack.observation import ObservationBuilder, observation_s
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.seeding import episode_seeds, fresh_seed
 
-MAX_NODES: Final = 32
+MAX_NODES: Final = 24
 """Nodes of a scene graph, the hero included."""
 
 Observation = dict[str, np.ndarray]

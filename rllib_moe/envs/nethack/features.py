@@ -224,7 +224,7 @@ def write_features(
         1.0 if circumstances.clock_stands else 0.0,
         _unit(memory.searches[hero_y, hero_x], MAX_SEARCHES),
         _log_unit(memory.visits[hero_y, hero_x], 100.0),
-        _unit(nodes_cut, 32.0),
+        _unit(nodes_cut, 24.0),
     )
     for i in range(len(status)):
         features[i] = status[i]

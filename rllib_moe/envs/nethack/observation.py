@@ -13,7 +13,7 @@ from nle import nethack
 from rllib_moe.envs.graph_space import graph_space
 from rllib_moe.envs.nethack.action_mask import mask_answers, mask_free_actions
 from rllib_moe.envs.nethack.actions import NUM_ACTIONS
-from rllib_moe.envs.nethack.candidates import collect_candidates, thin_frontiers
+from rllib_moe.envs.nethack.candidates import collect_candidates, thin
 from rllib_moe.envs.nethack.compilation import compiled
 from rllib_moe.envs.nethack.crop import CROP_SIZE, write_crop
 from rllib_moe.envs.nethack.features import (
@@ -175,7 +175,7 @@ def _build(
     new_tiles = learn_map(glyphs, glyph_table, memory, paths.passable)
     search_paths(paths, memory.refused_until, now, y, x)
     count = collect_candidates(glyphs, glyph_table, terrain_node, memory, paths, now, y, x, candidates)
-    count = thin_frontiers(candidates, count, glyphs.shape[1])
+    count = thin(candidates, count, glyphs.shape[1])
     nodes_cut = write_graph(candidates, count, glyphs, glyph_table, memory, paths, y, x, graph, positions)
     write_features(blstats, glyphs, glyph_table, memory, paths.passable, y, x, circumstances, nodes_cut, features)
     if path_summary:

@@ -238,6 +238,6 @@ def test_a_failed_start_is_tried_again_in_a_fresh_library(make_env, monkeypatch)
 
 def test_space_is_a_graph_space(make_env):
     shape = GraphShape.from_space(make_env().observation_space)
-    assert (shape.max_nodes, shape.num_actions, shape.num_edge_types) == (32, 23, 3)
+    assert (shape.max_nodes, shape.num_actions, shape.num_edge_types) == (24, 23, 3)
     assert GraphShape.from_space(make_env(action_mask=False).observation_space).num_actions is None
     assert nethack.DUNGEON_SHAPE == (21, 79)

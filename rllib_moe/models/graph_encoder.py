@@ -87,6 +87,7 @@ class GraphEncoder(nn.Module):
         for bucket, width in buckets:
             ego, attention = self._encode(
                 nodes[bucket, :width],
+                node_mask[bucket, :width],
                 edges[bucket, :width, :width],
                 None if node_types is None else node_types[bucket, :width],
             )
@@ -119,7 +120,10 @@ class GraphEncoder(nn.Module):
         order = steps.argsort()
         return order, list(zip(order.split(rows), widths, strict=True))
 
-    def _encode(self, nodes: Tensor, edges: Tensor, node_types: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _encode(
+        self, nodes: Tensor, node_mask: Tensor, edges: Tensor, node_types: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        edges = edges.masked_fill((node_mask == 0).unsqueeze(1), 0)  # nobody attends to an absent node
         if node_types is not None:
             categories = torch.arange(self.num_node_types, dtype=node_types.dtype, device=node_types.device)
             nodes = torch.cat((nodes, (node_types.unsqueeze(-1) == categories).to(nodes.dtype)), -1)

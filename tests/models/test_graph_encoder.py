@@ -6,9 +6,9 @@ from graph_batches import Observation, random_observation, rows, zeros_like
 from torch import Tensor
 
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.models.graph_encoder import MAX_BUCKETS, ROWS_PER_BUCKET, EncodedGraph, GraphEncoder
+from rllib_moe.models.graph_encoder import EncodedGraph, GraphEncoder
 
-SHAPE = GraphShape(max_nodes=10, node_features=5, num_node_types=3, num_edge_types=2, features=1, num_actions=None)
+SHAPE = GraphShape(max_nodes=30, node_features=5, num_node_types=3, num_edge_types=2, features=1, num_actions=None)
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -58,13 +58,28 @@ class TestBuckets:
         torch.testing.assert_close(encoded.attention, attention, **CLOSE)
 
     @pytest.mark.parametrize(
-        ("batch", "count"),
-        [(1, 1), (ROWS_PER_BUCKET, 1), (2 * ROWS_PER_BUCKET, 2), (99 * ROWS_PER_BUCKET, MAX_BUCKETS)],
+        ("sizes", "expected"),
+        [
+            # Widths are multiples of 8, 16 at least, and never more than the room of 30.
+            ([1], [(1, 16)]),
+            ([0], [(1, 16)]),
+            ([17], [(1, 24)]),
+            ([30], [(1, 30)]),
+            # 64 narrow graphs go apart, 63 are padded with the others.
+            ([5] * 63 + [20], [(64, 24)]),
+            ([5] * 64 + [20], [(64, 16), (1, 24)]),
+            ([5] * 63 + [20] + [30], [(64, 24), (1, 30)]),
+            ([30, 3] * 70, [(70, 16), (70, 30)]),
+        ],
     )
-    def test_number_of_buckets(self, batch: int, count: int) -> None:
-        mask = torch.ones(batch, 2, dtype=torch.uint8)
-        _, buckets = encoder()._buckets(mask)
-        assert len(buckets) == count
+    def test_rows_and_widths(self, sizes: list[int], expected: list[tuple[int, int]]) -> None:
+        mask = (torch.arange(30) < torch.tensor(sizes)[:, None]).to(torch.uint8)
+        order, buckets = encoder()._buckets(mask)
+        assert [width for _, width in buckets] == [width for _, width in expected]
+        if len(expected) == 1:
+            assert order is None
+        else:
+            assert [len(rows) for rows, _ in buckets] == [rows for rows, _ in expected]
 
     def test_each_row_is_in_one_bucket_wide_enough(self) -> None:
         mask = random_observation(SHAPE, 700)["node_mask"]
@@ -73,7 +88,7 @@ class TestBuckets:
         assert sorted(order.tolist()) == list(range(700))
         assert torch.equal(torch.cat([rows for rows, _ in buckets]), order)  # type: ignore[arg-type]
         for in_bucket, width in buckets:
-            assert mask[in_bucket].sum(1).max() == width
+            assert mask[in_bucket].sum(1).max() <= width
 
     def test_rows_move_with_their_graphs(self) -> None:
         built = encoder()
@@ -206,6 +221,6 @@ class TestExtremes:
         observation = random_observation(SHAPE, 3)
         observation[leaf] = observation[leaf][:, :-1]
         with pytest.raises(
-            ValueError, match=r"expected nodes \[B, N, F\] and edges \[B, N, N\] for node_mask \(3, 10\)"
+            ValueError, match=r"expected nodes \[B, N, F\] and edges \[B, N, N\] for node_mask \(3, 30\)"
         ):
             encode(encoder(), observation)

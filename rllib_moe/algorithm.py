@@ -24,7 +24,7 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from ray.tune.registry import register_env
 
 from rllib_moe.callbacks.episode_metrics import EpisodeMetrics
-from rllib_moe.callbacks.phase_curriculum import PhaseCurriculum
+from rllib_moe.callbacks.phase_curriculum import PhaseCurriculum, send_weights
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
@@ -56,7 +56,7 @@ class MoEPPOConfig(PPOConfig):
         self.callbacks(MoECallbacks)
         self.env_runners(env_runner_cls=VectorRolloutWorker)
 
-    def training(self, *, schedule: dict[str, Any] = NotProvided, **kwargs: Any) -> Self:  # type: ignore[assignment, override]
+    def training(self, *, schedule: dict[str, Any] = NotProvided, **kwargs: Any) -> Self:  # type: ignore[assignment]
         """Set training options: PPO's, and `schedule` (the plain form of a `PhaseSchedule`)."""
         super().training(**kwargs)
         if schedule is not NotProvided:
@@ -120,9 +120,12 @@ class MoEPPO(PPO):
 
     def training_step(self) -> Any:
         """One iteration: send the weights, then what PPO does."""
-        if self.env_runner_group.num_remote_env_runners():
-            self.env_runner_group.sync_weights()
+        send_weights(self)
         return super().training_step()
+
+
+ALGORITHMS = {"ppo": MoEPPOConfig}
+"""Configurations by the name of their algorithm, as in `TrainingConfig.algo`."""
 
 
 def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
@@ -155,7 +158,7 @@ def algorithm_config(config: ExperimentConfig, schedule: PhaseSchedule, first_ep
     training, environment = config.training, config.environment
     num_envs = max(1, training.num_workers) * training.num_envs_per_worker
     return (
-        MoEPPOConfig()
+        ALGORITHMS[training.algo]()
         .environment(
             ENVIRONMENT_NAME,
             env_config={**environment.to_dict(), "seed": training.seed, "first_episode": first_episode},

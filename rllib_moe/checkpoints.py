@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ import yaml
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
-from rllib_moe.config import ConfigError, ExperimentConfig
-from rllib_moe.phases import PhaseSchedule, ScheduleError
+from rllib_moe.callbacks.phase_curriculum import policy_of
+from rllib_moe.config import ExperimentConfig
+from rllib_moe.phases import PhaseSchedule
 
 MANIFEST, EXPERIMENT, WEIGHTS, ALGORITHM = "manifest.json", "experiment.yaml", "weights.pt", "algorithm"
 LATEST, BEST, FINAL = "latest", "best", "final"
@@ -78,7 +80,7 @@ def save_checkpoint(
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     algorithm.save(str(partial / ALGORITHM))
-    torch.save(algorithm.get_policy().model.network.state_dict(), partial / WEIGHTS)
+    torch.save(policy_of(algorithm).model.network.state_dict(), partial / WEIGHTS)
     experiment = {
         "episodes": episodes,
         "iteration": iteration,
@@ -100,7 +102,7 @@ def save_checkpoint(
 
 def point_best(directory: Path) -> None:
     """Make `best` a link to the periodic checkpoint with the highest score."""
-    scores = {path: yaml.safe_load((path / EXPERIMENT).read_text())["score"] for path in directory.glob("episode_*")}
+    scores = {path: yaml.safe_load((path / EXPERIMENT).read_text())["score"] for path in _periodic(directory)}
     if scored := {path: score for path, score in scores.items() if score is not None}:
         point(directory, BEST, max(scored, key=scored.__getitem__))
 
@@ -116,12 +118,18 @@ def point(directory: Path, name: str, target: Path) -> None:
 def prune(directory: Path, keep: int) -> None:
     """Remove all but the newest `keep` periodic checkpoints, and what an interrupted write left behind."""
     linked = {(directory / name).resolve() for name in (LATEST, BEST, FINAL)}
-    for path in sorted(directory.glob("episode_*"))[:-keep]:
+    for path in _periodic(directory)[:-keep]:
         if path.resolve() not in linked:
             shutil.rmtree(path)
     for path in directory.glob(f"{PARTIAL}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
+
+
+def _periodic(directory: Path) -> list[Path]:
+    """Periodic checkpoints by episode, as numbers: episode_999999 comes before episode_1000000."""
+    numbers = {path: re.fullmatch(r"episode_(\d+)", path.name) for path in directory.iterdir()}
+    return sorted((path for path, number in numbers.items() if number), key=lambda path: int(path.name[8:]))
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -139,19 +147,26 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_dir():
         raise CheckpointError(f"checkpoint {path}: no such directory")
     path = path.resolve()
-    try:
-        hashes = json.loads((path / MANIFEST).read_text())["sha256"]
-    except FileNotFoundError as error:
-        raise CheckpointError(f"checkpoint {path}: {MANIFEST} is missing, so it is no (whole) checkpoint") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"checkpoint {path}: {MANIFEST} is damaged") from error
-    for name, expected in hashes.items():
+    for name, expected in _hashes(path).items():
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"checkpoint {path}: {name} is missing")
         if _sha256(file) != expected:
             raise CheckpointError(f"checkpoint {path}: {name} is damaged (its hash is not that of the manifest)")
     return _describe(path)
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """The hash of every file, from the manifest."""
+    try:
+        hashes = json.loads((path / MANIFEST).read_text())["sha256"]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path}: {MANIFEST} is missing, so it is no (whole) checkpoint") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {path}: {MANIFEST} is damaged") from error
+    if not isinstance(hashes, dict) or not {EXPERIMENT, WEIGHTS} <= hashes.keys():
+        raise CheckpointError(f"checkpoint {path}: {MANIFEST} is damaged")
+    return hashes
 
 
 def _describe(path: Path) -> Checkpoint:
@@ -165,7 +180,7 @@ def _describe(path: Path) -> Checkpoint:
             iteration=int(experiment["iteration"]),
             score=experiment["score"],
         )
-    except (ConfigError, ScheduleError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:  # ConfigError and ScheduleError are ValueErrors
         raise CheckpointError(f"checkpoint {path}: {EXPERIMENT} was written by another version: {error}") from error
 
 

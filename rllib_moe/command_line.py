@@ -79,7 +79,7 @@ def parse(arguments: Sequence[str], description: str) -> Request:
 
     faults: list[str] = []
     env_args = dict(base.environment.env_args)
-    env_args |= _assignments("env_arg", flags.environment.env_arg, faults)
+    env_args |= assignments("env_arg", flags.environment.env_arg, faults)
     config = ExperimentConfig(
         model=flags.model,
         environment=EnvironmentConfig(
@@ -125,8 +125,17 @@ def _flags(arguments: Sequence[str], base: ExperimentConfig, description: str) -
     )
 
 
-def _assignments(flag: str, words: Sequence[str], faults: list[str]) -> dict[str, Any]:
-    """Read `name=value` words, values as YAML."""
+def assignments(flag: str, words: Sequence[str], faults: list[str]) -> dict[str, Any]:
+    """Read `name=value` words, values as YAML.
+
+    Args:
+        flag: Where the words were given, for the faults.
+        words: The words.
+        faults: Gets one entry a word that cannot be read.
+
+    Returns:
+        What could be read.
+    """
     read: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -158,7 +167,7 @@ def _schedule(flags: ScheduleFlags, resumed: Checkpoint | None, faults: list[str
                 faults += [f"phase_boundaries: {fault}" for fault in error.faults]
         else:
             faults.append(f"phase_boundaries: expected whole numbers such as 1000,3000, got {flags.phase_boundaries!r}")
-    overrides = _assignments("set", flags.set, faults)
+    overrides = assignments("set", flags.set, faults)
     return schedule.with_overrides(overrides) if overrides else schedule
 
 

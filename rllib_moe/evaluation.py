@@ -7,12 +7,9 @@ unpickling objects): the phase, gate and temperature, is among the weights.
 from __future__ import annotations
 
 import json
-import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -22,13 +19,14 @@ import tyro
 from rich.console import Console
 
 from rllib_moe.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from rllib_moe.command_line import _assignments
+from rllib_moe.command_line import assignments
 from rllib_moe.config import ConfigError, EnvironmentConfig, ModelConfig
-from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.evaluation_actors import Player, PolicyName
 from rllib_moe.evaluation_episodes import EpisodeRecord, Share, play
 from rllib_moe.evaluation_report import evaluation_numbers, evaluation_tables
 from rllib_moe.phase_checks import ROUTINGS
+from rllib_moe.ray_session import ray_session
 
 SHARES_PER_WORKER = 4
 """Shares of the episodes per worker: enough to even out long and short ones and to show progress, few enough to keep a
@@ -133,7 +131,7 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
         for table in evaluation_tables(numbers):
             console.print(table)
         if request.json is not None:
-            console.print(f"numbers: {request.json}", highlight=False)
+            console.print(f"numbers: {request.json}", highlight=False, markup=False, soft_wrap=True)
     return numbers
 
 
@@ -172,7 +170,7 @@ def _plan(request: EvaluationRequest) -> _Plan:
 def _environment(request: EvaluationRequest, checkpoint: Checkpoint | None, faults: list[str]) -> EnvironmentConfig:
     """The environment: the checkpoint's, changed as asked for; faults are added to the list."""
     base = checkpoint.config.environment if checkpoint else EnvironmentConfig()
-    asked = _assignments("env_arg", request.env_arg, faults)
+    asked = assignments("env_arg", request.env_arg, faults)
     is_same = request.env in (None, base.env)
     environment = EnvironmentConfig(
         env=base.env if request.env is None else request.env,
@@ -215,7 +213,8 @@ def _shares(plan: _Plan, request: EvaluationRequest) -> Iterator[Share]:
         for part in parts:
             yield play(plan.environment, plan.player, part, request.envs_per_worker)
         return
-    with _ray(request.num_workers):
+    prepare(plan.environment.env)
+    with ray_session(None, request.num_workers):
         yield from _remote_shares(plan, request, parts)
 
 
@@ -260,17 +259,3 @@ def _write(numbers: dict[str, Any], path: Path) -> None:
     partial = path.with_name(f".partial-{path.name}")
     partial.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     partial.replace(path)
-
-
-@contextmanager
-def _ray(num_workers: int) -> Iterator[None]:
-    """Ray: the caller's if it runs already, the cluster of RAY_ADDRESS, or one of this machine's own."""
-    if ray.is_initialized():
-        yield
-        return
-    local: dict[str, Any] = {"num_cpus": max(os.cpu_count() or 1, num_workers), "include_dashboard": False}
-    ray.init(logging_level=logging.ERROR, **({} if "RAY_ADDRESS" in os.environ else local))
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -5,13 +5,28 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
 
 from rllib_moe import metrics as m
 
 Row = dict[str, Any]
+
+HEADINGS = (
+    "phase",
+    "routing",
+    "episodes",
+    "score mean ± SE",
+    "std",
+    "best",
+    "alpha entropy (end)",
+    "MI (end)",
+    "expert shares %",
+    "T",
+    "learning rate",
+)
+"""Headings of the table of phases."""
 
 
 class ProgressLines:
@@ -52,38 +67,58 @@ class ProgressLines:
         return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
 
 
-def phase_table(summary: dict[str, Any]) -> Table:
-    """The table of phases that ends a run."""
-    table = Table(title="Phases played", title_justify="left")
-    for heading in ("phase", "routing"):
-        table.add_column(heading)
-    for heading in (
-        "episodes",
-        "score mean ± SE",
-        "std",
-        "best",
-        "alpha entropy (end)",
-        "MI (end)",
-        "expert shares %",
-        "T",
-        "learning rate",
-    ):
-        table.add_column(heading, justify="right")
-    for phase in summary["phases"]:
-        table.add_row(
-            escape(phase["phase"]),
-            phase["routing"],
-            str(phase["episodes"]),
-            f"{_number(phase['score_mean'])} ± {_number(phase['score_se'])}",
-            _number(phase["score_std"]),
-            _number(phase["score_max"], 0),
-            f"{_number(phase['alpha_entropy'], 3)} ({_number(phase['alpha_entropy_end'], 3)})",
-            f"{_number(phase['mutual_information'])} ({_number(phase['mutual_information_end'])})",
-            " ".join(f"{100 * share:.0f}" for share in phase["expert_share"]),
-            _number(phase["temperature"]),
-            f"{phase['learning_rate']:.1e}",
-        )
-    return table
+class PhaseTable:
+    """The table of phases that ends a run: a row a phase, or a column a phase where a row would not fit.
+
+    Args:
+        summary: What `summary.summarise` returned.
+    """
+
+    def __init__(self, summary: dict[str, Any]) -> None:
+        self._phases = [_cells(phase) for phase in summary["phases"]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Rich's own hook."""
+        wide = self._wide()
+        yield wide if wide.__rich_measure__(console, options).maximum <= options.max_width else self._narrow()
+
+    def _wide(self) -> Table:
+        table = _titled()
+        for heading in HEADINGS:
+            table.add_column(heading, justify="left" if heading in HEADINGS[:2] else "right")
+        for cells in self._phases:
+            table.add_row(*cells)
+        return table
+
+    def _narrow(self) -> Table:
+        table = _titled()
+        table.add_column(HEADINGS[0])
+        for cells in self._phases:
+            table.add_column(cells[0], justify="right")
+        for line in list(zip(HEADINGS, *self._phases, strict=True))[1:]:
+            table.add_row(*line)
+        return table
+
+
+def _cells(phase: dict[str, Any]) -> tuple[str, ...]:
+    """What stands under the headings."""
+    return (
+        escape(phase["phase"]),
+        phase["routing"],
+        str(phase["episodes"]),
+        f"{_number(phase['score_mean'])} ± {_number(phase['score_se'])}",
+        _number(phase["score_std"]),
+        _number(phase["score_max"], 0),
+        f"{_number(phase['alpha_entropy'], 3)} ({_number(phase['alpha_entropy_end'], 3)})",
+        f"{_number(phase['mutual_information'])} ({_number(phase['mutual_information_end'])})",
+        " ".join(f"{100 * share:.0f}" for share in phase["expert_share"]),
+        _number(phase["temperature"]),
+        f"{phase['learning_rate']:.1e}",
+    )
+
+
+def _titled() -> Table:
+    return Table(title="Phases played", title_justify="left")
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -10,10 +10,13 @@ Knows the layout and the rows of measures; no Ray.
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import logging
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 """One iteration's measures by metric key."""
@@ -47,7 +52,7 @@ class RunDirectory:
 
     @classmethod
     def claim(cls, config: ExperimentConfig, resumed_from: Path | None) -> RunDirectory:
-        """Take a run's directory: a new one, or that of the run which is resumed.
+        """Take a run's directory: a new one, that of the run which is resumed, or one whose run came to nothing.
 
         Raises:
             ConfigError: it holds another run, or nothing can be written there.
@@ -55,7 +60,7 @@ class RunDirectory:
         path = Path(config.run.output_dir) / config.run.exp_name
         own = resumed_from is not None and path.resolve() in resumed_from.parents
         try:
-            if path.exists() and not own and (not path.is_dir() or any(path.iterdir())):
+            if path.exists() and not own and not _came_to_nothing(path):
                 raise ConfigError(
                     [f"exp_name: {path} holds a run already; choose another name, or go on with it by --resume {path}"]
                 )
@@ -67,6 +72,26 @@ class RunDirectory:
         ]:
             raise ConfigError(faults)
         return directory
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing to the directory inside the block; the lock ends with the process.
+
+        Raises:
+            ConfigError: another process holds it.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise ConfigError([f"exp_name: another process is writing to {self.path}"]) from error
+        except OSError as error:  # a file system that knows no locks (some network ones): two runs are rare
+            logger.warning("Cannot lock %s (%s): take care not to start a second run there", self.path, error.strerror)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def describe(self, config: ExperimentConfig, schedule: PhaseSchedule, command: Iterable[str]) -> None:
         """Write the configuration, with the command that was given, and the schedule."""
@@ -138,6 +163,15 @@ class RunDirectory:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _came_to_nothing(path: Path) -> bool:
+    """Whether a directory holds only what a run leaves that failed before its first iteration and checkpoint."""
+    return (
+        path.is_dir()
+        and all(entry.name in ("checkpoints", "config.yaml", "schedule.yaml") for entry in path.iterdir())
+        and not any((path / "checkpoints").glob("*"))
+    )
 
 
 def _writable(directory: Path) -> bool:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
-import ray
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
@@ -21,10 +19,12 @@ from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint
 from rllib_moe.command_line import Request
 from rllib_moe.config import ConfigError, ExperimentConfig
-from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.progress import ProgressLines, phase_table
+from rllib_moe.progress import PhaseTable, ProgressLines
+from rllib_moe.ray_session import ray_session
 from rllib_moe.run_directory import Row, RunDirectory
+from rllib_moe.stop_signals import StopSignals
 from rllib_moe.summary import summarise
 
 SCORE_WINDOW = 100
@@ -47,42 +47,70 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
         command: The command line, to be written down with the run.
 
     Returns:
-        The summary that was written to `summary.json`, with the paths of what was written under `paths`, and under
-        `stopped_by` the name of the signal that ended the run early, or None.
+        The summary that was written to `summary.json`, with the paths of what was written under `paths` (empty when
+        the run was stopped before its first iteration: then there is nothing to write), and under `stopped_by` the name
+        of the signal that ended the run early, or None.
 
     Raises:
         ConfigError: the environment or the run directory is refused; nothing was started or written.
         TrainingStoppedError: every worker keeps failing.
     """
-    config, schedule, resumed = request.config, request.schedule, request.resumed
-    _check_environment(config)
-    directory = RunDirectory.claim(config, resumed.path if resumed else None)
-    rows = directory.keep_rows_until(resumed.iteration) if resumed else []
-    directory.describe(config, schedule, command)
     console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     _log_to(console)
-    with _ray(config), _stop_signals() as stop:
-        algorithm = algorithm_config(config, schedule, resumed.episodes if resumed else 0).build_algo()
-        try:
-            if resumed:
-                algorithm.restore(str(resumed.algorithm_path))
-                console.print(f"Resumed {resumed.path} at episode {episodes_of(algorithm)}", highlight=False)
-            run = _Run(algorithm, config, schedule, directory, rows, console)
-            run.loop(stop)
-            run.save(is_final=not stop)
-        finally:
-            algorithm.stop()
-            directory.close()
-    summary = summarise(rows)
-    paths = {
-        "summary": str(directory.write_summary(summary)),
-        "progress": str(directory.path / "progress.csv"),
-        "checkpoint": str(directory.checkpoints / LATEST),
-    }
-    console.print(phase_table(summary))
+    with StopSignals() as stop:
+        _check_environment(request.config)
+        directory = RunDirectory.claim(request.config, request.resumed.path if request.resumed else None)
+        with directory.locked():
+            rows = _train(request, command, directory, console, stop)
+            summary = summarise(rows)
+            paths = {}
+            if rows:
+                paths = {
+                    "summary": str(directory.write_summary(summary)),
+                    "progress": str(directory.path / "progress.csv"),
+                    "checkpoint": str(directory.checkpoints / LATEST),
+                }
+    if rows:
+        console.print(PhaseTable(summary))
+    else:
+        console.print("Stopped before the first iteration: there is nothing to save.")
     for name, path in paths.items():
-        console.print(f"{name}: {path}", highlight=False)
-    return {**summary, "paths": paths, "stopped_by": stop[0] if stop else None}
+        _say(console, f"{name}: {path}")
+    return {**summary, "paths": paths, "stopped_by": stop.received}
+
+
+def _train(
+    request: Request, command: Sequence[str], directory: RunDirectory, console: Console, stop: StopSignals
+) -> list[Row]:
+    """Start Ray, build or restore the algorithm, run it and save. Returns the rows of the whole run.
+
+    Nothing is written before the algorithm stands: a start that fails leaves the directory as it was.
+    """
+    training = request.config.training
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(ray_session(request.config.run.address, training.num_workers + 1, training.num_gpus))
+        except SystemExit:  # Ray's own answer to SIGTERM while it starts
+            stop.note(signal.SIGTERM)
+        stop.listen()
+        if stop:
+            return []
+        first_episode = request.resumed.episodes if request.resumed else 0
+        algorithm = algorithm_config(request.config, request.schedule, first_episode).build_algo()
+        stack.callback(algorithm.stop)
+        if request.resumed:
+            algorithm.restore(str(request.resumed.algorithm_path))
+            _say(console, f"Resumed {request.resumed.path} at episode {episodes_of(algorithm)}")
+        if stop:
+            return []
+        stack.callback(directory.close)
+        rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
+        directory.describe(request.config, request.schedule, command)
+        run = _Run(algorithm, request.config, request.schedule, directory, rows, console)
+        run.loop(stop)
+        if rows:
+            run.save(is_final=episodes_of(algorithm) >= request.config.run.episodes)
+    return rows
 
 
 class _Run:
@@ -101,31 +129,30 @@ class _Run:
         self.directory, self.rows = directory, rows
         self._progress = ProgressLines(console, config.run.episodes)
         self._saved_at = episodes_of(algorithm)
+        self._env_steps = algorithm._counters[NUM_ENV_STEPS_SAMPLED]
 
-    def loop(self, stop: Sequence[str]) -> None:
-        """Iterate until the episode total is reached or `stop` holds a signal's name."""
+    def loop(self, stop: StopSignals) -> None:
+        """Iterate until the episode total is reached or a signal asks to stop."""
         empty = 0
         while episodes_of(self.algorithm) < self.config.run.episodes and not stop:
             row = self.algorithm.train()["moe"]
-            empty = 0 if self.rows_grew(row) else empty + 1
+            empty = 0 if self._samples_came(row) else empty + 1
             if empty == MAX_EMPTY_ITERATIONS:
                 raise TrainingStoppedError(
                     f"{empty} iterations in a row gave no sample: all rollout workers fail (see Ray's log above). "
                     f"Last checkpoint: {self.directory.checkpoints / LATEST}"
                 )
             if not empty:
+                self.rows.append(row)
                 self.directory.append(row)
                 self._progress.show(row)
             if episodes_of(self.algorithm) - self._saved_at >= self.config.run.checkpoint_every:
                 self.save()
 
-    def rows_grew(self, row: Row) -> bool:
-        """Keep a row; False when its iteration sampled nothing (every worker failed)."""
-        before = self.rows[-1][m.ENV_STEPS_TOTAL.key] if self.rows else 0
-        if row[m.ENV_STEPS_TOTAL.key] <= before:
-            return False
-        self.rows.append(row)
-        return True
+    def _samples_came(self, row: Row) -> bool:
+        """Whether an iteration sampled anything: it did not where every worker failed."""
+        before, self._env_steps = self._env_steps, row[m.ENV_STEPS_TOTAL.key]
+        return self._env_steps > before
 
     def save(self, is_final: bool = False) -> None:
         """Write a checkpoint of this moment and move the links."""
@@ -161,12 +188,18 @@ def _recent_score(rows: Sequence[Row]) -> float | None:
 
 
 def _check_environment(config: ExperimentConfig) -> None:
-    """Make the environment once, so that a wrong name or argument is refused before anything starts."""
+    """Make the environment once, so that a wrong name or argument is refused before anything starts, and prepare it."""
     environment = config.environment
     try:
         make_env(environment.env, max_steps=environment.max_steps, **environment.env_args).close()
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"env: {error}"]) from error
+    prepare(environment.env)
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line as it is: a path may hold brackets, and should not be broken in two."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _log_to(console: Console) -> None:
@@ -176,46 +209,3 @@ def _log_to(console: Console) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-@contextmanager
-def _ray(config: ExperimentConfig) -> Iterator[None]:
-    """Ray for the run: the caller's if it runs already, the cluster at `address`, or one of this machine's own."""
-    if ray.is_initialized():
-        yield
-        return
-    # Ray passes its own process's environment on: one thread a worker, and no question about pip at every start.
-    options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
-    if config.run.address or "RAY_ADDRESS" in os.environ:
-        options["address"] = config.run.address or os.environ["RAY_ADDRESS"]
-    else:
-        options |= {
-            "num_cpus": max(os.cpu_count() or 1, config.training.num_workers + 1),
-            "num_gpus": config.training.num_gpus or None,
-            "include_dashboard": False,
-        }
-    ray.init(**options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[str]]:
-    """Turn the first SIGINT or SIGTERM into an entry of the list; a second one ends the process at once."""
-    received: list[str] = []
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        del frame
-        if received:
-            os._exit(128 + number)
-        received.append(signal.Signals(number).name)
-        os.write(2, b"\nStopping after this iteration, then saving; once more to exit at once.\n")
-
-    previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

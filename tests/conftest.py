@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from rllib_moe.algorithm import MoEPPOConfig, algorithm_config
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
+from scripts.train import main
 
 torch.set_num_threads(1)  # the tests' tensors are small, and Ray's workers share the cores
 
@@ -30,6 +32,7 @@ def ray_session() -> Iterator[None]:
 @pytest.fixture
 def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
     """Make a small algorithm configuration: `regimes`, 8 episodes an iteration, phases at 16 and 32."""
+    del ray_session  # running is all that is asked of it
 
     def make(num_workers: int = 1, **training: Any) -> MoEPPOConfig:
         experiment = ExperimentConfig(
@@ -42,3 +45,27 @@ def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
         return algorithm_config(experiment, PhaseSchedule.load("default").with_boundaries([16, 32]))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_flags() -> tuple[str, ...]:
+    """Flags of `scripts/train.py` for the same small experiment, sampled in the driver."""
+    sizes = "--hidden-size 16 --trunk-size 16 --expert-hidden-size 16 --critic-hidden-size 16"
+    training = f"--num-workers 0 --num-envs-per-worker 4 --batch-size {8 * EPISODE} --minibatch-size 64"
+    return tuple(f"--env regimes --max-steps {EPISODE} --phase-boundaries 16,32 {training} {sizes}".split())
+
+
+Train = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def train(ray_session: None, small_flags: tuple[str, ...], tmp_path: Path) -> Train:
+    """Run `scripts/train.py` in this process, below `tmp_path`; with `resume` the resumed run's flags hold."""
+    del ray_session
+
+    def run(exp_name: str, episodes: int, *flags: str, resume: Path | None = None) -> dict[str, Any]:
+        start = small_flags if resume is None else ("--resume", str(resume))
+        place = ("--output-dir", str(tmp_path), "--exp-name", exp_name, "--episodes", str(episodes))
+        return main([*start, *place, *flags])
+
+    return run

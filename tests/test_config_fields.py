@@ -51,18 +51,6 @@ def attributes_read() -> set[str]:
     return _attributes_read()
 
 
-NOT_READ_YET = {"algo": "one algorithm so far, and algorithm.py takes it for granted"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=NOT_READ_YET[name]))
-        if name in NOT_READ_YET
-        else name
-        for kind in SECTIONS.values()
-        for name in (field.name for field in dataclasses.fields(kind))
-    ],
-)
+@pytest.mark.parametrize("name", [field.name for kind in SECTIONS.values() for field in dataclasses.fields(kind)])
 def test_every_field_is_read(name: str, attributes_read: set[str]) -> None:
     assert name in attributes_read, f"{name} is a flag nobody reads"

@@ -114,18 +114,15 @@ def test_deterministic_takes_the_most_probable_action(checkpoint):
     assert numbers["episode_scores"] != run(checkpoint)["episode_scores"]
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_numbers_do_not_depend_on_workers_and_environments(checkpoint):
     alone = run(checkpoint, envs_per_worker=1)
     assert_same(alone, run(checkpoint, envs_per_worker=5))
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
-    try:
-        assert_same(alone, run(checkpoint, num_workers=2, envs_per_worker=3))
-        assert without_times(run(policy="random", env="regimes", num_workers=2)) == without_times(
-            run(policy="random", env="regimes")
-        )
-        assert ray.is_initialized(), "the caller's Ray must be left running"
-    finally:
-        ray.shutdown()
+    assert_same(alone, run(checkpoint, num_workers=2, envs_per_worker=3))
+    assert without_times(run(policy="random", env="regimes", num_workers=2)) == without_times(
+        run(policy="random", env="regimes")
+    )
+    assert ray.is_initialized(), "the caller's Ray must be left running"
 
 
 def test_scenes_add_up_and_all_keys_are_in_the_file(checkpoint, tmp_path):

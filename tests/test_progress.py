@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rllib_moe import metrics as m
 from rllib_moe import progress
-from rllib_moe.progress import ProgressLines, phase_table
+from rllib_moe.progress import ProgressLines, PhaseTable
 
 
 def console() -> Console:
@@ -93,7 +93,7 @@ def phase(**changes: Any) -> dict[str, Any]:
 class TestTable:
     def test_a_row_a_phase(self) -> None:
         target = console()
-        target.print(phase_table({"phases": [phase(), phase(phase="[/fine]", learning_rate=5e-5)]}))
+        target.print(PhaseTable({"phases": [phase(), phase(phase="[/fine]", learning_rate=5e-5)]}))
         text = printed(target)
         (warmup,) = [line for line in text.splitlines() if "warmup" in line]
         cells = [cell.strip() for cell in warmup.strip("│").split("│")]
@@ -116,11 +116,25 @@ class TestTable:
     def test_what_was_not_measured_is_a_dash(self) -> None:
         names = ("score_mean", "score_se", "score_std", "score_max", "alpha_entropy", "mutual_information_end")
         target = console()
-        target.print(phase_table({"phases": [phase(expert_share=[], **dict.fromkeys(names))]}))
+        target.print(PhaseTable({"phases": [phase(expert_share=[], **dict.fromkeys(names))]}))
         assert "- ± -" in printed(target)
         assert "None" not in printed(target)
 
+    def test_80_columns_hold_it_all(self) -> None:
+        """Turned about: a line a measure, with nothing cut or broken."""
+        narrow = Console(file=io.StringIO(), width=80)
+        names = ("warmup", "transition", "fine-tune")
+        table = PhaseTable({"phases": [phase(phase=name, expert_share=[0.25] * 4) for name in names]})
+        narrow.print(table)
+        lines = printed(narrow).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert len(lines) == 1 + 3 + 10 + 1  # title, head, all measures but the name, end
+        cells = [cell.strip() for cell in lines[7].strip("│").split("│")]
+        assert cells == ["std", "7.90", "7.90", "7.90"]
+        for heading in progress.HEADINGS:
+            assert heading in printed(narrow)
+
     def test_no_phase(self) -> None:
         target = console()
-        target.print(phase_table({"phases": []}))
+        target.print(PhaseTable({"phases": []}))
         assert "Phases played" in printed(target)

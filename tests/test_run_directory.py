@@ -3,10 +3,12 @@
 import dataclasses
 import errno
 import json
+import logging
 import math
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -135,6 +137,34 @@ class TestClaim:
             with pytest.raises(ConfigError, match=r"exp_name: .*/mine holds a run already; .* --resume .*/mine"):
                 RunDirectory.claim(config(tmp_path), resumed_from=resumed_from)
         assert (other.path / "summary.json").read_text() == "precious"
+
+    def test_what_a_failed_start_left_is_taken_over(self, tmp_path: Path) -> None:
+        before = RunDirectory.claim(config(tmp_path), resumed_from=None)
+        before.describe(config(tmp_path), PhaseSchedule.load("v3"), ())
+        assert RunDirectory.claim(config(tmp_path), resumed_from=None).path == before.path
+
+    @pytest.mark.parametrize("name", ["progress.csv", "checkpoints/episode_000008", "notes.txt"])
+    def test_a_start_that_came_further_is_not(self, name: str, tmp_path: Path) -> None:
+        before = RunDirectory.claim(config(tmp_path), resumed_from=None)
+        (before.path / name).write_text("precious")
+        with pytest.raises(ConfigError, match="holds a run already"):
+            RunDirectory.claim(config(tmp_path), resumed_from=None)
+
+    def test_two_processes_do_not_write_to_one_directory(self, tmp_path: Path) -> None:
+        mine, theirs = (RunDirectory.claim(config(tmp_path), resumed_from=None) for _ in range(2))
+        refused = pytest.raises(ConfigError, match=r"exp_name: another process is writing to .*mine")
+        with mine.locked(), refused, theirs.locked():
+            pass
+        with theirs.locked():
+            assert list(mine.path.iterdir()) == [mine.checkpoints]
+
+    def test_a_file_system_without_locks_will_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("fcntl.flock", Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
+        logging.getLogger("rllib_moe").propagate = True
+        with RunDirectory.claim(config(tmp_path), resumed_from=None).locked():
+            assert "No locks available" in caplog.text
 
     def test_a_file_in_its_place_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "mine").write_text("precious")

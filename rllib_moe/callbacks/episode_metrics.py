@@ -15,7 +15,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe import metrics as m
-from rllib_moe.callbacks.phase_curriculum import episodes_of
+from rllib_moe.callbacks.phase_curriculum import episodes_of, policy_of, schedule_of
 from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.vector_sampler import episode_measures
 
@@ -56,7 +56,7 @@ class EpisodeMetrics(RLlibCallback):
     """Collects raw scores on the rollout workers, and the row of measures on the driver."""
 
     def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
-        """Keep the raw score and the deepest level of an episode (RLlib's own sampler; `VectorSampler` does so itself)."""
+        """Keep an episode's raw score and deepest level: for RLlib's own sampler, `VectorSampler` does so itself."""
         super().on_episode_end(episode=episode, **kwargs)
         if isinstance(episode, Exception):  # the environment failed: there is no episode to speak of
             return
@@ -125,12 +125,10 @@ def _learner_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
 
 
 def _phase_measures(algorithm: Algorithm) -> dict[m.Metric, Any]:
-    policy = algorithm.get_policy()
+    policy = policy_of(algorithm)
     state: PhaseState = policy.model.network.phase
-    schedule = algorithm.config.get("schedule")["phases"]
-    played = [phase["name"] for phase in schedule if phase["start"] <= int(state.episodes)]
     row: dict[m.Metric, Any] = {metric: state.value(name) for metric, name in PHASE_METRICS.items()}
-    row[m.PHASE] = played[-1]
+    row[m.PHASE] = schedule_of(algorithm).at(int(state.episodes)).name
     row[m.ROUTING] = state.routing
     row[m.LEARNING_RATE] = policy._optimizers[0].param_groups[0]["lr"]
     row[m.SKIPPED_UPDATES] = getattr(policy, "skipped_updates", 0)

@@ -8,11 +8,12 @@ trial); `algorithm.MoEPPO` adds a weight sync before sampling, for workers that 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 from ray.rllib.callbacks.callbacks import RLlibCallback
-from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
+from ray.rllib.policy.policy import Policy
 
 from rllib_moe.phases import PhaseConfig, PhaseSchedule
 
@@ -25,7 +26,7 @@ LOG_EVERY = 100
 logger = logging.getLogger("rllib_moe.curriculum")
 
 
-def apply_phase(policy: TorchPolicyV2, phase: PhaseConfig, episodes: int) -> None:
+def apply_phase(policy: PPOTorchPolicy, phase: PhaseConfig, episodes: int) -> None:
     """Put a phase into force on one policy: gate, temperature, all coefficients and the learning rate.
 
     Args:
@@ -37,7 +38,7 @@ def apply_phase(policy: TorchPolicyV2, phase: PhaseConfig, episodes: int) -> Non
     follow_phase(policy)
 
 
-def follow_phase(policy: TorchPolicyV2) -> None:
+def follow_phase(policy: PPOTorchPolicy) -> None:
     """Make the optimizer and PPO's loss agree with the phase that the policy's model holds.
 
     RLlib's own learning rate and entropy schedules stay unset, or they would overwrite these values.
@@ -61,7 +62,20 @@ def schedule_of(algorithm: Algorithm) -> PhaseSchedule:
     Raises:
         ScheduleError: it is missing or faulty.
     """
-    return PhaseSchedule.from_dict(algorithm.config.get("schedule") or {}, "the algorithm's `schedule`")
+    schedule = algorithm.config.get("schedule") if algorithm.config else None
+    return PhaseSchedule.from_dict(schedule or {}, "the algorithm's `schedule`")
+
+
+def policy_of(algorithm: Algorithm) -> PPOTorchPolicy:
+    """The learner's policy; its model is a `GATMoEModel`."""
+    return cast(PPOTorchPolicy, algorithm.get_policy())
+
+
+def send_weights(algorithm: Algorithm) -> None:
+    """Send the learner's weights, with the phase in their buffers, to the remote rollout workers."""
+    group = algorithm.env_runner_group
+    if group is not None and group.num_remote_env_runners():
+        group.sync_weights()
 
 
 def episodes_of(algorithm: Algorithm) -> int:
@@ -99,12 +113,10 @@ class PhaseCurriculum(RLlibCallback):
         super().on_env_runners_recreated(env_runner_group=env_runner_group, **kwargs)
         env_runner_group.sync_weights()
 
-    def on_learn_on_batch(
-        self, *, policy: TorchPolicyV2, train_batch: Any, result: dict[str, Any], **kwargs: Any
-    ) -> None:
+    def on_learn_on_batch(self, *, policy: Policy, train_batch: Any, result: dict[str, Any], **kwargs: Any) -> None:
         """Mend a policy that was restored by `Algorithm.from_checkpoint`, which fires no other hook."""
         super().on_learn_on_batch(policy=policy, train_batch=train_batch, result=result, **kwargs)
-        follow_phase(policy)
+        follow_phase(cast(PPOTorchPolicy, policy))
 
     def _enter(self, algorithm: Algorithm, schedule: PhaseSchedule, before: int | None) -> None:
         """Apply the phase of the present count everywhere, and say so in the log where there is something to say.
@@ -116,9 +128,8 @@ class PhaseCurriculum(RLlibCallback):
         """
         episodes = episodes_of(algorithm)
         phase = schedule.at(episodes)
-        apply_phase(algorithm.get_policy(), phase, episodes)
-        if algorithm.env_runner_group.num_remote_env_runners():
-            algorithm.env_runner_group.sync_weights()
+        apply_phase(policy_of(algorithm), phase, episodes)
+        send_weights(algorithm)
         if before is None or schedule.index_at(before) != schedule.index_at(episodes):
             logger.info("%s", banner(phase, episodes, schedule.end_of(schedule.index_at(episodes))))
         if before is None or before // LOG_EVERY != episodes // LOG_EVERY:
@@ -127,10 +138,10 @@ class PhaseCurriculum(RLlibCallback):
 
 def banner(phase: PhaseConfig, episodes: int, end: int | None) -> str:
     """The line that says a phase begins (or is resumed)."""
-    until = "on" if end is None else f"{end - 1}"
+    until = "on" if end is None else f"to {end - 1}"
     target = "bonus" if phase.alpha_entropy_target is None else f"target {phase.alpha_entropy_target:.3g} nats"
     return (
-        f"===== {phase.name.upper()} from episode {episodes} to {until}: {phase.routing}, "
+        f"===== {phase.name.upper()} from episode {episodes} {until}: {phase.routing}, "
         f"temperature {phase.temperature:.3g}, learning rate {phase.learning_rate:.1e}, "
         f"entropy {phase.entropy_coef:g}, alpha entropy {phase.alpha_entropy_coef:g} ({target}), "
         f"load balance {phase.load_balance_coef:g}, diversity {phase.diversity_coef:g} ====="

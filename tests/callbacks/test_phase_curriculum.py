@@ -96,6 +96,7 @@ class StockPPO(MoEPPO):
 
     @classmethod
     def get_default_policy_class(cls, config: Any) -> type[PPOTorchPolicy]:
+        del config
         return PPOTorchPolicy
 
 
@@ -117,7 +118,7 @@ def test_a_worker_killed_while_idle_never_samples_with_initial_weights(
     small_config: SmallConfig, records: list[tuple[str, float, float]]
 ) -> None:
     algorithm = play(small_config(), 3)
-    ray.kill(algorithm.env_runner_group._worker_manager.actor(1), no_restart=False)
+    ray.kill(algorithm.env_runner_group._worker_manager.actors()[1], no_restart=False)
     time.sleep(8)  # Ray brings it back, with initial weights, and tells nobody
     algorithm.train()
     while len(records) < 4:  # where the restart took longer, RLlib notices and the iteration is empty
@@ -211,6 +212,7 @@ def test_banner() -> None:
         "===== TRANSITION from episode 1000 to 2999: sparsemax, temperature 1, learning rate 5.0e-05, entropy 0.02, "
         "alpha entropy 0.05 (bonus), load balance 0.01, diversity 0.01 ====="
     )
+    assert banner(phase, 3005, None).startswith("===== TRANSITION from episode 3005 on: sparsemax")
 
 
 def test_a_faulty_schedule_is_refused_at_build(small_config: SmallConfig) -> None:

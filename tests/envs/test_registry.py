@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
+from nle import nethack
 
 from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.gym_graph import GraphObservation
+from rllib_moe.envs.nethack.temp_dirs import TEMP_ROOT_VARIABLE
 from rllib_moe.envs.regimes import RegimesEnv
-from rllib_moe.envs.registry import environment_names, make_env
+from rllib_moe.envs.registry import environment_names, make_env, prepare
 
 
 class _GraphEnv(gymnasium.Env):
@@ -99,7 +101,9 @@ def test_module_and_id(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("env_id", "kwargs", "message"),
     [
-        ("nethak", {}, "unknown environment 'nethak' (nearest: nethack); known are nethack, regimes"),
+        # Further hints follow where a test before has imported nle, which registers its ids.
+        ("nethak", {}, "unknown environment 'nethak' (nearest: nethack"),
+        ("nethak", {}, "; known are nethack, regimes and every registered gymnasium id"),
         ("CartPole", {}, "CartPole-v1"),
         ("", {}, "unknown environment ''"),
         ("CartPole-v1", {}, "environment 'CartPole-v1' cannot be used: not a graph observation space: expected"),
@@ -148,3 +152,18 @@ def test_all_faults_of_an_environment_come_together(graph_id):
         make_env(
             graph_id, action_space=spaces.Box(0, 1, (1,)), observation_space=spaces.Dict({"x": spaces.Box(0, 1, (1,))})
         )
+
+
+def test_preparing_compiles_and_sweeps_without_a_game(tmp_path, monkeypatch):
+    monkeypatch.setenv(TEMP_ROOT_VARIABLE, str(tmp_path))
+    left_over = tmp_path / "rllib_moe_nethack_1_0"  # process 1 began at another time
+    left_over.mkdir()
+    monkeypatch.setattr(nethack.Nethack, "__init__", pytest.fail)
+    prepare("nethack")
+    assert not left_over.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("env_id", ["regimes", "CartPole-v1", "no such environment"])
+def test_nothing_to_prepare(env_id):
+    prepare(env_id)

@@ -1,0 +1,130 @@
+"""What a benchmark measures: flags to a checked configuration.
+
+Network, training and schedule are those of `scripts/train.py`, by the same flags, so that a setting can be measured
+before it is used. The stock reference has settings of its own: it stays what it is while ours are tuned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from rllib_moe.phases import PhaseSchedule, ScheduleError
+
+REPEATS = {"quick": 3, "full": 7}
+"""Measured iterations of whole training, and repeats of every single measurement."""
+FULL_SCALING = "1,2,4"
+"""Scaling factors of a run that is not quick."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StockConfig:
+    """The stock reference: RLlib's PPO with its default network and default hyperparameters, but for these."""
+
+    num_workers: int = 2
+    """Rollout workers."""
+    num_envs_per_worker: int = 16
+    """Environments of one worker."""
+    batch_size: int = 4096
+    """Environment steps a learning iteration."""
+    minibatch_size: int = 512
+    """Rows of one gradient step."""
+    num_epochs: int = 4
+    """Passes over each batch."""
+
+    def faults(self) -> Iterator[str]:
+        """Everything out of range, in words: the same limits as ours."""
+        for fault in TrainingConfig(**dataclasses.asdict(self)).faults():
+            yield f"stock.{fault}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """One benchmark."""
+
+    quick: bool = False
+    """Fewer repeats and no scaling: about two minutes on 2 cores."""
+    repeats: int | None = None
+    """Measured iterations; the median counts. None: 7, quick 3."""
+    scaling: str | None = None
+    """Factors such as 1,2,4: so many workers; so many times the environments of a worker. None: 1,2,4, quick none."""
+    soak: float = 0.0
+    """Minutes of training in which memory is watched; above 0 nothing else is measured."""
+    json: str | None = None
+    """File to write all numbers to."""
+    env: str = EnvironmentConfig.env
+    """Environment, as in training."""
+    max_steps: int = EnvironmentConfig.max_steps
+    """Steps after which an episode is truncated, in stock's games too."""
+    schedule: str = "default"
+    """Schedule file, or a bundled one: its first phase is in force."""
+    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
+    """Learning and sampling."""
+    model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
+    """The network."""
+    stock: StockConfig = field(default_factory=StockConfig)
+    """The stock reference."""
+
+    @property
+    def num_repeats(self) -> int:
+        """Repeats in force."""
+        return self.repeats or REPEATS["quick" if self.quick else "full"]
+
+    @property
+    def factors(self) -> list[int]:
+        """Scaling factors in force; empty: none."""
+        words = self.scaling if self.scaling is not None else "" if self.quick else FULL_SCALING
+        return [int(word) for word in words.split(",") if word]
+
+    @property
+    def experiment(self) -> ExperimentConfig:
+        """The experiment that is measured."""
+        environment = EnvironmentConfig(env=self.env, max_steps=self.max_steps)
+        return ExperimentConfig(model=self.model, environment=environment, training=self.training)
+
+    def with_training(self, **changes: object) -> ExperimentConfig:
+        """The experiment with some fields of its `TrainingConfig` changed."""
+        return dataclasses.replace(self.experiment, training=dataclasses.replace(self.training, **changes))  # type: ignore[arg-type]
+
+    def phases(self) -> PhaseSchedule:
+        """The schedule."""
+        return PhaseSchedule.load(self.schedule)
+
+    def faults(self) -> Iterator[str]:
+        """Everything out of range, in words."""
+        if self.repeats is not None and self.repeats < 1:
+            yield f"repeats: expected 1 or more, got {self.repeats}"
+        if not 0 <= self.soak < float("inf"):
+            yield f"soak: expected minutes, 0 or more, got {self.soak}"
+        if self.scaling is not None and not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.scaling):
+            yield f"scaling: expected whole numbers such as 1,2,4, got {self.scaling!r}"
+        yield from self.experiment.faults()
+        yield from self.stock.faults()
+
+
+def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
+    """Read a command line.
+
+    Args:
+        arguments: The words after the program's name.
+        description: What `--help` says about the program.
+
+    Raises:
+        ConfigError: naming every fault.
+        SystemExit: `--help`, or a flag that is unknown or no number where one is due.
+    """
+    config = tyro.cli(BenchmarkConfig, args=list(arguments), description=description, prog="benchmark.py")
+    faults = list(config.faults())
+    try:
+        config.phases()
+    except ScheduleError as error:
+        faults += [f"{error.source}: {fault}" for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
+    return config

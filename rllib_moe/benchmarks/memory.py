@@ -1,0 +1,111 @@
+"""Memory of the driver and its rollout workers, at a moment and over a long run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from rllib_moe.benchmarks.iterations import iterate
+from rllib_moe.envs.nethack.temp_dirs import temp_root
+
+MEGABYTE = 1e6
+"""Bytes."""
+WARM_UP_SHARE = 0.2
+"""Share of a soak that is left out of the slopes: buffers, games and caches fill up."""
+
+
+def processes(algorithm: Algorithm) -> dict[str, dict[str, int]]:
+    """Process id `pid` and torch `threads` of the driver and of each rollout worker, by name."""
+    found = {"driver": {"pid": os.getpid(), "threads": torch.get_num_threads()}}
+    group: Any = algorithm.env_runner_group
+    for index, pid, threads in group.foreach_env_runner(
+        lambda worker: (worker.worker_index, os.getpid(), torch.get_num_threads()), local_env_runner=False
+    ):
+        found[f"worker {index}"] = {"pid": pid, "threads": threads}
+    return found
+
+
+def resident(algorithm: Algorithm) -> dict[str, float]:
+    """Resident memory in MB of each process, and `total` (pages that processes share are counted for each)."""
+    memory = {
+        name: psutil.Process(process["pid"]).memory_info().rss / MEGABYTE
+        for name, process in processes(algorithm).items()
+    }
+    return {**memory, "total": sum(memory.values())}
+
+
+def soak(algorithm: Algorithm, minutes: float) -> dict[str, Any]:
+    """Train for some minutes and watch what grows.
+
+    Returns:
+        `minutes`, `iterations`, `steps_per_second` (over all of it), `warm_up_minutes`, and `processes`: for each
+        `rss_mb_begin` (after the warm-up), `rss_mb_end`, `rss_mb_per_minute` (least squares; None below 3 readings),
+        and open files and temporary directories at begin and end.
+    """
+    begin = time.perf_counter()
+    first: dict[str, dict[str, int]] = {}
+    minute_of: list[float] = []
+    readings: dict[str, list[float]] = {}
+    iterations, steps = 0, 0.0
+    while not iterations or time.perf_counter() - begin < 60 * minutes:
+        iteration = iterate(algorithm)
+        iterations += 1
+        steps += iteration.steps_per_second * iteration.wall_seconds
+        minute = (time.perf_counter() - begin) / 60
+        if minute < WARM_UP_SHARE * minutes:
+            continue
+        first = first or _open_things(algorithm)
+        minute_of.append(minute)
+        for name, value in resident(algorithm).items():
+            readings.setdefault(name, []).append(value)
+    last = _open_things(algorithm)
+    watched = {}
+    for name, values in readings.items():
+        watched[name] = {
+            "rss_mb_begin": values[0],
+            "rss_mb_end": values[-1],
+            "rss_mb_per_minute": slope(minute_of[-len(values) :], values),
+        }
+        for thing in ("open_files", "temporary_directories"):
+            if name in last:
+                begun, ended = first.get(name, last[name])[thing], last[name][thing]
+                watched[name] |= {f"{thing}_begin": begun, f"{thing}_end": ended}
+    taken = time.perf_counter() - begin
+    return {
+        "minutes": taken / 60,
+        "warm_up_minutes": WARM_UP_SHARE * minutes,
+        "iterations": iterations,
+        "steps_per_second": steps / taken,
+        "processes": watched,
+    }
+
+
+def slope(minutes: Sequence[float], values: Sequence[float]) -> float | None:
+    """Least-squares slope of values over minutes; None below 3 readings."""
+    if len(values) < 3:
+        return None
+    return float(np.polyfit(minutes, values, 1)[0])
+
+
+def _open_things(algorithm: Algorithm) -> dict[str, dict[str, int]]:
+    """Open file descriptors and temporary directories of each process."""
+    return {
+        name: {
+            "open_files": psutil.Process(process["pid"]).num_fds(),
+            "temporary_directories": _temporary_directories(process["pid"]),
+        }
+        for name, process in processes(algorithm).items()
+    }
+
+
+def _temporary_directories(pid: int) -> int:
+    """Directories below the one which NetHack's games of a process have for themselves (its name holds the id)."""
+    roots = temp_root().glob(f"*_nethack_{pid}_*")
+    return sum(path.is_dir() for root in roots for path in root.iterdir())

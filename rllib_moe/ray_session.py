@@ -1,0 +1,41 @@
+"""Ray for as long as a run lasts: the caller's, a cluster's, or one of this machine's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+
+@contextmanager
+def ray_session(address: str | None, num_cpus: int, num_gpus: float = 0) -> Iterator[None]:
+    """Have Ray running inside the block; what was started here is stopped after it.
+
+    Where Ray runs in this process already, that one is used and left running.
+
+    Args:
+        address: Address of a cluster; None takes `RAY_ADDRESS`, and without it starts Ray on this machine.
+        num_cpus: Processes that will work at once; a Ray started here offers as many CPUs, or the machine's if more.
+        num_gpus: GPUs that a Ray started here offers; 0 leaves the count to Ray.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
+    if found := address or os.environ.get("RAY_ADDRESS"):
+        options["address"] = found
+    else:
+        options |= {
+            "num_cpus": max(os.cpu_count() or 1, num_cpus),
+            "num_gpus": num_gpus or None,
+            "include_dashboard": False,
+        }
+    try:
+        ray.init(**options)
+        yield
+    finally:
+        ray.shutdown()

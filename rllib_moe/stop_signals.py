@@ -1,0 +1,57 @@
+"""Stopping by signal: the first SIGINT or SIGTERM is noted and obeyed at the next good moment, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from types import FrameType
+from typing import Self
+
+import psutil  # type: ignore[import-untyped]
+
+NOTICE = b"\nStopping at the next good moment, with everything saved; once more to exit at once.\n"
+
+
+class StopSignals:
+    """A context in which SIGINT and SIGTERM are noted. True once one was received.
+
+    A second signal ends the process and all its children without further ado.
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        """Name of the first signal."""
+        self._previous: dict[int, signal._HANDLER] = {}
+
+    def __bool__(self) -> bool:
+        return self.received is not None
+
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.listen()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take the signals again, from whoever took them since (`ray.init` takes SIGTERM)."""
+        for number in self._previous:
+            signal.signal(number, self._receive)
+
+    def note(self, number: int) -> None:
+        """Book a signal that somebody else received."""
+        self.received = self.received or signal.Signals(number).name
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.received:
+            # Ray's agents would linger for a minute, waiting for a cluster that is gone.
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    child.kill()
+            os._exit(128 + number)
+        self.note(number)
+        os.write(2, NOTICE)

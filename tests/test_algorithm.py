@@ -1,0 +1,178 @@
+"""What is added to RLlib's PPO: the guard against updates that are not finite, shuffled rows, keys, seeds."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from ray.rllib.env.env_context import EnvContext
+from ray.rllib.policy.torch_policy_v2 import _directStepOptimizerSingleton
+
+from rllib_moe.algorithm import ALGORITHMS, MoEPPO, MoEPPOConfig, MoEPPOPolicy, algorithm_config, make_rollout_env
+from rllib_moe.config import ConfigError, ExperimentConfig, TrainingConfig
+from rllib_moe.phases import PhaseSchedule
+
+SmallConfig = Callable[..., MoEPPOConfig]
+
+
+@pytest.fixture
+def algorithm(small_config: SmallConfig) -> Iterator[MoEPPO]:
+    """An algorithm after one iteration, so that the optimizer has a state."""
+    built = small_config(num_workers=0).build_algo()
+    built.train()
+    yield built
+    built.stop()
+
+
+@pytest.fixture
+def policy(algorithm: MoEPPO) -> MoEPPOPolicy:
+    return algorithm.get_policy()
+
+
+def state_of(policy: MoEPPOPolicy) -> tuple[dict[str, Any], dict[str, Any]]:
+    return copy.deepcopy((policy.model.state_dict(), policy._optimizers[0].state_dict()))
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Bit for bit, NaN included, through dicts and lists."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(equal, one, other))
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.numpy().tobytes() == other.numpy().tobytes()
+    return one == other
+
+
+def give_gradients(policy: MoEPPOPolicy, value: float = 0.0) -> None:
+    """A gradient of 0.1 everywhere, and `value` in one place of the last parameter that has one."""
+    with_gradient = [parameter for parameter in policy.model.parameters() if parameter.grad is not None]
+    for parameter in with_gradient:
+        parameter.grad = torch.full_like(parameter, 0.1)
+    with_gradient[-1].grad.view(-1)[-1] += value  # type: ignore[union-attr]
+
+
+def step(policy: MoEPPOPolicy) -> None:
+    """What RLlib does after the backward pass on one device."""
+    policy.apply_gradients(_directStepOptimizerSingleton)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_changes_nothing(policy: MoEPPOPolicy, value: float) -> None:
+    before = state_of(policy)
+    give_gradients(policy, value)
+    step(policy)
+    assert equal(state_of(policy), before)
+    assert policy.skipped_updates == 1
+
+    give_gradients(policy)
+    step(policy)
+    assert not equal(state_of(policy), before)
+    assert policy.skipped_updates == 1
+
+
+def test_the_count_of_skipped_updates_is_saved(policy: MoEPPOPolicy) -> None:
+    give_gradients(policy, math.nan)
+    step(policy)
+    saved = policy.get_state()
+    policy.skipped_updates = 0
+    policy.set_state(saved)
+    assert policy.skipped_updates == 1
+    del saved["skipped_updates"]  # of RLlib's own policy
+    policy.set_state(saved)
+    assert policy.skipped_updates == 0
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_reported(
+    algorithm: MoEPPO, policy: MoEPPOPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through RLlib's own training step: as many skipped as there are minibatches, then all is well again."""
+    weights = copy.deepcopy(policy.model.state_dict())
+    with monkeypatch.context() as patched:
+        patched.setattr(policy.model, "custom_loss", _nan_losses)
+        assert algorithm.train()["moe"]["run/skipped_updates"] == 8
+    parameters = dict(policy.model.named_parameters())
+    assert all(torch.equal(weights[name], parameter) for name, parameter in parameters.items())
+    assert algorithm.train()["moe"]["run/skipped_updates"] == 8
+    assert not all(torch.equal(weights[name], parameter) for name, parameter in parameters.items())
+    assert all(bool(parameter.isfinite().all()) for parameter in parameters.values())
+
+
+def _nan_losses(losses: list[torch.Tensor], inputs: Any) -> list[torch.Tensor]:
+    del inputs
+    return [loss * math.nan for loss in losses]
+
+
+def test_rows_of_a_batch_are_shuffled_together(algorithm: MoEPPO, policy: MoEPPOPolicy) -> None:
+    batch = algorithm.env_runner.sample()
+    kept = {key: np.asarray(batch[key]).copy() for key in ("obs", "actions", "action_logp", "eps_id")}
+    policy.load_batch_into_buffer(batch)
+    (loaded,) = policy._loaded_batches[0]
+    place = {
+        (row.tobytes(), int(episode)): i
+        for i, (row, episode) in enumerate(zip(kept["obs"], kept["eps_id"], strict=True))
+    }
+    order = [
+        place[row.tobytes(), int(episode)]
+        for row, episode in zip(np.asarray(loaded["obs"]), np.asarray(loaded["eps_id"]), strict=True)
+    ]
+    assert sorted(order) == list(range(len(batch)))
+    for key in ("actions", "action_logp"):
+        np.testing.assert_array_equal(np.asarray(loaded[key]), kept[key][order])
+    # Of 127 neighbours in a random order about one stays a neighbour.
+    assert sum(later == earlier + 1 for earlier, later in itertools.pairwise(order)) < 10
+
+
+def test_an_unknown_model_key_is_refused_through_rllibs_catalog(small_config: SmallConfig) -> None:
+    config = small_config(num_workers=0)
+    config.model["custom_model_config"]["hidden_sizes"] = 32
+    with pytest.raises(ConfigError, match=r"unknown key 'hidden_sizes' .*did you mean 'hidden_size'"):
+        config.build_algo()
+
+
+def test_an_unknown_training_key_is_refused() -> None:
+    with pytest.raises(TypeError, match="scedule"):
+        MoEPPOConfig().training(scedule={})
+
+
+def test_the_schedule_is_a_training_key() -> None:
+    schedule = PhaseSchedule.load("v3").to_dict()
+    config = MoEPPOConfig().training(schedule=schedule, lr=1e-3)
+    assert (config.schedule, config.lr) == (schedule, 1e-3)
+    assert config.copy().training(lr=1e-4).schedule == schedule
+
+
+def test_the_algorithm_is_the_configurations() -> None:
+    experiment = ExperimentConfig(training=TrainingConfig(algo="ppo"))
+    assert type(algorithm_config(experiment, PhaseSchedule.load("default"))) is ALGORITHMS["ppo"]
+    assert [name for name in ("ppo", "appo") if not list(TrainingConfig(algo=name).faults())] == list(ALGORITHMS)
+
+
+def test_every_place_in_the_cluster_has_episodes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker, environment within it, run seed, and the episode that a resumed run begins at."""
+    context = SimpleNamespace(was_current_actor_reconstructed=False)  # which Ray says in its actors only
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    places = itertools.product((0, 1, 2), (0, 1, 2), (0, 1), (0, 8))
+    seen = [first_observations(*place) for place in places]
+    assert len({episode for episodes in seen for episode in episodes}) == 2 * len(seen)
+    assert first_observations(1, 0, 0, 0) == first_observations(1, 0, 0, 0) == seen[12]
+
+    context.was_current_actor_reconstructed = True
+    assert first_observations(1, 0, 0, 0) != seen[12], "a restarted worker must not play the same episodes again"
+    assert first_observations(0, 0, 0, 0) == seen[0]
+
+
+def first_observations(worker: int, vector: int, seed: int, first_episode: int) -> tuple[bytes, ...]:
+    """First observation of the first two episodes of one environment."""
+    config = {"env": "regimes", "max_steps": 9, "env_args": {}, "seed": seed, "first_episode": first_episode}
+    context = EnvContext(config, worker_index=worker, vector_index=vector)
+    env = make_rollout_env(context)
+    return tuple(env.reset(seed=0)[0].tobytes() for _ in range(2))

@@ -1,0 +1,233 @@
+"""Checkpoints: whole or refused, with the file named; links, pruning, and an older one that survives a failed write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from rllib_moe.checkpoints import (
+    BEST,
+    EXPERIMENT,
+    FINAL,
+    LATEST,
+    MANIFEST,
+    PARTIAL,
+    CheckpointError,
+    load_checkpoint,
+    point,
+    point_best,
+    prune,
+    save_checkpoint,
+)
+from rllib_moe.config import ExperimentConfig, TrainingConfig
+from rllib_moe.phases import PhaseSchedule
+
+CONFIG = ExperimentConfig(training=TrainingConfig(seed=7))
+SCHEDULE = PhaseSchedule.load("v3")
+FILES = (
+    "algorithm/algorithm_state.pkl",
+    "algorithm/policies/default_policy/policy_state.pkl",
+    "experiment.yaml",
+    "weights.pt",
+)
+
+
+class FakeAlgorithm:
+    """What `save_checkpoint` asks of an algorithm."""
+
+    def __init__(self, weight: float = 0.5) -> None:
+        self.network = nn.Linear(2, 2)
+        nn.init.constant_(self.network.weight, weight)
+
+    def save(self, directory: str) -> None:
+        for name in FILES[:2]:
+            file = Path(directory).parent / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"pickled")
+
+    def get_policy(self) -> Any:
+        return SimpleNamespace(model=SimpleNamespace(network=self.network))
+
+
+def save(directory: Path, episodes: int, score: float | None = None, weight: float = 0.5) -> Path:
+    path = directory / f"episode_{episodes:06d}"
+    algorithm: Any = FakeAlgorithm(weight)
+    save_checkpoint(algorithm, path, CONFIG, SCHEDULE, episodes=episodes, iteration=episodes // 8, score=score)
+    return path
+
+
+def contents(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below a directory with its time and bytes."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_comes_back_as_it_was(tmp_path: Path) -> None:
+    loaded = load_checkpoint(save(tmp_path, 16, score=2.5))
+    assert (loaded.config, loaded.schedule) == (CONFIG, SCHEDULE)
+    assert (loaded.episodes, loaded.iteration, loaded.score) == (16, 2, 2.5)
+    assert loaded.algorithm_path == tmp_path / "episode_000016" / "algorithm"
+    weights = loaded.weights()
+    assert weights.keys() == {"weight", "bias"}
+    assert torch.equal(weights["weight"], torch.full((2, 2), 0.5))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["episode_000016"]
+
+
+def test_a_run_directory_means_its_latest(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    for episodes in (8, 16):
+        point(checkpoints, LATEST, save(checkpoints, episodes))
+    assert load_checkpoint(tmp_path).path == checkpoints / "episode_000016"
+    assert load_checkpoint(checkpoints / LATEST).path == checkpoints / "episode_000016"
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("harm", "told"), [(truncate, "damaged"), (flip, "damaged"), (Path.unlink, "missing")], ids=lambda x: str(x)[:12]
+)
+def test_a_file_that_is_not_what_was_written_is_named(
+    name: str, harm: Callable[[Path], None], told: str, tmp_path: Path
+) -> None:
+    path = save(tmp_path, 8)
+    harm(path / name)
+    before = contents(tmp_path)
+    with pytest.raises(CheckpointError, match=f"episode_000008: {name} is {told}"):
+        load_checkpoint(path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"sha256"', '{"sha256": null}'])
+def test_a_damaged_manifest_is_named(text: str, tmp_path: Path) -> None:
+    path = save(tmp_path, 8)
+    (path / MANIFEST).write_text(text)
+    with pytest.raises(CheckpointError, match=f"episode_000008: {MANIFEST} is damaged"):
+        load_checkpoint(path)
+
+
+def test_a_manifest_that_leaves_a_file_out_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, 8)
+    hashes = json.loads((path / MANIFEST).read_text())["sha256"]
+    assert sorted(hashes) == sorted(FILES)
+    del hashes["weights.pt"]
+    (path / MANIFEST).write_text(json.dumps({"sha256": hashes}))
+    with pytest.raises(CheckpointError, match=f"{MANIFEST} is damaged"):
+        load_checkpoint(path)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, 8)
+    (path / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match=f"{MANIFEST} is missing, so it is no"):
+        load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="nowhere: no such directory"):
+        load_checkpoint(tmp_path / "nowhere")
+    dangling = tmp_path / "run" / "checkpoints"
+    dangling.mkdir(parents=True)
+    (dangling / LATEST).symlink_to("episode_000099")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda written: written.pop("schedule"),
+        lambda written: written.update(episodes="many"),
+        lambda written: written["config"]["model"].update(num_wings=2),
+        lambda written: written["schedule"]["phases"][0].update(temperature=-1),
+    ],
+    ids=["no schedule", "episodes no number", "unknown field", "schedule faulty"],
+)
+def test_a_description_of_another_version_is_named(change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
+    """The manifest agrees with it: not damage but an older or newer program."""
+    path = save(tmp_path, 8)
+    written = yaml.safe_load((path / EXPERIMENT).read_text())
+    change(written)
+    rehash(path, yaml.safe_dump(written))
+    with pytest.raises(CheckpointError, match=f"{EXPERIMENT} was written by another version"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "{"])
+def test_a_description_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None:
+    path = save(tmp_path, 8)
+    rehash(path, text)
+    with pytest.raises(CheckpointError, match=f"{EXPERIMENT} was written by another version"):
+        load_checkpoint(path)
+
+
+def rehash(path: Path, experiment: str) -> None:
+    """Replace experiment.yaml, and its hash in the manifest."""
+    (path / EXPERIMENT).write_text(experiment)
+    hashes = json.loads((path / MANIFEST).read_text())["sha256"]
+    hashes[EXPERIMENT] = hashlib.sha256(experiment.encode()).hexdigest()
+    (path / MANIFEST).write_text(json.dumps({"sha256": hashes}))
+
+
+@pytest.mark.parametrize("step", ["torch.save", "pathlib.Path.rename"])
+def test_a_write_that_fails_leaves_the_one_before(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point(tmp_path, LATEST, save(tmp_path, 8))
+    with monkeypatch.context() as patched:
+        patched.setattr(step, Mock(side_effect=OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            save(tmp_path, 16)
+    assert load_checkpoint(tmp_path / LATEST).episodes == 8
+    assert not (tmp_path / "episode_000016").exists()
+    # The next one clears the remains away.
+    point(tmp_path, LATEST, save(tmp_path, 16))
+    prune(tmp_path, 5)
+    assert load_checkpoint(tmp_path / LATEST).episodes == 16
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["episode_000008", "episode_000016", LATEST]
+
+
+def test_one_of_the_same_name_is_replaced_whole(tmp_path: Path) -> None:
+    save(tmp_path, 8, weight=1.0)
+    path = save(tmp_path, 8, weight=2.0)
+    assert load_checkpoint(path).weights()["weight"][0, 0] == 2.0
+    assert [each.name for each in tmp_path.iterdir()] == ["episode_000008"]
+
+
+def test_best_is_the_highest_score(tmp_path: Path) -> None:
+    save(tmp_path, 8)
+    point_best(tmp_path)
+    assert not (tmp_path / BEST).exists()
+    for episodes, score in ((16, 1.0), (24, 3.0), (32, 2.0)):
+        save(tmp_path, episodes, score)
+        point_best(tmp_path)
+    assert load_checkpoint(tmp_path / BEST).episodes == 24
+
+
+def test_prune_counts_as_numbers_and_keeps_what_is_linked(tmp_path: Path) -> None:
+    numbers = (8, 999_984, 999_992, 1_000_000, 1_000_008)
+    for episodes in numbers:
+        save(tmp_path, episodes)
+    mine = tmp_path / "episode_000008_mine"
+    shutil.copytree(tmp_path / "episode_000008", mine)
+    (tmp_path / f"{PARTIAL}episode_1000016").mkdir()
+    for name, episodes in ((LATEST, 1_000_008), (BEST, 8), (FINAL, 1_000_008)):
+        point(tmp_path, name, tmp_path / f"episode_{episodes:06d}")
+    point_best(tmp_path)
+    prune(tmp_path, 2)
+    kept = ["episode_000008", "episode_1000000", "episode_1000008"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, mine.name, LATEST, BEST, FINAL])

@@ -1,0 +1,191 @@
+"""The sampler against RLlib's own advantages, and against a record of what every environment was asked and answered."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from ray.rllib.evaluation.postprocessing import Postprocessing, compute_advantages
+from ray.rllib.policy.sample_batch import SampleBatch
+
+from rllib_moe.algorithm import MoEPPOConfig, MoEPPOPolicy
+from rllib_moe.envs.packing import PackObservation
+from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.seeding import EpisodeSeeds
+from rllib_moe.vector_sampler import VectorSampler, advantage_estimates, episode_measures
+
+NUM_ENVS = 4
+LENGTH = 32
+"""Steps of a fragment, from the small configuration's batch of 128 rows."""
+
+
+def rllib_advantages(rewards: Any, values: Any, last: float, gamma: float, lambda_: float) -> SampleBatch:
+    """RLlib's advantages of one episode (or its part within a fragment), bootstrapped with `last`."""
+    batch = SampleBatch({SampleBatch.REWARDS: np.asarray(rewards), SampleBatch.VF_PREDS: np.asarray(values)})
+    return compute_advantages(batch, last, gamma, lambda_, use_gae=True, use_critic=True)
+
+
+@pytest.mark.parametrize(("gamma", "lambda_"), [(0.99, 0.95), (0.0, 0.95), (1.0, 1.0), (0.9, 0.0)])
+def test_advantages_are_rllibs(gamma: float, lambda_: float) -> None:
+    rng = np.random.default_rng(3)
+    length, width = 40, 5
+    rewards, values = rng.normal(size=(2, length, width)).astype(np.float32)
+    ended = rng.random((length, width)) < 0.15
+    ended[:, 0], ended[-1, 1], ended[:, 2] = False, True, True  # no end at all, one at the edge, ends only
+    truncated = ended & (rng.random((length, width)) < 0.5)
+    # What follows: the next value, that of the last state where it was truncated, 0 where it terminated.
+    following = np.concatenate([values[1:], rng.normal(size=(1, width)).astype(np.float32)])
+    following[ended] = 0
+    following[truncated] = rng.normal(size=int(truncated.sum()))
+
+    found = advantage_estimates(rewards, values, following, ended, gamma, lambda_)
+
+    for e in range(width):
+        starts = [0, *(np.flatnonzero(ended[:-1, e]) + 1), length]
+        for begin, end in itertools.pairwise(starts):
+            expected = rllib_advantages(
+                rewards[begin:end, e], values[begin:end, e], float(following[end - 1, e]), gamma, lambda_
+            )
+            np.testing.assert_allclose(found[begin:end, e], expected[Postprocessing.ADVANTAGES], rtol=1e-4, atol=1e-5)
+
+
+class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Ends episodes at random, some terminated and some truncated, and keeps a record of every step."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], seed: int) -> None:
+        super().__init__(env)
+        self.steps: list[dict[str, Any]] = []
+        self.episodes: list[tuple[float, int]] = []
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        self._observation, info = self.env.reset(**options)
+        self._total, self._length = 0.0, 0
+        return self._observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        asked = self._observation.copy()
+        self._observation, reward, _, truncated, info = self.env.step(action)
+        terminated = bool(self._rng.random() < 0.1)
+        self._total, self._length = self._total + float(reward), self._length + 1
+        self.steps.append(
+            {
+                "obs": asked,
+                "actions": int(action),
+                "rewards": reward,
+                "terminateds": terminated,
+                "truncateds": truncated,
+                "reached": self._observation.copy(),
+            }
+        )
+        if terminated or truncated:
+            self.episodes.append((self._total, self._length))
+        return self._observation, reward, terminated, truncated, info
+
+
+@pytest.fixture
+def config(small_config: Callable[..., MoEPPOConfig]) -> MoEPPOConfig:
+    return small_config(num_workers=0)
+
+
+@pytest.fixture
+def policy(config: MoEPPOConfig) -> Iterator[MoEPPOPolicy]:
+    algorithm = config.build_algo()
+    yield algorithm.get_policy()
+    algorithm.stop()
+
+
+@pytest.fixture
+def environments() -> list[Recorder]:
+    return [
+        Recorder(PackObservation(EpisodeSeeds(make_env("regimes", max_steps=9), (5, e))), e) for e in range(NUM_ENVS)
+    ]
+
+
+def critic(policy: MoEPPOPolicy, observations: Any) -> np.ndarray:
+    with torch.no_grad():
+        policy.model.eval()
+        policy.model({"obs": torch.from_numpy(np.stack(observations))})
+        return policy.model.value_function().numpy()
+
+
+def test_a_batch_is_what_was_played(config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]) -> None:
+    """Two fragments in a row, so that episodes are cut by the fragment's end and go on."""
+    sampler = VectorSampler(environments, policy, config)
+    batches = [sampler.get_data(), sampler.get_data()]
+    ids: list[set[int]] = [set() for _ in environments]
+    for number, batch in enumerate(batches):
+        assert batch.count == NUM_ENVS * LENGTH
+        for e, environment in enumerate(environments):
+            played = environment.steps[number * LENGTH : (number + 1) * LENGTH]
+            rows = {key: np.asarray(batch[key])[e::NUM_ENVS] for key in batch}  # time-major
+            for key in ("obs", "actions", "rewards", "terminateds", "truncateds"):
+                np.testing.assert_array_equal(rows[key], [step[key] for step in played], err_msg=key)
+            values = critic(policy, rows["obs"])
+            np.testing.assert_allclose(rows["vf_preds"], values, atol=1e-5)
+            last = critic(policy, [step["reached"] for step in played])
+
+            ends = [t for t, step in enumerate(played) if step["terminateds"] or step["truncateds"]]
+            starts = [0, *(t + 1 for t in ends if t + 1 < LENGTH), LENGTH]
+            for begin, end in itertools.pairwise(starts):
+                bootstrap = 0.0 if played[end - 1]["terminateds"] else float(last[end - 1])
+                expected = rllib_advantages(
+                    rows["rewards"][begin:end], values[begin:end], bootstrap, config.gamma, config.lambda_
+                )
+                for key in (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS):
+                    np.testing.assert_allclose(rows[key][begin:end], expected[key], atol=1e-4, err_msg=key)
+                assert len(set(rows["eps_id"][begin:end])) == 1
+            ids[e] |= set(rows["eps_id"])
+    assert any(step["terminateds"] for each in environments for step in each.steps)
+    assert any(step["truncateds"] and not step["terminateds"] for each in environments for step in each.steps)
+    # An id for every episode, the unfinished one of each environment included; none shared.
+    assert len(set.union(*ids)) == sum(map(len, ids))
+    assert [len(found) for found in ids] == [
+        len(each.episodes) + (not (each.steps[-1]["terminateds"] or each.steps[-1]["truncateds"]))
+        for each in environments
+    ]
+
+
+def test_logged_probabilities_are_those_of_the_actions(
+    config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]
+) -> None:
+    batch = VectorSampler(environments, policy, config).get_data()
+    with torch.no_grad():
+        policy.model.eval()
+        logits, _ = policy.model({"obs": torch.from_numpy(np.asarray(batch["obs"]))})
+    np.testing.assert_allclose(batch["action_dist_inputs"], logits.numpy(), atol=1e-5)
+    logp = torch.log_softmax(logits, -1).gather(1, torch.as_tensor(batch["actions"])[:, None]).squeeze(1)
+    np.testing.assert_allclose(batch["action_logp"], logp.numpy(), atol=1e-5)
+
+
+def test_every_episode_is_counted_once(
+    config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]
+) -> None:
+    sampler = VectorSampler(environments, policy, config)
+    counted = []
+    for _ in range(3):
+        sampler.get_data()
+        counted += [(each.episode_reward, each.episode_length) for each in sampler.get_metrics()]
+        assert sampler.get_metrics() == []
+    assert sorted(counted) == sorted(episode for each in environments for episode in each.episodes)
+
+
+def test_batches_do_not_share_memory(config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]) -> None:
+    sampler = VectorSampler(environments, policy, config)
+    first = sampler.get_data()
+    kept = {key: np.asarray(first[key]).copy() for key in first}
+    sampler.get_data()
+    for key, value in kept.items():
+        np.testing.assert_array_equal(first[key], value, err_msg=key)
+
+
+def test_measures_of_an_episode() -> None:
+    assert episode_measures({"score": 3, "max_depth": 2}, 0.5) == {"score": [3.0], "max_depth": [2.0]}
+    without = episode_measures({}, 0.5)
+    assert without["score"] == [0.5]
+    assert np.isnan(without["max_depth"][0])

@@ -8,6 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+"""One iteration's measures by metric key."""
 
 
 @dataclass(frozen=True)

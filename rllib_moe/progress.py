@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import Any
 
@@ -11,7 +13,8 @@ from rich.table import Table
 
 from rllib_moe import metrics as m
 
-Row = dict[str, Any]
+LOG_WIDTH = 160
+"""Columns of the output when it is no terminal (a log)."""
 
 HEADINGS = (
     "phase",
@@ -29,6 +32,12 @@ HEADINGS = (
 """Headings of the table of phases."""
 
 
+def standard_console() -> Console:
+    """Standard output, as wide as the terminal, or `LOG_WIDTH` where there is none and none is said (`COLUMNS`)."""
+    is_told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_told else LOG_WIDTH)
+
+
 class ProgressLines:
     """Prints one plain line an iteration.
 
@@ -42,7 +51,7 @@ class ProgressLines:
         self._episodes = episodes
         self._began: tuple[float, int] | None = None
 
-    def show(self, row: Row) -> None:
+    def show(self, row: m.Row) -> None:
         """Print a row of measures."""
         played = row[m.EPISODES_TOTAL.key]
         if self._began is None:

@@ -29,9 +29,6 @@ from rllib_moe.phases import PhaseSchedule
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
-"""One iteration's measures by metric key."""
-
 TEXT_KEYS = (m.PHASE.key, m.ROUTING.key)
 """Columns that are words, also where a phase is called 1."""
 
@@ -99,7 +96,7 @@ class RunDirectory:
         (self.path / "config.yaml").write_text(text)
         schedule.save(self.path / "schedule.yaml")
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[m.Row]:
         """All rows written so far, numbers as numbers, without a row that was cut off (full disk, power failure)."""
         if not self._progress.exists():
             return []
@@ -110,7 +107,7 @@ class RunDirectory:
                 if None not in row.values()
             ]
 
-    def keep_rows_until(self, iteration: int) -> list[Row]:
+    def keep_rows_until(self, iteration: int) -> list[m.Row]:
         """Drop rows after an iteration: a resumed run plays them again. Returns the rows kept."""
         kept = [row for row in self.rows() if row[m.ITERATION.key] <= iteration]
         if self._progress.exists():

@@ -9,10 +9,8 @@ from typing import Any
 
 from rllib_moe import metrics as m
 
-Row = dict[str, Any]
 
-
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+def summarise(rows: Sequence[m.Row]) -> dict[str, Any]:
     """Summarise a run.
 
     Args:
@@ -34,7 +32,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _phase(name: str, rows: list[Row]) -> dict[str, Any]:
+def _phase(name: str, rows: list[m.Row]) -> dict[str, Any]:
     scored = [row for row in rows if row[m.EPISODES.key] > 0 and not math.isnan(row[m.SCORE_MEAN.key])]
     episodes = sum(row[m.EPISODES.key] for row in scored)
     mean = _weighted(scored, lambda row: row[m.SCORE_MEAN.key])
@@ -63,13 +61,13 @@ def _phase(name: str, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _weighted(rows: list[Row], value: Callable[[Row], float]) -> float | None:
+def _weighted(rows: list[m.Row], value: Callable[[m.Row], float]) -> float | None:
     """Mean over episodes of a per-iteration value."""
     episodes = sum(row[m.EPISODES.key] for row in rows)
     return sum(value(row) * row[m.EPISODES.key] for row in rows) / episodes if episodes else None
 
 
-def _mean(rows: list[Row], metric: m.Metric) -> float | None:
+def _mean(rows: list[m.Row], metric: m.Metric) -> float | None:
     values = [row[metric.key] for row in rows if not math.isnan(row[metric.key])]
     return _rounded(sum(values) / len(values)) if values else None
 

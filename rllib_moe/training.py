@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -21,16 +20,14 @@ from rllib_moe.command_line import Request
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.progress import PhaseTable, ProgressLines
+from rllib_moe.progress import PhaseTable, ProgressLines, standard_console
 from rllib_moe.ray_session import ray_session
-from rllib_moe.run_directory import Row, RunDirectory
+from rllib_moe.run_directory import RunDirectory
 from rllib_moe.stop_signals import StopSignals
 from rllib_moe.summary import summarise
 
 SCORE_WINDOW = 100
 """Episodes (at least) over which a checkpoint's score is averaged."""
-LOG_WIDTH = 160
-"""Columns of the output when it is no terminal (a log)."""
 MAX_EMPTY_ITERATIONS = 10
 """Iterations in a row without a single sample after which a run stops: all workers fail."""
 
@@ -55,7 +52,7 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
         ConfigError: the environment or the run directory is refused; nothing was started or written.
         TrainingStoppedError: every worker keeps failing.
     """
-    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    console = standard_console()
     _log_to(console)
     with StopSignals() as stop:
         _check_environment(request.config)
@@ -81,7 +78,7 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
 
 def _train(
     request: Request, command: Sequence[str], directory: RunDirectory, console: Console, stop: StopSignals
-) -> list[Row]:
+) -> list[m.Row]:
     """Start Ray, build or restore the algorithm, run it and save. Returns the rows of the whole run.
 
     Nothing is written before the algorithm stands: a start that fails leaves the directory as it was.
@@ -122,7 +119,7 @@ class _Run:
         config: ExperimentConfig,
         schedule: PhaseSchedule,
         directory: RunDirectory,
-        rows: list[Row],
+        rows: list[m.Row],
         console: Console,
     ) -> None:
         self.algorithm, self.config, self.schedule = algorithm, config, schedule
@@ -149,7 +146,7 @@ class _Run:
             if episodes_of(self.algorithm) - self._saved_at >= self.config.run.checkpoint_every:
                 self.save()
 
-    def _samples_came(self, row: Row) -> bool:
+    def _samples_came(self, row: m.Row) -> bool:
         """Whether an iteration sampled anything: it did not where every worker failed."""
         before, self._env_steps = self._env_steps, row[m.ENV_STEPS_TOTAL.key]
         return self._env_steps > before
@@ -175,7 +172,7 @@ class _Run:
         self._saved_at = episodes
 
 
-def _recent_score(rows: Sequence[Row]) -> float | None:
+def _recent_score(rows: Sequence[m.Row]) -> float | None:
     """Mean score of the last episodes, `SCORE_WINDOW` of them or a few more."""
     total, episodes = 0.0, 0
     for row in reversed(rows):

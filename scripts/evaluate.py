@@ -17,19 +17,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import tyro
-from rich.console import Console
 
 from rllib_moe.config import ConfigError
 from rllib_moe.evaluation import EvaluationRequest, evaluate
-
-LOG_WIDTH = 160
-"""Columns of the output when it is no terminal (a log)."""
+from rllib_moe.progress import standard_console
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run one evaluation and return its numbers."""
     request = tyro.cli(EvaluationRequest, args=argv, description=__doc__, prog="evaluate.py")
-    return evaluate(request, Console(width=None if sys.stdout.isatty() else LOG_WIDTH))
+    return evaluate(request, standard_console())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rllib_moe import metrics as m
 from rllib_moe import progress
-from rllib_moe.progress import ProgressLines, PhaseTable
+from rllib_moe.progress import PhaseTable, ProgressLines
 
 
 def console() -> Console:

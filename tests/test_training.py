@@ -18,7 +18,7 @@ import yaml
 from rllib_moe import metrics as m
 from rllib_moe.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.config import ConfigError
-from rllib_moe.run_directory import Row, RunDirectory
+from rllib_moe.run_directory import RunDirectory
 from rllib_moe.training import TrainingStoppedError
 from scripts.train import main
 
@@ -54,7 +54,7 @@ def optimizer_steps(run: Path) -> set[int]:
     return {int(entry["step"]) for entry in per_parameter}
 
 
-def in_force(row: Row) -> tuple[Any, ...]:
+def in_force(row: m.Row) -> tuple[Any, ...]:
     return tuple(row[metric.key] for metric in (m.PHASE, m.ROUTING, m.TEMPERATURE, m.LEARNING_RATE, m.ENTROPY_COEF))
 
 

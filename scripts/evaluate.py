@@ -19,7 +19,7 @@ from typing import Any
 import tyro
 
 from rllib_moe.config import ConfigError
-from rllib_moe.evaluation import EvaluationRequest, evaluate
+from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.progress import standard_console
 
 

@@ -18,7 +18,7 @@ from rllib_moe.checkpoints import Checkpoint
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
-from rllib_moe.evaluation import EvaluationRequest
+from rllib_moe.evaluation.evaluate import EvaluationRequest
 from rllib_moe.metrics import METRICS, expert_share
 from rllib_moe.phases import PhaseSchedule
 

@@ -18,7 +18,7 @@ import torch
 
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.registry import make_env
-from rllib_moe.evaluation_actors import Player
+from rllib_moe.evaluation.actors import Player
 from rllib_moe.models.losses import gate_entropy
 
 

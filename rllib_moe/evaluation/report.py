@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from rllib_moe import metrics as m
-from rllib_moe.evaluation_episodes import EpisodeRecord, GateSum
+from rllib_moe.evaluation.episodes import EpisodeRecord, GateSum
 
 _ROWS = (
     ("score_mean", "points", "mean raw score"),

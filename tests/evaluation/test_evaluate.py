@@ -12,10 +12,10 @@ from rllib_moe.checkpoints import WEIGHTS, load_checkpoint, save_checkpoint
 from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
-from rllib_moe.evaluation import EvaluationRequest, evaluate
-from rllib_moe.evaluation_actors import NetworkActor, _choose
-from rllib_moe.evaluation_episodes import EpisodeRecord, GateSum
-from rllib_moe.evaluation_report import evaluation_numbers, evaluation_tables
+from rllib_moe.evaluation.actors import NetworkActor, _choose
+from rllib_moe.evaluation.episodes import EpisodeRecord, GateSum
+from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
+from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.phases import PhaseSchedule
 

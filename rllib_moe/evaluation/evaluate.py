@@ -22,9 +22,9 @@ from rllib_moe.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.command_line import assignments
 from rllib_moe.config import ConfigError, EnvironmentConfig, ModelConfig
 from rllib_moe.envs.registry import make_env, prepare
-from rllib_moe.evaluation_actors import Player, PolicyName
-from rllib_moe.evaluation_episodes import EpisodeRecord, Share, play
-from rllib_moe.evaluation_report import evaluation_numbers, evaluation_tables
+from rllib_moe.evaluation.actors import Player, PolicyName
+from rllib_moe.evaluation.episodes import EpisodeRecord, Share, play
+from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.phase_checks import ROUTINGS
 from rllib_moe.ray_session import ray_session
 

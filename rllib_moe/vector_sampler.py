@@ -21,8 +21,11 @@ from ray.rllib.evaluation.metrics import RolloutMetrics
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.evaluation.sampler import SamplerInput
-from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
+from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
+
+_EpisodeRecord: Any = RolloutMetrics
+"""A named tuple behind a decorator that type checkers cannot see through."""
 
 
 class VectorRolloutWorker(RolloutWorker):
@@ -30,10 +33,11 @@ class VectorRolloutWorker(RolloutWorker):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if self.env is not None:
-            self.sampler = self.input_reader = VectorSampler(
+        if self.env is not None and self.async_env is not None and self.policy_map is not None:
+            sampler: Any = VectorSampler(
                 self.async_env.get_sub_environments(), self.policy_map[DEFAULT_POLICY_ID], self.config
             )
+            self.sampler = self.input_reader = sampler
 
 
 class VectorSampler(SamplerInput):
@@ -45,7 +49,7 @@ class VectorSampler(SamplerInput):
         config: The worker's AlgorithmConfig: fragment length T, gamma, lambda.
     """
 
-    def __init__(self, environments: list[gymnasium.Env[np.ndarray, Any]], policy: Policy, config: Any) -> None:
+    def __init__(self, environments: list[gymnasium.Env[np.ndarray, Any]], policy: TorchPolicyV2, config: Any) -> None:
         self._environments = environments
         self._policy = policy
         self._length = config.get_rollout_fragment_length(worker_index=1)
@@ -54,7 +58,7 @@ class VectorSampler(SamplerInput):
         self._returns = np.zeros(len(environments))
         self._steps = np.zeros(len(environments), dtype=np.int64)
         self._episode_ids = np.arange(len(environments), dtype=np.int64)
-        self._finished: list[RolloutMetrics] = []
+        self._finished: list[Any] = []
 
     def get_data(self) -> SampleBatch:
         """Play one fragment: E * T rows, time-major."""
@@ -114,19 +118,19 @@ class VectorSampler(SamplerInput):
             }
         )
 
-    def get_metrics(self) -> list[RolloutMetrics]:
+    def get_metrics(self) -> list[Any]:
         """Episodes finished since the last call."""
         finished, self._finished = self._finished, []
         return finished
 
-    def get_extra_batches(self) -> list[SampleBatch]:
+    def get_extra_batches(self) -> list[Any]:
         """None: every row is in `get_data`."""
         return []
 
     def _begin_episode(self, e: int, info: dict[str, Any]) -> np.ndarray:
         """Book the episode that ended in environment `e` and begin the next."""
         total = float(self._returns[e])
-        self._finished.append(RolloutMetrics(int(self._steps[e]), total, hist_data=episode_measures(info, total)))
+        self._finished.append(_EpisodeRecord(int(self._steps[e]), total, hist_data=episode_measures(info, total)))
         self._returns[e] = 0
         self._steps[e] = 0
         self._episode_ids[e] += len(self._environments)

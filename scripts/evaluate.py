@@ -20,7 +20,7 @@ import tyro
 
 from rllib_moe.config import ConfigError
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
-from rllib_moe.progress import standard_console
+from rllib_moe.training.progress import standard_console
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

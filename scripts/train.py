@@ -17,10 +17,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rllib_moe.checkpoints import CheckpointError
-from rllib_moe.command_line import parse
 from rllib_moe.config import ConfigError
-from rllib_moe.training import TrainingStoppedError, run_experiment
+from rllib_moe.training.checkpoints import CheckpointError
+from rllib_moe.training.command_line import parse
+from rllib_moe.training.experiment import TrainingStoppedError, run_experiment
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import tyro
 
-from rllib_moe import command_line
-from rllib_moe.checkpoints import Checkpoint
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest
 from rllib_moe.metrics import METRICS, expert_share
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training import command_line
+from rllib_moe.training.checkpoints import Checkpoint
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

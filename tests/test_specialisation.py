@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.run_directory import RunDirectory
+from rllib_moe.training.run_directory import RunDirectory
 from scripts.train import main
 
 LAST = 10

@@ -18,8 +18,6 @@ import ray
 import tyro
 from rich.console import Console
 
-from rllib_moe.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from rllib_moe.command_line import assignments
 from rllib_moe.config import ConfigError, EnvironmentConfig, ModelConfig
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.evaluation.actors import Player, PolicyName
@@ -27,6 +25,8 @@ from rllib_moe.evaluation.episodes import EpisodeRecord, Share, play
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.phase_checks import ROUTINGS
 from rllib_moe.ray_session import ray_session
+from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from rllib_moe.training.command_line import assignments
 
 SHARES_PER_WORKER = 4
 """Shares of the episodes per worker: enough to even out long and short ones and to show progress, few enough to keep a

@@ -8,7 +8,6 @@ import pytest
 import ray
 import torch
 
-from rllib_moe.checkpoints import WEIGHTS, load_checkpoint, save_checkpoint
 from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
@@ -18,6 +17,7 @@ from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training.checkpoints import WEIGHTS, load_checkpoint, save_checkpoint
 
 EPISODE = 40
 """Episode count of the checkpoint: sparsemax at temperature 0.5 in its schedule."""

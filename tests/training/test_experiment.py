@@ -16,10 +16,10 @@ import torch
 import yaml
 
 from rllib_moe import metrics as m
-from rllib_moe.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.config import ConfigError
-from rllib_moe.run_directory import RunDirectory
-from rllib_moe.training import TrainingStoppedError
+from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
+from rllib_moe.training.experiment import TrainingStoppedError
+from rllib_moe.training.run_directory import RunDirectory
 from scripts.train import main
 
 Train = Callable[..., dict[str, Any]]

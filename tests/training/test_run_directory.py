@@ -16,7 +16,7 @@ import yaml
 from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError, ExperimentConfig, RunConfig
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.run_directory import RunDirectory
+from rllib_moe.training.run_directory import RunDirectory
 
 
 def config(output_dir: Path, exp_name: str = "mine") -> ExperimentConfig:

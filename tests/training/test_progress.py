@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe import progress
-from rllib_moe.progress import PhaseTable, ProgressLines
+from rllib_moe.training import progress
+from rllib_moe.training.progress import PhaseTable, ProgressLines
 
 
 def console() -> Console:

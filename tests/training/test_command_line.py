@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.checkpoints import CheckpointError
-from rllib_moe.command_line import Request, parse
 from rllib_moe.config import SECTIONS, ConfigError, ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training.checkpoints import CheckpointError
+from rllib_moe.training.command_line import Request, parse
 
 
 def read(*arguments: str) -> Request:

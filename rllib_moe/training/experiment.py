@@ -15,16 +15,16 @@ from rich.console import Console
 from rllib_moe import metrics as m
 from rllib_moe.algorithm import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
-from rllib_moe.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint
-from rllib_moe.command_line import Request
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.progress import PhaseTable, ProgressLines, standard_console
 from rllib_moe.ray_session import ray_session
-from rllib_moe.run_directory import RunDirectory
-from rllib_moe.stop_signals import StopSignals
-from rllib_moe.summary import summarise
+from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint, set_aside_later
+from rllib_moe.training.command_line import Request
+from rllib_moe.training.progress import PhaseTable, ProgressLines, standard_console
+from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.training.stop_signals import StopSignals
+from rllib_moe.training.summary import summarise
 
 SCORE_WINDOW = 100
 """Episodes (at least) over which a checkpoint's score is averaged."""
@@ -101,6 +101,9 @@ def _train(
         if stop:
             return []
         stack.callback(directory.close)
+        if request.resumed and request.resumed.path.parent == directory.checkpoints.resolve():
+            for path in set_aside_later(request.resumed):
+                _say(console, f"Set aside a later checkpoint of this run: {path}")
         rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
         directory.describe(request.config, request.schedule, command)
         run = _Run(algorithm, request.config, request.schedule, directory, rows, console)

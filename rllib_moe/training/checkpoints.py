@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ class Checkpoint:
     iteration: int
     """Training iterations when it was written."""
     score: float | None
-    """Mean raw score of the episodes before it (`training.SCORE_WINDOW`), None when there were none."""
+    """Mean raw score of the episodes before it (`experiment.SCORE_WINDOW`), None when there were none."""
 
     @property
     def algorithm_path(self) -> Path:
@@ -105,6 +106,25 @@ def point_best(directory: Path) -> None:
     scores = {path: yaml.safe_load((path / EXPERIMENT).read_text())["score"] for path in _periodic(directory)}
     if scored := {path: score for path, score in scores.items() if score is not None}:
         point(directory, BEST, max(scored, key=scored.__getitem__))
+
+
+def set_aside_later(resumed: Checkpoint) -> list[Path]:
+    """Rename the periodic checkpoints beside `resumed` that are later: a run that goes on from it plays them again.
+
+    They are kept, as `superseded_...`; the links no longer lead to them.
+
+    Returns:
+        Their new paths, empty when there were none.
+    """
+    directory = resumed.path.parent
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    later = [path for path in _periodic(directory) if int(path.name.removeprefix("episode_")) > resumed.episodes]
+    aside = [path.rename(path.with_name(f"superseded_{path.name}_{stamp}")) for path in later]
+    if aside:
+        (directory / FINAL).unlink(missing_ok=True)
+        point(directory, LATEST, resumed.path)
+        point_best(directory)
+    return aside
 
 
 def point(directory: Path, name: str, target: Path) -> None:

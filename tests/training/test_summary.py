@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.summary import summarise
+from rllib_moe.training.summary import summarise
 
 
 def row(scores: list[float], phase: str = "warmup", **changes: Any) -> dict[str, Any]:

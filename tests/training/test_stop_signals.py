@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.checkpoints import load_checkpoint
-from rllib_moe.run_directory import RunDirectory
+from rllib_moe.training.checkpoints import load_checkpoint
+from rllib_moe.training.run_directory import RunDirectory
 
 PATIENCE = 120
 """Seconds until a test gives up waiting, many times what is needed."""
@@ -35,7 +35,7 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, name: value, "OMP_NUM_THREADS": "1"},
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
         )
         self.output = ""
 

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 import tyro
 import yaml
 
-from rllib_moe.checkpoints import Checkpoint, load_checkpoint
 from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule, ScheduleError
+from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
 
 PROGRAM = "train.py"
 """Name of the program in its usage."""

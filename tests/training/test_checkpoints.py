@@ -16,7 +16,9 @@ import torch
 import yaml
 from torch import nn
 
-from rllib_moe.checkpoints import (
+from rllib_moe.config import ExperimentConfig, TrainingConfig
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training.checkpoints import (
     BEST,
     EXPERIMENT,
     FINAL,
@@ -29,9 +31,8 @@ from rllib_moe.checkpoints import (
     point_best,
     prune,
     save_checkpoint,
+    set_aside_later,
 )
-from rllib_moe.config import ExperimentConfig, TrainingConfig
-from rllib_moe.phases import PhaseSchedule
 
 CONFIG = ExperimentConfig(training=TrainingConfig(seed=7))
 SCHEDULE = PhaseSchedule.load("v3")
@@ -231,3 +232,17 @@ def test_prune_counts_as_numbers_and_keeps_what_is_linked(tmp_path: Path) -> Non
     prune(tmp_path, 2)
     kept = ["episode_000008", "episode_1000000", "episode_1000008"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, mine.name, LATEST, BEST, FINAL])
+
+
+def test_later_checkpoints_are_set_aside_when_a_run_goes_on_from_an_earlier_one(tmp_path: Path) -> None:
+    """Else they would count as the newest, and pruning would take the new ones."""
+    for episodes, score in ((10, 1.0), (20, 2.0), (30, 3.0)):
+        save(tmp_path, episodes, score)
+    for name in (LATEST, FINAL):
+        point(tmp_path, name, tmp_path / "episode_000030")
+    aside = set_aside_later(load_checkpoint(tmp_path / "episode_000020"))
+    assert [path.name.split("_2")[0] for path in aside] == ["superseded_episode_000030"]
+    assert load_checkpoint(aside[0]).episodes == 30
+    assert [(tmp_path / name).resolve().name for name in (LATEST, BEST)] == ["episode_000020"] * 2
+    assert not (tmp_path / FINAL).is_symlink()
+    assert set_aside_later(load_checkpoint(tmp_path / "episode_000020")) == []

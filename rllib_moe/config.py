@@ -179,8 +179,11 @@ class TrainingConfig(Section):
             if value == 0 and value is not False:
                 yield f"{name}: expected above 0 (at 0 nothing is learned), got {value!r}"
         batch_is_whole = _is_whole(self.batch_size, 1)
-        if batch_is_whole and _is_whole(self.minibatch_size, 1) and self.minibatch_size > self.batch_size:
-            yield f"minibatch_size: expected at most batch_size={self.batch_size}, got {self.minibatch_size}"
+        if batch_is_whole and _is_whole(self.minibatch_size, 1) and self.batch_size % self.minibatch_size:
+            yield (
+                f"minibatch_size: expected a divisor of batch_size={self.batch_size}, so that every row is learned, "
+                f"got {self.minibatch_size}"
+            )
         if not (batch_is_whole and _is_whole(self.num_workers, 0) and _is_whole(self.num_envs_per_worker, 1)):
             return
         num_envs = max(1, self.num_workers) * self.num_envs_per_worker

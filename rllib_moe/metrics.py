@@ -65,12 +65,15 @@ MIN_EXPERT_SHARE = Metric("moe/min_expert_share", "share", "Share of the least u
 
 TOTAL_LOSS = Metric("loss/total", "1", "PPO's loss plus the weighted routing losses")
 POLICY_LOSS = Metric("loss/policy", "1", "PPO's clipped surrogate loss")
-VALUE_LOSS = Metric("loss/value", "1", "Critic's squared error, clipped, unweighted")
+VALUE_LOSS = Metric("loss/value", "1", "Critic's squared error, unweighted")
 ACTION_ENTROPY = Metric("loss/action_entropy", "nats", "Entropy of the action distribution")
 ALPHA_ENTROPY_LOSS = Metric("loss/alpha_entropy", "nats", "Raw alpha entropy loss (bonus, or distance to the target)")
 LOAD_BALANCE_LOSS = Metric("loss/load_balance", "1", "Raw load balance loss: 0 even use, K - 1 collapse")
 DIVERSITY_LOSS = Metric("loss/diversity", "1", "Raw diversity loss: mean cosine similarity of the experts, hinged at 0")
 ROUTING_LOSS = Metric("loss/routing_weighted", "1", "The three routing losses, weighted and summed")
+NONFINITE_LOSS = Metric(
+    "loss/nonfinite", "0 or 1", "Whether any minibatch of the iteration had a loss that is not finite"
+)
 EXPLAINED_VARIANCE = Metric(
     "loss/explained_variance", "1", "Variance of the returns which the critic explains; 1 is all"
 )

@@ -1,7 +1,7 @@
 """Train a graph-attention mixture-of-experts policy through the phases of a schedule.
 
 How to run:
-    python scripts/train.py --exp-name full_training --episodes 5000 --max-steps 500
+    python scripts/train.py --exp-name full_training --episodes 3000 --max-steps 500
     python scripts/train.py --exp-name finetune_5000 --episodes 5000 --resume results/full_training
     python scripts/train.py --help
 

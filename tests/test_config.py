@@ -214,7 +214,7 @@ class TestContradictions:
 
     def test_minibatch_within_the_batch(self) -> None:
         (fault,) = faults(TrainingConfig(minibatch_size=4097))
-        assert fault == "minibatch_size: expected at most batch_size=4096, got 4097"
+        assert fault == "minibatch_size: expected a divisor of batch_size=4096, so that every row is learned, got 4097"
 
     @pytest.mark.parametrize(("num_workers", "together"), [(0, 7), (1, 7), (3, 21)])
     def test_batch_is_made_of_whole_fragments(self, num_workers: int, together: int) -> None:

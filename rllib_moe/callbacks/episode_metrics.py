@@ -38,6 +38,7 @@ MODEL_METRICS = {
     m.LOAD_BALANCE_LOSS: "load_balance_loss",
     m.DIVERSITY_LOSS: "diversity_loss",
     m.ROUTING_LOSS: "routing_loss",
+    m.NONFINITE_LOSS: "max_nonfinite_loss",
 }
 """Metrics that `GATMoEModel.metrics` reports, averaged over the iteration's minibatches."""
 

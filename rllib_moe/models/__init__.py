@@ -4,6 +4,6 @@ One legend of shapes holds for the whole package:
 
     B  batch                F  features of a node       K  experts
     N  nodes, padding included                          A  actions
-    M  nodes that exist, over the whole batch           R  edge types
     H  attention heads      C  width of a head          D  hidden width (D = H * C)
+    R  edge types
 """

@@ -18,7 +18,7 @@ from rllib_moe.phases import PhaseConfig
 
 
 class PhaseState(nn.Module):
-    """The phase in force. Until `apply` is called: softmax at temperature 1, all coefficients 0."""
+    """The phase in force. Until `apply_phase` is called: softmax at temperature 1, all coefficients 0."""
 
     routing_index: Tensor
     """Position in `ROUTINGS`, int64 scalar."""

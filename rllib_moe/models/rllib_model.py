@@ -72,10 +72,6 @@ class GATMoEModel(TorchModelV2, nn.Module):
         """Critic's estimates [B] of the last forward pass."""
         return self._cached().value
 
-    def gate(self) -> Tensor:
-        """Gate [B, K] of the last forward pass."""
-        return self._cached().gate
-
     def custom_loss(  # type: ignore[override]
         self, policy_loss: list[Tensor], loss_inputs: Any
     ) -> list[Tensor]:
@@ -97,7 +93,8 @@ class GATMoEModel(TorchModelV2, nn.Module):
         names += ["routing_loss", "policy_objective", "alpha_entropy"]
         names += [f"expert_share_{index}" for index in range(len(share))]
         self._metrics = dict(zip(names, numbers, strict=True))
-        # RLlib averages with nanmean, which hides what it should show: count instead.
+        # RLlib averages over minibatches with nanmean, which hides what it should show: a flag, of which it keeps the
+        # largest (by its name).
         self._metrics["max_nonfinite_loss"] = float(not math.isfinite(sum(numbers)))
         return [loss + added for loss in policy_loss]
 

@@ -244,7 +244,7 @@ class Router(nn.Module):
         spread = (1 - weight + weight * torch.nan_to_num(variance)).sqrt()
         # One expert, or a batch of equal states, has no spread: the floor keeps the division finite.
         self.std = (self.std * spread).clamp(min=_LEAST_STD)
-        self.num_updates = self.num_updates + 1
+        self.num_updates = self.num_updates + variance.isfinite()
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits [B, K] of encoded states z [B, D]; an all-zero state gets equal logits.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def parse(arguments: Sequence[str], description: str) -> Request:
     peek.add_argument("--resume")
     resume = peek.parse_known_args(list(arguments))[0].resume
     resumed = None if resume is None else load_checkpoint(resume)
-    base = resumed.config if resumed else ExperimentConfig()
+    base = _base(resumed)
     flags = _flags(arguments, base, description)
 
     faults: list[str] = []
@@ -99,6 +100,17 @@ def parse(arguments: Sequence[str], description: str) -> Request:
     if faults or schedule is None:
         raise ConfigError(faults)
     return Request(config, schedule, resumed)
+
+
+def _base(resumed: Checkpoint | None) -> ExperimentConfig:
+    """What holds where no flag is given: the defaults, or the resumed run, which is where its checkpoint lies now."""
+    if resumed is None:
+        return ExperimentConfig()
+    directory = resumed.path.parents[1]
+    if resumed.path.parent.name != "checkpoints":
+        return resumed.config
+    run = dataclasses.replace(resumed.config.run, exp_name=directory.name, output_dir=os.path.relpath(directory.parent))
+    return dataclasses.replace(resumed.config, run=run)
 
 
 def _flags(arguments: Sequence[str], base: ExperimentConfig, description: str) -> Any:

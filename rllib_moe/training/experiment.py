@@ -16,7 +16,9 @@ from rllib_moe import metrics as m
 from rllib_moe.algorithm import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ConfigError, ExperimentConfig
+from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
+from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.ray_session import ray_session
 from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint, set_aside_later
@@ -33,7 +35,7 @@ MAX_EMPTY_ITERATIONS = 10
 
 
 class TrainingStoppedError(RuntimeError):
-    """Training cannot go on. The message says why and where the last checkpoint is."""
+    """Training cannot go on; what was learned is saved. The message says why."""
 
 
 def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
     console = standard_console()
     _log_to(console)
     with StopSignals() as stop:
-        _check_environment(request.config)
+        _check_environment(request)
         directory = RunDirectory.claim(request.config, request.resumed.path if request.resumed else None)
         with directory.locked():
             rows = _train(request, command, directory, console, stop)
@@ -107,7 +109,12 @@ def _train(
         rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
         directory.describe(request.config, request.schedule, command)
         run = _Run(algorithm, request.config, request.schedule, directory, rows, console)
-        run.loop(stop)
+        try:
+            run.loop(stop)
+        except Exception:
+            if rows:  # the learner is whole: what it learned must not go with the error
+                run.save()
+            raise
         if rows:
             run.save(is_final=episodes_of(algorithm) >= request.config.run.episodes)
     return rows
@@ -139,8 +146,7 @@ class _Run:
             empty = 0 if self._samples_came(row) else empty + 1
             if empty == MAX_EMPTY_ITERATIONS:
                 raise TrainingStoppedError(
-                    f"{empty} iterations in a row gave no sample: all rollout workers fail (see Ray's log above). "
-                    f"Last checkpoint: {self.directory.checkpoints / LATEST}"
+                    f"{empty} iterations in a row gave no sample: all rollout workers fail (see Ray's log above)"
                 )
             if not empty:
                 self.rows.append(row)
@@ -168,8 +174,11 @@ class _Run:
             iteration=iteration,
             score=_recent_score(self.rows),
         )
-        for name in (LATEST, *([FINAL] if is_final else [])):
-            point(checkpoints, name, path)
+        point(checkpoints, LATEST, path)
+        if is_final:
+            point(checkpoints, FINAL, path)
+        else:  # of a run that had ended and goes on
+            (checkpoints / FINAL).unlink(missing_ok=True)
         point_best(checkpoints)
         prune(checkpoints, self.config.run.keep_checkpoints)
         self._saved_at = episodes
@@ -187,13 +196,29 @@ def _recent_score(rows: Sequence[m.Row]) -> float | None:
     return total / episodes if episodes else None
 
 
-def _check_environment(config: ExperimentConfig) -> None:
-    """Make the environment once, so that a wrong name or argument is refused before anything starts, and prepare it."""
-    environment = config.environment
+def _check_environment(request: Request) -> None:
+    """Make the environment once, so that a name, an argument or a checkpoint that does not fit is refused at once.
+
+    Then prepare it for many.
+    """
+    environment = request.config.environment
     try:
-        make_env(environment.env, max_steps=environment.max_steps, **environment.env_args).close()
+        env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"env: {error}"]) from error
+    shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
+    env.close()
+    if request.resumed:
+        network = GATMoEPolicy(shape, num_actions, request.config.model).state_dict()
+        saved = request.resumed.weights()
+        faults = [
+            f"{name}: the checkpoint has {list(saved[name].shape) if name in saved else 'none'}, this environment and "
+            f"network need {list(value.shape)}"
+            for name, value in network.items()
+            if name not in saved or saved[name].shape != value.shape
+        ]
+        if faults:
+            raise ConfigError(faults)
     prepare(environment.env)
 
 

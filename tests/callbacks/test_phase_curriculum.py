@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 
 from rllib_moe.algorithm import MoECallbacks, MoEPPO, MoEPPOConfig
+from rllib_moe.callbacks import phase_curriculum
 from rllib_moe.callbacks.phase_curriculum import EPISODES_COUNTER, apply_phase, banner, episodes_of, schedule_of
 from rllib_moe.phases import PhaseSchedule, ScheduleError
 
@@ -193,15 +193,13 @@ def test_from_checkpoint_is_mended_at_the_first_minibatch(small_config: SmallCon
     assert row["run/episodes_total"] == 32
 
 
-def test_log_says_when_a_phase_begins(small_config: SmallConfig, caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger("rllib_moe")
-    logger.propagate = True
-    with caplog.at_level(logging.INFO, logger="rllib_moe"):
-        algorithm = small_config(num_workers=0).build_algo()
-        for _ in range(4):
-            algorithm.train()
-        algorithm.stop()
-    lines = [record.getMessage() for record in caplog.records]
+def test_log_says_when_a_phase_begins(small_config: SmallConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(phase_curriculum.logger, "info", lambda text, *values: lines.append(text % values))
+    algorithm = small_config(num_workers=0).build_algo()
+    for _ in range(4):
+        algorithm.train()
+    algorithm.stop()
     assert [line.split()[1] for line in lines if line.startswith("=====")] == ["WARMUP", "TRANSITION", "FINE-TUNE"]
     assert "Episode 0, Routing: Softmax, Phase: warmup" in lines
 

@@ -8,6 +8,7 @@ trial); `algorithm.MoEPPO` adds a weight sync before sampling, for workers that 
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any, cast
 
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -91,6 +92,9 @@ class PhaseCurriculum(RLlibCallback):
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
         """Apply the first phase before anything is sampled."""
+        if not logger.hasHandlers():  # nobody configured logging, as in the process of a Tune trial
+            logger.addHandler(logging.StreamHandler(sys.stdout))
+            logger.setLevel(logging.INFO)
         super().on_algorithm_init(algorithm=algorithm, **kwargs)
         self._enter(algorithm, schedule_of(algorithm), before=None)
 

@@ -83,10 +83,12 @@ class ModelConfig(Section):
 
     hidden_size: int = 64
     """Width of node, graph, status and crop embeddings; a multiple of num_heads."""
+    graph_encoder: Literal["attention", "mean"] = "attention"
+    """How the graph is read: by attention along its edges, or as the mean over its nodes (to compare with)."""
     num_heads: int = 4
     """Attention heads of the graph encoder."""
     num_layers: int = 2
-    """Graph attention layers; the last one is read at the ego node alone."""
+    """Layers of the graph encoder; the last one of attention is read at the ego node alone."""
     num_experts: int = 4
     """Experts; 1 makes a plain policy of the same kind (the router then has nothing to choose)."""
     trunk_size: int = 128
@@ -100,8 +102,11 @@ class ModelConfig(Section):
 
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""
+        if self.graph_encoder not in ("attention", "mean"):
+            yield f"graph_encoder: expected 'attention' or 'mean', got {self.graph_encoder!r}"
         for each in dataclasses.fields(self):
-            yield from _whole(each.name, getattr(self, each.name), at_least=2 if each.name == "trunk_size" else 1)
+            if each.name != "graph_encoder":
+                yield from _whole(each.name, getattr(self, each.name), at_least=2 if each.name == "trunk_size" else 1)
         sizes_are_whole = _is_whole(self.num_heads, 1) and _is_whole(self.hidden_size, 1)
         if sizes_are_whole and self.hidden_size % self.num_heads:
             yield f"hidden_size: expected a multiple of num_heads={self.num_heads}, got {self.hidden_size}"

@@ -22,6 +22,7 @@ from rllib_moe.config import (
 OTHER_VALUES: dict[str, dict[str, Any]] = {
     "model": {
         "hidden_size": 30,
+        "graph_encoder": "mean",
         "num_heads": 5,
         "num_layers": 3,
         "num_experts": 6,
@@ -133,7 +134,11 @@ class TestUnknownKeys:
 
 
 WHOLE = {
-    **{field.name: (ModelConfig, 2 if field.name == "trunk_size" else 1) for field in dataclasses.fields(ModelConfig)},
+    **{
+        field.name: (ModelConfig, 2 if field.name == "trunk_size" else 1)
+        for field in dataclasses.fields(ModelConfig)
+        if field.name != "graph_encoder"
+    },
     "max_steps": (EnvironmentConfig, 1),
     **dict.fromkeys(("batch_size", "minibatch_size", "num_epochs", "num_envs_per_worker"), (TrainingConfig, 1)),
     **dict.fromkeys(("num_workers", "seed"), (TrainingConfig, 0)),
@@ -152,7 +157,12 @@ TEXT = {"env": EnvironmentConfig, "output_dir": RunConfig, "resume": RunConfig, 
 
 class TestRanges:
     def test_every_field_is_checked_here(self) -> None:
-        assert {field.name for _, field in FIELDS} == {*WHOLE, *REAL, *TEXT, "algo", "exp_name", "env_args"}
+        assert {field.name for _, field in FIELDS} == {
+            *WHOLE,
+            *REAL,
+            *TEXT,
+            *("algo", "exp_name", "env_args", "graph_encoder"),
+        }
 
     @pytest.mark.parametrize("name", WHOLE)
     @pytest.mark.parametrize("value", [-1, 2.0, "64", None, True, math.nan])
@@ -202,6 +212,11 @@ class TestRanges:
     def test_env_args(self, value: Any) -> None:
         assert faults(EnvironmentConfig(env_args=value)) == [
             f"env_args: expected a mapping of names to values, got {value!r}"
+        ]
+
+    def test_graph_encoder(self) -> None:
+        assert faults(ModelConfig(graph_encoder="gat")) == [  # type: ignore[arg-type]
+            "graph_encoder: expected 'attention' or 'mean', got 'gat'"
         ]
 
     def test_section_of_another_kind(self) -> None:

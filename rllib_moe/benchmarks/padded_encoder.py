@@ -105,7 +105,7 @@ class PaddedMoEModel(GATMoEModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         encoder = self.network.encoder
-        encoder.graph = PaddedGraphEncoder(encoder.graph)  # type: ignore[assignment]
+        encoder.graph = PaddedGraphEncoder(cast(GraphEncoder, encoder.graph))
         for index, extra in enumerate(encoder.extras):
             if isinstance(extra, CategoryGrid):
                 encoder.extras[index] = PaddedGrid(extra)

@@ -48,7 +48,8 @@ def other_value(field: dataclasses.Field[Any], default: Any) -> Any:
     if field.name in TOGETHER:
         return TOGETHER[field.name][0]
     if typing.get_origin(field.type) is typing.Literal or str(field.type).startswith("Literal"):
-        choices = typing.get_args(typing.get_type_hints(SECTIONS["training"])[field.name])
+        hints = {name: hint for kind in SECTIONS.values() for name, hint in typing.get_type_hints(kind).items()}
+        choices = typing.get_args(hints[field.name])
         return next((choice for choice in choices if choice != default), default)
     if isinstance(default, bool):
         return not default

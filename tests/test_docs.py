@@ -97,20 +97,24 @@ def test_the_schedule_table_is_the_bundled_schedule():
     rows = [
         [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("| ")
     ]
-    table = {row[0].split(" ")[0].strip("`"): row[1:] for row in rows if len(row) == 4}
+    table = {row[0].replace("`", ""): [cell.split(" ")[0] for cell in row[1:]] for row in rows if len(row) == 4}
     v3, default = PhaseSchedule.load("v3"), PhaseSchedule.load("default")
 
-    for schedule in (v3, default):
+    for schedule, rates in (
+        (v3, ("learning rate in v3", "entropy_coef in v3")),
+        (default, ("learning rate", "entropy_coef (actions)")),
+    ):
         for column, start in enumerate((0, 1000, 3000)):
             phase = schedule.at(start)
             assert phase.routing == table["routing"][column]
-            assert phase.temperature == float(table["temperature"][column].split(" ")[0])
-            assert phase.learning_rate == float(table["learning"][column])
-            for name in ("entropy_coef", "alpha_entropy_coef", "load_balance_coef", "diversity_coef"):
+            assert (phase.learning_rate, phase.entropy_coef) == tuple(float(table[rate][column]) for rate in rates)
+            assert phase.temperature == float(table["temperature"][column])
+            assert phase.alpha_entropy_coef == float(table["alpha_entropy_coef (routing)"][column])
+            for name in ("load_balance_coef", "diversity_coef"):
                 assert getattr(phase, name) == float(table[name][column])
     assert [v3.at(start).alpha_entropy_target for start in (0, 1000, 3000)] == [None] * 3
     targets = [default.at(start).alpha_entropy_target for start in (0, 1000, 3000)]
-    words = [cell.split(" to ")[0].replace("ln 4", "1.3863") for cell in table["alpha_entropy_target"]]
+    words = [cell.replace("ln", "1.3863") for cell in table["alpha_entropy_target (not in v3)"]]
     assert targets == [float(word) for word in words]
 
 

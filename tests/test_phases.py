@@ -106,10 +106,12 @@ class TestV3:
         with pytest.raises(ValueError, match="episode: expected 0 or more, got -1"):
             v3().at(-1)
 
-    def test_default_is_v3_with_entropy_targets(self) -> None:
+    def test_default_is_v3_with_entropy_targets_and_other_rates(self) -> None:
         default = PhaseSchedule.load("default")
         for each in (0, 999, 1000, 2000, 2999, 3000, LAST):
-            assert {**vars(default.at(each)), "alpha_entropy_target": None} == vars(v3().at(each))
+            user = v3().at(each)
+            theirs = {name: getattr(user, name) for name in ("learning_rate", "entropy_coef", "alpha_entropy_target")}
+            assert {**vars(default.at(each)), **theirs} == vars(user)
         # The user's expected curve: 1.385 in warmup, falling to about 0.7 in transition, 0.3 to 0.5 in fine-tune.
         targets = [default.at(each).alpha_entropy_target for each in (0, 999, 1000, 2999, 3000, LAST)]
         assert targets[:3] == pytest.approx([math.log(4)] * 3, abs=1e-4)

@@ -1,0 +1,194 @@
+"""A plan carried out: each training and each evaluation is a process of its own, and what is done is not done again.
+
+The state is on disk alone. A run whose final checkpoint has the plan's episodes is trained, one with a lesser
+checkpoint is resumed, an evaluation whose file says what the plan asks for is done. So an interrupted comparison goes
+on where it was stopped, and so does one whose plan was extended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from rllib_moe.comparison.plan import Plan, Run
+from rllib_moe.config import ConfigError
+from rllib_moe.training.checkpoints import FINAL, LATEST, load_checkpoint
+
+DRAWN = "evaluation"
+"""Name of the evaluation with actions drawn from the policy."""
+MOST_PROBABLE = "evaluation-deterministic"
+"""Name of the evaluation with the most probable actions."""
+
+
+def without_expert(expert: int) -> str:
+    """Name of the evaluation with an expert removed."""
+    return f"evaluation-without-{expert}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One process of a run."""
+
+    command: tuple[str, ...]
+    """The command, from the project's root."""
+    log: Path
+    """Where its output goes."""
+
+
+class Runner:
+    """Carries out a plan.
+
+    Args:
+        plan: The plan.
+        directory: Where the runs' directories go.
+        scripts: The directory of train.py and evaluate.py.
+        jobs: Runs at a time; the machine's cores are shared out among them.
+        console: Gets a line as each step begins and ends.
+    """
+
+    def __init__(self, plan: Plan, directory: Path, scripts: Path, jobs: int, console: Console) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._scripts = scripts
+        self._jobs = jobs
+        self._console = console
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._stopping = False
+
+    def carry_out(self) -> list[str]:
+        """Do what is left to do.
+
+        Returns:
+            What failed, a line each; the other runs are done nevertheless.
+
+        Raises:
+            KeyboardInterrupt: after a signal; the runs were told to save, and have ended.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(self._jobs) as pool:
+            running: list[Future[str | None]] = [pool.submit(self._carry_out_run, run) for run in self._plan.runs()]
+            try:
+                return [failure for done in as_completed(running) if (failure := done.result())]
+            except KeyboardInterrupt:
+                self._stop(running)
+                raise
+
+    def _stop(self, running: Sequence[Future[str | None]]) -> None:
+        """Tell every process to save and end; the pool's exit then waits for them."""
+        self._stopping = True
+        self._console.print("Stopping: the runs save and end. The same command goes on from there.")
+        for each in running:
+            each.cancel()
+        for process in tuple(self._processes):
+            process.send_signal(signal.SIGTERM)
+
+    def _carry_out_run(self, run: Run) -> str | None:
+        """Train, then evaluate. Returns what failed, None when all is done."""
+        for step in self._steps(run):
+            if self._stopping:
+                return None
+            began = time.perf_counter()
+            self._say(f"{run.name}: {shlex.join(step.command)}")
+            status = self._execute(step)
+            if self._stopping:
+                return None
+            if status:
+                return f"{run.name}: exit status {status}, see {step.log}"
+            self._say(f"{run.name}: {step.log.stem} done in {time.perf_counter() - began:.0f} s")
+        return None
+
+    def _steps(self, run: Run) -> Iterator[Step]:
+        """What is left of a run. Each step is asked for when the one before is done."""
+        directory = self._directory / run.name
+        place = ("--output-dir", str(self._directory), "--exp-name", run.name)
+        final, latest = (directory / "checkpoints" / name for name in (FINAL, LATEST))
+        if not final.exists() or load_checkpoint(str(final)).episodes < self._plan.episodes:
+            if latest.exists():
+                yield self._step(run, "train", "--resume", str(directory), "--episodes", str(self._plan.episodes))
+            else:
+                self._set_aside(directory)
+                yield self._step(run, "train", *run.flags, *place)
+        checkpoint = load_checkpoint(str(final))
+        for name, episodes, flags in self._evaluations(run, checkpoint.config.model.num_experts):
+            asked = {
+                "checkpoint_episodes": checkpoint.episodes,
+                "episodes": episodes,
+                "seed_base": self._plan.evaluation.seed_base,
+            }
+            target = directory / f"{name}.json"
+            if not _is_done(target, asked):
+                what = ("--checkpoint", str(final), "--json", str(target), "--num-workers", "1", *flags)
+                seeds = ("--episodes", str(episodes), "--seed-base", str(self._plan.evaluation.seed_base))
+                yield self._step(run, "evaluate", *what, *seeds, log=name)
+
+    def _evaluations(self, run: Run, num_experts: int) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+        """Names, episodes and flags of a run's evaluations."""
+        judged = self._plan.evaluation
+        yield DRAWN, judged.episodes, ()
+        yield MOST_PROBABLE, judged.episodes, ("--deterministic",)
+        if judged.without_expert_episodes and self._plan.of_reference(run) and num_experts > 1:
+            for expert in range(num_experts):
+                yield without_expert(expert), judged.without_expert_episodes, ("--remove-expert", str(expert))
+
+    def _step(self, run: Run, script: str, *flags: str, log: str = "") -> Step:
+        path = self._scripts / f"{script}.py"
+        return Step((sys.executable, str(path), *flags), self._directory / f"{run.name}.{log or script}.log")
+
+    def _set_aside(self, directory: Path) -> None:
+        """Move away what a run left that was killed before its first checkpoint: it cannot be resumed."""
+        if directory.exists() and any(directory.glob("progress.csv")):
+            aside = next(
+                path for number in range(1, sys.maxsize) if not (path := Path(f"{directory}.killed-{number}")).exists()
+            )
+            directory.rename(aside)
+            self._say(f"{directory.name}: had no checkpoint yet, set aside as {aside.name}; begins anew")
+
+    def _execute(self, step: Step) -> int:
+        cores = max(1, (os.cpu_count() or 1) // self._jobs)
+        environment = {"OMP_NUM_THREADS": str(cores), **os.environ}
+        with step.log.open("ab") as log:
+            # Its own session: a Ctrl-C at the terminal reaches this process alone, which then stops them in order.
+            process = subprocess.Popen(
+                step.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+            self._processes.add(process)
+            try:
+                return process.wait()
+            finally:
+                self._processes.discard(process)
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _is_done(path: Path, asked: dict[str, int]) -> bool:
+    """Whether an evaluation's file is there and says what is asked for."""
+    if not path.exists():
+        return False
+    numbers = json.loads(path.read_text())
+    return all(numbers.get(key) == value for key, value in asked.items())
+
+
+def check_directory(directory: Path, jobs: int) -> None:
+    """Refuse what would fail an hour later.
+
+    Raises:
+        ConfigError: jobs is out of range, or the directory cannot be written to.
+    """
+    faults = [] if jobs >= 1 else [f"jobs: expected a whole number, 1 or more, got {jobs}"]
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        faults.append(f"output_dir: cannot write to {existing}")
+    if faults:
+        raise ConfigError(faults)

@@ -1,0 +1,152 @@
+"""The table of a comparison: every variant's scores and routing over its seeds, and what each expert is worth. Pure.
+
+The unit is the training seed: errors are over seeds, not over evaluation episodes, except where an expert is removed
+from one and the same network.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scipy import stats  # type: ignore[import-untyped]
+
+COLUMNS = (
+    ("score_mean", "score"),
+    ("deterministic_score_mean", "most probable action"),
+    ("score_median", "median"),
+    ("depth2_rate", "depth 2"),
+    ("alpha_entropy", "alpha entropy"),
+    ("mutual_information", "MI"),
+    ("min_expert_share", "least share"),
+)
+"""Numbers of a run by key, and their headings."""
+
+Numbers = Mapping[str, Any]
+
+
+def run_numbers(seed: int, summary: Numbers, drawn: Numbers, most_probable: Numbers) -> dict[str, Any]:
+    """The numbers of one run.
+
+    Args:
+        seed: Of the training.
+        summary: Its summary.json.
+        drawn: Its evaluation with actions drawn from the policy.
+        most_probable: Its evaluation with the most probable actions.
+    """
+    keys = ("score_mean", "score_se", "score_median", "depth2_rate", "max_depth_mean")
+    routing = ("alpha_entropy", "mutual_information", "min_expert_share", "expert_share")
+    return {
+        "seed": seed,
+        **{key: drawn[key] for key in (*keys, *routing)},
+        **{f"deterministic_{key}": most_probable[key] for key in keys},
+        **{key: summary[key] for key in ("episodes_total", "env_steps_total", "wall_seconds", "skipped_updates")},
+        "phases": [
+            {key: phase[key] for key in ("phase", "score_mean", "alpha_entropy", "alpha_entropy_end")}
+            for phase in summary["phases"]
+        ],
+    }
+
+
+def variant_row(about: str, runs: Sequence[Numbers], reference: Sequence[Numbers]) -> dict[str, Any]:
+    """One variant over its seeds, beside the reference.
+
+    Args:
+        about: What it is.
+        runs: `run_numbers` of its runs, at least one.
+        reference: Those of the reference variant; its own for itself.
+
+    Returns:
+        Mean and standard error over seeds of every column (None for the error of one seed), the runs, and under
+        `difference` the score less the reference's with its two-sided p by Welch's test (None below two seeds each).
+    """
+    row: dict[str, Any] = {"about": about, "seeds": [run["seed"] for run in runs]}
+    for key, _ in COLUMNS:
+        values = [run[key] for run in runs if run[key] is not None]
+        row[key] = {
+            "mean": _rounded(statistics.fmean(values) if values else None),
+            "se": _rounded(statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None),
+        }
+    if runs is not reference and reference:
+        scores, others = ([run["score_mean"] for run in group] for group in (runs, reference))
+        enough = len(scores) > 1 and len(others) > 1
+        row["difference"] = {
+            "mean": _rounded(statistics.fmean(scores) - statistics.fmean(others)),
+            "p": _rounded(float(stats.ttest_ind(scores, others, equal_var=False).pvalue) if enough else None),
+        }
+    return row | {"runs": list(runs)}
+
+
+def removal_row(seed: int, expert: int, whole: Numbers, without: Numbers) -> dict[str, Any]:
+    """What one expert is worth: the score lost without it, on the same evaluation seeds.
+
+    Args:
+        seed: Of the training.
+        expert: The one removed.
+        whole: Evaluation of the whole network.
+        without: Evaluation without the expert, on the first of the same seeds.
+
+    Returns:
+        Mean difference (negative: the expert is missed), its standard error, and the two-sided p of a paired t-test.
+
+    Raises:
+        ValueError: the evaluations began at different seeds.
+    """
+    if whole["seed_base"] != without["seed_base"]:
+        raise ValueError(f"seed_base: expected {whole['seed_base']} in both evaluations, got {without['seed_base']}")
+    scores = without["episode_scores"]
+    pairs = list(zip(scores, whole["episode_scores"], strict=False))
+    differences = [score - before for score, before in pairs]
+    spread = statistics.stdev(differences) if len(differences) > 1 else None
+    return {
+        "seed": seed,
+        "expert": expert,
+        "episodes": len(differences),
+        "difference": _rounded(statistics.fmean(differences)),
+        "se": _rounded(spread / math.sqrt(len(differences)) if spread is not None else None),
+        "p": _rounded(float(stats.ttest_rel(*zip(*pairs, strict=True)).pvalue) if spread else None),
+    }
+
+
+def markdown(rows: Mapping[str, Numbers], removals: Sequence[Numbers]) -> str:
+    """Both tables as Markdown, for reading and for the documentation."""
+    lines = [
+        f"| variant | seeds | {' | '.join(heading for _, heading in COLUMNS)} | against the first |",
+        "|---" * (len(COLUMNS) + 3) + "|",
+    ]
+    for name, row in rows.items():
+        cells = [_with_error(key, row[key]) for key, _ in COLUMNS]
+        lines.append(f"| {name} | {len(row['seeds'])} | {' | '.join(cells)} | {_difference(row.get('difference'))} |")
+    if removals:
+        lines += ["", "| seed | expert removed | score lost or gained | p |", "|---|---|---|---|"]
+        lines += [
+            f"| {row['seed']} | {row['expert']} | {row['difference']:+.1f}"
+            + ("" if row["se"] is None else f" ± {row['se']:.1f}")
+            + f" | {_p(row['p'])} |"
+            for row in removals
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _with_error(key: str, value: Numbers) -> str:
+    if value["mean"] is None:
+        return ""
+    digits = 1 if "score" in key else 2
+    error = "" if value["se"] is None else f" ± {value['se']:.{digits}f}"
+    return f"{value['mean']:.{digits}f}{error}"
+
+
+def _difference(value: Numbers | None) -> str:
+    if value is None:
+        return ""
+    return f"{value['mean']:+.1f}" + ("" if value["p"] is None else f" (p {_p(value['p'])})")
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, 6)

@@ -82,7 +82,7 @@ def alpha_entropy_loss(gate: Tensor, target: Tensor | float = math.nan) -> Tenso
     and PPO's own gradient could hold the entropy outside. The band only stops the chatter of |d|. The mean over the
     batch is held, not each state's entropy: a clear state may be one-hot while a doubtful one mixes.
 
-    A batch where a sparse gate is one-hot in *every* state has no gradient here (`keep_alive` would give one).
+    A batch where a sparse gate is one-hot in *every* state has no gradient here.
 
     Args:
         gate: Gate [B, K].

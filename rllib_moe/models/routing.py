@@ -79,9 +79,7 @@ class _SparseGate(torch.autograd.Function):
         return pulled - slope * (pulled.sum(-1, keepdim=True) / slope.sum(-1, keepdim=True)), None
 
 
-def gate_weights(
-    logits: Tensor, routing: str, temperature: Tensor | float = 1.0, keep_alive: Tensor | float = 0.0
-) -> Tensor:
+def gate_weights(logits: Tensor, routing: str, temperature: Tensor | float = 1.0) -> Tensor:
     """Gate of each state: `g(logits / temperature)`.
 
     An expert with a logit of -inf gets exactly 0 and no gradient; a row that is -inf throughout is uniform. NaN stays
@@ -91,14 +89,12 @@ def gate_weights(
         logits: Router logits [B, K].
         routing: One of `ROUTINGS`.
         temperature: Positive number, or a tensor of one element (not read here, so not checked: no host sync).
-        keep_alive: Share `eps` in [0, 1] of a softmax at the same temperature: `(1 - eps) * gate + eps * softmax`.
-            Outside the support a sparse gate has no gradient, so a starved expert cannot come back without it.
 
     Returns:
         Gate [B, K], rows non-negative and summing to 1.
 
     Raises:
-        ValueError: On logits that are not [B, K], an unknown routing, a temperature <= 0, or keep_alive outside [0, 1].
+        ValueError: On logits that are not [B, K], an unknown routing, or a temperature <= 0.
     """
     if logits.dim() != 2:
         raise ValueError(f"logits: expected [B, K], got shape {tuple(logits.shape)}")
@@ -106,16 +102,11 @@ def gate_weights(
         raise ValueError(f"routing: expected one of {ROUTINGS}, got {routing!r}")
     if not isinstance(temperature, Tensor) and not temperature > 0:
         raise ValueError(f"temperature: expected a positive number, got {temperature}")
-    if not isinstance(keep_alive, Tensor) and not 0 <= keep_alive <= 1:
-        raise ValueError(f"keep_alive: expected a number in [0, 1], got {keep_alive}")
     # Half the lowest number instead of -inf: the difference of two of them is 0 and not NaN.
     scaled = (logits / temperature).clamp(min=torch.finfo(logits.dtype).min / 2)
     if routing == "softmax":
-        return scaled.softmax(-1)  # keep_alive mixes a softmax into itself
-    gate = _SparseGate.apply(scaled, 1 if routing == "sparsemax" else 2)
-    if not isinstance(keep_alive, Tensor) and keep_alive == 0:
-        return gate
-    return (1 - keep_alive) * gate + keep_alive * scaled.softmax(-1)
+        return scaled.softmax(-1)
+    return _SparseGate.apply(scaled, 1 if routing == "sparsemax" else 2)
 
 
 def mask_experts(gate: Tensor, available: Tensor) -> Tensor:

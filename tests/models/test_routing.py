@@ -99,11 +99,10 @@ class TestGateWeights:
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=5e-6)
 
     @pytest.mark.parametrize("routing", ROUTINGS)
-    @pytest.mark.parametrize("keep_alive", [0.0, 0.1])
-    def test_gradient(self, routing: str, keep_alive: float) -> None:
+    def test_gradient(self, routing: str) -> None:
         logits = random_logits(rows=8).requires_grad_()
         temperature = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(lambda z, t: gate_weights(z, routing, t, keep_alive), (logits, temperature))
+        assert torch.autograd.gradcheck(lambda z, t: gate_weights(z, routing, t), (logits, temperature))
 
     @pytest.mark.parametrize("routing", ROUTINGS)
     @settings(max_examples=60, deadline=None)
@@ -113,7 +112,7 @@ class TestGateWeights:
     )
     def test_any_row_is_a_distribution(self, routing: str, row: list[float], temperature: float) -> None:
         logits = torch.tensor([row], requires_grad=True)
-        gate = gate_weights(logits, routing, temperature, keep_alive=0.05)
+        gate = gate_weights(logits, routing, temperature)
         gate_entropy(gate).sum().backward()
         assert (gate >= 0).all()
         torch.testing.assert_close(gate.sum(1), torch.ones(1))
@@ -124,9 +123,9 @@ class TestGateWeights:
     def test_excluded_expert_is_as_if_absent(self, routing: str) -> None:
         logits = random_logits(experts=3)
         excluded = torch.cat([logits, torch.full((len(logits), 1), -math.inf, dtype=logits.dtype)], 1)
-        gate = gate_weights(excluded, routing, 0.5, keep_alive=0.1)
+        gate = gate_weights(excluded, routing, 0.5)
         assert (gate[:, 3] == 0).all()
-        torch.testing.assert_close(gate[:, :3], gate_weights(logits, routing, 0.5, keep_alive=0.1))
+        torch.testing.assert_close(gate[:, :3], gate_weights(logits, routing, 0.5))
 
     @pytest.mark.parametrize("routing", ROUTINGS)
     def test_all_excluded_row_is_uniform(self, routing: str) -> None:
@@ -140,23 +139,9 @@ class TestGateWeights:
     @pytest.mark.parametrize("routing", ROUTINGS)
     def test_tensor_and_number_temperatures_agree(self, routing: str) -> None:
         logits = random_logits()
-        as_tensors = gate_weights(logits, routing, torch.tensor(0.5), keep_alive=torch.tensor(0.25))
-        torch.testing.assert_close(as_tensors, gate_weights(logits, routing, 0.5, keep_alive=0.25))
-        off = gate_weights(logits, routing, 0.5, keep_alive=torch.tensor(0.0))
-        assert torch.equal(off, gate_weights(logits, routing, 0.5))
-
-    @pytest.mark.parametrize("routing", SPARSE)
-    def test_keep_alive_mixes_a_softmax_and_revives_a_starved_expert(self, routing: str) -> None:
-        logits = torch.tensor([[5.0, 0.0]], requires_grad=True)
-        # One-hot gate; softmax of the starved expert 1 / (1 + e^5) = 0.0066929.
-        gate = gate_weights(logits, routing, keep_alive=0.2)
-        torch.testing.assert_close(gate, torch.tensor([[1 - 0.2 * 0.0066929, 0.2 * 0.0066929]]))
-        gate[0, 1].backward()
-        assert logits.grad is not None
-        assert logits.grad[0, 1] > 0
-        logits.grad = None
-        gate_weights(logits, routing)[0, 1].backward()
-        assert (logits.grad == 0).all()
+        assert torch.equal(
+            gate_weights(logits, routing, torch.tensor(0.5, dtype=logits.dtype)), gate_weights(logits, routing, 0.5)
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -165,7 +150,6 @@ class TestGateWeights:
             ((torch.zeros(1, 4), "top2"), "softmax.*top2"),
             ((torch.zeros(1, 4), "softmax", 0.0), "positive.*0.0"),
             ((torch.zeros(1, 4), "softmax", math.nan), "positive.*nan"),
-            ((torch.zeros(1, 4), "softmax", 1.0, 1.5), r"\[0, 1\].*1.5"),
         ],
     )
     def test_refusals(self, arguments: tuple, message: str) -> None:

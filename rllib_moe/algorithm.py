@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import warnings
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.models.rllib_model import GATMoEModel
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.stalled_workers import kill_stalled_workers
 from rllib_moe.vector_sampler import VectorRolloutWorker
 
 ENVIRONMENT_NAME = "rllib_moe"
@@ -101,7 +103,7 @@ class MoEPPOPolicy(PPOTorchPolicy):
 
 
 class MoEPPO(PPO):
-    """PPO that never samples with stale weights.
+    """PPO that never samples with stale weights, nor waits for a stalled worker twice.
 
     A worker killed while idle is restarted by Ray with initial weights and no callback fires: sending the weights first
     thing in every iteration (with the phase in their buffers) closes that gap.
@@ -119,9 +121,13 @@ class MoEPPO(PPO):
         return MoEPPOPolicy
 
     def training_step(self) -> Any:
-        """One iteration: send the weights, then what PPO does."""
+        """One iteration: send the weights, then what PPO does; a worker that kept it waiting too long is killed."""
         send_weights(self)
-        return super().training_step()
+        began = time.monotonic()
+        results = super().training_step()
+        if time.monotonic() - began >= self.config.sample_timeout_s:
+            kill_stalled_workers(self)
+        return results
 
 
 ALGORITHMS = {"ppo": MoEPPOConfig}
@@ -132,7 +138,8 @@ def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
     """Make one environment of a rollout worker: seeded for its place, with packed observations.
 
     Args:
-        context: RLlib's context; its dict holds `env`, `max_steps`, `env_args`, `seed` and `first_episode`.
+        context: RLlib's context; its dict holds `env`, `max_steps`, `env_args`, `seed` and `first_episode`, and
+            `replacement`, a number above 0, where the environment takes the place of one that failed.
     """
     env = make_env(context["env"], max_steps=context["max_steps"], **context["env_args"])
     place = (context["seed"], context["first_episode"], context.worker_index, context.vector_index)
@@ -140,7 +147,8 @@ def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
     with warnings.catch_warnings():  # Ray's property warns of a deprecated one that it uses itself
         warnings.simplefilter("ignore")
         restarted = context.worker_index > 0 and ray.get_runtime_context().was_current_actor_reconstructed
-    return PackObservation(EpisodeSeeds(env, (*place, os.getpid() if restarted else 0)))
+    replacement = (context["replacement"],) if "replacement" in context else ()
+    return PackObservation(EpisodeSeeds(env, (*place, os.getpid() if restarted else 0, *replacement)))
 
 
 def algorithm_config(config: ExperimentConfig, schedule: PhaseSchedule, first_episode: int = 0) -> MoEPPOConfig:
@@ -169,7 +177,7 @@ def algorithm_config(config: ExperimentConfig, schedule: PhaseSchedule, first_ep
             num_envs_per_env_runner=training.num_envs_per_worker,
             rollout_fragment_length=training.batch_size // num_envs,
             batch_mode="truncate_episodes",
-            sample_timeout_s=600,
+            sample_timeout_s=training.sample_timeout,
         )
         .fault_tolerance(
             restart_failed_env_runners=True,

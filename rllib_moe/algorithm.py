@@ -32,10 +32,19 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.models.rllib_model import GATMoEModel
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.random_states import random_states, set_random_states
 from rllib_moe.stalled_workers import kill_stalled_workers
 from rllib_moe.vector_sampler import VectorRolloutWorker
 
 ENVIRONMENT_NAME = "rllib_moe"
+
+
+MAX_SKIPPED_IN_A_ROW = 20
+"""Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""
+
+
+class NonFiniteUpdatesError(RuntimeError):
+    """No update is finite any more; the weights are those of the last good one. The message names the losses."""
 
 
 class MoECallbacks(EpisodeMetrics, PhaseCurriculum):
@@ -71,6 +80,7 @@ class MoEPPOPolicy(PPOTorchPolicy):
 
     skipped_updates: int = 0
     """Gradient steps skipped so far because a gradient was NaN or infinite; saved with the policy."""
+    _skipped_in_a_row: int = 0
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all parameters; the learning rate is the phase's."""
@@ -85,12 +95,24 @@ class MoEPPOPolicy(PPOTorchPolicy):
         return super().load_batch_into_buffer(batch.shuffle(), buffer_index)
 
     def apply_gradients(self, gradients: Any) -> None:
-        """Take the optimizer's step, unless a gradient is not finite: then weights and optimizer stay as they were."""
+        """Take the optimizer's step, unless a gradient is not finite: then weights and optimizer stay as they were.
+
+        Raises:
+            NonFiniteUpdatesError: `MAX_SKIPPED_IN_A_ROW` steps in a row were not finite.
+        """
         norms = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
         if not norms or math.isfinite(float(torch.stack(norms).sum())):
             super().apply_gradients(gradients)
-        else:
-            self.skipped_updates += 1
+            self._skipped_in_a_row = 0
+            return
+        self.skipped_updates += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row == MAX_SKIPPED_IN_A_ROW:
+            losses = {name: value for name, value in self.model.metrics().items() if not math.isfinite(value)}
+            told = ", ".join(f"{name} = {value}" for name, value in losses.items()) or "all losses are finite"
+            raise NonFiniteUpdatesError(
+                f"{MAX_SKIPPED_IN_A_ROW} gradient steps in a row were not finite ({told}); none of them was taken"
+            )
 
     def get_state(self) -> dict[str, Any]:
         """RLlib's state and the count of skipped updates."""
@@ -109,6 +131,21 @@ class MoEPPO(PPO):
     thing in every iteration (with the phase in their buffers) closes that gap.
     """
 
+    @property
+    def _seed(self) -> int | None:
+        return self.config.seed if self.config else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """RLlib's state, and that of the random generators, so that a resumed run draws what this one would."""
+        return {**super().__getstate__(), "random_states": {"seed": self._seed, **random_states()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Inverse of `__getstate__`; with another seed than the checkpoint's, the generators stay as seeded."""
+        super().__setstate__(state)
+        saved = state.get("random_states")
+        if saved and saved["seed"] == self._seed:
+            set_random_states(saved)
+
     @classmethod
     def get_default_config(cls) -> MoEPPOConfig:
         """Default configuration."""
@@ -125,7 +162,7 @@ class MoEPPO(PPO):
         send_weights(self)
         began = time.monotonic()
         results = super().training_step()
-        if time.monotonic() - began >= self.config.sample_timeout_s:
+        if self.config and time.monotonic() - began >= self.config.sample_timeout_s:
             kill_stalled_workers(self)
         return results
 

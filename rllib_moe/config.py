@@ -164,7 +164,7 @@ class TrainingConfig(Section):
     """Environments stepped together in one worker."""
     num_gpus: float = 0
     """GPUs of the learner."""
-    sample_timeout: float = 300.0
+    sample_timeout: float = 180.0
     """Seconds without an answer after which a rollout worker is killed and started anew; above twice `step_timeout`."""
     seed: int = 0
     """Seed of weights, sampling and environments, at most `MAX_SEED`."""

@@ -7,6 +7,7 @@ not finite, or an observation of another shape, dtype or range. Its unfinished e
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,9 @@ from rllib_moe.watchdog import Watchdog
 
 MAX_REPLACED_IN_A_ROW = 10
 """Replacements of one environment without a finished episode between after which sampling stops."""
+
+EXACT_PICKLE = "exact_pickle"
+"""Key in an environment's `metadata`: true says that unpickling gives it back in the middle of its episode."""
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +139,23 @@ class GuardedEnvironments:
             except ValueError as error:
                 failures.setdefault(e, error)
         return failures
+
+    def get_state(self) -> dict[str, Any] | None:
+        """The environments as they stand, None where one says not (`EXACT_PICKLE`) that it can be saved."""
+        if not all(environment.metadata.get(EXACT_PICKLE) for environment in self._environments):
+            return None
+        return {
+            "pickled": [pickle.dumps(environment) for environment in self._environments],
+            "replaced": self.replaced,
+            "in_a_row": list(self._in_a_row),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_state`."""
+        for e, pickled in enumerate(state["pickled"]):
+            self._environments[e].close()
+            self._environments[e] = pickle.loads(pickled)
+        self.replaced, self._in_a_row = state["replaced"], list(state["in_a_row"])
 
     def _reset(self, e: int) -> np.ndarray:
         self._watchdog.watch()

@@ -34,6 +34,10 @@ _EpisodeRecord: Any = RolloutMetrics
 """A named tuple behind a decorator that type checkers cannot see through."""
 
 
+_KEPT = ("_observations", "_returns", "_steps", "_episode_ids", "_replaced_and_told")
+"""What a sampler knows of the episodes under way."""
+
+
 class VectorRolloutWorker(RolloutWorker):
     """RLlib's rollout worker with a `VectorSampler`. Takes RolloutWorker's arguments."""
 
@@ -46,11 +50,28 @@ class VectorRolloutWorker(RolloutWorker):
             sampler: Any = VectorSampler(environments, self.policy_map[DEFAULT_POLICY_ID], self.config, watchdog)
             self.sampler = self.input_reader = sampler
 
+    def get_state(self) -> dict[str, Any]:
+        """RLlib's state, and the sampler's where this worker has sampled and its environments can be saved."""
+        state = super().get_state()
+        if isinstance(self.sampler, VectorSampler) and (kept := self.sampler.get_state()):
+            state["sampler"] = {**kept, "env_config": dict(self.env_context) | {"first_episode": 0}}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_state`. Environments that are asked for otherwise than in the state begin new episodes."""
+        super().set_state(state)
+        kept = state.get("sampler")
+        asked = dict(self.env_context) | {"first_episode": 0}
+        is_only_one = self.worker_index == 0 and self.num_workers == 0
+        if kept and is_only_one and kept["env_config"] == asked and isinstance(self.sampler, VectorSampler):
+            self.sampler.set_state(kept)
+
     def _make_another(self, e: int, number: int) -> Env:
         """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""
         context = self.env_context.copy_with_overrides(vector_index=e)
         context["replacement"] = number
-        return self.env_creator(context)
+        environment: Any = self.env_creator(context)
+        return environment
 
 
 class VectorSampler(SamplerInput):
@@ -105,9 +126,7 @@ class VectorSampler(SamplerInput):
         for t in range(length):
             chosen, values[t], output = self._act(observations[t])
             stepped: Iterable[int] = range(width)
-            while failures := self._environments.step(
-                stepped, chosen, observations[t + 1], rewards[t], ends[t], infos
-            ):
+            while failures := self._environments.step(stepped, chosen, observations[t + 1], rewards[t], ends[t], infos):
                 stepped = sorted(failures)
                 for e in stepped:
                     if t and not ends[t - 1, :, e].any():
@@ -170,9 +189,24 @@ class VectorSampler(SamplerInput):
         """None: every row is in `get_data`."""
         return []
 
+    def get_state(self) -> dict[str, Any]:
+        """Episodes under way with their environments; empty where there are none, or one cannot be saved."""
+        environments = None if self._observations is None else self._environments.get_state()
+        if environments is None:
+            return {}
+        return {"environments": environments, **{name: getattr(self, name) for name in _KEPT}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_state`; ignored where the number of environments is another."""
+        if len(state["environments"]["pickled"]) == len(self._environments):
+            self._environments.set_state(state["environments"])
+            for name in _KEPT:
+                setattr(self, name, state[name])
+
     def _act(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Actions [n], critic's estimates [n] and the rest of the policy's output, for observations [n, num_bytes]."""
-        chosen, _, output = self._policy.compute_actions_from_input_dict({"obs": observations}, explore=True)
+        answer: Any = self._policy.compute_actions_from_input_dict({"obs": observations}, explore=True)
+        chosen, _, output = answer
         return chosen, output.pop(SampleBatch.VF_PREDS), output
 
     def _book_episode(self, e: int, info: dict[str, Any]) -> None:

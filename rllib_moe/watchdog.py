@@ -1,7 +1,7 @@
 """A watchdog over code that may hang: interrupts Python code, and ends the process where native code hangs.
 
-Two timers. The first is a signal (SIGALRM), which Python handles between two of its instructions: it breaks sleeps, waits
-and endless loops. Native code that never returns (a game's C library) is out of its reach: for that a thread of
+Two timers. The first is a signal (SIGALRM), which Python handles between two of its instructions: it breaks sleeps,
+waits and endless loops. Native code that never returns (a game's C library) is out of its reach: for that a thread of
 `faulthandler`, which needs no interpreter lock, prints the traceback and ends the process. Whoever started the process
 (Ray) starts it anew.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import faulthandler
 import signal
-import sys
 import threading
 import time
 from types import FrameType
@@ -68,9 +67,7 @@ class Watchdog:
         signal.setitimer(signal.ITIMER_REAL, self._seconds, self._seconds)
         if self._ends_process and (now := time.monotonic()) >= self._rearm_at:
             self._rearm_at = now + self._rearm_seconds
-            faulthandler.dump_traceback_later(
-                NATIVE_FACTOR * self._seconds + self._rearm_seconds, exit=True, file=sys.__stderr__
-            )
+            faulthandler.dump_traceback_later(NATIVE_FACTOR * self._seconds + self._rearm_seconds, exit=True, file=2)
 
     def rest(self) -> None:
         """Nothing is watched any more."""

@@ -122,6 +122,7 @@ class MoEPPOPolicy(PPOTorchPolicy):
         """Inverse of `get_state`."""
         self.skipped_updates = state.get("skipped_updates", 0)
         super().set_state(state)
+        self.num_grad_updates = state.get("num_grad_updates", 0)  # which RLlib saves and does not restore
 
 
 class MoEPPO(PPO):

@@ -26,6 +26,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,  # a process group of its own, as a shell gives to a command
             env={**os.environ, name: value, "OMP_NUM_THREADS": "1"},
             cwd=Path(__file__).parents[1],
         )
@@ -34,6 +35,10 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, as a terminal or a job scheduler would."""
         self.process.send_signal(number)
+
+    def send_to_group(self, number: signal.Signals) -> None:
+        """Send it and its children a signal, as a terminal does on Ctrl-C."""
+        os.killpg(self.process.pid, number)
 
     def read_until(self, text: str) -> None:
         """Read its output until a line holds a text."""

@@ -48,8 +48,10 @@ class PackedCheck:
         bad = np.zeros(len(packed), bool)
         for where, dtype in self._floats:
             numbers = packed[:, where].view(dtype)
-            # A sum is finite only where every term is: one pass in place of two.
-            if not math.isfinite(numbers.sum()):
+            # A sum is finite only where every term is (and where it is not, it may still be): one pass in place of two.
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = numbers.sum()
+            if not math.isfinite(total):
                 bad |= ~np.isfinite(numbers).all(1)
         for where, dtype, high, low in self._categories:
             values = packed[:, where].view(dtype)

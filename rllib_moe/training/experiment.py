@@ -18,6 +18,7 @@ from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
+from rllib_moe.guarded_environments import EnvironmentsFailError
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.ray_session import ray_session
@@ -169,7 +170,7 @@ class _Run:
     def _iterate(self) -> m.Row:
         try:
             return self.algorithm.train()["moe"]
-        except NonFiniteUpdatesError as error:
+        except (NonFiniteUpdatesError, EnvironmentsFailError) as error:
             iteration = self.rows[-1][m.ITERATION.key] + 1 if self.rows else 1
             raise TrainingStoppedError(f"iteration {iteration}: {error}") from error
 

@@ -44,9 +44,13 @@ def test_the_first_signal_saves_and_stops(
     process = start("mine")
     process.read_until("episode 8/")
     assert any("raylet" in command for command in process.relatives())
-    process.send(number)
+    if number is signal.SIGINT:  # Ctrl-C: Ray's processes and the rollout worker get it too
+        process.send_to_group(number)
+    else:
+        process.send(number)
     assert process.status() == 128 + number, process.output
     process.wait_until_alone()
+    assert "out of service" not in process.output  # RLlib's words for a worker that died
 
     stopped, rows = load_checkpoint(run), RunDirectory(run).rows()
     assert stopped.episodes == rows[-1][m.EPISODES_TOTAL.key] >= 8

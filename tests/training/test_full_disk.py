@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,29 +32,34 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+def on(disk: Path) -> tuple[str, str]:
+    """Flags that put a run there."""
+    return "--output-dir", str(disk)
+
+
 def fill(disk: Path, leave: int) -> None:
     """Leave so many bytes free."""
-    (disk / "ballast").write_bytes(bytes(4_000_000 - leave - sum(f.stat().st_size for f in disk.rglob("*"))))
+    (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - leave))
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint(train: Train, disk: Path) -> None:
-    train("mine", 8, "--output-dir", str(disk))
+    train("mine", 8, *on(disk))
     before = load_checkpoint(disk / "mine")
-    fill(disk, leave=120_000)  # enough for some rows of progress, not for a checkpoint
+    fill(disk, leave=65_536)  # enough for some rows of progress, not for a checkpoint
     told = r"cannot write to .*mine: .*; the last checkpoint is whole: .*episode_000008"
     with pytest.raises(CannotWriteError, match=told):
-        train("mine", 800, "--checkpoint-every", "8", resume=disk / "mine")
+        train("mine", 800, *on(disk), "--checkpoint-every", "8", resume=disk / "mine")
     assert load_checkpoint(disk / "mine") == before
     assert not list((disk / "mine" / "checkpoints").glob(".partial-*"))  # a full disk needs the room
 
     (disk / "ballast").unlink()
-    assert train("mine", 24, resume=disk / "mine")["episodes_total"] == 24
+    assert train("mine", 24, *on(disk), resume=disk / "mine")["episodes_total"] == 24
 
 
 def test_a_disk_that_becomes_read_only_leaves_the_last_checkpoint(
     train: Train, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train("mine", 8, "--output-dir", str(disk))
+    train("mine", 8, *on(disk))
     before = load_checkpoint(disk / "mine")
     told = r"cannot write to .*mine: .*Read-only file system.*; the last checkpoint is whole: .*episode_000008"
 
@@ -63,9 +69,9 @@ def test_a_disk_that_becomes_read_only_leaves_the_last_checkpoint(
 
     monkeypatch.setattr("rllib_moe.algorithm.send_weights", turn)  # once the run is under way
     with pytest.raises(CannotWriteError, match=told):
-        train("mine", 800, resume=disk / "mine")
+        train("mine", 800, *on(disk), resume=disk / "mine")
     assert load_checkpoint(disk / "mine") == before
     monkeypatch.undo()
     for name in ("mine", "new"):
         with pytest.raises(ConfigError, match="output_dir: cannot (write to|make) .*" + name):
-            train(name, 16, "--output-dir", str(disk), resume=disk / "mine")
+            train(name, 16, *on(disk), resume=disk / "mine")

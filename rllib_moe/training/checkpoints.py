@@ -109,6 +109,7 @@ def save_checkpoint(
         raise
     replaced = path.with_name(f"{REPLACED}{path.name}")
     if path.exists():
+        shutil.rmtree(replaced, ignore_errors=True)  # of a write that was killed after its renames
         path.rename(replaced)
     partial.rename(path)
     _sync_directory(path.parent)

@@ -168,6 +168,12 @@ def test_one_whose_name_was_just_being_taken_is_found(tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkpoints"
     save(checkpoints, 8).rename(checkpoints / f"{PARTIAL}replaced-episode_000008")
     assert load_checkpoint(tmp_path).episodes == 8
+    # Killed after them, before the old one was cleared away.
+    save(checkpoints, 8, iteration=5)
+    shutil.copytree(checkpoints / "episode_000008", checkpoints / f"{PARTIAL}replaced-episode_000008")
+    save(checkpoints, 8, iteration=6)
+    assert load_checkpoint(tmp_path).iteration == 6
+    assert [path.name for path in checkpoints.iterdir()] == ["episode_000008"]
 
 
 def test_a_damaged_older_checkpoint_does_not_stop_a_run(tmp_path: Path) -> None:

@@ -2,66 +2,59 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.training.checkpoints import PARTIAL, load_checkpoint
+from rllib_moe.training.checkpoints import LATEST, PARTIAL, load_checkpoint, point, point_best, prune
 from rllib_moe.training.run_directory import RunDirectory
+from tests.training.test_checkpoints import save
 from tests.training_process import Process
 
-WRITER = """
-import sys
-from pathlib import Path
-from rllib_moe.training.checkpoints import LATEST, load_checkpoint, point, point_best, prune
-from tests.training.test_checkpoints import save
 
-run = Path(sys.argv[1])
-checkpoints = run / "checkpoints"
-checkpoints.mkdir(parents=True, exist_ok=True)
-count = load_checkpoint(run).iteration if list(checkpoints.iterdir()) else 0
-print("ready", flush=True)
-while True:
-    count += 1
-    # Every second one takes the name of the one before, as when no episode ended between.
-    path = save(checkpoints, 8 * count - 8 * (count % 2), score=float(count), iteration=count)
-    point(checkpoints, LATEST, path)
-    print(count, flush=True)
-    point_best(checkpoints)
-    prune(checkpoints, 3)
-"""
-"""Does all that a run does to its checkpoints, with a small network, as often as it can."""
+def write_forever(run: Path, lines: str) -> None:
+    """Do all that a run does to its checkpoints, with a small network, again and again; say so when one is done."""
+    checkpoints = run / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    count = load_checkpoint(run).iteration if list(checkpoints.iterdir()) else 0
+    with Path(lines).open("a", buffering=1) as stream:
+        while True:
+            count += 1
+            # Every second one takes the name of the one before, as when no episode ended between.
+            path = save(checkpoints, 8 * count - 8 * (count % 2), score=float(count), iteration=count)
+            point(checkpoints, LATEST, path)
+            stream.write(f"{count}\n")
+            point_best(checkpoints)
+            prune(checkpoints, 3)
 
 
 @pytest.mark.slow
 def test_a_writer_killed_fifty_times_always_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    rng = random.Random(0)
+    # A server that has imported everything once, and forks: fifty processes in seconds.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.training.test_checkpoints"])
+    rng, lines, run = random.Random(0), tmp_path / "written", tmp_path / "run"
+    lines.touch()
     reached, inside = 0, 0
     for _ in range(50):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        if not reached:
-            process.stdout.readline()  # before the first one there is nothing to come back to
+        process = processes.Process(target=write_forever, args=(run, str(lines)))
+        process.start()
+        before = lines.stat().st_size
+        while not before and not lines.stat().st_size:  # before the first one there is nothing to come back to
+            time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.2))
         process.kill()
-        told = [int(line) for line in process.stdout.read().split()]
-        process.wait()
-        inside += bool(list((tmp_path / "checkpoints").glob(f"{PARTIAL}*")))
-        loaded = load_checkpoint(tmp_path)
-        assert loaded.iteration >= max(told, default=reached)  # what was said to be written is there
+        process.join()
+        told = max(map(int, lines.read_text().split()))
+        inside += bool(list((run / "checkpoints").glob(f"{PARTIAL}*")))
+        loaded = load_checkpoint(run)
+        assert loaded.iteration >= told  # what was said to be written is there
         assert loaded.iteration >= reached
         reached = loaded.iteration
         loaded.weights()

@@ -122,6 +122,7 @@ def test_ten_iterations_are_five_a_kill_and_five(train: Train, small_flags: tupl
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [("--seed", "5"), ("--num-envs-per-worker", "8"), ("--env-arg", "num_cues=8")])
 def test_what_is_asked_for_otherwise_begins_new_episodes(flags: tuple[str, ...], train: Train, tmp_path: Path) -> None:
     """Another seed, number or argument of environments holds from the resume on: the saved ones would hide it."""

@@ -207,7 +207,12 @@ def algorithm_config(config: ExperimentConfig, schedule: PhaseSchedule, first_ep
         ALGORITHMS[training.algo]()
         .environment(
             ENVIRONMENT_NAME,
-            env_config={**environment.to_dict(), "seed": training.seed, "first_episode": first_episode},
+            env_config={
+                **environment.to_dict(),
+                "step_timeout": environment.step_timeout,
+                "seed": training.seed,
+                "first_episode": first_episode,
+            },
             disable_env_checking=True,
         )
         .env_runners(

@@ -119,10 +119,16 @@ class MoEPPOPolicy(PPOTorchPolicy):
         return {**super().get_state(), "skipped_updates": self.skipped_updates}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`."""
+        """Inverse of `get_state`; the configuration stays this policy's own.
+
+        RLlib takes the saved one, so that a run resumed with another clip range or critic weight would not have it
+        (https://github.com/ray-project/ray/issues/62173).
+        """
         self.skipped_updates = state.get("skipped_updates", 0)
+        config = self.config
         super().set_state(state)
         self.num_grad_updates = state.get("num_grad_updates", 0)  # which RLlib saves and does not restore
+        self.config = config
 
 
 class MoEPPO(PPO):

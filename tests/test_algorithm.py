@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -143,6 +144,18 @@ def test_a_good_update_between_begins_the_count_anew(policy: MoEPPOPolicy) -> No
 def _nan_losses(losses: list[torch.Tensor], inputs: Any) -> list[torch.Tensor]:
     del inputs
     return [loss * math.nan for loss in losses]
+
+
+def test_a_restored_policy_keeps_its_own_settings(small_config: SmallConfig, algorithm: MoEPPO, tmp_path: Path) -> None:
+    """As a run resumed with another clip range, or a copy in a population, asks for them."""
+    algorithm.save(str(tmp_path))
+    other = small_config(num_workers=0, clip_param=0.05, vf_loss_coef=2.0, grad_clip=0.1).build_algo()
+    other.restore(str(tmp_path))
+    policy = other.get_policy()
+    keys = ("clip_param", "vf_loss_coeff", "grad_clip")
+    assert [policy.config[key] for key in keys] == [0.05, 2.0, 0.1]
+    assert equal(policy.model.state_dict(), algorithm.get_policy().model.state_dict())
+    other.stop()
 
 
 def test_rows_of_a_batch_are_shuffled_together(algorithm: MoEPPO, policy: MoEPPOPolicy) -> None:

@@ -96,7 +96,8 @@ def _claim(request: SearchRequest) -> None:
         ConfigError: so it is.
     """
     directory = request.search.directory
-    if not request.is_resumed and directory.exists() and any(directory.iterdir()):
+    # A search that ended before its first trial leaves the request alone.
+    if not request.is_resumed and directory.exists() and {each.name for each in directory.iterdir()} - {REQUEST}:
         told = f"exp_name: {directory} is not empty; choose another name, or go on with its search"
         raise ConfigError([f"{told} by --resume {directory}"])
     parent = next(each for each in (directory.absolute(), *directory.absolute().parents) if each.exists())

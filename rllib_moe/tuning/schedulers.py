@@ -81,7 +81,8 @@ class Population(PopulationBasedTraining):
             hyperparam_mutations={"values": {}},  # Tune asks for some; `_get_new_config` has the real ones
         )
         self._space = space
-        self._generator = np.random.default_rng(space.config.training.seed)
+        # Another stream than that of the first draws, or mutations would repeat their values.
+        self._generator = np.random.default_rng((space.config.training.seed, 1))
 
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration of a trial that becomes a clone: Tune's hook, which its own PB2 overrides too."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import json
 import logging
 import math
@@ -97,15 +98,8 @@ class RunDirectory:
         schedule.save(self.path / "schedule.yaml")
 
     def rows(self) -> list[m.Row]:
-        """All rows written so far, numbers as numbers, without a row that was cut off (full disk, power failure)."""
-        if not self._progress.exists():
-            return []
-        with self._progress.open(newline="") as stream:
-            return [
-                {key: value if key in TEXT_KEYS else _parsed(value) for key, value in row.items()}
-                for row in csv.DictReader(stream)
-                if None not in row.values()
-            ]
+        """All rows written so far (see `read_rows`)."""
+        return read_rows(self._progress) if self._progress.exists() else []
 
     def keep_rows_until(self, iteration: int) -> list[m.Row]:
         """Drop rows after an iteration: a resumed run plays them again. Returns the rows kept."""
@@ -160,6 +154,22 @@ class RunDirectory:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def read_rows(progress: Path) -> list[m.Row]:
+    """Read a progress.csv, numbers as numbers.
+
+    A row that is cut off (still being written, full disk, power failure) is left out: one with too few columns, or a
+    last one without its line's end.
+    """
+    with progress.open(newline="", encoding="utf-8") as stream:
+        text = stream.read()
+    whole = text[: text.rfind("\n") + 1]
+    return [
+        {key: value if key in TEXT_KEYS else _parsed(value) for key, value in row.items()}
+        for row in csv.DictReader(io.StringIO(whole, newline=""))
+        if None not in row.values() and None not in row
+    ]
 
 
 def _came_to_nothing(path: Path) -> bool:

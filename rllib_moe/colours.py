@@ -17,6 +17,9 @@ PHASE_COLOURS: tuple[str, ...] = ("#8A8F98", "#6E86A8", "#A08A6A", "#7F9A86")
 PHASE_OPACITY = 0.16
 """Opacity at which a phase's colour is laid behind curves."""
 
+RUN_COLOURS: tuple[str, ...] = ("#3B8EA5", "#B5693A", "#8B70B8", "#7D8C2F", "#B85C7A", "#7C828C")
+"""Colours of runs that are compared: none of an expert's; to be drawn in different dashes besides."""
+
 ACCENT = "#3B8EA5"
 """A curve that belongs to no expert; reads on both surfaces."""
 

@@ -47,6 +47,7 @@ class RunDirectory:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self._progress = path / "progress.csv"
         self._writer: SummaryWriter | None = None
+        self._words: dict[str, str] = {}
 
     @classmethod
     def claim(cls, config: ExperimentConfig, resumed_from: Path | None) -> RunDirectory:
@@ -108,8 +109,13 @@ class RunDirectory:
             self._rewrite(kept)
         return kept
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one iteration's measures to progress.csv and TensorBoard."""
+    def append(self, row: Mapping[str, Any], histograms: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Add one iteration's measures to progress.csv and TensorBoard.
+
+        Args:
+            row: The measures by key.
+            histograms: For TensorBoard alone: the fields of a `gate_histograms.Histogram` by key.
+        """
         columns = self._columns()
         if columns == list(row):
             with self._progress.open("a", newline="") as stream:
@@ -118,9 +124,25 @@ class RunDirectory:
             self._rewrite([*self.rows(), row])
         if self._writer is None:
             self._writer = SummaryWriter(str(self.path), purge_step=row[m.EPISODES_TOTAL.key])
+        episodes = row[m.EPISODES_TOTAL.key]
         for key, value in row.items():
             if isinstance(value, (int, float)) and math.isfinite(value):
-                self._writer.add_scalar(key, value, row[m.EPISODES_TOTAL.key])
+                self._writer.add_scalar(key, value, episodes)
+            elif isinstance(value, str) and self._words.get(key) != value:  # a word, where it changes
+                self._words[key] = value
+                self._writer.add_text(key, value, episodes)
+        for key, histogram in (histograms or {}).items():
+            self._writer.add_histogram_raw(
+                key,
+                min=histogram["least"],
+                max=histogram["most"],
+                num=sum(histogram["counts"]),
+                sum=histogram["total"],
+                sum_squares=histogram["squares"],
+                bucket_limits=histogram["limits"],
+                bucket_counts=histogram["counts"],
+                global_step=episodes,
+            )
         self._writer.flush()
 
     def _columns(self) -> list[str]:

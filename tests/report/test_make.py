@@ -130,7 +130,7 @@ def test_what_is_refused_is_named_and_nothing_is_written(tmp_path: Path) -> None
     with pytest.raises(ReportError, match="no such directory"):
         main([str(tmp_path / "none"), "--output", str(tmp_path / "report")])
     (tmp_path / "file").write_text("")
-    with pytest.raises(ReportError, match="expected a directory, .* is a file"):
+    with pytest.raises(ReportError, match=r"expected a directory, .* is a file"):
         main([str(PUBLISHED), "--output", str(tmp_path / "file")])
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

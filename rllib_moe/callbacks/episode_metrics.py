@@ -68,7 +68,7 @@ class EpisodeMetrics(RLlibCallback):
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any) -> None:
         """Write `result["moe"]`: a flat dict by the keys of `metrics.py`, describing the phase just played.
 
-        Beside it `result["moe_histograms"]`, the fields of a `gate_histograms.Histogram` by the key of its distribution.
+        Beside it `result["moe_histograms"]`, the fields of a `gate_histograms.Histogram` by key.
         """
         row = {**_episode_measures(result), **_learner_measures(result), **_phase_measures(algorithm)}
         row[m.EPISODES_TOTAL] = episodes_of(algorithm) + row[m.EPISODES]

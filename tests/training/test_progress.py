@@ -83,7 +83,7 @@ class TestWarnings:
         for entropy in (0.62, 0.05, 0.06, 0.62, 0.05):
             lines.show(row(ALPHA_ENTROPY=entropy))
         warned = [line for line in printed(target).splitlines() if line.startswith("warning: ")]
-        # Two experts: ln 2 = 0.693 falling to half of 0.7 over 2000 episodes, at 200 of them 0.659; 0.15 on either side.
+        # Two experts: from ln 2 = 0.693 to half of 0.7 over 2000 episodes, 0.659 after 200; 0.15 on either side.
         assert warned == ["warning: alpha entropy 0.05 is below its window, 0.51 to 0.69 nats"] * 2
 
 

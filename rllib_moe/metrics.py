@@ -101,9 +101,7 @@ GATE_ENTROPY = Distribution("moe/gate_entropy", "nats", "Entropy of the gate in 
 
 def gate_weight(index: int) -> Distribution:
     """The histogram of one expert's weight."""
-    return Distribution(
-        f"moe/gate_weight_{index}", "share", f"Gate weight of expert {index} in each state, 0 to 1"
-    )
+    return Distribution(f"moe/gate_weight_{index}", "share", f"Gate weight of expert {index} in each state, 0 to 1")
 
 
 def expert_share(index: int) -> Metric:

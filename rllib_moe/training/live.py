@@ -47,6 +47,7 @@ class LiveProgress:
     def __init__(
         self, console: Console, episodes: int, schedule: PhaseSchedule, rows: Sequence[m.Row], stop: StopSignals
     ) -> None:
+        self._console = console
         self._episodes, self._schedule, self._rows, self._stop = episodes, schedule, rows, stop
         self._pace = Pace()
         self._seen: list[m.Row] = list(rows[-1:])
@@ -83,7 +84,7 @@ class LiveProgress:
         if self._stop:
             text = f"{self._stop.received}: stopping after this iteration, with everything saved; once more to exit now"
             parts.append(Text(text, style="bold"))
-        width = min(LARGEST_WIDTH, self._live.console.width)
+        width = min(LARGEST_WIDTH, self._console.width)
         return Panel(Group(*parts), title=Text(title, style="bold"), title_align="left", width=width)
 
     def _bars(self, row: m.Row) -> Table:

@@ -16,6 +16,8 @@ from rllib_moe.report.runs import Run
 from rllib_moe.report.style import Drawing, new_figure
 
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))
+SHORT_NAME = 20
+"""Letters of a name up to which four stand in a row of the legend."""
 
 COMPARED: tuple[tuple[str, str, str, str, Callable[[Run], Curve | None]], ...] = (
     ("compared_score", "Score", "raw score (points)", f"mean of the last {WINDOW} episodes of each run", score_curve),
@@ -52,7 +54,10 @@ def comparison_figures(groups: Sequence[Group]) -> Iterator[Drawing]:
         if not any(drawn):
             continue
         axes.set_ylabel(label)
-        figure.legend(loc="outside lower center", ncols=1 if len(groups) > 2 else 2)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=min(0.0, axes.dataLim.y0))
+        is_short = all(len(group.name) <= SHORT_NAME for group in groups)
+        figure.legend(loc="outside lower center", ncols=4 if is_short else 1)
         yield Drawing(
             key=key,
             title=title,

@@ -28,6 +28,8 @@ from rllib_moe.training.summary import SCORE_WINDOW, recent_score
 REFRESHES_PER_SECOND = 2
 LARGEST_WIDTH = 100
 """Columns beyond which the display does not grow."""
+ECHO = 3
+"""Columns left free at the right: the cursor rests there, and the ^C that a terminal echoes must not begin a new line."""
 BAR = 30
 """Columns of a full bar of an expert's share."""
 SHOW_CURSOR = b"\x1b[?25h\n"
@@ -71,6 +73,7 @@ class LiveProgress:
         """Follow to a row of measures."""
         self._pace.note(row[m.EPISODES_TOTAL.key])
         self._seen = [row]
+        self._live.refresh()
 
     def render(self) -> RenderableType:
         """The panel as of now."""
@@ -84,7 +87,7 @@ class LiveProgress:
         if self._stop:
             text = f"{self._stop.received}: stopping after this iteration, with everything saved; once more to exit now"
             parts.append(Text(text, style="bold"))
-        width = min(LARGEST_WIDTH, self._console.width)
+        width = min(LARGEST_WIDTH, self._console.width - ECHO)
         return Panel(Group(*parts), title=Text(title, style="bold"), title_align="left", width=width)
 
     def _bars(self, row: m.Row) -> Table:
@@ -135,7 +138,7 @@ def _shares(row: m.Row) -> Table:
     """A small bar for each expert's share, in its colour."""
     table = Table.grid(padding=(0, 1))
     for justify in ("left", "right", "left"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(justify=justify, no_wrap=True)
     for index, share in enumerate(m.shares_of(row)):
         bar = Text("█" * max(1, round(BAR * share)) if share > 0 else "", style=expert_colour(index))
         table.add_row(f"expert {index}", f"{100 * share:.0f} %", bar)

@@ -29,7 +29,7 @@ REFRESHES_PER_SECOND = 2
 LARGEST_WIDTH = 100
 """Columns beyond which the display does not grow."""
 ECHO = 3
-"""Columns left free at the right: the cursor rests there, and the ^C that a terminal echoes must not begin a new line."""
+"""Columns left free at the right: a terminal echoes ^C where the cursor rests, and that must not begin a new line."""
 BAR = 30
 """Columns of a full bar of an expert's share."""
 SHOW_CURSOR = b"\x1b[?25h\n"

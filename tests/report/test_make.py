@@ -110,6 +110,7 @@ def test_names_of_runs_are_text_and_not_markup(compared: Path) -> None:
     assert "going on: 120 of 1000 episodes so far" in page
 
 
+@pytest.mark.slow
 def test_a_run_of_one_iteration_without_a_finished_episode(tmp_path: Path) -> None:
     path = write_run(tmp_path / "young", [1.0])
     progress = path / "progress.csv"

@@ -1,6 +1,6 @@
 """Histograms of a gate over a batch: each expert's weight, and the entropy in a state. Taken once an iteration.
 
-Plain numbers in the form TensorBoard wants; cheap (a few hundred states, under a millisecond), and off the loss's way.
+Plain numbers in the form TensorBoard wants; cheap (a few hundred states, about a millisecond), and off the loss's way.
 """
 
 from __future__ import annotations

@@ -30,6 +30,14 @@ are in nats, so ln K is the largest (1.386 for four experts). What could not be 
 a score when no episode ended).
 """
 
+HISTOGRAMS = """## Histograms
+
+In TensorBoard alone, over the states of the iteration's last minibatch; one `moe/gate_weight_...` for each expert.
+
+| key | unit | meaning |
+|---|---|---|
+"""
+
 
 def page() -> str:
     """The page's text."""
@@ -38,6 +46,7 @@ def page() -> str:
     for group, members in groupby(metrics, key=_group):
         parts.append(f"## {GROUPS[group]}\n\n| key | unit | meaning |\n|---|---|---|\n" + "".join(map(_row, members)))
     parts.append(f"There is one `{m.expert_share(0).key}`, `{m.expert_share(1).key}`, ... for each expert, in order.\n")
+    parts.append(HISTOGRAMS + "".join(map(_row, (m.GATE_ENTROPY, m.gate_weight(0)))))
     return "\n".join(parts)
 
 
@@ -45,7 +54,7 @@ def _group(metric: m.Metric) -> str:
     return metric.key.partition("/")[0]
 
 
-def _row(metric: m.Metric) -> str:
+def _row(metric: m.Metric | m.Distribution) -> str:
     return f"| `{metric.key}` | {metric.unit} | {metric.meaning} |\n"
 
 

@@ -26,6 +26,18 @@ class Metric:
     """What it says, in one line."""
 
 
+@dataclass(frozen=True)
+class Distribution:
+    """One logged histogram (TensorBoard only), of the iteration's last minibatch."""
+
+    key: str
+    """Path under which it is logged."""
+    unit: str
+    """Unit."""
+    meaning: str
+    """What it says, in one line."""
+
+
 EPISODES_TOTAL = Metric("run/episodes_total", "episodes", "Finished over the whole run, resumed parts included")
 EPISODES = Metric("run/episodes", "episodes", "Finished in this iteration")
 ITERATION = Metric("run/iteration", "count", "Training iterations over the whole run")
@@ -83,9 +95,17 @@ REPLACED_ENVIRONMENTS = Metric(
     "run/replaced_environments", "count", "Environments replaced because they failed, over the whole run"
 )
 WORKER_RESTARTS = Metric("run/worker_restarts", "count", "Rollout workers that failed and came back, in the whole run")
+LOST_WORKERS = Metric("run/lost_workers", "count", "Rollout workers that are down at the end of the iteration")
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 """All metrics but the experts' shares, which depend on the number of experts."""
+
+GATE_ENTROPY = Distribution("moe/gate_entropy", "nats", "Entropy of the gate in each state, from 0 to ln K")
+
+
+def gate_weight(index: int) -> Distribution:
+    """The histogram of one expert's weight."""
+    return Distribution(f"moe/gate_weight_{index}", "share", f"Gate weight of expert {index} in each state, 0 to 1")
 
 
 def expert_share(index: int) -> Metric:

@@ -19,6 +19,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest
 from rllib_moe.metrics import METRICS, expert_share
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.report.make import ReportRequest
 from rllib_moe.training import command_line
 from rllib_moe.training.checkpoints import Checkpoint
 from rllib_moe.tuning.request import parse as parse_search
@@ -96,6 +97,15 @@ def test_search_commands_are_accepted(words):
         0 if request.search.search == "optuna" else 8 if request.search.search == "grid" else request.search.trials
     )
     assert len(request.candidates) == expected
+
+
+@pytest.mark.parametrize("words", readme_commands("scripts/report.py"), ids=" ".join)
+def test_report_commands_are_accepted(words):
+    request = tyro.cli(ReportRequest, args=words)
+
+    assert [str(path) for path in request.runs] == [word for word in words if word.startswith("results/")][
+        : len(request.runs)
+    ]
 
 
 def test_the_example_schedule_ramps_as_the_readme_says(readme_files):

@@ -6,6 +6,7 @@ model, timings from RLlib. It changes nothing in the training.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from typing import Any
@@ -68,7 +69,10 @@ class EpisodeMetrics(RLlibCallback):
         episode.hist_data.update(episode_measures(info, episode.total_reward))
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any) -> None:
-        """Write `result["moe"]`: a flat dict by the keys of `metrics.py`, describing the phase just played."""
+        """Write `result["moe"]`: a flat dict by the keys of `metrics.py`, describing the phase just played.
+
+        Beside it `result["moe_histograms"]`, the fields of a `gate_histograms.Histogram` by key.
+        """
         row = {**_episode_measures(result), **_learner_measures(result), **_phase_measures(algorithm)}
         row[m.EPISODES_TOTAL] = episodes_of(algorithm) + row[m.EPISODES]
         counters = algorithm._counters  # saved and restored; RLlib's own iteration and time begin anew on a restore
@@ -81,12 +85,15 @@ class EpisodeMetrics(RLlibCallback):
         row[m.WALL_SECONDS] = counters[WALL_SECONDS_COUNTER]
         row[m.ENV_STEPS_TOTAL] = counters[NUM_ENV_STEPS_SAMPLED]
         row[m.STEPS_PER_SECOND] = result.get("num_env_steps_sampled_this_iter", 0) / result["time_this_iter_s"]
+        row[m.LOST_WORKERS] = _lost_workers(algorithm)
         shares = _shares(result)
         row[m.USAGE_ENTROPY] = m.entropy(shares) if shares else math.nan
         row[m.MUTUAL_INFORMATION] = row[m.USAGE_ENTROPY] - row[m.ALPHA_ENTROPY]
         row[m.MIN_EXPERT_SHARE] = min(shares, default=math.nan)
         row |= {m.expert_share(index): share for index, share in enumerate(shares)}
         result["moe"] = {metric.key: value for metric, value in row.items()}
+        histograms = policy_of(algorithm).model.gate_histograms()
+        result["moe_histograms"] = {key: dataclasses.asdict(histogram) for key, histogram in histograms.items()}
         super().on_train_result(algorithm=algorithm, result=result, **kwargs)
 
 
@@ -139,6 +146,11 @@ def _phase_measures(algorithm: Algorithm) -> dict[m.Metric, Any]:
     row[m.LEARNING_RATE] = policy._optimizers[0].param_groups[0]["lr"]
     row[m.SKIPPED_UPDATES] = getattr(policy, "skipped_updates", 0)
     return row
+
+
+def _lost_workers(algorithm: Algorithm) -> int:
+    group = algorithm.env_runner_group
+    return 0 if group is None else group.num_remote_env_runners() - group.num_healthy_remote_env_runners()
 
 
 def _shares(result: dict[str, Any]) -> list[float]:

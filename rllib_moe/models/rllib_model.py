@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.packing import PackedSpace
+from rllib_moe.models.gate_histograms import Histogram, gate_histograms
 from rllib_moe.models.losses import expert_share, gate_entropy
 from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput
 
@@ -57,6 +58,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
         self._policy_output: PolicyOutput | None = None
         self._action_mask: Tensor | None = None
         self._metrics: dict[str, float] = {}
+        self._learned_gate: Tensor | None = None
 
     def forward(  # type: ignore[override]  # Ray's TensorType is also numpy's and TensorFlow's
         self, input_dict: dict[str, Tensor], state: list[Tensor], seq_lens: Tensor
@@ -84,6 +86,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
         added, raw = self.network.auxiliary_losses(output, self._action_mask)
         # The forward pass is done: what moves here is first seen by the next minibatch.
         self.network.router.update_statistics(output.router_logits)
+        self._learned_gate = output.gate.detach()
         with torch.no_grad():
             names = [f"{name}_loss" for name in raw]
             values = [loss.detach() for loss in raw.values()]
@@ -101,6 +104,10 @@ class GATMoEModel(TorchModelV2, nn.Module):
     def metrics(self) -> dict[str, float]:  # type: ignore[override]
         """Routing measures of the last minibatch, one float a key (RLlib averages over minibatches)."""
         return self._metrics
+
+    def gate_histograms(self) -> dict[str, Histogram]:
+        """Histograms of the gate over the last minibatch that was learned; none before the first."""
+        return {} if self._learned_gate is None else gate_histograms(self._learned_gate)
 
     def _cached(self) -> PolicyOutput:
         if self._policy_output is None:

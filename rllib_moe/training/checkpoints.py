@@ -58,7 +58,7 @@ class Checkpoint:
     iteration: int
     """Training iterations when it was written."""
     score: float | None
-    """Mean raw score of the episodes before it (`experiment.SCORE_WINDOW`), None when there were none."""
+    """Mean raw score of the episodes before it (`summary.SCORE_WINDOW`), None when there were none."""
 
     @property
     def algorithm_path(self) -> Path:

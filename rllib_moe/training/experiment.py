@@ -24,13 +24,12 @@ from rllib_moe.phases import PhaseSchedule
 from rllib_moe.ray_session import ray_session
 from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint, set_aside_later
 from rllib_moe.training.command_line import Request
-from rllib_moe.training.progress import PhaseTable, ProgressLines, standard_console
+from rllib_moe.training.live import LiveProgress
+from rllib_moe.training.progress import ConsoleHandler, PhaseTable, ProgressLines, standard_console
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.stop_signals import StopSignals
-from rllib_moe.training.summary import summarise
+from rllib_moe.training.summary import recent_score, summarise
 
-SCORE_WINDOW = 100
-"""Episodes (at least) over which a checkpoint's score is averaged."""
 MAX_EMPTY_ITERATIONS = 10
 """Iterations in a row without a single sample after which a run stops: all workers fail."""
 
@@ -116,9 +115,10 @@ def _train(
         with _told(directory):
             rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
             directory.describe(request.config, request.schedule, command)
-        run = _Run(algorithm, request.config, request.schedule, directory, rows, console)
+        run = _Run(algorithm, request.config, request.schedule, directory, rows)
         try:
-            run.loop(stop)
+            with _progress(request, rows, console, stop) as progress:
+                run.loop(stop, progress)
         except CannotWriteError:
             raise
         except Exception:
@@ -140,20 +140,19 @@ class _Run:
         schedule: PhaseSchedule,
         directory: RunDirectory,
         rows: list[m.Row],
-        console: Console,
     ) -> None:
         self.algorithm, self.config, self.schedule = algorithm, config, schedule
         self.directory, self.rows = directory, rows
-        self._progress = ProgressLines(console, config.run.episodes)
         self._saved_at = episodes_of(algorithm)
         self._saved_rows: int | None = None
         self._env_steps = algorithm._counters[NUM_ENV_STEPS_SAMPLED]
 
-    def loop(self, stop: StopSignals) -> None:
+    def loop(self, stop: StopSignals, progress: ProgressLines | LiveProgress) -> None:
         """Iterate until the episode total is reached or a signal asks to stop."""
         empty = 0
         while episodes_of(self.algorithm) < self.config.run.episodes and not stop:
-            row = self._iterate()
+            result = self._iterate()
+            row = result["moe"]
             empty = 0 if self._samples_came(row) else empty + 1
             if empty == MAX_EMPTY_ITERATIONS:
                 raise TrainingStoppedError(
@@ -162,14 +161,14 @@ class _Run:
             if not empty:
                 self.rows.append(row)
                 with _told(self.directory):
-                    self.directory.append(row)
-                self._progress.show(row)
+                    self.directory.append(row, result["moe_histograms"])
+                progress.show(row)
             if episodes_of(self.algorithm) - self._saved_at >= self.config.run.checkpoint_every:
                 self.save()
 
-    def _iterate(self) -> m.Row:
+    def _iterate(self) -> dict[str, Any]:
         try:
-            return self.algorithm.train()["moe"]
+            return self.algorithm.train()
         except (NonFiniteUpdatesError, EnvironmentsFailError) as error:
             iteration = self.rows[-1][m.ITERATION.key] + 1 if self.rows else 1
             raise TrainingStoppedError(f"iteration {iteration}: {error}") from error
@@ -193,7 +192,7 @@ class _Run:
                     self.schedule,
                     episodes=episodes,
                     iteration=iteration,
-                    score=_recent_score(self.rows),
+                    score=recent_score(self.rows),
                 )
             point(checkpoints, LATEST, path)
             if is_final:
@@ -216,16 +215,12 @@ def _told(directory: RunDirectory) -> Iterator[None]:
         raise CannotWriteError(f"cannot write to {directory.path}: {error}; {safe}") from error
 
 
-def _recent_score(rows: Sequence[m.Row]) -> float | None:
-    """Mean score of the last episodes, `SCORE_WINDOW` of them or a few more."""
-    total, episodes = 0.0, 0
-    for row in reversed(rows):
-        if row[m.EPISODES.key]:
-            total += row[m.SCORE_MEAN.key] * row[m.EPISODES.key]
-            episodes += row[m.EPISODES.key]
-        if episodes >= SCORE_WINDOW:
-            break
-    return total / episodes if episodes else None
+def _progress(request: Request, rows: list[m.Row], console: Console, stop: StopSignals) -> ProgressLines | LiveProgress:
+    """A display in a terminal, lines in any other output (a file, a job's log, a terminal that cannot redraw)."""
+    episodes = request.config.run.episodes
+    if console.is_interactive:
+        return LiveProgress(console, episodes, request.schedule, rows, stop)
+    return ProgressLines(console, episodes, request.schedule)
 
 
 def _check_environment(request: Request) -> None:
@@ -255,7 +250,7 @@ def _say(console: Console, text: str) -> None:
 
 def _log_to(console: Console) -> None:
     logger = logging.getLogger("rllib_moe")
-    handler = logging.StreamHandler(console.file)
+    handler = ConsoleHandler(console)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

@@ -1,17 +1,23 @@
-"""What a person sees of a training run: one line an iteration, and a table of the phases at the end."""
+"""What a person sees of a training run in any output: a line an iteration, warnings, and at the end a table of phases.
+
+A terminal has a display in place of the lines, see `live.py`.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
 
 from rllib_moe import metrics as m
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training.health import concerns
 
 LOG_WIDTH = 160
 """Columns of the output when it is no terminal (a log)."""
@@ -38,42 +44,88 @@ def standard_console() -> Console:
     return Console(width=None if is_told else LOG_WIDTH)
 
 
+class ConsoleHandler(logging.Handler):
+    """Log records as lines of a console, which keeps them apart from what it redraws."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        self._console.print(self.format(record), highlight=False, markup=False, soft_wrap=True)
+
+
+class Pace:
+    """How long it takes to some episode, at the pace since the first note."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+        self._last = (0.0, 0)
+
+    def note(self, played: int) -> None:
+        """Take down the episodes played by now."""
+        self._last = (time.monotonic(), played)
+        self._first = self._first or self._last
+
+    def seconds_to(self, episode: int) -> float | None:
+        """Seconds until an episode, None before there is a pace."""
+        if self._first is None or self._last[1] <= self._first[1]:
+            return None
+        seconds, played = self._last[0] - self._first[0], self._last[1] - self._first[1]
+        return seconds / played * max(0, episode - self._last[1])
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
 class ProgressLines:
-    """Prints one plain line an iteration.
+    """Prints one plain line an iteration, and one for each warning when it begins.
 
     Args:
         console: Where to.
         episodes: Total episodes of the run.
+        schedule: Its phases.
     """
 
-    def __init__(self, console: Console, episodes: int) -> None:
+    def __init__(self, console: Console, episodes: int, schedule: PhaseSchedule) -> None:
         self._console = console
         self._episodes = episodes
-        self._began: tuple[float, int] | None = None
+        self._schedule = schedule
+        self._pace = Pace()
+        self._warned: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Nothing is left to be done: every line is whole."""
 
     def show(self, row: m.Row) -> None:
         """Print a row of measures."""
         played = row[m.EPISODES_TOTAL.key]
-        if self._began is None:
-            self._began = (time.monotonic(), played)
+        self._pace.note(played)
+        left = self._pace.seconds_to(self._episodes)
         shares = " ".join(f"{100 * share:.0f}" for share in m.shares_of(row))
         score = "-" if row[m.EPISODES.key] == 0 else f"{row[m.SCORE_MEAN.key]:.1f} (best {row[m.SCORE_MAX.key]:.0f})"
-        self._console.print(
+        self._print(
             f"episode {played}/{self._episodes}  {row[m.PHASE.key]} {row[m.ROUTING.key]} "
             f"T {row[m.TEMPERATURE.key]:.2f}  score {score}  "
             f"alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  MI {row[m.MUTUAL_INFORMATION.key]:.2f}  "
-            f"experts {shares} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  {self._left(played)}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            f"experts {shares} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  "
+            f"{'' if left is None else f'{clock(left)} left'}"
         )
+        found = concerns(row, self._schedule)
+        for concern in found:
+            if concern.kind not in self._warned:
+                self._print(f"warning: {concern.text}")
+        self._warned = {concern.kind for concern in found}
 
-    def _left(self, played: int) -> str:
-        began, before = self._began or (0.0, 0)
-        if played <= before:
-            return ""
-        seconds = (time.monotonic() - began) / (played - before) * max(0, self._episodes - played)
-        return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class PhaseTable:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import json
 import logging
 import math
@@ -46,6 +47,7 @@ class RunDirectory:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self._progress = path / "progress.csv"
         self._writer: SummaryWriter | None = None
+        self._words: dict[str, str] = {}
 
     @classmethod
     def claim(cls, config: ExperimentConfig, resumed_from: Path | None) -> RunDirectory:
@@ -97,15 +99,8 @@ class RunDirectory:
         schedule.save(self.path / "schedule.yaml")
 
     def rows(self) -> list[m.Row]:
-        """All rows written so far, numbers as numbers, without a row that was cut off (full disk, power failure)."""
-        if not self._progress.exists():
-            return []
-        with self._progress.open(newline="") as stream:
-            return [
-                {key: value if key in TEXT_KEYS else _parsed(value) for key, value in row.items()}
-                for row in csv.DictReader(stream)
-                if None not in row.values()
-            ]
+        """All rows written so far (see `read_rows`)."""
+        return read_rows(self._progress) if self._progress.exists() else []
 
     def keep_rows_until(self, iteration: int) -> list[m.Row]:
         """Drop rows after an iteration: a resumed run plays them again. Returns the rows kept."""
@@ -114,8 +109,13 @@ class RunDirectory:
             self._rewrite(kept)
         return kept
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one iteration's measures to progress.csv and TensorBoard."""
+    def append(self, row: Mapping[str, Any], histograms: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Add one iteration's measures to progress.csv and TensorBoard.
+
+        Args:
+            row: The measures by key.
+            histograms: For TensorBoard alone: the fields of a `gate_histograms.Histogram` by key.
+        """
         columns = self._columns()
         if columns == list(row):
             with self._progress.open("a", newline="") as stream:
@@ -124,9 +124,25 @@ class RunDirectory:
             self._rewrite([*self.rows(), row])
         if self._writer is None:
             self._writer = SummaryWriter(str(self.path), purge_step=row[m.EPISODES_TOTAL.key])
+        episodes = row[m.EPISODES_TOTAL.key]
         for key, value in row.items():
             if isinstance(value, (int, float)) and math.isfinite(value):
-                self._writer.add_scalar(key, value, row[m.EPISODES_TOTAL.key])
+                self._writer.add_scalar(key, value, episodes)
+            elif isinstance(value, str) and self._words.get(key) != value:  # a word, where it changes
+                self._words[key] = value
+                self._writer.add_text(key, value, episodes)
+        for key, histogram in (histograms or {}).items():
+            self._writer.add_histogram_raw(
+                key,
+                min=histogram["least"],
+                max=histogram["most"],
+                num=sum(histogram["counts"]),
+                sum=histogram["total"],
+                sum_squares=histogram["squares"],
+                bucket_limits=histogram["limits"],
+                bucket_counts=histogram["counts"],
+                global_step=episodes,
+            )
         self._writer.flush()
 
     def _columns(self) -> list[str]:
@@ -160,6 +176,22 @@ class RunDirectory:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def read_rows(progress: Path) -> list[m.Row]:
+    """Read a progress.csv, numbers as numbers.
+
+    A row that is cut off (still being written, full disk, power failure) is left out: one with too few columns, or a
+    last one without its line's end.
+    """
+    with progress.open(newline="", encoding="utf-8") as stream:
+        text = stream.read()
+    whole = text[: text.rfind("\n") + 1]
+    return [
+        {key: value if key in TEXT_KEYS else _parsed(value) for key, value in row.items()}
+        for row in csv.DictReader(io.StringIO(whole, newline=""))
+        if None not in row.values() and None not in row
+    ]
 
 
 def _came_to_nothing(path: Path) -> bool:

@@ -10,14 +10,17 @@ from typing import Self
 
 import psutil  # type: ignore[import-untyped]
 
-NOTICE = b"\nStopping at the next good moment, with everything saved; once more to exit at once.\n"
-
 
 class StopSignals:
     """A context in which SIGINT and SIGTERM are noted. True once one was received.
 
     A second signal ends the process and all its children without further ado.
     """
+
+    notice: bytes = b"\nStopping at the next good moment, with everything saved; once more to exit at once.\n"
+    """Written to standard error at the first signal; empty while a display says it."""
+    farewell: bytes = b""
+    """Written to standard output at the second one; a display has hidden the cursor."""
 
     def __init__(self) -> None:
         self.received: str | None = None
@@ -52,6 +55,7 @@ class StopSignals:
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
                     child.kill()
+            os.write(1, self.farewell)
             os._exit(128 + number)
         self.note(number)
-        os.write(2, NOTICE)
+        os.write(2, self.notice)

@@ -9,6 +9,21 @@ from typing import Any
 
 from rllib_moe import metrics as m
 
+SCORE_WINDOW = 100
+"""Episodes (at least) over which a recent score is averaged."""
+
+
+def recent_score(rows: Sequence[m.Row]) -> float | None:
+    """Mean score of the last episodes, `SCORE_WINDOW` of them or a few more; None when there were none."""
+    total, episodes = 0.0, 0
+    for row in reversed(rows):
+        if row[m.EPISODES.key]:
+            total += row[m.SCORE_MEAN.key] * row[m.EPISODES.key]
+            episodes += row[m.EPISODES.key]
+        if episodes >= SCORE_WINDOW:
+            break
+    return total / episodes if episodes else None
+
 
 def summarise(rows: Sequence[m.Row]) -> dict[str, Any]:
     """Summarise a run.

@@ -8,8 +8,11 @@ import pytest
 from rich.console import Console
 
 from rllib_moe import metrics as m
+from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training import progress
 from rllib_moe.training.progress import PhaseTable, ProgressLines
+
+SCHEDULE = PhaseSchedule.load("default")
 
 
 def console() -> Console:
@@ -30,7 +33,7 @@ def row(**changes: Any) -> dict[str, Any]:
         m.TEMPERATURE: 0.949,
         m.SCORE_MEAN: 12.34,
         m.SCORE_MAX: 56.7,
-        m.ALPHA_ENTROPY: 1.2345,
+        m.ALPHA_ENTROPY: 0.6234,
         m.MUTUAL_INFORMATION: 0.067,
         m.STEPS_PER_SECOND: 1234.5,
         m.expert_share(0): 0.104,
@@ -42,15 +45,17 @@ def row(**changes: Any) -> dict[str, Any]:
 class TestLine:
     def test_holds_what_matters(self) -> None:
         target = console()
-        ProgressLines(target, episodes=5000).show(row())
+        ProgressLines(target, episodes=5000, schedule=SCHEDULE).show(row())
         assert printed(target).strip() == (
             "episode 1200/5000  transition sparsemax T 0.95  score 12.3 (best 57)  "
-            "alpha entropy 1.23  MI 0.07  experts 10 90 %  1234 steps/s"
+            "alpha entropy 0.62  MI 0.07  experts 10 90 %  1234 steps/s"
         )
 
     def test_no_episode_finished(self) -> None:
         target = console()
-        ProgressLines(target, episodes=5000).show(row(EPISODES=0, SCORE_MEAN=math.nan, SCORE_MAX=math.nan))
+        ProgressLines(target, episodes=5000, schedule=SCHEDULE).show(
+            row(EPISODES=0, SCORE_MEAN=math.nan, SCORE_MAX=math.nan)
+        )
         assert "score -  " in printed(target)
         assert "nan" not in printed(target)
 
@@ -58,7 +63,7 @@ class TestLine:
         clock = iter([100.0, 110.0])
         monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
         target = console()
-        lines = ProgressLines(target, episodes=2000)
+        lines = ProgressLines(target, episodes=2000, schedule=SCHEDULE)
         lines.show(row(EPISODES_TOTAL=1000))  # a resumed run: the 1000 before took none of this run's time
         lines.show(row(EPISODES_TOTAL=1100))
         # 100 episodes in 10 s, 900 to go: 90 s.
@@ -66,9 +71,20 @@ class TestLine:
 
     def test_one_line_on_a_narrow_screen_and_brackets_as_they_are(self) -> None:
         target = Console(file=io.StringIO(), width=20)
-        ProgressLines(target, episodes=5000).show(row(PHASE="[bold]x[/y]"))
+        ProgressLines(target, episodes=5000, schedule=SCHEDULE).show(row(PHASE="[bold]x[/y]"))
         assert len(printed(target).splitlines()) == 1
         assert "[bold]x[/y] sparsemax" in printed(target)
+
+
+class TestWarnings:
+    def test_are_printed_when_they_begin(self) -> None:
+        target = console()
+        lines = ProgressLines(target, episodes=5000, schedule=SCHEDULE)
+        for entropy in (0.62, 0.05, 0.06, 0.62, 0.05):
+            lines.show(row(ALPHA_ENTROPY=entropy))
+        warned = [line for line in printed(target).splitlines() if line.startswith("warning: ")]
+        # Two experts: from ln 2 = 0.693 to half of 0.7 over 2000 episodes, 0.659 after 200; 0.15 on either side.
+        assert warned == ["warning: alpha entropy 0.05 is below its window, 0.51 to 0.69 nats"] * 2
 
 
 def phase(**changes: Any) -> dict[str, Any]:

@@ -1,0 +1,214 @@
+"""A run as its directory tells it, finished or still going: measures, schedule, configuration, evaluations.
+
+Reads only. What is missing or damaged beside the measures is named in `Run.omissions` and left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rllib_moe import metrics as m
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training.run_directory import TEXT_KEYS, read_rows
+from rllib_moe.training.summary import summarise
+
+PROGRESS = "progress.csv"
+NEEDED = (m.EPISODES_TOTAL, m.EPISODES, m.ITERATION, m.PHASE)
+"""Columns without which nothing can be drawn."""
+
+
+class ReportError(ValueError):
+    """A run cannot be reported on. The message lists every fault, one a line."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("report refused:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run."""
+
+    path: Path
+    """Its directory."""
+    rows: list[m.Row]
+    """One an iteration, at least one."""
+    config: dict[str, Any] | None
+    """Its configuration, in plain form, without the command."""
+    command: list[str] | None
+    """The command that was given."""
+    schedule: PhaseSchedule | None
+    """Its phases."""
+    evaluations: dict[str, dict[str, Any]]
+    """What evaluation*.json hold, by file name."""
+    omissions: tuple[str, ...]
+    """What was missing or damaged, in words."""
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.resolve().name
+
+    @property
+    def episodes_asked(self) -> int | None:
+        """Total episodes the run is to reach."""
+        episodes = (self.config or {}).get("run", {}).get("episodes")
+        return episodes if isinstance(episodes, int) else None
+
+    @property
+    def seed(self) -> Any:
+        """Its seed."""
+        return (self.config or {}).get("training", {}).get("seed")
+
+    @property
+    def num_experts(self) -> int:
+        """Experts whose shares were logged."""
+        return len(m.shares_of(self.rows[-1]))
+
+    def has(self, *metrics: m.Metric) -> bool:
+        """Whether all these were logged."""
+        return all(metric.key in self.rows[-1] for metric in metrics)
+
+    def column(self, metric: m.Metric) -> np.ndarray:
+        """One metric's numbers [iterations], NaN where it is missing or no number."""
+        return np.array([_number(row.get(metric.key)) for row in self.rows])
+
+    def phases(self) -> list[tuple[str, float, float]]:
+        """Phases played, in order: name, first and last episode."""
+        spans: list[tuple[str, float, float]] = []
+        for row in self.rows:
+            name, episode = str(row[m.PHASE.key]), float(row[m.EPISODES_TOTAL.key])
+            if spans and spans[-1][0] == name:
+                spans[-1] = (name, spans[-1][1], episode)
+            else:
+                spans.append((name, spans[-1][2] if spans else episode - float(row[m.EPISODES.key]), episode))
+        return spans
+
+    def summary(self) -> dict[str, Any]:
+        """The summary of the rows, as of now (a run that is going on has no file of it, or an old one)."""
+        words = {m.PHASE.key: "?", m.ROUTING.key: "?"}
+        filled = [dict.fromkeys((metric.key for metric in m.METRICS), math.nan) | words | row for row in self.rows]
+        return summarise(filled)
+
+
+def read_run(path: Path) -> Run:
+    """Read one run.
+
+    Raises:
+        ReportError: it is no run directory, or its measures cannot be read.
+    """
+    if not path.is_dir():
+        raise ReportError([f"{path}: no such directory"])
+    progress = path / PROGRESS
+    if not progress.is_file():
+        hint = " (results/<exp-name>, not its checkpoints)" if (path / "manifest.json").exists() else ""
+        raise ReportError([f"{path}: expected a run directory with {PROGRESS}, there is none{hint}"])
+    omissions: list[str] = []
+    rows = _rows(progress, omissions)
+    config = _read(path / "config.yaml", _mapping, omissions) or {}
+    command = config.pop("command", None)
+    return Run(
+        path=path,
+        rows=rows,
+        config=config or None,
+        command=[str(word) for word in command] if isinstance(command, list) else None,
+        schedule=_read(path / "schedule.yaml", PhaseSchedule.load, omissions),
+        evaluations={
+            file.name: numbers
+            for file in sorted(path.glob("evaluation*.json"))
+            if (numbers := _read(file, _evaluation, omissions)) is not None
+        },
+        omissions=tuple(omissions),
+    )
+
+
+def read_runs(paths: list[Path]) -> list[Run]:
+    """Read several runs, each once.
+
+    Raises:
+        ReportError: naming every one that cannot be read.
+    """
+    runs, faults = [], []
+    for path in dict.fromkeys(each.resolve() for each in paths):
+        try:
+            runs.append(read_run(path))
+        except ReportError as error:
+            faults += error.faults
+    if faults:
+        raise ReportError(faults)
+    return runs
+
+
+def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
+    try:
+        rows = read_rows(progress)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReportError([f"{progress}: cannot be read ({error})"]) from error
+    if not rows:
+        raise ReportError([f"{progress}: no iteration yet; try again after the first one"])
+    if missing := [metric.key for metric in NEEDED if metric.key not in rows[0]]:
+        raise ReportError([f"{progress}: expected the columns {', '.join(missing)}, they are missing"])
+    needed = [metric.key for metric in NEEDED if metric.key not in TEXT_KEYS]
+    whole = [row for row in rows if all(math.isfinite(_number(row[key])) for key in needed)]
+    if not whole:
+        raise ReportError([f"{progress}: no row with numbers in {', '.join(needed)}"])
+    if len(whole) < len(rows):
+        omissions.append(f"{PROGRESS}: {len(rows) - len(whole)} damaged rows, left out")
+    known = {metric.key for metric in m.METRICS} | {m.expert_share(index).key for index in range(len(rows[0]))}
+    if unknown := [str(key) for key in rows[0] if key not in known]:
+        omissions.append(f"{PROGRESS}: columns that this version does not know, not drawn: {', '.join(unknown)}")
+    if missing := [metric.key for metric in m.METRICS if metric.key not in rows[0]]:
+        omissions.append(f"{PROGRESS}: metrics that this run did not log: {', '.join(missing)}")
+    damaged = [
+        key
+        for key in rows[0]
+        if key in known and key not in TEXT_KEYS and any(isinstance(row[key], str) for row in whole)
+    ]
+    if damaged:
+        omissions.append(f"{PROGRESS}: values that are no numbers, taken as missing, in {', '.join(damaged)}")
+    return [
+        {key: _number(value) if key in known and key not in TEXT_KEYS else value for key, value in row.items()}
+        for row in whole
+    ]
+
+
+def _read(file: Path, reader: Callable[[Path], Any], omissions: list[str]) -> Any:
+    """What a file holds; None, and an omission, where it is missing or damaged."""
+    if not file.exists():
+        omissions.append(f"{file.name}: missing")
+        return None
+    try:
+        return reader(file)
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:  # json and schedules raise ValueErrors
+        reason = str(error).partition("\n")[0]
+        omissions.append(f"{file.name}: damaged, left out ({reason})")
+    return None
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise ValueError("no mapping")
+    return data
+
+
+def _evaluation(file: Path) -> dict[str, Any]:
+    data = json.loads(file.read_text(encoding="utf-8"))
+    needed = {"policy", "episodes", "score_mean", "by_scene"}
+    if not isinstance(data, dict) or not needed <= data.keys() or not isinstance(data["by_scene"], dict):
+        raise ValueError("not what scripts/evaluate.py writes")
+    return data
+
+
+def _number(value: Any) -> float:
+    """A number as it is (counts stay whole), anything else as NaN."""
+    return value if isinstance(value, (int, float)) else math.nan

@@ -1,0 +1,69 @@
+"""What in a training needs attention: collapse, alpha entropy out of its window, skipped updates, lost workers.
+
+Pure; for people to read, nothing in the training does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rllib_moe import metrics as m
+from rllib_moe.entropy_windows import Window, window_at
+from rllib_moe.phases import PhaseSchedule
+
+LEAST_SHARE = 0.05
+"""Share of the gate below which an expert is about to be lost."""
+GRACE = 100
+"""Episodes a phase has to bring alpha entropy into its window before anything is said."""
+
+
+@dataclass(frozen=True)
+class Concern:
+    """Something that needs attention."""
+
+    kind: str
+    """What it is about; the same concern has the same kind in every iteration."""
+    text: str
+    """What to tell a person."""
+
+
+def expected_entropy(row: m.Row, schedule: PhaseSchedule) -> Window | None:
+    """The window of alpha entropy at a row's episode, None where nothing is expected."""
+    return window_at(schedule, row[m.EPISODES_TOTAL.key], len(m.shares_of(row)))
+
+
+def concerns(row: m.Row, schedule: PhaseSchedule) -> list[Concern]:
+    """What needs attention after an iteration.
+
+    Args:
+        row: Its measures.
+        schedule: The run's schedule.
+
+    Returns:
+        All of it, the most serious first.
+    """
+    found: list[Concern] = []
+    if lost := row.get(m.LOST_WORKERS.key, 0):
+        found.append(Concern("workers", f"{lost} rollout worker{'s' * (lost != 1)} lost; Ray starts new ones"))
+    if skipped := row.get(m.SKIPPED_UPDATES.key, 0):
+        what = "gradient step" + "s" * (skipped != 1)
+        found.append(Concern("updates", f"{skipped} {what} skipped so far, as not finite"))
+    shares = m.shares_of(row)
+    for index, share in enumerate(shares):
+        if len(shares) > 1 and share < LEAST_SHARE:
+            text = f"collapse: expert {index} has {100 * share:.1f} % of the gate, below {100 * LEAST_SHARE:.0f} %"
+            found.append(Concern(f"collapse {index}", text))
+    found += _entropy(row, schedule)
+    return found
+
+
+def _entropy(row: m.Row, schedule: PhaseSchedule) -> list[Concern]:
+    episodes, entropy = row[m.EPISODES_TOTAL.key], row[m.ALPHA_ENTROPY.key]
+    window = expected_entropy(row, schedule)
+    phase = schedule.phases[schedule.index_at(episodes)]
+    if window is None or entropy in window or math.isnan(entropy) or episodes - phase.start < GRACE:
+        return []
+    side = "below" if entropy < window.low else "above"
+    text = f"alpha entropy {entropy:.2f} is {side} its window, {window.low:.2f} to {window.high:.2f} nats"
+    return [Concern("entropy", text)]

@@ -1,0 +1,153 @@
+"""The display of a run in a terminal: redrawn in place below the log lines, from 80 columns on (and legible below).
+
+Log lines and what workers print scroll above it, since all of it goes through the one console. A signal must not write
+in its midst, so the display says itself that the run is stopping.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rllib_moe import metrics as m
+from rllib_moe.colours import ACCENT, WARNING, expert_colour
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training.health import concerns, expected_entropy
+from rllib_moe.training.progress import Pace, clock
+from rllib_moe.training.stop_signals import StopSignals
+from rllib_moe.training.summary import SCORE_WINDOW, recent_score
+
+REFRESHES_PER_SECOND = 2
+LARGEST_WIDTH = 100
+"""Columns beyond which the display does not grow."""
+ECHO = 3
+"""Columns left free at the right: a terminal echoes ^C where the cursor rests, and that must not begin a new line."""
+BAR = 30
+"""Columns of a full bar of an expert's share."""
+SHOW_CURSOR = b"\x1b[?25h\n"
+
+
+class LiveProgress:
+    """A panel that follows a run; a context manager around the loop.
+
+    Args:
+        console: A terminal.
+        episodes: Total episodes of the run.
+        schedule: Its phases.
+        rows: All rows of the run so far; the run appends to it before it calls `show`.
+        stop: The run's signals.
+    """
+
+    def __init__(
+        self, console: Console, episodes: int, schedule: PhaseSchedule, rows: Sequence[m.Row], stop: StopSignals
+    ) -> None:
+        self._console = console
+        self._episodes, self._schedule, self._rows, self._stop = episodes, schedule, rows, stop
+        self._pace = Pace()
+        self._seen: list[m.Row] = list(rows[-1:])
+        self._live = Live(
+            console=console,
+            get_renderable=self.render,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            vertical_overflow="crop",
+        )
+
+    def __enter__(self) -> Self:
+        self._stop.notice, self._stop.farewell = b"", SHOW_CURSOR
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._live.stop()
+        self._stop.notice, self._stop.farewell = StopSignals.notice, StopSignals.farewell
+
+    def show(self, row: m.Row) -> None:
+        """Follow to a row of measures."""
+        self._pace.note(row[m.EPISODES_TOTAL.key])
+        self._seen = [row]
+        self._live.refresh()
+
+    def render(self) -> RenderableType:
+        """The panel as of now."""
+        parts: list[RenderableType] = []
+        title = "waiting for the first iteration"
+        if self._seen:
+            (row,) = self._seen
+            title = f"{row[m.PHASE.key]} · {row[m.ROUTING.key]} · temperature {row[m.TEMPERATURE.key]:.2f}"
+            parts += [self._bars(row), Text(), self._numbers(row), Text(), _shares(row)]
+            parts += [Text(f"! {concern.text}", style=f"bold {WARNING}") for concern in concerns(row, self._schedule)]
+        if self._stop:
+            text = f"{self._stop.received}: stopping after this iteration, with everything saved; once more to exit now"
+            parts.append(Text(text, style="bold"))
+        width = min(LARGEST_WIDTH, self._console.width - ECHO)
+        return Panel(Group(*parts), title=Text(title, style="bold"), title_align="left", width=width)
+
+    def _bars(self, row: m.Row) -> Table:
+        """A bar to the next phase, where there is one within the run, and a bar to the end."""
+        played = row[m.EPISODES_TOTAL.key]
+        index = self._schedule.index_at(played)
+        start, boundary = self._schedule.phases[index].start, self._schedule.end_of(index)
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(no_wrap=True)
+        table.add_column(ratio=1)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        if boundary is not None and boundary < self._episodes:
+            following = self._schedule.phases[index + 1].name
+            self._add_bar(table, f"to {following}", played, start, boundary)
+        self._add_bar(table, "to the end", played, 0, self._episodes)
+        return table
+
+    def _add_bar(self, table: Table, name: str, played: int, start: int, end: int) -> None:
+        left = self._pace.seconds_to(end)
+        table.add_row(
+            name,
+            ProgressBar(total=max(1, end - start), completed=played - start, complete_style=ACCENT),
+            f"{played}/{end}",
+            "" if left is None else f"{clock(left)} left",
+        )
+
+    def _numbers(self, row: m.Row) -> Table:
+        recent = recent_score(self._rows)
+        best = max((r[m.SCORE_MAX.key] for r in self._rows if not math.isnan(r[m.SCORE_MAX.key])), default=math.nan)
+        window = expected_entropy(row, self._schedule)
+        expected = "" if window is None else f" (expected {window.low:.2f} to {window.high:.2f})"
+        table = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            table.add_column()
+        table.add_row(
+            "score",
+            f"{_number(recent, 1)} (mean of {SCORE_WINDOW})",
+            "best",
+            f"{_number(best, 0)}   depth {_number(row[m.DEPTH_MEAN.key], 1)}",
+        )
+        table.add_row("alpha entropy", f"{_number(row[m.ALPHA_ENTROPY.key], 2)}{expected}", "MI", _information(row))
+        table.add_row("speed", f"{_number(row[m.STEPS_PER_SECOND.key], 0)} steps/s", "", "")
+        return table
+
+
+def _shares(row: m.Row) -> Table:
+    """A small bar for each expert's share, in its colour."""
+    table = Table.grid(padding=(0, 1))
+    for justify in ("left", "right", "left"):
+        table.add_column(justify=justify, no_wrap=True)
+    for index, share in enumerate(m.shares_of(row)):
+        bar = Text("█" * max(1, round(BAR * share)) if share > 0 else "", style=expert_colour(index))
+        table.add_row(f"expert {index}", f"{100 * share:.0f} %", bar)
+    return table
+
+
+def _information(row: m.Row) -> str:
+    return f"{_number(row[m.MUTUAL_INFORMATION.key], 2)} nats"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"

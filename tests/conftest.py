@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import pytest
 import ray
 import torch
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from rllib_moe.algorithm import MoEPPOConfig, algorithm_config
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
@@ -69,3 +73,36 @@ def train(ray_session: None, small_flags: tuple[str, ...], tmp_path: Path) -> Tr
         return main([*start, *place, *flags])
 
     return run
+
+
+BROWSER_FLAGS = (
+    "--headless",
+    "--no-sandbox",  # root, as in containers, cannot have Chromium's sandbox
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,900",
+    # No name but this machine's is resolved: a page that is not self-contained fails its test.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A headless Chromium without a network, one for the session; its console is kept (`get_log("browser")`)."""
+    chromium, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*BROWSER_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # The path given, selenium looks for no driver on the network.
+    started = webdriver.Chrome(options, Service(driver, env={**os.environ, "SE_AVOID_STATS": "true"}))
+    yield started
+    started.quit()

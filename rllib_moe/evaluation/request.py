@@ -6,6 +6,7 @@ weights.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,3 +154,8 @@ def _fit_faults(environment: EnvironmentConfig, player: Player | None) -> Iterat
         yield f"{'checkpoint' if player and player.policy == 'checkpoint' else 'policy'}: {error}"
     finally:
         env.close()
+
+
+def watched(player: Player) -> Player:
+    """The same player, with the network's whole output kept."""
+    return dataclasses.replace(player, watched=True)

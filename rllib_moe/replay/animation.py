@@ -33,6 +33,7 @@ CELL = (8, 15)
 _STRIP, _MARGIN, _WIDTH = 78, 8, 640
 _MOST_MARKED = 4
 _LEAST_MARKED = 0.05
+_SHADES = 4  # of a colour, for smooth letters; more cost bytes and show nothing
 
 
 def write_gif(recording: Recording, path: Path, milliseconds: int = 120) -> None:
@@ -132,8 +133,7 @@ def _palette(num_experts: int) -> Image.Image:
     """All colours in use, each in steps towards the ground for smooth letters."""
     colours = [*TERMINAL, LIT, DARK.text, "#ffffff", *(expert_colour(k) for k in range(min(num_experts, 8)))]
     ground = np.array(_rgb(GROUND))
-    levels = 255 // len(colours)
-    steps = np.linspace(1, 0, levels, endpoint=False)[:, None]
+    steps = np.linspace(1, 0, _SHADES, endpoint=False)[:, None]
     table = np.concatenate([ground + steps * (np.array(_rgb(colour)) - ground) for colour in colours])
     palette = Image.new("P", (1, 1))
     palette.putpalette([*np.rint(table).astype(int).ravel().tolist(), *_rgb(GROUND)])

@@ -22,7 +22,7 @@ class Panels {
       fill.style.background = data.colours[k];
       return { row, fill, figure: element("span", "figure", row) };
     });
-    this.numbers = ["value", "reward", "return so far", "score", "depth", "gate entropy"].map((name) => {
+    this.numbers = ["value", "reward", "return", "score", "depth", "entropy"].map((name) => {
       const pair = element("div", "", document.getElementById("numbers"));
       element("dt", "", pair, name);
       return element("dd", "", pair);
@@ -34,7 +34,7 @@ class Panels {
     element("span", "", head);
     element("span", "figure", head, "%");
     const titles = element("span", "cells", head);
-    data.gate[0].forEach((_, k) => { element("span", "cell", titles, String(k)).style.color = css("--text"); });
+    data.gate[0].forEach((_, k) => { element("span", "cell", titles, String(k)).style.color = data.colours[k]; });
     this.actions = data.actions.map((name) => {
       const row = element("div", "action", actions);
       element("span", "name", row, name.replaceAll("_", " ")).title = name;
@@ -84,13 +84,14 @@ class Panels {
 
   drawNodes(step, attention) {
     const list = document.getElementById("nodes"), nodes = this.data.nodes[step];
+    const unit = this.data.distance_unit.split(" ")[0];
     list.replaceChildren();
     const order = attention.map((_, i) => i).sort((a, b) => attention[b] - attention[a]);
     for (const i of order.slice(0, 8)) {
       const row = element("div", "node", list);
       element("span", "name", row, this.data.node_types[nodes.types[i]].replaceAll("_", " "));
       const far = nodes.distances[i];
-      element("span", "far", row, i === 0 ? "itself" : far < 0 ? "out of reach" : `${far} ${this.data.distance_unit}`.replace("steps to walk", far === 1 ? "step" : "steps"));
+      element("span", "far", row, i === 0 ? "itself" : far < 0 ? "out of reach" : `${far} ${far === 1 ? unit.replace(/s$/, "") : unit}`);
       element("div", "fill", element("div", "rail", row)).style.width = `${100 * attention[i]}%`;
       element("span", "figure", row, percent(attention[i]));
     }

@@ -4,6 +4,7 @@ const TERMINAL = ["#5c6370", "#e05c5c", "#5fb565", "#b58a45", "#6a8cf0", "#c678d
   "#7a8290", "#ff8f5a", "#8be28f", "#ffd866", "#8fb4ff", "#f19bff", "#86e6ee", "#f4f6fa"];
 const GROUND = "#0c0e11";
 const LIT = "#8fd3e8";
+const ASPECT = 1.85, SHARE_OF_WINDOW = 0.52;
 const CODES = "0123456789abcdef", INVERSE = "ghijklmnopqrstuv";
 const MONO = '"DejaVu Sans Mono", ui-monospace, Menlo, Consolas, "Liberation Mono", monospace';
 
@@ -38,8 +39,10 @@ class Screen {
 
   resize(width) {
     const { width: columns, height: rows } = this.data.screens;
-    this.cellWidth = Math.min(15, width / (columns + 1));
-    this.cellHeight = this.cellWidth * 1.85;
+    // As wide as there is room, yet not so tall that the timeline is off the window.
+    const tall = (SHARE_OF_WINDOW * window.innerHeight) / (rows + 0.5) / ASPECT;
+    this.cellWidth = Math.min(16, width / (columns + 1), Math.max(8.5, tall));
+    this.cellHeight = this.cellWidth * ASPECT;
     this.left = this.cellWidth / 2;
     this.pen = prepareCanvas(this.canvas, this.cellWidth * (columns + 1), this.cellHeight * (rows + 0.5));
     this.top = this.cellHeight / 4;
@@ -179,9 +182,11 @@ class GraphView {
       pen.lineWidth = i === 0 ? 2.5 : 1.2;
       pen.strokeStyle = i === 0 ? "#f4f6fa" : LIT;
       pen.stroke();
+      // Names stand outside the ring, where no ray crosses them.
+      const side = i === 0 || places[i][1] >= middle[1] ? 1 : -1;
+      const text = this.data.node_types[type].replaceAll("_", " ") + (attention ? ` ${Math.round(100 * share)} %` : "");
       pen.fillStyle = "#e8eaee";
-      pen.fillText(this.data.node_types[type].replaceAll("_", " "), places[i][0], places[i][1] + 36);
-      if (attention) pen.fillText(`${Math.round(100 * share)} %`, ...places[i]);
+      pen.fillText(text, places[i][0], places[i][1] + side * (22 + 16 * Math.sqrt(share)));
     });
   }
 }

@@ -1,11 +1,13 @@
 // The whole episode at one glance: experts' weights as stacked areas, score and value, scenes; a click goes there.
 
+const SCENE_ROW = 12;
+
 class Timeline {
   constructor(canvas, data, seek) {
     this.canvas = canvas;
     this.data = data;
     this.left = 104;
-    this.right = 62;
+    this.right = 78;
     const go = (event) => {
       const box = canvas.getBoundingClientRect();
       seek(Math.round(this.stepAt(event.clientX - box.left)));
@@ -27,7 +29,7 @@ class Timeline {
   resize(width) {
     this.width = width;
     const scenes = this.data.scenes.length;
-    this.rows = { gate: [8, 86], score: [102, 44], scenes: [158, scenes * 10], axis: 158 + scenes * 10 + 4 };
+    this.rows = { gate: [8, 78], score: [93, 44], scenes: [143, scenes * SCENE_ROW], axis: 143 + scenes * SCENE_ROW + 4 };
     this.height = this.rows.axis + 18;
     this.pen = prepareCanvas(this.canvas, width, this.height);
     this.still = document.createElement("canvas");
@@ -115,23 +117,23 @@ class Timeline {
   drawScenes(pen, colours) {
     const [top] = this.rows.scenes, wide = (this.width - this.left - this.right) / this.count;
     this.data.scenes.forEach((name, row) => {
-      const y = top + row * 10;
+      const y = top + row * SCENE_ROW;
       pen.fillStyle = colours.line;
       pen.globalAlpha = 0.45;
-      pen.fillRect(this.left, y + 1, this.width - this.left - this.right, 7);
+      pen.fillRect(this.left, y + 1, this.width - this.left - this.right, SCENE_ROW - 3);
       pen.globalAlpha = 1;
       let steps = 0;
       this.data.scene.forEach((flags, step) => {
         if (!flags.includes(row)) return;
         steps += 1;
         pen.fillStyle = this.data.colours[leading(this.data.gate[step])];
-        pen.fillRect(this.left + step * wide, y + 1, Math.max(1, wide + 0.4), 7);
+        pen.fillRect(this.left + step * wide, y + 1, Math.max(1, wide + 0.4), SCENE_ROW - 3);
       });
       pen.font = '10px system-ui, "DejaVu Sans", sans-serif';
-      this.label(pen, steps ? colours.text : colours.muted, name.replaceAll("_", " "), y + 5);
+      this.label(pen, steps ? colours.text : colours.muted, name.replaceAll("_", " "), y + SCENE_ROW / 2);
       pen.textAlign = "left";
       pen.fillStyle = colours.muted;
-      pen.fillText(`${Math.round((100 * steps) / this.count)} %`, this.width - this.right + 6, y + 5);
+      pen.fillText(`${Math.round((100 * steps) / this.count)} %`, this.width - this.right + 6, y + SCENE_ROW / 2);
     });
   }
 

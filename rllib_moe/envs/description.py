@@ -63,9 +63,24 @@ class GraphDescription:
         """What the environment says, in words; empty where it says nothing."""
         return ""
 
-    def action_kinds(self) -> tuple[str, ...]:
-        """The kind of each action."""
-        return tuple(name.partition("_")[0] for name in self.action_names)
+    def purposes(self) -> tuple[str, ...]:
+        """What actions may be for: here their kinds."""
+        return tuple(dict.fromkeys(self._kinds()))
+
+    def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:  # noqa: ARG002
+        """What each action is for in a state.
+
+        Args:
+            observation: A graph observation, without a batch dimension.
+
+        Returns:
+            int [A], positions in :meth:`purposes`.
+        """
+        names = self.purposes()
+        return np.array([names.index(kind) for kind in self._kinds()])
+
+    def _kinds(self) -> list[str]:
+        return [name.partition("_")[0] for name in self.action_names]
 
 
 def describe(env: gymnasium.Env[Any, Any]) -> GraphDescription:

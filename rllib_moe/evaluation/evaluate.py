@@ -5,18 +5,24 @@ Owns the sharing out and the result; what may be asked for is the subject of `re
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
 from rich.console import Console
 
-from rllib_moe.envs.registry import prepare
+from rllib_moe.config import EnvironmentConfig
+from rllib_moe.envs.description import describe
+from rllib_moe.envs.registry import make_env, prepare
+from rllib_moe.evaluation.actors import Player
 from rllib_moe.evaluation.episodes import EpisodeRecord, Share, play
+from rllib_moe.evaluation.explanation_report import explanation_numbers, explanation_tables
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation
 from rllib_moe.phase_checks import ROUTINGS
@@ -38,62 +44,95 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
         console: Where progress and the tables go; None prints nothing.
 
     Returns:
-        The numbers of `evaluation_numbers` and what they were measured on; written to `request.json` if it is given.
+        The numbers of `evaluation_numbers` and what they were measured on, and with `request.explain` those of
+        `explanation_numbers` as `explain`; written to `request.json` if it is given.
 
     Raises:
         ConfigError: the request is refused, for all the faults it names; nothing was started or written.
     """
     plan = plan_evaluation(request)
     began = time.perf_counter()
+    with _workers(plan.environment, request):
+        records, seconds = _play(plan.environment, plan.player, request, console, "")
+        numbers = _described(plan, request) | evaluation_numbers(records, request.remove_expert)
+        if request.explain:
+            numbers["explain"] = _explain(plan, records, request, console)
+    numbers["env_steps_per_second"] = round(numbers["env_steps"] * _num_parallel(request) / seconds, 1)
+    numbers["wall_seconds"] = round(time.perf_counter() - began, 2)
+    files = _write_all(numbers, request)
+    if console:
+        for table in evaluation_tables(numbers):
+            console.print(table)
+        for table in explanation_tables(numbers["explain"]) if request.explain else ():
+            console.print(table)
+        for name, file in files.items():
+            console.print(f"{name}: {file}", highlight=False, markup=False, soft_wrap=True)
+    return numbers
+
+
+def _explain(
+    plan: Plan, records: Sequence[EpisodeRecord], request: EvaluationRequest, console: Console | None
+) -> dict[str, Any]:
+    """Play the same seeds without each expert, and put the numbers together."""
+    assert plan.player.model is not None
+    experts = range(plan.player.model.num_experts if plan.player.model.num_experts > 1 else 0)
+    without = {}
+    for expert in experts:
+        player = dataclasses.replace(plan.player, removed_expert=expert, watched=False)
+        without[expert], _ = _play(plan.environment, player, request, console, f"without expert {expert}: ")
+    with closing(make_env(plan.environment.env, **plan.environment.env_args)) as env:
+        return explanation_numbers(records, without, describe(env))
+
+
+def _play(
+    environment: EnvironmentConfig, player: Player, request: EvaluationRequest, console: Console | None, what: str
+) -> tuple[list[EpisodeRecord], float]:
+    """All episodes with one player: their records, and the workers' playing time in seconds."""
+    began = time.perf_counter()
     records: list[EpisodeRecord] = []
     seconds = 0.0
-    for share in _shares(plan, request):
+    for share in _shares(environment, player, request):
         records += share.records
         seconds += share.seconds
         if console:
             mean = sum(record.score for record in records) / len(records)
             console.print(
-                f"episodes {len(records)}/{request.episodes}  mean score {mean:.1f}  "
+                f"{what}episodes {len(records)}/{request.episodes}  mean score {mean:.1f}  "
                 f"{time.perf_counter() - began:.0f} s",
                 highlight=False,
             )
-    numbers = _described(plan, request) | evaluation_numbers(records, request.remove_expert)
-    numbers["env_steps_per_second"] = round(numbers["env_steps"] * _num_parallel(request) / seconds, 1)
-    numbers["wall_seconds"] = round(time.perf_counter() - began, 2)
-    if request.json is not None:
-        _write(numbers, Path(request.json))
-    if console:
-        for table in evaluation_tables(numbers):
-            console.print(table)
-        if request.json is not None:
-            console.print(f"numbers: {request.json}", highlight=False, markup=False, soft_wrap=True)
-    return numbers
+    return records, seconds
 
 
-def _shares(plan: Plan, request: EvaluationRequest) -> Iterator[Share]:
+@contextmanager
+def _workers(environment: EnvironmentConfig, request: EvaluationRequest) -> Iterator[None]:
+    """Ray, where there are workers."""
+    if request.num_workers == 0:
+        yield
+        return
+    prepare(environment.env)
+    with ray_session(None, request.num_workers):
+        yield
+
+
+def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationRequest) -> Iterator[Share]:
     """Play the episodes share by share, as they are done."""
     size = math.ceil(request.episodes / (SHARES_PER_WORKER * _num_parallel(request)))
     seeds = range(request.seed_base, request.seed_base + request.episodes)
     parts = [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
     if request.num_workers == 0:
         for part in parts:
-            yield play(plan.environment, plan.player, part, request.envs_per_worker)
+            yield play(environment, player, part, request.envs_per_worker)
         return
-    prepare(plan.environment.env)
-    with ray_session(None, request.num_workers):
-        yield from _remote_shares(plan, request, parts)
-
-
-def _remote_shares(plan: Plan, request: EvaluationRequest, parts: Sequence[Sequence[int]]) -> Iterator[Share]:
-    """Hand out the parts, `num_workers` at a time."""
+    # The parts are handed out `num_workers` at a time.
     task = ray.remote(num_cpus=1, max_retries=3)(play)
-    shared = ray.put(plan.environment), ray.put(plan.player)
+    shared = ray.put(environment), ray.put(player)
     running = [task.remote(*shared, part, request.envs_per_worker) for part in parts[: request.num_workers]]
     waiting = iter(parts[request.num_workers :])
     while running:
         done, running = ray.wait(running)
-        if (part := next(waiting, None)) is not None:
-            running.append(task.remote(*shared, part, request.envs_per_worker))
+        if (following := next(waiting, None)) is not None:
+            running.append(task.remote(*shared, following, request.envs_per_worker))
         yield ray.get(done[0])
 
 
@@ -119,9 +158,24 @@ def _described(plan: Plan, request: EvaluationRequest) -> dict[str, Any]:
     }
 
 
-def _write(numbers: dict[str, Any], path: Path) -> None:
-    """Write whole or not at all."""
+def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str, str]:
+    """Write the files that are asked for, each whole or not at all; their paths by what they hold."""
+    files = {}
+    if request.json is not None:
+        text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
+        _write(Path(request.json), lambda path: path.write_text(text))
+        files["numbers"] = request.json
+    if request.plot is not None:
+        from rllib_moe.evaluation.explanation_plot import write_plot  # matplotlib takes a second to import
+
+        title = f"{request.checkpoint} on {numbers['env']}, {numbers['episodes']} episodes"
+        _write(Path(request.plot), lambda path: write_plot(numbers["explain"], title, path))
+        files["picture"] = request.plot
+    return files
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    write(partial)
     partial.replace(path)

@@ -48,6 +48,11 @@ class EvaluationRequest:
     """Ray workers; 0 plays in this process."""
     envs_per_worker: int = 16
     """Environments stepped together in one worker."""
+    explain: bool = False
+    """Tell why as well: which expert leads in which scene and what for, what it looks at, and what is lost without it
+    (the episodes are played once more for each expert)."""
+    plot: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """File for a picture of what --explain tells."""
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """File for the numbers; its directory is made."""
 
@@ -67,6 +72,17 @@ class EvaluationRequest:
                 yield f"deterministic: is for policy 'checkpoint', got policy {self.policy!r}"
             if self.remove_expert is not None:
                 yield f"remove_expert: is for policy 'checkpoint', got policy {self.policy!r}"
+            if self.explain:
+                yield f"explain: is for policy 'checkpoint', got policy {self.policy!r}"
+        if self.explain and self.remove_expert is not None:
+            yield "remove_expert: --explain removes each expert in turn, so leave this out"
+        if self.plot is not None:
+            if not self.explain:
+                yield "plot: is for --explain"
+            if Path(self.plot).suffix.lower() != ".png":
+                yield f"plot: expected a file that ends in .png, got {self.plot!r}"
+            elif Path(self.plot).is_dir():
+                yield f"plot: expected a file, {self.plot!r} is a directory"
         if self.json is not None and Path(self.json).is_dir():
             yield f"json: expected a file, {self.json!r} is a directory"
 
@@ -108,6 +124,7 @@ def plan_evaluation(request: EvaluationRequest) -> Plan:
             policy=request.policy,
             deterministic=request.deterministic,
             removed_expert=request.remove_expert,
+            watched=request.explain,
             model=model,
             weights=checkpoint.weights() if checkpoint and request.policy == "checkpoint" else None,
         )

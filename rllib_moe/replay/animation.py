@@ -15,17 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rllib_moe.colours import DARK, expert_colour
 from rllib_moe.replay.recording import Recording
-from rllib_moe.replay.screen import COLOUR_CODES, INVERSE_CODES, Line
-
-TERMINAL = (
-    *("#5c6370", "#e05c5c", "#5fb565", "#b58a45", "#6a8cf0", "#c678dd", "#4fb8c4", "#b9c0cb"),
-    *("#7a8290", "#ff8f5a", "#8be28f", "#ffd866", "#8fb4ff", "#f19bff", "#86e6ee", "#f4f6fa"),
-)
-"""The sixteen colours of a screen, as on the page: black is lifted so that it shows."""
-
-GROUND = "#0c0e11"
-LIT = "#8fd3e8"
-"""What is looked at."""
+from rllib_moe.replay.screen import COLOUR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, Line
 
 CELL = (8, 15)
 """Pixels of a character, across and down."""

@@ -16,6 +16,7 @@ import jinja2
 
 from rllib_moe.colours import ACCENT, DARK, LIGHT, WARNING, Surface, expert_colour
 from rllib_moe.replay.recording import Recording
+from rllib_moe.replay.screen import COLOUR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL
 
 _SCRIPTS = ("stage.js", "timeline.js", "panels.js", "player.js")
 
@@ -32,18 +33,19 @@ def page(recording: Recording, title: str, facts: Sequence[tuple[str, str]]) -> 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = environment.from_string((assets / "page.html").read_text(encoding="utf-8"))
     compressed = gzip.compress(json.dumps(page_data(recording), separators=(",", ":"), allow_nan=False).encode())
-    trusted = {
+    ours = {  # not escaped by the template, unlike title and facts
         "light": _variables(LIGHT),
         "dark": _variables(DARK),
         "accent": ACCENT,
         "warning": WARNING,
-        "experts": " ".join(f"--expert-{k}: {expert_colour(k)};" for k in range(recording.num_experts)),
         "style": (assets / "page.css").read_text(encoding="utf-8"),
         "script": "\n".join((assets / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        "screen": json.dumps(
+            {"TERMINAL": TERMINAL, "GROUND": GROUND, "LIT": LIT, "CODES": COLOUR_CODES, "INVERSE": INVERSE_CODES}
+        ),
         "recording": base64.b64encode(compressed).decode(),
     }
-    safe = {name: jinja2.utils.markupsafe.Markup(text) for name, text in trusted.items()}
-    return template.render(title=title, facts=facts, **safe)
+    return template.render(title=title, facts=facts, **ours)
 
 
 def page_data(recording: Recording) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,12 +79,14 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
             console.print(f"steps {steps}/{plan.environment.max_steps}", highlight=False)
 
     recording = record(plan.environment, watched(plan.player), request.seed, tell)
-    files: dict[str, int] = {}
     if request.out is not None:
         title = f"{plan.environment.env}, seed {request.seed}"
-        files[request.out] = _write_page(Path(request.out), page(recording, title, _facts(request, plan, recording)))
+        with _whole(request.out) as partial:
+            partial.write_text(page(recording, title, _facts(request, plan, recording)), encoding="utf-8")
     if request.gif is not None:
-        files[request.gif] = _write_gif(Path(request.gif), recording)
+        with _whole(request.gif) as partial:
+            write_gif(recording, partial)
+    files = {file: Path(file).stat().st_size for file in (request.out, request.gif) if file is not None}
     if console:
         console.print(f"{recording.steps} steps, {recording.ending}, score {recording.final_score:g}", highlight=False)
         for file, size in files.items():
@@ -137,24 +140,14 @@ def _facts(request: ReplayRequest, plan: Plan, recording: Recording) -> list[tup
     return facts
 
 
-def _write_page(path: Path, text: str) -> int:
-    partial = _partial(path)
-    partial.write_text(text, encoding="utf-8")
-    return _put(partial, path)
-
-
-def _write_gif(path: Path, recording: Recording) -> int:
-    partial = _partial(path)
-    write_gif(recording, partial)
-    return _put(partial, path)
-
-
-def _partial(path: Path) -> Path:
+@contextmanager
+def _whole(file: str) -> Iterator[Path]:
+    """Another name to write to, renamed once all is written; nothing is left of a write that fails."""
+    path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".partial-{path.name}")
-
-
-def _put(partial: Path, path: Path) -> int:
-    """Whole or not at all."""
-    partial.replace(path)
-    return path.stat().st_size
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -15,6 +15,18 @@ COLOUR_CODES = "0123456789abcdef"
 INVERSE_CODES = "ghijklmnopqrstuv"
 """The same colours as the cell's ground."""
 
+TERMINAL = (
+    *("#5c6370", "#e05c5c", "#5fb565", "#b58a45", "#6a8cf0", "#c678dd", "#4fb8c4", "#b9c0cb"),
+    *("#7a8290", "#ff8f5a", "#8be28f", "#ffd866", "#8fb4ff", "#f19bff", "#86e6ee", "#f4f6fa"),
+)
+"""What the colours look like; black is lifted so that it shows."""
+
+GROUND = "#0c0e11"
+"""What a screen is drawn on, on a light page too."""
+
+LIT = "#8fd3e8"
+"""What is looked at: no expert's colour, and no letter's."""
+
 _DEFAULT = 7
 _PIECES = re.compile(r"\x1b\[([0-9;]*)m|\x1b\[[0-9;?]*[A-Za-z]|([^\x1b]+)|\x1b")
 

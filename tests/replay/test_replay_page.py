@@ -101,9 +101,7 @@ def test_shows_what_was_recorded(opened, recording):
     opened.find_element(By.ID, "show-attention").click()
     assert picture(opened, canvas) != looked
     opened.find_element(By.ID, "show-attention").click()
-    opened.execute_script(
-        "head.value = 1; head.dispatchEvent(new Event('change'))"
-    )
+    opened.execute_script("head.value = 1; head.dispatchEvent(new Event('change'))")
     assert picture(opened, canvas) != looked
 
 

@@ -1,11 +1,6 @@
 // The stage: the screen in colour with the nodes on it, or the graph drawn by itself.
 
-const TERMINAL = ["#5c6370", "#e05c5c", "#5fb565", "#b58a45", "#6a8cf0", "#c678dd", "#4fb8c4", "#b9c0cb",
-  "#7a8290", "#ff8f5a", "#8be28f", "#ffd866", "#8fb4ff", "#f19bff", "#86e6ee", "#f4f6fa"];
-const GROUND = "#0c0e11";
-const LIT = "#8fd3e8";
 const ASPECT = 1.85, SHARE_OF_WINDOW = 0.52;
-const CODES = "0123456789abcdef", INVERSE = "ghijklmnopqrstuv";
 const MONO = '"DejaVu Sans Mono", ui-monospace, Menlo, Consolas, "Liberation Mono", monospace';
 
 function prepareCanvas(canvas, width, height) {

@@ -13,7 +13,7 @@ from rllib_moe.evaluation.explanation_report import explanation_tables
 from rllib_moe.models.policy_network import PolicyOutput
 from tests.untrained_checkpoint import save_untrained
 
-EPISODES, STEPS = 6, 20
+EPISODES, STEPS = 4, 12
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def test_shows_the_screen(nethack_recording, tmp_path):
     write_gif(nethack_recording, file)
     with Image.open(file) as image:
         assert image.n_frames > 10  # steps that look alike are one frame
-        assert image.size == (80 * 8 + 16, 24 * 15 + 16 + 78)
+        assert image.size == (max(640, nethack_recording.screens.width * 8 + 16), 24 * 15 + 16 + 78)
         first = np.array(image.convert("L"))
     row, column = nethack_recording.nodes[0]["cells"][0]
     assert first[8 + row * 15 : 23 + row * 15, 8 + column * 8 : 16 + column * 8].max() > 150

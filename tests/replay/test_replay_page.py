@@ -74,13 +74,15 @@ def test_steps_by_button_key_slider_and_click(opened, recording):
 
 
 def test_plays_and_pauses(opened, recording):
-    opened.execute_script("document.getElementById('speed').value = 32")
+    opened.execute_script("document.getElementById('speed').value = 4")  # slow: it must not come to the end by itself
     press(opened, Keys.SPACE)
-    WebDriverWait(opened, 20).until(lambda _: step_of(opened) >= 3)
+    WebDriverWait(opened, 20, poll_frequency=0.05).until(lambda _: step_of(opened) >= 2)
     press(opened, Keys.SPACE)
     stopped = step_of(opened)
     time.sleep(0.3)
     assert step_of(opened) == stopped
+    assert 2 <= stopped < recording.steps - 1
+    opened.execute_script("document.getElementById('speed').value = 32")
     opened.find_element(By.ID, "play").click()
     WebDriverWait(opened, 30).until(lambda _: step_of(opened) == recording.steps - 1)
     assert opened.find_element(By.ID, "play").text == "▶ play"

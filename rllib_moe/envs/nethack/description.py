@@ -33,7 +33,6 @@ from rllib_moe.envs.nethack.scene_graph import (
     DX,
     DY,
     FIRST_STEP,
-    NEAREST_OF_TYPE,
     REACHABLE,
     WALKING_DISTANCE,
 )
@@ -69,7 +68,7 @@ class NetHackDescription(GraphDescription):
         return np.where(nodes[:, REACHABLE] > 0, steps, UNREACHABLE)
 
     def purposes(self) -> tuple[str, ...]:
-        """Where a step leads (the nearest thing of a kind that lies that way), or the action's own name."""
+        """What a step or run leads to, by the shortest way to it; for other actions their own name."""
         return _PURPOSES
 
     def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -77,9 +76,8 @@ class NetHackDescription(GraphDescription):
         count = int(observation["node_mask"].sum())
         nodes, types = observation["nodes"][:count], observation["node_types"][:count]
         ways = np.full(NUM_DIRECTIONS, _PURPOSES.index(_ELSEWHERE))
-        nearest = nodes[:, NEAREST_OF_TYPE] > 0
         for kind, goal in _GOALS.items():
-            for node in nodes[nearest & (types == kind)]:
+            for node in nodes[types == kind]:
                 ways[node[FIRST_STEP : FIRST_STEP + NUM_DIRECTIONS] > 0] = _PURPOSES.index(goal)
         for node in nodes[(types == NODE_MONSTER) & (nodes[:, ADJACENT] > 0)]:
             there = (np.sign(node[DX]) == DIRECTION_DX) & (np.sign(node[DY]) == DIRECTION_DY)

@@ -17,9 +17,10 @@ EPISODE = 40
 """Episode count of the checkpoint: sparsemax at temperature 0.5 in its schedule."""
 
 
-def save_untrained(run: Path, env: str, max_steps: int, **env_args) -> Path:
+def save_untrained(run: Path, env: str, max_steps: int, graph_encoder: str = "attention", **env_args) -> Path:
     """Write it as the latest checkpoint of the run directory."""
-    model = ModelConfig(hidden_size=16, num_heads=2, trunk_size=16, expert_hidden_size=8, critic_hidden_size=8)
+    sizes = {"hidden_size": 16, "num_heads": 2, "trunk_size": 16, "expert_hidden_size": 8, "critic_hidden_size": 8}
+    model = ModelConfig(graph_encoder=graph_encoder, **sizes)
     config = ExperimentConfig(
         model=model, environment=EnvironmentConfig(env=env, max_steps=max_steps, env_args=env_args)
     )

@@ -80,9 +80,9 @@ class Explanation:
     states: dict[str, np.ndarray] = field(default_factory=dict)
     """`StateSum` of each scene as one array [K, 4 + P]."""
     by_type: np.ndarray | float = 0.0
-    """`AttentionSum` by node type, as one array [4, T]."""
+    """`AttentionSum` by node type, as one array [4, T]; 0 for an encoder without attention."""
     by_distance: np.ndarray | float = 0.0
-    """`AttentionSum` by `BAND_NAMES`, as one array [4, bands]."""
+    """`AttentionSum` by `BAND_NAMES`, as one array [4, bands]; 0 likewise."""
 
     def add_state(self, values: np.ndarray, scenes: Mapping[str, bool]) -> None:
         """Add a state's values [K, 4 + P] to all and to the scenes that hold."""
@@ -129,17 +129,16 @@ def add_states(
 
     Args:
         explanations: One for each row.
-        output: What the network says of them, attention included.
+        output: What the network says of them, with the attention where it has any.
         observations: Leaves [n, ...].
         scenes: Each row's flags.
         description: Of the environment.
     """
-    assert output.attention is not None
     mask = torch.tensor(observations["action_mask"]) if "action_mask" in observations else None
     changes, divergence = removal_effects(output, mask)
     gate = output.gate.double().numpy()  # [n, K]
     probabilities = output.logits.double().softmax(-1).numpy()  # [n, A]
-    attention = output.attention.double().mean(1).numpy()  # [n, N]
+    attention = None if output.attention is None else output.attention.double().mean(1).numpy()  # [n, N]
     num_purposes = len(description.purposes())
     for row, explanation in enumerate(explanations):
         one = {name: leaf[row] for name, leaf in observations.items()}
@@ -153,6 +152,8 @@ def add_states(
             description.purpose_of_actions(one), weights=probabilities[row], minlength=num_purposes
         )
         explanation.add_state(values, scenes[row])
+        if attention is None:
+            continue
         distances = description.distances(one)
         count = len(distances)
         types = one["node_types"][:count] if "node_types" in one else np.zeros(count, int)

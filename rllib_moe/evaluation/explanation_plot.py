@@ -74,7 +74,11 @@ def _draw_purposes(axes: Axes, scene: Mapping[str, Any]) -> None:
     axes.legend(frameon=False, fontsize=9, loc="lower right")
 
 
-def _draw_attention(axes: Axes, attention: Mapping[str, Any]) -> None:
+def _draw_attention(axes: Axes, attention: Mapping[str, Any] | None) -> None:
+    if attention is None:
+        axes.text(0.5, 0.5, "no attention: a mean over the nodes", ha="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
     rows = [
         *((name.replace("_", " "), row) for name, row in attention["by_class"].items()),
         *((f"distance {name}", row) for name, row in attention["by_distance"].items() if name != "itself"),

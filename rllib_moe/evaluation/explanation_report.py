@@ -34,7 +34,8 @@ def explanation_numbers(
         probability), `changes` (share of the states in which the most probable action is another one without it) and
         `divergence` (nats).
         `attention`: `by_class` and `by_distance` (in `distance_unit`), each with `attention` (share), `equal` (share if
-        all nodes had the same), `states` (share of the states with such a node) and `nodes` (mean number).
+        all nodes had the same), `states` (share of the states with such a node) and `nodes` (mean number); None for an
+        encoder without attention.
         `removal`: for each expert `changes` and `divergence` over all states, and `score_difference` and
         `return_difference` without it on the same seeds, each with `_se`.
     """
@@ -47,7 +48,9 @@ def explanation_numbers(
     steps = total.steps[ALL]
     return {
         "by_scene": by_scene,
-        "attention": {
+        "attention": None
+        if isinstance(total.by_type, float)
+        else {
             "by_class": _attention(total.by_type, description.node_type_names, steps),
             "by_distance": _attention(total.by_distance, BAND_NAMES, steps),
             "distance_unit": description.distance_unit,
@@ -84,13 +87,16 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
             table.add_row(name, str(scene["steps"]), *cells)
     yield table
 
-    unit = explain["attention"]["distance_unit"]
-    for title, key in (("class of node", "by_class"), (f"distance from the ego node, in {unit}", "by_distance")):
+    looks = explain["attention"] or {}
+    by_distance = f"distance from the ego node, in {looks.get('distance_unit')}"
+    for title, key in (("class of node", "by_class"), (by_distance, "by_distance")):
+        if key not in looks:
+            continue
         table = Table(title=f"Attention of the ego node by {title}", title_justify="left")
         table.add_column("nodes")
         for heading in ("attention %", "if equal %", "times as much", "in states %", "nodes a state"):
             table.add_column(heading, justify="right")
-        for name, row in explain["attention"][key].items():
+        for name, row in looks[key].items():
             shares = [f"{100 * row[part]:.1f}" for part in ("attention", "equal")]
             ratio = f"{row['attention'] / row['equal']:.2f}" if row["equal"] else ""
             table.add_row(name, *shares, ratio, f"{100 * row['states']:.1f}", f"{row['nodes']:.2f}")

@@ -67,7 +67,7 @@ def _draw_screen(frame: Image.Image, screen: list[Line]) -> None:
 
 def _draw_attention(pen: ImageDraw.ImageDraw, recording: Recording, step: int) -> None:
     nodes = recording.nodes[step]
-    if nodes["cells"] is None or not nodes["cells"]:
+    if not nodes["cells"] or not nodes["attention"]:
         return
     attention = np.mean(nodes["attention"], axis=0)  # [n]
     centres = [(_MARGIN + (column + 0.5) * CELL[0], _MARGIN + (row + 0.5) * CELL[1]) for row, column in nodes["cells"]]

@@ -35,7 +35,7 @@ class Recording:
     num_experts: int = 0
     """Experts K."""
     num_heads: int = 0
-    """Attention heads H."""
+    """Attention heads H; 0 for an encoder without attention."""
     scene_names: list[str] = field(default_factory=list)
     """Names of the scene's flags."""
     screens: Screens | None = None
@@ -64,7 +64,7 @@ class Recording:
     """What the environment says."""
     nodes: list[dict[str, Any]] = field(default_factory=list)
     """The graph: `types` [n], `distances` [n], `cells` [n, 2] or None, `edges` (i attends to j: triples i, j, type),
-    `attention` [H, n] of the ego node in the encoder's last layer."""
+    `attention` [H, n] of the ego node in the encoder's last layer, empty without."""
     final_score: float = 0.0
     """Raw score at the end."""
     final_depth: int | None = None
@@ -144,8 +144,8 @@ def _add_decision(recording: Recording, output: PolicyOutput, action_mask: np.nd
     logits = output.expert_logits[0]  # [K, A]
     if action_mask is not None:
         logits = logits.masked_fill(torch.as_tensor(action_mask) == 0, ILLEGAL)
-    assert output.attention is not None
-    recording.num_experts, recording.num_heads = len(logits), output.attention.shape[1]
+    recording.num_experts = len(logits)
+    recording.num_heads = 0 if output.attention is None else output.attention.shape[1]
     recording.gate.append(_rounded(output.gate[0]))
     recording.probabilities.append(_rounded(output.logits[0].softmax(-1)))
     recording.expert_probabilities.append(_rounded(logits.softmax(-1)))
@@ -169,7 +169,6 @@ def _graph(
 ) -> dict[str, Any]:
     count = int(observation["node_mask"].sum())
     edges = observation["edges"][:count, :count]
-    assert output.attention is not None
     cells = description.cells(env)
     types = observation["node_types"][:count] if "node_types" in observation else np.zeros(count, int)
     return {
@@ -180,7 +179,7 @@ def _graph(
         "edges": [
             [i, j, int(edges[i, j])] for i, j in np.argwhere(edges).tolist() if i < j or edges[j, i] != edges[i, j]
         ],
-        "attention": _rounded(output.attention[0, :, :count]),
+        "attention": [] if output.attention is None else _rounded(output.attention[0, :, :count]),
     }
 
 

@@ -11,6 +11,7 @@ from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.evaluation.explanation import BAND_NAMES, AttentionSum, Explanation, removal_effects
 from rllib_moe.evaluation.explanation_report import explanation_tables
 from rllib_moe.models.policy_network import PolicyOutput
+from scripts.replay import main
 from tests.untrained_checkpoint import save_untrained
 
 EPISODES, STEPS = 4, 12
@@ -128,6 +129,16 @@ def test_does_not_depend_on_how_the_episodes_are_shared_out(checkpoint, explaine
         other = others["explain"]["by_scene"][name]
         assert (scene["steps"], scene["leads"]) == (other["steps"], pytest.approx(other["leads"], abs=1e-5))
         assert scene["divergence"] == pytest.approx(other["divergence"], abs=1e-4)
+
+
+def test_a_network_without_attention_is_explained_too(tmp_path):
+    path = str(save_untrained(tmp_path, "regimes", max_steps=5, graph_encoder="mean"))
+    numbers = run(path, explain=True, plot=str(tmp_path / "p.png"))
+    assert numbers["explain"]["attention"] is None
+    assert len(list(explanation_tables(numbers["explain"]))) == 2
+    assert (
+        main(["--checkpoint", path, "--gif", str(tmp_path / "r.gif"), "--out", str(tmp_path / "r.html")])["steps"] == 5
+    )
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,10 @@ class Panels {
     const list = document.getElementById("nodes"), nodes = this.data.nodes[step];
     const unit = this.data.distance_unit.split(" ")[0];
     list.replaceChildren();
+    if (!attention) {
+      element("span", "far", list, "This network takes the mean of the nodes: it has no attention.");
+      return;
+    }
     const order = attention.map((_, i) => i).sort((a, b) => attention[b] - attention[a]);
     for (const i of order.slice(0, 8)) {
       const row = element("div", "node", list);

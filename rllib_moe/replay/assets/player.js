@@ -123,6 +123,7 @@ class Player {
 
   attention() {
     const heads = this.data.nodes[this.step].attention, chosen = Number(byId("head").value);
+    if (!heads.length) return null;
     if (chosen >= 0) return heads[chosen];
     return heads[0].map((_, i) => heads.reduce((sum, head) => sum + head[i], 0) / heads.length);
   }

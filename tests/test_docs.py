@@ -19,6 +19,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest
 from rllib_moe.metrics import METRICS, expert_share
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.replay.replay import ReplayRequest
 from rllib_moe.report.make import ReportRequest
 from rllib_moe.training import command_line
 from rllib_moe.training.checkpoints import Checkpoint
@@ -41,6 +42,7 @@ def readme_commands(script: str) -> list[list[str]]:
 TRAIN_COMMANDS = readme_commands("scripts/train.py")
 EVALUATE_COMMANDS = readme_commands("scripts/evaluate.py")
 TUNE_COMMANDS = readme_commands("scripts/tune.py")
+REPLAY_COMMANDS = readme_commands("scripts/replay.py")
 
 
 @pytest.fixture
@@ -57,7 +59,8 @@ def readme_files(tmp_path, monkeypatch):
 
 def test_the_readme_has_the_commands_that_are_checked_here():
     assert len(TRAIN_COMMANDS) >= 10
-    assert len(EVALUATE_COMMANDS) == 4
+    assert len(EVALUATE_COMMANDS) == 5
+    assert len(REPLAY_COMMANDS) == 2
     assert len(TUNE_COMMANDS) == 5
     assert set(NAMED_BLOCKS) == {"my_schedule.yaml", "my_space.yaml", "my_doors.py", "network.py"}
 
@@ -106,6 +109,13 @@ def test_report_commands_are_accepted(words):
     assert [str(path) for path in request.runs] == [word for word in words if word.startswith("results/")][
         : len(request.runs)
     ]
+
+
+@pytest.mark.parametrize("words", REPLAY_COMMANDS, ids=" ".join)
+def test_replay_commands_are_accepted(words):
+    request = tyro.cli(ReplayRequest, args=words)
+
+    assert list(request.faults()) == []
 
 
 def test_the_example_schedule_ramps_as_the_readme_says(readme_files):

@@ -24,6 +24,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from rllib_moe.envs.description import GraphDescription
 from rllib_moe.envs.graph_space import graph_space
 
 EGO_TYPE = 0
@@ -118,6 +119,10 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
             for regime in range(num_regimes)
         ]
         self._scene_names = [f"regime_{regime}" for regime in range(num_regimes)]
+        self.description = GraphDescription(
+            action_names=tuple(f"action {action}" for action in range(num_regimes)),
+            node_type_names=("ego", "plain", *(f"beacon {regime}" for regime in range(num_regimes))),
+        )
         self._step = max_steps  # an episode that is over, until the first reset
         self._score = 0.0
 

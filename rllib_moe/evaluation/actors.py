@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
+from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput, weight_faults
 
 PolicyName = Literal["checkpoint", "random", "random-legal", "scripted"]
 """The players: a checkpoint's network, uniform over all actions, uniform over the legal ones, walk to the stairs."""
@@ -38,6 +38,8 @@ class Choice(NamedTuple):
     """Actions [n]."""
     gate: np.ndarray | None
     """Weights of the experts [n, K]; None when there are none."""
+    output: PolicyOutput | None = None
+    """All that the network says, the ego node's attention included; only for a player that is `watched`."""
 
 
 class Actor(Protocol):
@@ -65,6 +67,8 @@ class Player:
     """Whether the network's most probable action is taken instead of a drawn one."""
     removed_expert: int | None = None
     """Expert that is taken away from the network."""
+    watched: bool = False
+    """Whether the network's whole output is kept, for those who want to know why."""
     model: ModelConfig | None = None
     """Sizes of the network."""
     weights: Mapping[str, Tensor] | None = None
@@ -88,7 +92,12 @@ class Player:
             if faults := weight_faults(network, self.weights):
                 raise ValueError("its network does not fit the environment: " + "; ".join(faults))
             network.load_state_dict(dict(self.weights))
-            return NetworkActor(network, deterministic=self.deterministic, removed_expert=self.removed_expert)
+            return NetworkActor(
+                network,
+                deterministic=self.deterministic,
+                removed_expert=self.removed_expert,
+                watched=self.watched,
+            )
         if self.policy == "random-legal" and shape.num_actions is None:
             raise ValueError("'random-legal' needs an environment with an action mask; 'random' does not")
         return RandomActor(num_actions, is_legal_only=self.policy == "random-legal")
@@ -106,11 +115,15 @@ class NetworkActor:
         network: The network; is set to evaluation mode.
         deterministic: Take the most probable action.
         removed_expert: Expert to take away; the gate is renormalised over the others.
+        watched: Give the network's whole output with every choice.
     """
 
-    def __init__(self, network: GATMoEPolicy, *, deterministic: bool, removed_expert: int | None = None) -> None:
+    def __init__(
+        self, network: GATMoEPolicy, *, deterministic: bool, removed_expert: int | None = None, watched: bool = False
+    ) -> None:
         self._network = network.eval()
         self._deterministic = deterministic
+        self._watched = watched
         self._available: Tensor | None = None
         if removed_expert is not None:
             self._available = torch.ones(network.experts.num_experts, dtype=torch.bool)
@@ -123,22 +136,20 @@ class NetworkActor:
     def act(self, observations: Observations, episodes: Sequence[np.random.Generator]) -> Choice:
         """Choose an action for each row."""
         draws = None if self._deterministic else np.array([generator.random() for generator in episodes])
-        logits, gate = self._run(observations)
-        actions, is_doubtful = _choose(logits, draws)
+        output = self._run(observations)
+        actions, is_doubtful = _choose(output.logits.numpy(), draws)
         if len(episodes) > 1:
             for row in np.flatnonzero(is_doubtful):
                 alone = slice(row, row + 1)
-                logits, _ = self._run({name: leaf[alone] for name, leaf in observations.items()})
+                logits = self._run({name: leaf[alone] for name, leaf in observations.items()}).logits.numpy()
                 actions[alone] = _choose(logits, None if draws is None else draws[alone])[0]
-        return Choice(actions, gate)
+        return Choice(actions, output.gate.numpy(), output if self._watched else None)
 
     @torch.inference_mode()
-    def _run(self, observations: Observations) -> tuple[np.ndarray, np.ndarray]:
-        """Action logits [n, A] and gate [n, K]."""
+    def _run(self, observations: Observations) -> PolicyOutput:
         # torch.tensor copies: memory of torch's own alignment gives the same digits wherever a row came from.
         batch = {name: torch.tensor(leaf) for name, leaf in observations.items()}
-        output = self._network(batch, available_experts=self._available)
-        return output.logits.numpy(), output.gate.numpy()
+        return self._network(batch, available_experts=self._available, return_attention=self._watched)
 
 
 class RandomActor:

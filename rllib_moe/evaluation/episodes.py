@@ -17,8 +17,10 @@ import numpy as np
 import torch
 
 from rllib_moe.config import EnvironmentConfig
+from rllib_moe.envs.description import describe
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player
+from rllib_moe.evaluation.explanation import Explanation, add_states
 from rllib_moe.models.losses import gate_entropy
 
 
@@ -60,6 +62,8 @@ class EpisodeRecord:
     """Sum of the gate's entropy over all steps, in nats."""
     scenes: dict[str, GateSum] = field(default_factory=dict)
     """Gates of the steps in each named scene."""
+    explanation: Explanation | None = None
+    """What was behind the actions; only of a player that is `watched`."""
 
 
 class Share(NamedTuple):
@@ -103,6 +107,7 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
     """Step the slots until all seeds are played. The slots in use are the first rows of the buffers."""
     env = slots[0].env
     actor = player.actor(env)
+    description = describe(env)
     assert isinstance(env.observation_space, gymnasium.spaces.Dict)
     leaves: dict[str, Any] = env.observation_space.spaces
     buffers = {name: np.zeros((len(slots), *leaf.shape), leaf.dtype) for name, leaf in leaves.items()}
@@ -124,6 +129,12 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
     while slots:
         used = len(slots)
         choice = actor.act({name: buffer[:used] for name, buffer in buffers.items()}, [slot.episode for slot in slots])
+        if choice.output is not None:
+            for slot in slots:
+                slot.record.explanation = slot.record.explanation or Explanation()
+            explanations = [slot.record.explanation for slot in slots if slot.record.explanation]
+            rows = {name: buffer[:used] for name, buffer in buffers.items()}
+            add_states(explanations, choice.output, rows, [slot.scene for slot in slots], description)
         entropies = None if choice.gate is None else gate_entropy(torch.from_numpy(choice.gate)).tolist()
         for row in reversed(range(used)):  # downwards, so that the last row may take the place of one that is over
             slot = slots[row]

@@ -1,14 +1,13 @@
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import ray
 import torch
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig
+from rllib_moe.config import ConfigError
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import NetworkActor, _choose
@@ -16,37 +15,13 @@ from rllib_moe.evaluation.episodes import EpisodeRecord, GateSum
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.models.policy_network import GATMoEPolicy
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.training.checkpoints import WEIGHTS, load_checkpoint, save_checkpoint
-
-EPISODE = 40
-"""Episode count of the checkpoint: sparsemax at temperature 0.5 in its schedule."""
+from rllib_moe.training.checkpoints import WEIGHTS, load_checkpoint
+from tests.untrained_checkpoint import save_untrained
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A checkpoint of an untrained network with decided gates and actions. RLlib's part is no pickle at all."""
-    model = ModelConfig(hidden_size=16, num_heads=2, trunk_size=16, expert_hidden_size=8, critic_hidden_size=8)
-    config = ExperimentConfig(
-        model=model, environment=EnvironmentConfig(env="regimes", max_steps=20, env_args={"num_cues": 4})
-    )
-    schedule = PhaseSchedule.load("default").with_boundaries([10, 30])
-    env = make_env("regimes", max_steps=20, num_cues=4)
-    torch.manual_seed(0)
-    network = GATMoEPolicy(GraphShape.from_space(env.observation_space), 4, model)
-    with torch.no_grad():
-        # From a scale of 0.1 to one of 1.5, in whatever units the router keeps the logarithm.
-        network.router.log_scale.mul_(math.log(1.5) / math.log(0.1))
-        network.experts.output_weight.mul_(5)
-    network.phase.apply_phase(schedule.at(EPISODE), EPISODE)
-    algorithm = SimpleNamespace(
-        save=lambda path: (Path(path).mkdir(), (Path(path) / "algorithm_state.pkl").write_bytes(b"no pickle")),
-        get_policy=lambda: SimpleNamespace(model=SimpleNamespace(network=network)),
-    )
-    path = tmp_path_factory.mktemp("run") / "checkpoints" / "latest"
-    path.parent.mkdir()
-    save_checkpoint(algorithm, path, config, schedule, episodes=EPISODE, iteration=3, score=None)
-    return path
+    return save_untrained(tmp_path_factory.mktemp("run"), "regimes", max_steps=20, num_cues=4)
 
 
 def run(checkpoint=None, **fields):

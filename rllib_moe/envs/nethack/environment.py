@@ -12,6 +12,7 @@ from gymnasium import spaces
 from nle import nethack
 
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
+from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.features import NO_ACTION, Circumstances
 from rllib_moe.envs.nethack.game import Game
@@ -52,12 +53,14 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         no_progress_limit: steps in a row without the game clock moving after which the episode is truncated.
         character: role, race, gender and alignment as NLE spells them.
         temp_root: directory for NLE's temporary files, see ``temp_dirs.temp_root``.
+        render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
 
     Raises:
         ValueError: An argument is out of range; every fault in one message.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
+    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 (gymnasium's own declaration)
+    description = NetHackDescription()
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         no_progress_limit: int = 150,
         character: str = "mon-hum-neu-mal",
         temp_root: str | None = None,
+        render_mode: str | None = None,
     ) -> None:
         limits = {"max_steps": max_steps, "no_progress_limit": no_progress_limit}
         faults = [f"{name} must be at least 1, got {value}" for name, value in limits.items() if value < 1]
@@ -87,6 +91,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             for name, value in weights.items()
             if not (np.isfinite(value) and value >= 0)
         ]
+        if render_mode not in (None, "ansi"):
+            faults.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
         if faults:
             raise ValueError("NetHackGraphEnv: " + "; ".join(faults))
         self._max_steps = max_steps
@@ -96,7 +102,9 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._tile_bonus = tile_bonus
         self._dismiss_prompts = dismiss_prompts
         self._no_progress_limit = no_progress_limit
-        self._game = Game(character=character, temp_root=temp_root)
+        self._game = Game(character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
+        self.render_mode = render_mode
+        self._shown: str | None = None
         self._builder = ObservationBuilder(max_nodes=MAX_NODES, action_mask=action_mask, path_summary=path_summary)
         self.observation_space = observation_space(
             max_nodes=MAX_NODES, action_mask=action_mask, path_summary=path_summary
@@ -136,6 +144,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         super().reset(seed=seed)
         self._game.start(*episode_seeds(self._seed, self._episode))
         self._running = True
+        self._is_over = False
         self._steps = 0
         self._no_progress = 0
         self._clock_stands = False
@@ -194,6 +203,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         reward = self._reward_scale * (self._score() - score - penalty) + shaping
         truncated = not terminated and (self._steps >= self._max_steps or self._no_progress >= self._no_progress_limit)
         self._running = not (terminated or truncated)
+        self._is_over = terminated
         return (
             observation,
             float(reward),
@@ -205,6 +215,23 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
                 "prompts_dismissed": dismissed,
             },
         )
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The game's screen as text with ANSI colours; once the game is over, the last one that was shown.
+
+        None without ``render_mode="ansi"``.
+        """
+        if self.render_mode == "ansi" and not self._is_over:
+            self._shown = self._game.screen()
+        return self._shown
+
+    def node_positions(self) -> np.ndarray:
+        """Row and column [n, 2] on the map of the latest observation's nodes, the hero first."""
+        return self._builder.positions()
+
+    def message(self) -> bytes:
+        """The game's message line."""
+        return self._game.message_bytes()
 
     def close(self) -> None:
         """End the game and remove its temporary files; `reset` starts anew."""

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 OBSERVATION_KEYS: Final = ("glyphs", "blstats", "message", "misc", "program_state")
 """The observations asked of the library; each further one costs thousands of steps a second."""
 
+SCREEN_KEYS: Final = ("tty_chars", "tty_colors")
+"""Asked for as well where somebody looks on."""
+
 MAX_START_ATTEMPTS = 3
 MAX_START_KEYS = 1000
 MAX_END_KEYS = 1000
@@ -39,6 +42,7 @@ class Game:
     Args:
         character: role, race, gender and alignment as NLE spells them.
         temp_root: where temporary directories go, see ``temp_dirs.temp_root``.
+        has_screen: whether the library is asked for the terminal's screen.
 
     Attributes:
         glyphs: int16 [21, 79], the map; zeros after death. Shared with the library, like the other arrays.
@@ -48,9 +52,10 @@ class Game:
         living_blstats: int64 [27], the last reading while alive.
     """
 
-    def __init__(self, *, character: str, temp_root: str | None = None) -> None:
+    def __init__(self, *, character: str, temp_root: str | None = None, has_screen: bool = False) -> None:
         self._character = character
         self._temp_root = temp_root
+        self._has_screen = has_screen
         self._library: nethack.Nethack | None = None
         self.living_blstats = np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64)
 
@@ -91,13 +96,13 @@ class Game:
     def _load(self) -> nethack.Nethack:
         with temp_dirs.process_directory(self._temp_root) as self._directory:
             library = nethack.Nethack(
-                observation_keys=OBSERVATION_KEYS,
+                observation_keys=OBSERVATION_KEYS + (SCREEN_KEYS if self._has_screen else ()),
                 playername=f"Agent-{self._character}",
                 ttyrec=None,
                 fix_moon_phase=True,
             )
         # The library fills the same arrays at every step.
-        self.glyphs, self.blstats, self.message, self.misc, self._program_state = library._obs
+        self.glyphs, self.blstats, self.message, self.misc, self._program_state, *self._screen = library._obs
         self._library = library
         return library
 
@@ -124,6 +129,11 @@ class Game:
     def message_bytes(self) -> bytes:
         """The message line, without padding."""
         return self.message.tobytes().partition(b"\0")[0]
+
+    def screen(self) -> str:
+        """The terminal's 24 lines of 80 columns, with ANSI colours. Needs `has_screen`."""
+        chars, colors = self._screen
+        return nethack.tty_render(chars, colors).lstrip("\n")
 
     def close(self) -> None:
         """Unload the library and remove its temporary directory."""

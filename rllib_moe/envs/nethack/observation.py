@@ -74,7 +74,12 @@ class ObservationBuilder:
         # A cell gives two candidates at most: what stands on it, and the ground below.
         self._candidates = np.zeros(2 * MAP_SHAPE[0] * MAP_SHAPE[1], dtype=np.int64)
         self._positions = np.zeros((max_nodes, 2), dtype=np.int64)
+        self._node_mask = np.zeros(max_nodes, dtype=np.uint8)
         self._scene = np.zeros(len(SCENE_FLAGS), dtype=np.uint8)
+
+    def positions(self) -> np.ndarray:
+        """Row and column [n, 2] on the map of the nodes last built."""
+        return self._positions[: int(self._node_mask.sum())].copy()
 
     def build(
         self,
@@ -119,6 +124,7 @@ class ObservationBuilder:
             mask,
             self._scene,
         )
+        self._node_mask = graph.node_mask
         write_message_cues(message, features[MESSAGE_SLICE])
         observation: dict[str, np.ndarray] = {**graph._asdict(), "features": features, "crop": crop}
         if self._action_mask:

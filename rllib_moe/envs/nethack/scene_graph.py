@@ -67,7 +67,9 @@ CLOSENESS_SCALE: Final = 8.0
 
 # Scales that bring features into [-1, 1]; a level is 79 by 21 cells.
 _WIDTH_SCALE, _HEIGHT_SCALE, _NEAR_SCALE = 78.0, 20.0, 8.0
-_DISTANCE_SCALE, _VISITS_SCALE, _LEVEL_SCALE = 100.0, 10.0, 15.0
+_VISITS_SCALE, _LEVEL_SCALE = 10.0, 15.0
+DISTANCE_SCALE: Final = 100.0
+"""Steps at which the walking distance saturates at 1."""
 
 
 class Graph(NamedTuple):
@@ -174,7 +176,7 @@ def _write_node(
     row[NEAR_DY] = min(max(dy / _NEAR_SCALE, -1.0), 1.0)
     if steps != UNREACHABLE:
         row[REACHABLE] = 1.0
-        row[WALKING_DISTANCE] = min(steps / _DISTANCE_SCALE, 1.0)
+        row[WALKING_DISTANCE] = min(steps / DISTANCE_SCALE, 1.0)
         row[CLOSENESS] = 1.0 / (1.0 + steps / CLOSENESS_SCALE)
     row[ADJACENT] = max(abs(dy), abs(dx)) == 1
     row[UNDERFOOT] = node != NODE_EGO and dy == 0 and dx == 0

@@ -1,0 +1,98 @@
+"""NetHack's observations in words: what actions are for, node types, walking distances, places on the screen."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import gymnasium
+import numpy as np
+
+from rllib_moe.envs.description import UNREACHABLE, GraphDescription
+from rllib_moe.envs.nethack.actions import (
+    ACTION_NAMES,
+    DIRECTION_DX,
+    DIRECTION_DY,
+    FIRST_MOVE,
+    FIRST_RUN,
+    NUM_DIRECTIONS,
+)
+from rllib_moe.envs.nethack.glyphs import (
+    NODE_DOOR,
+    NODE_FRONTIER,
+    NODE_GOLD,
+    NODE_HOLE,
+    NODE_ITEM,
+    NODE_MONSTER,
+    NODE_SEARCH_SPOT,
+    NODE_STAIRS_DOWN,
+    NODE_STAIRS_UP,
+    NODE_TYPE_NAMES,
+)
+from rllib_moe.envs.nethack.scene_graph import (
+    ADJACENT,
+    DISTANCE_SCALE,
+    DX,
+    DY,
+    FIRST_STEP,
+    REACHABLE,
+    WALKING_DISTANCE,
+)
+
+_GOALS: Final = {
+    NODE_STAIRS_UP: "to stairs up",
+    NODE_DOOR: "to a door",
+    NODE_SEARCH_SPOT: "to a dead end",
+    NODE_FRONTIER: "to a frontier",
+    NODE_ITEM: "to an item",
+    NODE_MONSTER: "to a monster",
+    NODE_GOLD: "to gold",
+    NODE_HOLE: "to the way down",
+    NODE_STAIRS_DOWN: "to the way down",
+}
+"""Where a direction may lead; of several in one direction, the last here is what it is counted as."""
+
+_FIGHT, _ELSEWHERE = "fight", "elsewhere"
+_STILL = tuple(name for name in ACTION_NAMES if not name.startswith(("move_", "run_")))
+_PURPOSES: Final = tuple(dict.fromkeys((*reversed(_GOALS.values()), _FIGHT, _ELSEWHERE, *_STILL)))
+
+
+class NetHackDescription(GraphDescription):
+    """The description of ``NetHackGraphEnv``."""
+
+    def __init__(self) -> None:
+        super().__init__(action_names=ACTION_NAMES, node_type_names=NODE_TYPE_NAMES, distance_unit="steps to walk")
+
+    def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Steps to walk to each node, 100 at most: the observation's own saturating feature."""
+        nodes = observation["nodes"][: int(observation["node_mask"].sum())]
+        steps = np.rint(nodes[:, WALKING_DISTANCE] * DISTANCE_SCALE).astype(int)
+        return np.where(nodes[:, REACHABLE] > 0, steps, UNREACHABLE)
+
+    def purposes(self) -> tuple[str, ...]:
+        """What a step or run leads to, by the shortest way to it; for other actions their own name."""
+        return _PURPOSES
+
+    def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What each action is for: see :meth:`purposes`."""
+        count = int(observation["node_mask"].sum())
+        nodes, types = observation["nodes"][:count], observation["node_types"][:count]
+        ways = np.full(NUM_DIRECTIONS, _PURPOSES.index(_ELSEWHERE))
+        for kind, goal in _GOALS.items():
+            for node in nodes[types == kind]:
+                ways[node[FIRST_STEP : FIRST_STEP + NUM_DIRECTIONS] > 0] = _PURPOSES.index(goal)
+        for node in nodes[(types == NODE_MONSTER) & (nodes[:, ADJACENT] > 0)]:
+            there = (np.sign(node[DX]) == DIRECTION_DX) & (np.sign(node[DY]) == DIRECTION_DY)
+            ways[there] = _PURPOSES.index(_FIGHT)
+        purposes = np.array([_PURPOSES.index(name) if name in _STILL else 0 for name in ACTION_NAMES])
+        for first in (FIRST_MOVE, FIRST_RUN):
+            purposes[first : first + NUM_DIRECTIONS] = ways
+        return purposes
+
+    def cells(self, env: gymnasium.Env[Any, Any]) -> np.ndarray:
+        """Screen cells of the nodes; the map begins in the screen's second line."""
+        positions: np.ndarray = env.unwrapped.node_positions()  # type: ignore[attr-defined]
+        return positions + np.array([1, 0])
+
+    def message(self, env: gymnasium.Env[Any, Any]) -> str:
+        """The game's message."""
+        text: bytes = env.unwrapped.message()  # type: ignore[attr-defined]
+        return text.decode("latin-1")

@@ -1,0 +1,180 @@
+"""What an explanation reports: plain numbers from the episodes' sums, and their tables for the screen. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from rllib_moe.envs.description import GraphDescription
+from rllib_moe.evaluation.episodes import EpisodeRecord
+from rllib_moe.evaluation.explanation import ALL, BAND_NAMES, AttentionSum, Explanation, StateSum
+
+_SHOWN_PURPOSES = 3
+_LEAST_SHOWN = 0.05
+
+
+def explanation_numbers(
+    records: Sequence[EpisodeRecord], without: Mapping[int, Sequence[EpisodeRecord]], description: GraphDescription
+) -> dict[str, Any]:
+    """Compute the numbers.
+
+    Args:
+        records: Of a watched player, one for each episode.
+        without: Records on the same seeds with an expert removed, by expert; empty where there is one expert only.
+        description: Of the environment.
+
+    Returns:
+        `by_scene`: for each scene, and `all`, its `steps` and for each expert `share` (mean weight), `leads` (share of
+        the states in which its weight is the largest), `purposes` (what the policy does where it leads, by
+        probability), `changes` (share of the states in which the most probable action is another one without it) and
+        `divergence` (nats).
+        `attention`: `by_class` and `by_distance` (in `distance_unit`), each with `attention` (share), `equal` (share if
+        all nodes had the same), `states` (share of the states with such a node) and `nodes` (mean number); None for an
+        encoder without attention.
+        `removal`: for each expert `changes` and `divergence` over all states, and `score_difference` and
+        `return_difference` without it on the same seeds, each with `_se`.
+    """
+    total = Explanation()
+    for record in sorted(records, key=lambda record: record.seed):
+        assert record.explanation is not None
+        total.merge(record.explanation)
+    purposes = description.purposes()
+    by_scene = {name: _scene(total.steps[name], values, purposes) for name, values in total.states.items()}
+    steps = total.steps[ALL]
+    return {
+        "by_scene": by_scene,
+        "attention": None
+        if isinstance(total.by_type, float)
+        else {
+            "by_class": _attention(total.by_type, description.node_type_names, steps),
+            "by_distance": _attention(total.by_distance, BAND_NAMES, steps),
+            "distance_unit": description.distance_unit,
+        },
+        "removal": [
+            {
+                "expert": expert,
+                "changes": by_scene[ALL]["changes"][expert],
+                "divergence": by_scene[ALL]["divergence"][expert],
+                "score_mean": _rounded(statistics.fmean(record.score for record in others)),
+                **_difference("score", [record.score for record in _sorted(others)], records),
+                **_difference("return", [record.total_reward for record in _sorted(others)], records),
+            }
+            for expert, others in without.items()
+        ],
+    }
+
+
+def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
+    """Tables of what `explanation_numbers` returned."""
+    num_experts = len(explain["by_scene"][ALL]["leads"])
+    table = Table(
+        title="What each expert does, by scene: share of the states that it leads, and what is done there, %",
+        title_justify="left",
+        show_lines=True,
+    )
+    table.add_column("scene")
+    table.add_column("steps", justify="right")
+    for expert in range(num_experts):
+        table.add_column(f"expert {expert}")
+    for name, scene in explain["by_scene"].items():
+        if scene["steps"]:
+            cells = [_cell(scene["leads"][expert], scene["purposes"][expert]) for expert in range(num_experts)]
+            table.add_row(name, str(scene["steps"]), *cells)
+    yield table
+
+    looks = explain["attention"] or {}
+    by_distance = f"distance from the ego node, in {looks.get('distance_unit')}"
+    for title, key in (("class of node", "by_class"), (by_distance, "by_distance")):
+        if key not in looks:
+            continue
+        table = Table(title=f"Attention of the ego node by {title}", title_justify="left")
+        table.add_column("nodes")
+        for heading in ("attention %", "if equal %", "times as much", "in states %", "nodes a state"):
+            table.add_column(heading, justify="right")
+        for name, row in looks[key].items():
+            shares = [f"{100 * row[part]:.1f}" for part in ("attention", "equal")]
+            ratio = f"{row['attention'] / row['equal']:.2f}" if row["equal"] else ""
+            table.add_row(name, *shares, ratio, f"{100 * row['states']:.1f}", f"{row['nodes']:.2f}")
+        yield table
+
+    if explain["removal"]:
+        table = Table(title="Without one expert", title_justify="left")
+        table.add_column("removed")
+        for heading in ("score", "difference ± SE", "return, difference ± SE", "other action %", "divergence, nats"):
+            table.add_column(heading, justify="right")
+        for row in explain["removal"]:
+            table.add_row(
+                f"expert {row['expert']}",
+                f"{row['score_mean']:.1f}",
+                _with_error(row["score_difference"], row["score_difference_se"]),
+                _with_error(row["return_difference"], row["return_difference_se"]),
+                f"{100 * row['changes']:.1f}",
+                f"{row['divergence']:.3f}",
+            )
+        yield table
+
+
+def _scene(steps: int, values: np.ndarray, purposes: Sequence[str]) -> dict[str, Any]:
+    sums = StateSum.of(values)
+    each = max(1, steps)
+    return {
+        "steps": steps,
+        "share": _list(sums.gate / each),
+        "leads": _list(sums.leads / each),
+        "changes": _list(sums.changes / each),
+        "divergence": _list(sums.divergence / each),
+        "purposes": [
+            {name: _rounded(share / leads) for name, share in zip(purposes, row, strict=True) if share > 0}
+            for row, leads in zip(sums.purposes, sums.leads, strict=True)
+        ],
+    }
+
+
+def _attention(values: np.ndarray | float, names: Sequence[str], steps: int) -> dict[str, Any]:
+    """Classes that occur, by name."""
+    sums = AttentionSum(*np.asarray(values))
+    return {
+        name: {part: _rounded(value / steps) for part, value in zip(AttentionSum._fields, column, strict=True)}
+        for name, *column in zip(names, *sums, strict=True)
+        if column[0] > 0
+    }
+
+
+def _difference(name: str, others: Sequence[float], records: Sequence[EpisodeRecord]) -> dict[str, Any]:
+    """Mean difference on the same seeds, with its standard error (None for one episode)."""
+    values = [record.score if name == "score" else record.total_reward for record in _sorted(records)]
+    differences = [other - value for other, value in zip(others, values, strict=True)]
+    error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else None
+    return {
+        f"{name}_difference": _rounded(statistics.fmean(differences)),
+        f"{name}_difference_se": None if error is None else _rounded(error),
+    }
+
+
+def _sorted(records: Sequence[EpisodeRecord]) -> list[EpisodeRecord]:
+    return sorted(records, key=lambda record: record.seed)
+
+
+def _cell(leads: float, purposes: Mapping[str, float]) -> str:
+    """The share of the states, and what is most often done in them."""
+    if not leads:
+        return "-"
+    often = sorted(purposes.items(), key=lambda each: -each[1])[:_SHOWN_PURPOSES]
+    return "\n".join([f"{100 * leads:.0f}", *(f"{name} {100 * p:.0f}" for name, p in often if p >= _LEAST_SHOWN)])
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:+.2f}" if error is None else f"{value:+.2f} ± {error:.2f}"
+
+
+def _list(values: np.ndarray) -> list[float]:
+    return [_rounded(value) for value in values]
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6) + 0.0  # -0.0 + 0.0 is 0.0

@@ -1,0 +1,172 @@
+// The whole episode at one glance: experts' weights as stacked areas, score and value, scenes; a click goes there.
+
+const SCENE_ROW = 12;
+
+class Timeline {
+  constructor(canvas, data, seek) {
+    this.canvas = canvas;
+    this.data = data;
+    this.left = 104;
+    this.right = 78;
+    const go = (event) => {
+      const box = canvas.getBoundingClientRect();
+      seek(Math.round(this.stepAt(event.clientX - box.left)));
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      go(event);
+    });
+    canvas.addEventListener("pointermove", (event) => event.buttons && go(event));
+  }
+
+  get count() { return this.data.action.length; }
+  x(step) { return this.left + ((step + 0.5) * (this.width - this.left - this.right)) / this.count; }
+  stepAt(x) {
+    const step = ((x - this.left) * this.count) / (this.width - this.left - this.right) - 0.5;
+    return Math.min(this.count - 1, Math.max(0, step));
+  }
+
+  resize(width) {
+    this.width = width;
+    const scenes = this.data.scenes.length;
+    this.rows = { gate: [8, 78], score: [93, 44], scenes: [143, scenes * SCENE_ROW], axis: 143 + scenes * SCENE_ROW + 4 };
+    this.height = this.rows.axis + 18;
+    this.pen = prepareCanvas(this.canvas, width, this.height);
+    this.still = document.createElement("canvas");
+    const pen = prepareCanvas(this.still, width, this.height);
+    const colours = { text: css("--text"), muted: css("--muted"), line: css("--line"), accent: css("--accent") };
+    pen.font = '11px system-ui, "DejaVu Sans", sans-serif';
+    pen.textBaseline = "middle";
+    this.drawGate(pen, colours);
+    this.drawScore(pen, colours);
+    this.drawScenes(pen, colours);
+    this.drawAxis(pen, colours);
+  }
+
+  label(pen, colour, text, y) {
+    pen.fillStyle = colour;
+    pen.textAlign = "right";
+    pen.fillText(text, this.left - 8, y);
+  }
+
+  drawGate(pen, colours) {
+    const [top, height] = this.rows.gate, wide = (this.width - this.left - this.right) / this.count;
+    // Steps, not slopes: a gate belongs to one state. Columns of less than a pixel are averaged.
+    const per = Math.max(1, Math.ceil(1 / wide));
+    for (let from = 0; from < this.count; from += per) {
+      const to = Math.min(this.count, from + per);
+      const mean = this.data.gate[0].map((_, k) => {
+        let sum = 0;
+        for (let step = from; step < to; step++) sum += this.data.gate[step][k];
+        return sum / (to - from);
+      });
+      let y = top;
+      mean.forEach((share, k) => {
+        pen.fillStyle = this.data.colours[k];
+        pen.fillRect(this.left + from * wide, y, (to - from) * wide + 0.4, share * height);
+        y += share * height;
+      });
+    }
+    pen.strokeStyle = colours.line;
+    pen.strokeRect(this.left - 0.5, top - 0.5, this.width - this.left - this.right + 1, height + 1);
+    this.label(pen, colours.text, "experts' weights", top + height / 2);
+    this.label(pen, colours.muted, "100 %", top + 5);
+    this.label(pen, colours.muted, "0 %", top + height - 5);
+  }
+
+  drawScore(pen, colours) {
+    const [top, height] = this.rows.score;
+    const end = this.width - this.right;
+    pen.strokeStyle = colours.line;
+    pen.strokeRect(this.left - 0.5, top - 0.5, end - this.left + 1, height + 1);
+    const curve = (values, colour, stepped) => {
+      const low = Math.min(...values), high = Math.max(...values), span = high - low || 1;
+      const y = (value) => top + height - 3 - ((value - low) / span) * (height - 6);
+      pen.strokeStyle = colour;
+      pen.lineWidth = 1.4;
+      pen.beginPath();
+      values.forEach((value, step) => {
+        if (step && stepped) pen.lineTo(this.x(step), y(values[step - 1]));
+        pen[step ? "lineTo" : "moveTo"](this.x(step), y(value));
+      });
+      pen.stroke();
+      pen.lineWidth = 1;
+      return [low, high];
+    };
+    const value = curve(this.data.value, colours.accent, false);
+    const score = curve(this.data.score, colours.text, true);
+    this.label(pen, colours.text, `score ${short(score[1])}`, top + 7);
+    this.label(pen, colours.muted, short(score[0]), top + height - 6);
+    pen.textAlign = "left";
+    pen.fillStyle = colours.accent;
+    pen.fillText(`${short(value[1])} value`, end + 6, top + 7);
+    pen.fillText(short(value[0]), end + 6, top + height - 6);
+    for (let step = 1; step < this.count; step++) {
+      if (this.data.depth[step] === this.data.depth[step - 1]) continue;
+      pen.strokeStyle = colours.muted;
+      pen.setLineDash([3, 3]);
+      line(pen, [this.x(step), top], [this.x(step), top + height]);
+      pen.setLineDash([]);
+      pen.fillStyle = colours.text;
+      const isRight = this.x(step) > end - 60;
+      pen.textAlign = isRight ? "right" : "left";
+      pen.fillText(`depth ${this.data.depth[step]}`, this.x(step) + (isRight ? -4 : 4), top + height - 8);
+    }
+  }
+
+  drawScenes(pen, colours) {
+    const [top] = this.rows.scenes, wide = (this.width - this.left - this.right) / this.count;
+    this.data.scenes.forEach((name, row) => {
+      const y = top + row * SCENE_ROW;
+      pen.fillStyle = colours.line;
+      pen.globalAlpha = 0.45;
+      pen.fillRect(this.left, y + 1, this.width - this.left - this.right, SCENE_ROW - 3);
+      pen.globalAlpha = 1;
+      let steps = 0;
+      this.data.scene.forEach((flags, step) => {
+        if (!flags.includes(row)) return;
+        steps += 1;
+        pen.fillStyle = this.data.colours[leading(this.data.gate[step])];
+        pen.fillRect(this.left + step * wide, y + 1, Math.max(1, wide + 0.4), SCENE_ROW - 3);
+      });
+      pen.font = '10px system-ui, "DejaVu Sans", sans-serif';
+      this.label(pen, steps ? colours.text : colours.muted, name.replaceAll("_", " "), y + SCENE_ROW / 2);
+      pen.textAlign = "left";
+      pen.fillStyle = colours.muted;
+      pen.fillText(`${Math.round((100 * steps) / this.count)} %`, this.width - this.right + 6, y + SCENE_ROW / 2);
+    });
+  }
+
+  drawAxis(pen, colours) {
+    const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].find((n) => this.count / n <= 12) || 10000;
+    pen.fillStyle = colours.muted;
+    pen.font = '11px system-ui, "DejaVu Sans", sans-serif';
+    for (let step = 0; step < this.count; step += every) {
+      pen.textAlign = "center";
+      pen.fillText(String(step), this.x(step), this.rows.axis + 8);
+    }
+    pen.textAlign = "left";
+    pen.fillText("step", this.width - this.right + 6, this.rows.axis + 8);
+    if (this.data.scenes.length) this.label(pen, colours.muted, "leading expert ↑", this.rows.axis + 8);
+  }
+
+  draw(step) {
+    const pen = this.pen;
+    pen.clearRect(0, 0, this.width, this.height);
+    pen.drawImage(this.still, 0, 0, this.width, this.height);
+    const x = this.x(step);
+    pen.fillStyle = css("--background");
+    pen.fillRect(x - 2, 2, 4, this.rows.axis);
+    pen.fillStyle = css("--text");
+    pen.fillRect(x - 1, 2, 2, this.rows.axis);
+    pen.beginPath();
+    pen.moveTo(x - 6, 0);
+    pen.lineTo(x + 6, 0);
+    pen.lineTo(x, 8);
+    pen.fill();
+  }
+}
+
+function css(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+function leading(gate) { return gate.indexOf(Math.max(...gate)); }
+function short(value) { return Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2); }

@@ -1,0 +1,146 @@
+"""Screens of text in colour: read from ANSI text, and kept by the lines that change.
+
+Source of the codes: https://en.wikipedia.org/wiki/ANSI_escape_code#Select_Graphic_Rendition_parameters
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+COLOUR_CODES = "0123456789abcdef"
+"""A cell's colour is one character: black, red, green, yellow, blue, magenta, cyan, white, then the same bright."""
+
+INVERSE_CODES = "ghijklmnopqrstuv"
+"""The same colours as the cell's ground."""
+
+TERMINAL = (
+    *("#5c6370", "#e05c5c", "#5fb565", "#b58a45", "#6a8cf0", "#c678dd", "#4fb8c4", "#b9c0cb"),
+    *("#7a8290", "#ff8f5a", "#8be28f", "#ffd866", "#8fb4ff", "#f19bff", "#86e6ee", "#f4f6fa"),
+)
+"""What the colours look like; black is lifted so that it shows."""
+
+GROUND = "#0c0e11"
+"""What a screen is drawn on, on a light page too."""
+
+LIT = "#8fd3e8"
+"""What is looked at: no expert's colour, and no letter's."""
+
+_DEFAULT = 7
+_PIECES = re.compile(r"\x1b\[([0-9;]*)m|\x1b\[[0-9;?]*[A-Za-z]|([^\x1b]+)|\x1b")
+
+
+class Line(NamedTuple):
+    """One line of a screen, without the blanks at its end."""
+
+    text: str
+    """The characters."""
+    colours: str
+    """A code of `COLOUR_CODES` or `INVERSE_CODES` for each."""
+
+
+def parse_ansi(text: str) -> list[Line]:
+    """Read text with ANSI colours; other escape sequences are left out."""
+    lines: list[Line] = []
+    state = _Pen()
+    for row in text.split("\n"):
+        characters, colours = "", ""
+        for codes, plain in _PIECES.findall(row):
+            if plain:
+                shown = "".join(each if each.isprintable() else " " for each in plain)
+                characters += shown
+                colours += state.code() * len(shown)
+            else:
+                state.take(codes)
+        kept = len(characters) if any(code in INVERSE_CODES for code in colours) else len(characters.rstrip())
+        lines.append(Line(characters[:kept], colours[:kept]))
+    return lines
+
+
+@dataclass
+class _Pen:
+    """The colours in force."""
+
+    colour: int = _DEFAULT
+    bold: bool = False
+    ground: int | None = None
+
+    def take(self, codes: str) -> None:
+        for word in codes.split(";"):
+            code = int(word or 0)
+            if code == 0:
+                self.colour, self.bold, self.ground = _DEFAULT, False, None
+            elif code == 1:
+                self.bold = True
+            elif code == 22:
+                self.bold = False
+            elif 30 <= code <= 37:
+                self.colour = code - 30
+            elif code == 39:
+                self.colour = _DEFAULT
+            elif 40 <= code <= 47:
+                self.ground = code - 40
+            elif code == 49:
+                self.ground = None
+            elif 90 <= code <= 97:
+                self.colour, self.bold = code - 90, True
+
+    def code(self) -> str:
+        if self.ground is not None:
+            return INVERSE_CODES[self.ground]
+        return COLOUR_CODES[self.colour + 8 * self.bold]
+
+
+@dataclass
+class Screens:
+    """The screens of an episode: every line once, and for each step the lines that changed."""
+
+    lines: dict[Line, int] = field(default_factory=dict)
+    """Number of each line."""
+    changes: list[list[tuple[int, int]]] = field(default_factory=list)
+    """For each step, place on the screen and number of every line that is another than before."""
+    height: int = 0
+    """Lines of the tallest screen."""
+    width: int = 0
+    """Columns of the widest line."""
+
+    def __post_init__(self) -> None:
+        self._shown: list[Line] = []
+
+    def add(self, screen: list[Line]) -> None:
+        """Add the next step's screen."""
+        blank = Line("", "")
+        self.height = max(self.height, len(screen))
+        self.width = max([self.width, *(len(line.text) for line in screen)])
+        after = screen + [blank] * (self.height - len(screen))
+        before = self._shown + [blank] * (self.height - len(self._shown))
+        self.changes.append(
+            [
+                (row, self.lines.setdefault(line, len(self.lines)))
+                for row, line in enumerate(after)
+                if line != before[row]
+            ]
+        )
+        self._shown = after
+
+    def screens(self) -> list[list[Line]]:
+        """Every step's screen, whole."""
+        known = list(self.lines)
+        shown = [Line("", "")] * self.height
+        whole = []
+        for changes in self.changes:
+            shown = list(shown)
+            for row, number in changes:
+                shown[row] = known[number]
+            whole.append(shown)
+        return whole
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "lines": [list(line) for line in self.lines],
+            "changes": self.changes,
+        }

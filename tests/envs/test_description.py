@@ -1,0 +1,25 @@
+import numpy as np
+
+from rllib_moe.envs.description import UNREACHABLE, GraphDescription, describe
+from rllib_moe.envs.registry import make_env
+
+
+def test_distances_follow_the_edges_that_are_attended_along():
+    # 0 attends to 1, 1 to 2; 3 attends to 0, but nobody to 3; node 4 does not exist.
+    edges = np.zeros((5, 5), np.uint8)
+    edges[0, 1] = edges[1, 2] = edges[3, 0] = 1
+    observation = {"node_mask": np.array([1, 1, 1, 1, 0], np.uint8), "edges": edges}
+    description = GraphDescription(action_names=("a_1", "a_2", "b"))
+    assert description.distances(observation).tolist() == [0, 1, 2, UNREACHABLE]
+    assert description.purposes() == ("a", "b")
+    assert description.purpose_of_actions(observation).tolist() == [0, 0, 1]
+    empty = {"node_mask": np.zeros(5, np.uint8), "edges": edges * 0}
+    assert description.distances(empty).tolist() == []
+
+
+def test_environments_without_a_description_get_numbers():
+    env = make_env("regimes")
+    assert describe(env).node_type_names == ("ego", "plain", "beacon 0", "beacon 1", "beacon 2", "beacon 3")
+    del env.unwrapped.description
+    assert describe(env).action_names == ("0", "1", "2", "3")
+    assert describe(env).node_type_names == tuple(f"type {kind}" for kind in range(6))

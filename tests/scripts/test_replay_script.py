@@ -1,0 +1,32 @@
+import pytest
+
+from rllib_moe.config import ConfigError
+from scripts.replay import main
+from tests.untrained_checkpoint import save_untrained
+
+
+def test_writes_a_page_and_a_moving_picture_of_a_run(tmp_path, capsys):
+    run = save_untrained(tmp_path, "regimes", max_steps=20).parents[1]
+    files = [tmp_path / "deep" / "replay.html", tmp_path / "replay.gif"]
+    flags = f"--checkpoint {run} --seed 5 --max-steps 9 --deterministic --out {files[0]} --gif {files[1]}"
+    told = main(flags.split())
+    assert (told["steps"], told["ending"]) == (9, "truncated")
+    assert told["bytes"] == {str(file): file.stat().st_size for file in files}
+    shown = capsys.readouterr().out
+    assert "9 steps, truncated, score" in shown
+    assert str(files[0]) in shown
+    without = main([*flags.split(), "--remove-expert", "0"])
+    assert without["steps"] == 9
+    assert "removed" in files[0].read_text(encoding="utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "deep", "replay.gif"]
+
+
+def test_refuses_everything_at_once_and_writes_nothing(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        main(f"--checkpoint {tmp_path}/nowhere --seed -1 --out {tmp_path}/x.png --max-steps 0".split())
+    message = str(refused.value)
+    for part in ("seed: expected", "out: expected a file that ends in .html", "no such directory", "max_steps:"):
+        assert part in message
+    with pytest.raises(ConfigError, match="name a page to write"):
+        main([])
+    assert list(tmp_path.iterdir()) == []

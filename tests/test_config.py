@@ -33,7 +33,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     },
     "environment": {"env": "regimes", "max_steps": 7, "env_args": {"num_regimes": 3, "deep": {"list": [1, 2.5, None]}}},
     "training": {
-        "algo": "ppo",
+        "algo": "appo",
         "batch_size": 120,
         "minibatch_size": 30,
         "num_epochs": 2,
@@ -45,6 +45,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "num_workers": 3,
         "num_envs_per_worker": 4,
         "num_gpus": 0.5,
+        "mixed_precision": True,
         "seed": 11,
     },
     "run": {
@@ -84,8 +85,7 @@ class TestForms:
     def test_other_values_cover_every_field_and_are_no_defaults(self) -> None:
         for name, field in FIELDS:
             assert field.name in OTHER_VALUES[name]
-            if field.name != "algo":  # there is one so far
-                assert OTHER_VALUES[name][field.name] != getattr(getattr(ExperimentConfig(), name), field.name)
+            assert OTHER_VALUES[name][field.name] != getattr(getattr(ExperimentConfig(), name), field.name)
 
     def test_sections_are_the_fields_of_the_experiment(self) -> None:
         assert [field.name for field in dataclasses.fields(ExperimentConfig)] == list(SECTIONS)
@@ -161,7 +161,7 @@ class TestRanges:
             *WHOLE,
             *REAL,
             *TEXT,
-            *("algo", "exp_name", "env_args", "graph_encoder"),
+            *("algo", "exp_name", "env_args", "graph_encoder", "mixed_precision"),
         }
 
     @pytest.mark.parametrize("name", WHOLE)
@@ -206,7 +206,20 @@ class TestRanges:
         assert faults(TrainingConfig(seed=MAX_SEED + 1)) == [f"seed: expected at most {MAX_SEED}, got {MAX_SEED + 1}"]
 
     def test_algo(self) -> None:
-        assert faults(TrainingConfig(algo="sac")) == ["algo: expected 'ppo', got 'sac'"]  # type: ignore[arg-type]
+        assert faults(TrainingConfig(algo="sac")) == ["algo: expected 'ppo' or 'appo', got 'sac'"]  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("value", [None, 1, "yes"])
+    def test_mixed_precision(self, value: Any) -> None:
+        assert faults(TrainingConfig(mixed_precision=value)) == [
+            f"mixed_precision: expected true or false, got {value!r}"
+        ]
+
+    def test_appo_learns_on_one_gpu(self) -> None:
+        assert faults(TrainingConfig(algo="appo", num_gpus=2)) == [
+            "num_gpus: expected at most 1 with appo, whose learner has one device, got 2"
+        ]
+        assert TrainingConfig(algo="appo", num_gpus=1).check()
+        assert TrainingConfig(algo="ppo", num_gpus=2).check()
 
     @pytest.mark.parametrize("value", [None, [], "a=1", {1: 2}])
     def test_env_args(self, value: Any) -> None:

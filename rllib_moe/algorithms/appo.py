@@ -4,7 +4,7 @@ The asynchronous part is RLlib's APPO (old API stack): who samples, what is queu
 this project's PPO with V-trace in place of plain advantages (https://arxiv.org/abs/1802.01561), since rows are one to
 two updates old when they are learned. RLlib's own APPO loss is not used: it needs whole trajectories in each minibatch,
 so rows would be correlated and load balance measured over a handful of episodes; it evaluates a second, target
-network in every minibatch; and it lets values leak over the end of truncated episodes. Here the policy before the update
+network in every minibatch; and it lets values leak over the end of truncated episodes. Here the policy before an update
 takes the target network's place, evaluated once a batch, and without lag a batch is learned as PPO learns it.
 """
 

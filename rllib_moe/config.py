@@ -140,8 +140,8 @@ class EnvironmentConfig(Section):
 class TrainingConfig(Section):
     """How the policy learns. The learning rate and all loss coefficients of the phases are in the schedule."""
 
-    algo: Literal["ppo"] = "ppo"
-    """Learning algorithm."""
+    algo: Literal["ppo", "appo"] = "ppo"
+    """Learning algorithm: PPO, or APPO, whose workers go on sampling while the learner learns."""
     batch_size: int = 4096
     """Environment steps a learning iteration."""
     minibatch_size: int = 512
@@ -166,13 +166,17 @@ class TrainingConfig(Section):
     """GPUs of the learner."""
     sample_timeout: float = 180.0
     """Seconds without an answer after which a rollout worker is killed and started anew; above twice `step_timeout`."""
+    mixed_precision: bool = False
+    """Learn with the encoder in bfloat16; routing, actions, losses and sampling stay in float32."""
     seed: int = 0
     """Seed of weights, sampling and environments, at most `MAX_SEED`."""
 
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""
-        if self.algo != "ppo":
-            yield f"algo: expected 'ppo', got {self.algo!r}"
+        if self.algo not in ("ppo", "appo"):
+            yield f"algo: expected 'ppo' or 'appo', got {self.algo!r}"
+        if not isinstance(self.mixed_precision, bool):
+            yield f"mixed_precision: expected true or false, got {self.mixed_precision!r}"
         for name in ("batch_size", "minibatch_size", "num_epochs", "num_envs_per_worker"):
             yield from _whole(name, getattr(self, name), at_least=1)
         for name in ("num_workers", "seed"):
@@ -183,6 +187,8 @@ class TrainingConfig(Section):
             yield from _real(name, getattr(self, name), least=0, most=1)
         for name in ("vf_loss_coef", "num_gpus"):
             yield from _real(name, getattr(self, name), least=0, most=math.inf)
+        if self.algo == "appo" and isinstance(self.num_gpus, (int, float)) and 1 < self.num_gpus < math.inf:
+            yield f"num_gpus: expected at most 1 with appo, whose learner has one device, got {self.num_gpus!r}"
         for name in ("clip_param", "grad_clip"):
             value = getattr(self, name)
             yield from _real(name, value, least=0, most=math.inf)

@@ -100,7 +100,7 @@ class VectorSampler(SamplerInput):
         self._replaced_and_told = 0
 
     def get_data(self) -> SampleBatch:
-        """Play one fragment: E * T rows, time-major.
+        """Play one fragment: E * T rows, the T of one environment after those of another.
 
         Raises:
             EnvironmentsFailError: an environment fails again and again.
@@ -163,20 +163,21 @@ class VectorSampler(SamplerInput):
         )
 
         def rows(array: np.ndarray) -> np.ndarray:
-            return array.reshape(length * width, *array.shape[2:])
+            return array.swapaxes(0, 1).reshape(length * width, *array.shape[2:])
 
         return SampleBatch(
             {
                 SampleBatch.OBS: rows(observations[:length]),
-                SampleBatch.ACTIONS: np.concatenate(actions),
+                SampleBatch.ACTIONS: rows(np.stack(actions)),
                 SampleBatch.REWARDS: rows(rewards),
                 SampleBatch.TERMINATEDS: rows(terminated),
                 SampleBatch.TRUNCATEDS: rows(truncated),
                 SampleBatch.EPS_ID: rows(episode_ids),
                 SampleBatch.VF_PREDS: rows(values[:-1]),
+                SampleBatch.VALUES_BOOTSTRAPPED: rows(following),
                 Postprocessing.ADVANTAGES: rows(advantages),
                 Postprocessing.VALUE_TARGETS: rows(advantages + values[:-1]),
-                **{key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]},
+                **{key: rows(np.stack([output[key] for output in outputs])) for key in outputs[0]},
             }
         )
 
@@ -229,9 +230,10 @@ class VectorSampler(SamplerInput):
     def _values(self, observations: np.ndarray) -> np.ndarray:
         """Critic's estimates [n] of observations [n, num_bytes]."""
         model = self._policy.model
-        model.eval()
-        model({SampleBatch.OBS: torch.from_numpy(observations).to(self._policy.device)})
-        return model.value_function().cpu().numpy()
+        with self._policy._lock:  # the policy may be learning in another thread
+            model.eval()
+            model({SampleBatch.OBS: torch.from_numpy(observations).to(self._policy.device)})
+            return model.value_function().cpu().numpy()
 
 
 def episode_measures(info: dict[str, Any], total_reward: float) -> dict[str, list[float]]:
@@ -249,8 +251,13 @@ def advantage_estimates(
     ended: np.ndarray,
     gamma: float,
     lambda_: float,
+    ratios: np.ndarray | None = None,
 ) -> np.ndarray:
     """Generalised advantage estimation (https://arxiv.org/abs/1506.02438) over several environments at once.
+
+    With probability ratios it is V-trace (https://arxiv.org/abs/1802.01561, with the lambda of its remark 2): the
+    ratios are cut at 1, and the advantages are both what the critic's targets exceed its values by and what the policy
+    is to follow.
 
     Args:
         rewards: Rewards [T, E].
@@ -260,12 +267,16 @@ def advantage_estimates(
         ended: Where an episode ended, bool [T, E].
         gamma: Discount.
         lambda_: Decay of the estimator.
+        ratios: Probability of each action now, over that when it was taken [T, E]; None: the policy is the same.
 
     Returns:
         Advantages float32 [T, E].
     """
     errors = rewards + gamma * following - values
     decay = gamma * lambda_ * ~ended
+    if ratios is not None:
+        weights = np.minimum(ratios, 1)
+        errors, decay = weights * errors, weights * decay
     advantages = np.zeros_like(errors, dtype=np.float32)
     running = np.zeros(errors.shape[1], np.float32)
     for t in reversed(range(len(errors))):

@@ -38,7 +38,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "step_timeout": 8.5,
     },
     "training": {
-        "algo": "ppo",
+        "algo": "appo",
         "batch_size": 120,
         "minibatch_size": 30,
         "num_epochs": 2,
@@ -51,6 +51,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "num_envs_per_worker": 4,
         "num_gpus": 0.5,
         "sample_timeout": 17.5,
+        "mixed_precision": True,
         "seed": 11,
     },
     "run": {
@@ -90,8 +91,7 @@ class TestForms:
     def test_other_values_cover_every_field_and_are_no_defaults(self) -> None:
         for name, field in FIELDS:
             assert field.name in OTHER_VALUES[name]
-            if field.name != "algo":  # there is one so far
-                assert OTHER_VALUES[name][field.name] != getattr(getattr(ExperimentConfig(), name), field.name)
+            assert OTHER_VALUES[name][field.name] != getattr(getattr(ExperimentConfig(), name), field.name)
 
     def test_sections_are_the_fields_of_the_experiment(self) -> None:
         assert [field.name for field in dataclasses.fields(ExperimentConfig)] == list(SECTIONS)
@@ -169,7 +169,7 @@ class TestRanges:
             *REAL,
             *TEXT,
             *SECONDS,
-            *("algo", "exp_name", "env_args", "graph_encoder"),
+            *("algo", "exp_name", "env_args", "graph_encoder", "mixed_precision"),
         }
 
     @pytest.mark.parametrize("name", WHOLE)
@@ -228,7 +228,20 @@ class TestRanges:
         assert faults(TrainingConfig(seed=MAX_SEED + 1)) == [f"seed: expected at most {MAX_SEED}, got {MAX_SEED + 1}"]
 
     def test_algo(self) -> None:
-        assert faults(TrainingConfig(algo="sac")) == ["algo: expected 'ppo', got 'sac'"]  # type: ignore[arg-type]
+        assert faults(TrainingConfig(algo="sac")) == ["algo: expected 'ppo' or 'appo', got 'sac'"]  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("value", [None, 1, "yes"])
+    def test_mixed_precision(self, value: Any) -> None:
+        assert faults(TrainingConfig(mixed_precision=value)) == [
+            f"mixed_precision: expected true or false, got {value!r}"
+        ]
+
+    def test_appo_learns_on_one_gpu(self) -> None:
+        assert faults(TrainingConfig(algo="appo", num_gpus=2)) == [
+            "num_gpus: expected at most 1 with appo, whose learner has one device, got 2"
+        ]
+        assert TrainingConfig(algo="appo", num_gpus=1).check()
+        assert TrainingConfig(algo="ppo", num_gpus=2).check()
 
     @pytest.mark.parametrize("value", [None, [], "a=1", {1: 2}])
     def test_env_args(self, value: Any) -> None:

@@ -131,7 +131,7 @@ def test_a_batch_is_what_was_played(config: MoEPPOConfig, policy: MoEPPOPolicy, 
         assert batch.count == NUM_ENVS * LENGTH
         for e, environment in enumerate(environments):
             played = environment.steps[number * LENGTH : (number + 1) * LENGTH]
-            rows = {key: np.asarray(batch[key])[e::NUM_ENVS] for key in batch}  # time-major
+            rows = {key: np.asarray(batch[key])[e * LENGTH : (e + 1) * LENGTH] for key in batch}
             for key in ("obs", "actions", "rewards", "terminateds", "truncateds"):
                 np.testing.assert_array_equal(rows[key], [step[key] for step in played], err_msg=key)
             values = critic(policy, rows["obs"])

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, get_args, get_type_hints
 
 import tyro
 
@@ -19,6 +19,8 @@ from rllib_moe.phases import PhaseSchedule, ScheduleError
 
 REPEATS = {"quick": 3, "full": 7}
 """Measured iterations of whole training, and repeats of every single measurement."""
+ALGORITHM_NAMES: tuple[str, ...] = get_args(get_type_hints(TrainingConfig)["algo"])
+"""Algorithms there are."""
 FULL_SCALING = "1,2,4"
 """Scaling factors of a run that is not quick."""
 
@@ -56,6 +58,10 @@ class BenchmarkConfig:
     """Factors such as 1,2,4: so many workers; so many times the environments of a worker. None: 1,2,4, quick none."""
     soak: float = 0.0
     """Minutes of training in which memory is watched; above 0 nothing else is measured."""
+    algorithms: str | None = None
+    """Algorithms such as ppo,appo to train in turn for equal wall time; nothing else is measured then."""
+    minutes: float = 3.0
+    """Minutes of training of each of `algorithms`."""
     json: str | None = None
     """File to write all numbers to."""
     env: str = EnvironmentConfig.env
@@ -83,6 +89,16 @@ class BenchmarkConfig:
         return [int(word) for word in words.split(",") if word]
 
     @property
+    def algorithm_names(self) -> list[str]:
+        """Algorithms to compare; empty: none."""
+        return self.algorithms.split(",") if self.algorithms else []
+
+    @property
+    def num_rounds(self) -> int:
+        """How often each of the compared algorithms is trained."""
+        return self.repeats or (1 if self.quick else 2)
+
+    @property
     def experiment(self) -> ExperimentConfig:
         """The experiment that is measured."""
         environment = EnvironmentConfig(env=self.env, max_steps=self.max_steps)
@@ -102,6 +118,10 @@ class BenchmarkConfig:
             yield f"repeats: expected 1 or more, got {self.repeats}"
         if not 0 <= self.soak < float("inf"):
             yield f"soak: expected minutes, 0 or more, got {self.soak}"
+        if not 0 < self.minutes < float("inf"):
+            yield f"minutes: expected minutes, above 0, got {self.minutes}"
+        if self.algorithms is not None and not set(self.algorithm_names) <= set(ALGORITHM_NAMES):
+            yield f"algorithms: expected names from {','.join(ALGORITHM_NAMES)}, got {self.algorithms!r}"
         if self.scaling is not None and not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.scaling):
             yield f"scaling: expected whole numbers such as 1,2,4, got {self.scaling!r}"
         yield from self.experiment.faults()

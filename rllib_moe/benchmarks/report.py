@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rllib_moe.benchmarks.algorithms import median_rows
+
 WATCHED = {"rss_mb": "MB", "open_files": "files", "temporary_directories": "temp. dirs"}
 """What a soak watches, and its name in the table."""
 MOMENTS = ("begin", "end", "per_minute")
@@ -21,7 +23,10 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
     commit = f"{str(about['git_commit'])[:10]}{' with changes' if about['git_changes'] else ''}"
     machine = f"{about['cpu']}, {about['cores']} cores, {about['gpu'] or 'no GPU'}"
     console.print(f"{machine}; {load}; commit {commit}, {about['date']}", highlight=False)
-    tables = _soak(numbers["soak"]) if "soak" in numbers else _tables(numbers)
+    if "algorithms" in numbers:
+        tables: Iterable[Table] = _algorithms(numbers["algorithms"])
+    else:
+        tables = _soak(numbers["soak"]) if "soak" in numbers else _tables(numbers)
     for table in tables:
         console.print(table)
 
@@ -63,6 +68,11 @@ def _alone(alone: Mapping[str, Any]) -> list[tuple[str, Any]]:
         nested = value.items() if isinstance(value, Mapping) else [(None, value)]
         rows += [(name if key is None else f"{name} {key}", each) for key, each in nested if each is not None]
     return rows
+
+
+def _algorithms(rows: Sequence[Mapping[str, Any]]) -> Iterable[Table]:
+    yield _rows("Algorithms, equal wall time, one after the other", rows)
+    yield _rows("Medians over the rounds", median_rows(rows))
 
 
 def _soak(soak: Mapping[str, Any]) -> Iterable[Table]:

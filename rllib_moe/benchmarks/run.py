@@ -15,6 +15,7 @@ from rich.console import Console
 
 from rllib_moe.algorithm import algorithm_config
 from rllib_moe.benchmarks import machine, memory, parts, scaling
+from rllib_moe.benchmarks.algorithms import compare_algorithms
 from rllib_moe.benchmarks.config import BenchmarkConfig
 from rllib_moe.benchmarks.encoder_forms import compare_forms
 from rllib_moe.benchmarks.iterations import medians, plain, take_turns
@@ -46,7 +47,10 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     # Room for ours and stock at once; all else as in training, its threads too.
     processes = max([config.training.num_workers + config.stock.num_workers, *config.factors]) + 1
     with ray_session(None, processes, config.training.num_gpus):
-        numbers |= _soak(config) if config.soak else _measure(config, console)
+        if config.algorithm_names:
+            numbers["algorithms"] = compare_algorithms(config)
+        else:
+            numbers |= _soak(config) if config.soak else _measure(config, console)
     numbers["environment"]["load_average_end"] = os.getloadavg()[0]
     show(numbers, console)
     if config.json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,20 +31,39 @@ ITERATIONS = 2
 def batch_scaling(policy: TorchPolicyV2, packed: np.ndarray, repeats: int) -> list[dict[str, Any]]:
     """Time the network on batches of several sizes, rows drawn from packed observations [n, num_bytes]."""
     random = np.random.default_rng(0)
-    return [
+    times = [
         {"rows": rows, **network_times(policy, packed[random.integers(len(packed), size=rows)], repeats)}
         for rows in BATCHES
     ]
+    return with_growth(times, "rows", lambda row: row["rows"] * row["forward_backward_us"])
 
 
 def node_scaling(
     policy: TorchPolicyV2, layout: ObservationLayout, shape: GraphShape, repeats: int
 ) -> list[dict[str, Any]]:
     """Time the network on graphs of several mean sizes, all in the same room."""
-    return [
+    times = [
         {"mean_nodes": mean, **network_times(policy, random_graphs(layout, shape, NODE_ROWS, mean), repeats)}
         for mean in (*(count for count in NODE_COUNTS if count < shape.max_nodes), shape.max_nodes)
     ]
+    return with_growth(times, "mean_nodes", lambda row: row["forward_backward_us"])
+
+
+def with_growth(
+    rows: Sequence[Mapping[str, Any]], size: str, cost: Callable[[Mapping[str, Any]], float]
+) -> list[dict[str, Any]]:
+    """Rows with `growth`: the exponent of cost in size since the row before. 1 is linear, 0 no growth, 2 quadratic.
+
+    Args:
+        rows: In order of size.
+        size: Key of the size.
+        cost: Cost of a row, all of it.
+    """
+    growths = [
+        math.log(cost(row) / cost(before)) / math.log(row[size] / before[size])
+        for before, row in itertools.pairwise(rows)
+    ]
+    return [{**row, "growth": growth} for row, growth in zip(rows, (None, *growths), strict=True)]
 
 
 def network_times(policy: TorchPolicyV2, packed: np.ndarray, repeats: int) -> dict[str, float]:
@@ -91,7 +112,8 @@ def training_scaling(config: BenchmarkConfig, factors: Sequence[int]) -> list[di
     """Whole training with so many workers, and with so many times the environments of a worker.
 
     Returns:
-        Rows `num_workers`, `num_envs_per_worker`, `batch_size` and the medians of `Iteration`.
+        Rows `num_workers`, `num_envs_per_worker`, `batch_size`, the medians of `Iteration`, and `us_a_step`: sampling
+        and learning of one environment step. Cost is linear in the environments where it stays the same.
     """
     training = config.training
     settings = [(factor, training.num_envs_per_worker) for factor in factors]
@@ -109,5 +131,6 @@ def training_scaling(config: BenchmarkConfig, factors: Sequence[int]) -> list[di
         finally:
             algorithm.stop()
         setting = {"num_workers": num_workers, "num_envs_per_worker": num_envs, "batch_size": batch_size}
-        rows.append({**setting, **medians(iterations)})
+        times = medians(iterations)
+        rows.append({**setting, **times, "us_a_step": 1e6 / times["steps_per_second"]})
     return rows

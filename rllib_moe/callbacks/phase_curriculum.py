@@ -35,12 +35,13 @@ def apply_phase(policy: PPOTorchPolicy, phase: PhaseConfig, episodes: int) -> No
         phase: What should hold.
         episodes: The global episode count it belongs to.
     """
-    policy.model.network.phase.apply_phase(phase, episodes)
-    follow_phase(policy)
+    with policy._lock:  # between two gradient steps, where the learner has a thread of its own
+        policy.model.network.phase.apply_phase(phase, episodes)
+        follow_phase(policy)
 
 
 def follow_phase(policy: PPOTorchPolicy) -> None:
-    """Make the optimizer and PPO's loss agree with the phase that the policy's model holds.
+    """Make the optimizer and the loss agree with the phase that the policy's model holds.
 
     RLlib's own learning rate and entropy schedules stay unset, or they would overwrite these values.
     """

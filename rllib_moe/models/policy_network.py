@@ -44,6 +44,9 @@ class PolicyOutput(NamedTuple):
 class GATMoEPolicy(nn.Module):
     """Graph-attention encoder, router, bank of experts and critic.
 
+    With `mixed_precision` set, the encoder computes in bfloat16 while the module is in training mode (a learner's,
+    never a sampler's); all that follows, from the encoded state on, is in float32.
+
     Args:
         shape: Sizes of the observation.
         num_actions: Number A of actions.
@@ -57,6 +60,7 @@ class GATMoEPolicy(nn.Module):
         super().__init__()
         if shape.num_actions not in (None, num_actions):
             raise ValueError(f"action_mask: expected {num_actions} actions, got {shape.num_actions}")
+        self.mixed_precision = False
         self.phase = PhaseState()
         self.encoder = ObservationEncoder(shape, config)
         self.router = Router(config.trunk_size, config.num_experts)
@@ -79,7 +83,10 @@ class GATMoEPolicy(nn.Module):
             available_experts: Which experts may answer, bool [K]; the gate is renormalised over them. None: all.
             return_attention: Return the ego node's attention too.
         """
-        z, attention = self.encoder(observation, return_attention)
+        is_mixed = self.mixed_precision and self.training
+        with torch.autocast(observation["features"].device.type, torch.bfloat16, enabled=is_mixed):
+            z, attention = self.encoder(observation, return_attention)
+        z = z.float()
         router_logits = self.router(z)
         gate = gate_weights(router_logits, self.phase.routing, self.phase.temperature)
         if available_experts is not None:

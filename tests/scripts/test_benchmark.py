@@ -6,13 +6,14 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from rllib_moe.benchmarks.algorithms import median_rows
 from rllib_moe.benchmarks.config import parse
 from rllib_moe.benchmarks.encoder_forms import CONVOLUTIONS, SparseEncoder
 from rllib_moe.benchmarks.iterations import Iteration, medians
 from rllib_moe.benchmarks.memory import slope
 from rllib_moe.benchmarks.padded_encoder import PaddedGraphEncoder, PaddedGrid
 from rllib_moe.benchmarks.parts import breakdown
-from rllib_moe.benchmarks.scaling import random_graphs
+from rllib_moe.benchmarks.scaling import random_graphs, with_growth
 from rllib_moe.benchmarks.stock import StatusNumbers, make_stock_env
 from rllib_moe.config import ConfigError, ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
@@ -64,6 +65,29 @@ def test_writes_every_number(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_algorithms_are_trained_in_turn(tmp_path, capsys):
+    file = tmp_path / "numbers.json"
+    main(f"--algorithms appo,ppo --minutes 0.005 --repeats 2 --num-workers 0 --json {file} {TINY}".split())
+    rows = json.loads(file.read_text())["algorithms"]
+    assert [(row["algorithm"], row["round"]) for row in rows] == [("appo", 1), ("ppo", 1), ("appo", 2), ("ppo", 2)]
+    assert all(row["steps_per_second"] > 0 and row["env_steps"] >= 128 for row in rows)
+    assert "Medians over the rounds" in capsys.readouterr().out
+
+
+def test_medians_over_the_rounds():
+    rows = [{"algorithm": name, "round": turn, "score": score} for name, turn, score in (("a", 1, 1.0), ("b", 1, 5.0))]
+    rows.append({"algorithm": "a", "round": 2, "score": 4.0})
+    assert median_rows(rows) == [{"algorithm": "a", "score": 2.5}, {"algorithm": "b", "score": 5.0}]
+
+
+def test_growth_is_the_exponent_of_cost():
+    rows = [{"n": 2, "t": 3.0}, {"n": 4, "t": 6.0}, {"n": 8, "t": 24.0}, {"n": 16, "t": 24.0}]
+    growths = [row["growth"] for row in with_growth(rows, "n", lambda row: row["t"])]
+    assert growths[0] is None
+    assert growths[1:] == pytest.approx([1, 2, 0])
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_a_soak_watches_memory_files_and_directories():
     numbers = main(f"--soak 0.03 --num-workers 0 {TINY}".split())
     watched = numbers["soak"]["processes"]
@@ -90,6 +114,10 @@ def test_refuses_before_anything_starts():
                 "-1",
                 "--batch-size",
                 "7",
+                "--algorithms",
+                "ppo,sac",
+                "--minutes",
+                "0",
                 "--stock.num-epochs",
                 "0",
                 "--schedule",
@@ -98,7 +126,10 @@ def test_refuses_before_anything_starts():
             "",
         )
     told = str(refused.value)
-    assert all(name in told for name in ("repeats", "scaling", "soak", "batch_size", "stock.num_epochs", "nowhere"))
+    assert all(
+        name in told
+        for name in ("repeats", "scaling", "soak", "algorithms", "minutes", "batch_size", "stock.num_epochs", "nowhere")
+    )
 
 
 def test_quick_measures_less_unless_told():

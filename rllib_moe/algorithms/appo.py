@@ -1,0 +1,260 @@
+"""APPO: rollout workers go on sampling while the learner learns, in a thread of its own.
+
+The asynchronous part is RLlib's APPO (old API stack): who samples, what is queued, when weights are sent. The update is
+this project's PPO with V-trace in place of plain advantages (https://arxiv.org/abs/1802.01561), since rows are one to
+two updates old when they are learned. RLlib's own APPO loss is not used: it needs whole trajectories in each minibatch,
+so rows would be correlated and load balance measured over a handful of episodes; it evaluates a second, target
+network in every minibatch; and it lets values leak over the end of truncated episodes. Here the policy before an update
+takes the target network's place, evaluated once a batch, and without lag a batch is learned as PPO learns it.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import time
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.algorithms.appo import APPO, APPOConfig
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.execution.minibatch_buffer import MinibatchBuffer
+from ray.rllib.policy.policy import Policy
+from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED, SAMPLE_TIMER
+from ray.rllib.utils.metrics.learner_info import LearnerInfoBuilder
+from ray.rllib.utils.sgd import standardized
+
+from rllib_moe.algorithms.ppo import MoECallbacks, MoEPPOPolicy
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.vector_sampler import VectorRolloutWorker, advantage_estimates
+
+POLL_SECONDS = 0.1
+"""How long the driver waits for samples, and for room in the learner's queue, before it looks around again."""
+
+
+class MoEAPPOConfig(APPOConfig):
+    """APPO's configuration with the fields of `MoEPPOConfig`.
+
+    An iteration is as many steps as a batch has, sampled and learned; so that no sample is too old, one batch waits
+    while one is learned, and workers wait beyond that.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or MoEAPPO)
+        self.schedule: dict[str, Any] = PhaseSchedule.load("default").to_dict()
+        self.mixed_precision = False
+        self.vf_clip_param = math.inf
+        self.use_critic = True
+        self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+        self.framework("torch")
+        self.experimental(_disable_preprocessor_api=True)  # keeps the packed observation as the bytes it is
+        self.callbacks(MoECallbacks)
+        self.env_runners(env_runner_cls=MoEAPPOWorker)
+        # RLlib's learner thread that hands whole batches to the worker; minibatches and epochs are the policy's here.
+        self.simple_optimizer = True
+        self.learner_queue_size = 1
+        self.learner_queue_timeout = 1
+        self.timeout_s_sampler_manager = POLL_SECONDS
+
+    def training(  # type: ignore[override]
+        self,
+        *,
+        schedule: dict[str, Any] = NotProvided,  # type: ignore[assignment]
+        mixed_precision: bool = NotProvided,  # type: ignore[assignment]
+        vf_clip_param: float = NotProvided,  # type: ignore[assignment]
+        train_batch_size: int = NotProvided,  # type: ignore[assignment]
+        **kwargs: Any,
+    ) -> Self:
+        """Set training options: APPO's, and those of `MoEPPOConfig.training`."""
+        super().training(train_batch_size=train_batch_size, **kwargs)
+        if schedule is not NotProvided:
+            self.schedule = schedule
+        if mixed_precision is not NotProvided:
+            self.mixed_precision = mixed_precision
+        if vf_clip_param is not NotProvided:
+            self.vf_clip_param = vf_clip_param
+        if train_batch_size is not NotProvided:
+            self.reporting(
+                min_sample_timesteps_per_iteration=train_batch_size, min_train_timesteps_per_iteration=train_batch_size
+            )
+        return self
+
+
+class MoEAPPOWorker(VectorRolloutWorker):
+    """Rollout worker whose batches RLlib's APPO takes, and whose update on the learner is a whole one."""
+
+    def sample(self, **kwargs: Any) -> MultiAgentBatch:
+        """One fragment of every environment, in the form that IMPALA's book-keeping asks for."""
+        return cast(SampleBatch, super().sample(**kwargs)).as_multi_agent()
+
+    def learn_on_batch(self, samples: MultiAgentBatch) -> dict[str, Any]:  # type: ignore[override]
+        """Learn a batch: called in the learner's thread."""
+        policy = cast(MoEAPPOPolicy, self.get_policy())
+        return {DEFAULT_POLICY_ID: policy.update(samples.policy_batches[DEFAULT_POLICY_ID])}
+
+
+class MoEAPPOPolicy(MoEPPOPolicy):
+    """The policy of `MoEPPO`, corrected for rows by older policies, and safe to be read while it learns.
+
+    The learner's thread holds the policy's lock during a gradient step; whoever reads or writes weights takes it too.
+    """
+
+    def update(self, batch: SampleBatch) -> dict[str, Any]:
+        """All epochs over a batch of whole fragments [S * T], one environment's steps after the other.
+
+        Returns:
+            RLlib's results of a learning step, averaged over the minibatches.
+        """
+        with self._lock:
+            correct_off_policy(self, batch)
+        num_rows = self.load_batch_into_buffer(batch)
+        size = min(self.config["minibatch_size"], num_rows)
+        results = LearnerInfoBuilder(num_devices=1)
+        for _ in range(self.config["num_epochs"]):
+            for index in np.random.permutation(num_rows // size):
+                with self._lock:
+                    results.add_learn_on_batch_results(self.learn_on_loaded_batch(index * size))
+        return results.finalize()[DEFAULT_POLICY_ID]
+
+    def update_target(self) -> None:
+        """Nothing: there is no target network (see the module). RLlib's APPO calls this."""
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """A copy: RLlib's own result shares memory with weights that go on changing."""
+        with self._lock:
+            return {name: value.copy() for name, value in super().get_weights().items()}
+
+    def set_weights(self, weights: Any) -> None:
+        """Between two gradient steps."""
+        with self._lock:
+            super().set_weights(weights)
+
+    def get_state(self) -> dict[str, Any]:
+        """State between two gradient steps, the optimizer's tensors copied."""
+        with self._lock:
+            state = super().get_state()
+            state["_optimizer_variables"] = [_copied(each) for each in state["_optimizer_variables"]]
+            return state
+
+
+class MoEAPPO(APPO):
+    """APPO with one learner thread; see the module."""
+
+    @classmethod
+    def get_default_config(cls) -> MoEAPPOConfig:
+        """Default configuration."""
+        return MoEAPPOConfig()
+
+    @classmethod
+    def get_default_policy_class(cls, config: Any) -> type[Policy]:
+        """The policy class."""
+        del config
+        return MoEAPPOPolicy
+
+    def setup(self, config: Any) -> None:
+        """Set up as RLlib does."""
+        super().setup(config)
+        thread = self._learner_thread
+        # RLlib would hand out a batch `num_epochs` times; `MoEAPPOPolicy.update` does all epochs at once.
+        thread.minibatch_buffer = MinibatchBuffer(thread.inqueue, size=1, timeout=1, num_passes=1)
+        self._waited = 0.0
+        self._sampled_at = time.monotonic()
+
+    def training_step(self) -> Any:
+        """Take the samples that are there, queue them, send weights to the workers that gave them.
+
+        Raises:
+            RuntimeError: No worker has given a sample for `sample_timeout_s`: RLlib would wait for ever.
+        """
+        before = self._counters[NUM_ENV_STEPS_SAMPLED]
+        results = super().training_step()
+        if self._counters[NUM_ENV_STEPS_SAMPLED] > before:
+            self._sampled_at = time.monotonic()
+        elif time.monotonic() - self._sampled_at > (limit := cast(MoEAPPOConfig, self.config).sample_timeout_s):
+            raise RuntimeError(f"no rollout worker has given a sample for {limit} s")
+        return results
+
+    def cleanup(self) -> None:
+        """Let the learner's thread end: RLlib leaves it running."""
+        self._learner_thread.stopped = True
+        super().cleanup()
+        self._learner_thread.join(timeout=60)
+
+    def _place_processed_samples_on_learner_thread_queue(self) -> None:
+        """Queue every batch, waiting for room. RLlib drops batches, and waits for ever on a thread that died."""
+        for batch in self.data_to_place_on_learner:
+            while True:
+                if not self._learner_thread.is_alive():
+                    raise RuntimeError("the learner's thread died; its error is in the output above")
+                try:
+                    self._learner_thread.inqueue.put(batch, timeout=POLL_SECONDS)
+                except queue.Full:
+                    continue
+                break
+        self.data_to_place_on_learner.clear()
+
+    def _compile_iteration_results_old_api_stack(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's results, with the timers that a synchronous algorithm has."""
+        result = super()._compile_iteration_results_old_api_stack(*args, **kwargs)
+        total = self._timers[SAMPLE_TIMER]._total_time  # of many short waits
+        result["timers"]["sample_time_ms"] = 1000 * (total - self._waited)
+        result["timers"]["learn_time_ms"] = result["info"]["timing_breakdown"]["learner_grad_time_ms"]
+        self._waited = total
+        return result
+
+
+@torch.no_grad()
+def correct_off_policy(policy: MoEAPPOPolicy, batch: SampleBatch) -> None:
+    """Make a batch by older policies one that PPO can learn: V-trace (https://arxiv.org/abs/1802.01561), in place.
+
+    Values, action probabilities and logits become those of the policy as it is: the anchor of PPO's ratio. Advantages
+    are V-trace's with lambda, importance weights cut at 1; advantages are then standardised, as RLlib's PPO does.
+
+    Args:
+        policy: The policy that will learn.
+        batch: Rows of a `VectorSampler`, whole fragments.
+    """
+    config, model = policy.config, policy.model
+    model.eval()
+    behaviour = np.asarray(batch[SampleBatch.ACTION_LOGP])
+    logits, values, logp = [], [], []
+    for begin in range(0, len(batch), config["minibatch_size"]):
+        rows = slice(begin, begin + config["minibatch_size"])
+        observations = torch.from_numpy(np.asarray(batch[SampleBatch.OBS])[rows]).to(policy.device)
+        actions = torch.from_numpy(np.asarray(batch[SampleBatch.ACTIONS])[rows]).to(policy.device)
+        output, _ = model({SampleBatch.OBS: observations})
+        logits.append(output)
+        values.append(model.value_function())
+        logp.append(cast(Any, policy.dist_class)(output, model).logp(actions))
+    for key, parts in (
+        (SampleBatch.ACTION_DIST_INPUTS, logits),
+        (SampleBatch.VF_PREDS, values),
+        (SampleBatch.ACTION_LOGP, logp),
+    ):
+        batch[key] = torch.cat(parts).cpu().numpy()
+
+    def by_time(name: str) -> np.ndarray:  # [T, S]
+        return np.asarray(batch[name]).reshape(-1, config["rollout_fragment_length"]).T
+
+    ended = by_time(SampleBatch.TERMINATEDS) | by_time(SampleBatch.TRUNCATEDS)
+    current = by_time(SampleBatch.VF_PREDS)
+    following = by_time(SampleBatch.VALUES_BOOTSTRAPPED).copy()  # the sampler's, at the ends of episodes and fragments
+    following[:-1] = np.where(ended[:-1], following[:-1], current[1:])
+    lag = by_time(SampleBatch.ACTION_LOGP) - behaviour.reshape(current.T.shape).T
+    advantages = advantage_estimates(
+        by_time(SampleBatch.REWARDS), current, following, ended, config["gamma"], config["lambda"], np.exp(lag)
+    )
+    batch[Postprocessing.VALUE_TARGETS] = (advantages + current).T.reshape(-1)
+    batch[Postprocessing.ADVANTAGES] = standardized(advantages.T.reshape(-1))
+
+
+def _copied(state: Any) -> Any:
+    """An optimizer's state with arrays of its own."""
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_copied(value) for value in state]
+    return state.copy() if isinstance(state, np.ndarray) else state

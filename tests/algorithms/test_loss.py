@@ -1,0 +1,153 @@
+"""The whole loss of a minibatch against a plain form: graph by graph, expert by expert, row by row.
+
+And whole iterations in mixed precision, and on a GPU where there is one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.policy.sample_batch import SampleBatch
+from torch import Tensor
+from torch.nn import functional
+
+from rllib_moe.algorithm import MoEPPOConfig, MoEPPOPolicy, algorithm_config
+from rllib_moe.callbacks.phase_curriculum import apply_phase
+from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from rllib_moe.envs.packing import PackObservation
+from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.seeding import EpisodeSeeds
+from rllib_moe.models.policy_network import GATMoEPolicy
+from rllib_moe.models.routing import SCALE_SPEED
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.vector_sampler import VectorSampler
+
+SmallConfig = Callable[..., MoEPPOConfig]
+
+
+def sparsemax(scores: list[float]) -> list[float]:
+    """By its definition (https://arxiv.org/abs/1602.02068, algorithm 1): sort, find the support, cut."""
+    ordered = sorted(scores, reverse=True)
+    size = max(k for k in range(1, len(scores) + 1) if 1 + k * ordered[k - 1] > sum(ordered[:k]))
+    threshold = (sum(ordered[:size]) - 1) / size
+    return [max(score - threshold, 0.0) for score in scores]
+
+
+def plain_router(network: GATMoEPolicy, z: Tensor) -> list[float]:
+    router = network.router
+    hidden = torch.tanh(router.hidden((z - z.mean()) / (z.var(unbiased=False) + 1e-6).sqrt()))
+    hidden = (hidden - hidden.mean()) / (hidden.var(unbiased=False) + 1e-6).sqrt()
+    raw = [float(hidden @ row / row.norm()) for row in router.directions]
+    scale = math.exp(SCALE_SPEED * float(router.log_scale))
+    return [scale * (value - float(mean)) / float(router.std) for value, mean in zip(raw, router.mean, strict=True)]
+
+
+def plain_experts(network: GATMoEPolicy, z: Tensor) -> list[Tensor]:
+    bank = network.experts
+    weights, biases = bank.hidden_weight.chunk(bank.num_experts), bank.hidden_bias.chunk(bank.num_experts)
+    return [
+        functional.silu(weights[k] @ z + biases[k]) @ bank.output_weight[k] + bank.output_bias[k, 0]
+        for k in range(bank.num_experts)
+    ]
+
+
+@torch.no_grad()
+def plain_loss(policy: Any, rows: dict[str, np.ndarray]) -> float:
+    """PPO's clipped loss, the critic's, the entropy bonus and the three routing losses, written out."""
+    network, config = policy.model.network, policy.config
+    temperature = float(network.phase.temperature)
+    per_row, scores, gates, experts = [], [], [], []
+    for i in range(len(rows["obs"])):
+        leaves = policy.model.layout.unpack_torch(torch.from_numpy(rows["obs"][i : i + 1]))
+        z = network.encoder(leaves).z[0]  # alone: no buckets, no neighbours
+        logits = plain_router(network, z)
+        gate = sparsemax([score / temperature for score in logits])
+        opinions = plain_experts(network, z)
+        mixed = sum(weight * opinion for weight, opinion in zip(gate, opinions, strict=True))
+        logp = torch.log_softmax(torch.as_tensor(mixed), -1)
+        ratio = math.exp(float(logp[int(rows["actions"][i])]) - float(rows["action_logp"][i]))
+        clip, advantage = config["clip_param"], float(rows["advantages"][i])
+        surrogate = min(ratio * advantage, min(max(ratio, 1 - clip), 1 + clip) * advantage)
+        error = float(network.critic(z)) - float(rows["value_targets"][i])
+        entropy = -float((logp.exp() * logp).sum())
+        per_row.append(-surrogate + config["vf_loss_coeff"] * error**2 - policy.entropy_coeff * entropy)
+        scores.append(logits)
+        gates.append(gate)
+        experts.append(opinions)
+
+    number = len(gates[0])
+    means = [float(np.mean([row[k] for row in scores])) for k in range(number)]
+    apart = [sparsemax([(row[k] - means[k]) / temperature for k in range(number)]) for row in scores]
+    held = float(np.mean([-sum(p * math.log(p) for p in gate if p > 0) for gate in apart]))
+    distance = abs(held - float(network.phase.alpha_entropy_target))
+    alpha = distance - 0.025 if distance >= 0.05 else 10 * distance**2
+    balance = number * sum(float(np.mean([gate[k] for gate in gates])) ** 2 for k in range(number)) - 1
+    cosines = []
+    for opinions in experts:
+        centred = [opinion - opinion.mean() for opinion in opinions]
+        for one, other in itertools.combinations(centred, 2):
+            norms = math.sqrt((float(one @ one) + 1e-4) * (float(other @ other) + 1e-4))
+            cosines.append(max(0.0, float(one @ other) / norms))
+    phase = network.phase
+    return (
+        float(np.mean(per_row))
+        + float(phase.alpha_entropy_coef) * alpha
+        + float(phase.load_balance_coef) * balance
+        + float(phase.diversity_coef) * float(np.mean(cosines))
+    )
+
+
+def test_the_whole_loss_is_that_of_the_plain_form() -> None:
+    """In transition (a target below ln K, sparsemax), with other weights than those that played: ratios are not 1."""
+    experiment = ExperimentConfig(
+        model=ModelConfig(hidden_size=16, trunk_size=16, expert_hidden_size=16, critic_hidden_size=16),
+        environment=EnvironmentConfig(env="regimes", max_steps=16),
+        training=TrainingConfig(num_workers=0, num_envs_per_worker=4, batch_size=40, minibatch_size=40),
+    ).check()
+    schedule = PhaseSchedule.load("default")
+    config = algorithm_config(experiment, schedule)
+    environments = [PackObservation(EpisodeSeeds(make_env("regimes", max_steps=16), (5, e))) for e in range(4)]
+    torch.manual_seed(0)
+    policy: Any = MoEPPOPolicy(environments[0].observation_space, environments[0].action_space, config.to_dict())
+    apply_phase(policy, schedule.at(2000), 2000)
+    batch = VectorSampler(environments, policy, config).get_data()
+    rows = {key: np.array(batch[key]) for key in batch}
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        policy.model.network.router.log_scale.fill_(math.log(2.0) / SCALE_SPEED)  # some gates with zeros
+    expected = plain_loss(policy, rows)  # first: learning moves the router's statistics
+    minibatch = SampleBatch({key: torch.from_numpy(value) for key, value in rows.items()})
+    minibatch.set_training(True)
+    (found,) = policy.model.custom_loss([policy.loss(policy.model, policy.dist_class, minibatch)], minibatch)
+    assert (policy.model._cached().gate == 0).any()
+    assert found.item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "appo"])
+def test_a_run_in_mixed_precision(small_config: SmallConfig, algo: Any) -> None:
+    algorithm = small_config(num_workers=0, algo=algo, mixed_precision=True).build_algo()
+    assert algorithm.get_policy().model.network.mixed_precision
+    rows = [algorithm.train()["moe"] for _ in range(3)]
+    algorithm.stop()
+    assert all(math.isfinite(row["loss/total"]) and row["run/skipped_updates"] == 0 for row in rows)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("algo", ["ppo", "appo"])
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_a_run_on_a_gpu(small_config: SmallConfig, algo: Any, mixed_precision: bool) -> None:
+    """The session's Ray was told of no GPU of its own: `num_gpus` is what Ray finds on the machine."""
+    algorithm = small_config(num_workers=1, algo=algo, num_gpus=1, mixed_precision=mixed_precision).build_algo()
+    policy = algorithm.get_policy()
+    assert policy.device.type == "cuda"
+    rows = [algorithm.train()["moe"] for _ in range(3)]
+    algorithm.stop()
+    assert all(buffer.is_cuda for buffer in policy.model.buffers())
+    assert all(math.isfinite(row["loss/total"]) and row["run/skipped_updates"] == 0 for row in rows)

@@ -31,6 +31,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.models.rllib_model import GATMoEModel
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.placement import spread_workers
 from rllib_moe.vector_sampler import VectorRolloutWorker
 
 ENVIRONMENT_NAME = "rllib_moe"
@@ -117,6 +118,11 @@ class MoEPPO(PPO):
         """The policy class."""
         del config
         return MoEPPOPolicy
+
+    def setup(self, config: Any) -> None:
+        """What PPO does, with the rollout workers spread over the nodes of a cluster."""
+        with spread_workers():
+            super().setup(config)
 
     def training_step(self) -> Any:
         """One iteration: send the weights, then what PPO does."""

@@ -10,12 +10,14 @@ from typing import Any
 
 import ray
 
+from rllib_moe.placement import package_for_workers
+
 
 @contextmanager
 def ray_session(address: str | None, num_cpus: int, num_gpus: float = 0) -> Iterator[None]:
     """Have Ray running inside the block; what was started here is stopped after it.
 
-    Where Ray runs in this process already, that one is used and left running.
+    Where Ray runs in this process already, that one is used and left running. A Ray started here has no dashboard.
 
     Args:
         address: Address of a cluster; None takes `RAY_ADDRESS`, and without it starts Ray on this machine.
@@ -27,9 +29,10 @@ def ray_session(address: str | None, num_cpus: int, num_gpus: float = 0) -> Iter
         return
     options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
     if found := address or os.environ.get("RAY_ADDRESS"):
-        options["address"] = found
+        options |= {"address": found, "runtime_env": package_for_workers()}
     else:
         options |= {
+            "address": "local",  # also where `ray start` was called on this machine, for another purpose
             "num_cpus": max(os.cpu_count() or 1, num_cpus),
             "num_gpus": num_gpus or None,
             "include_dashboard": False,

@@ -56,6 +56,8 @@ class BenchmarkConfig:
     """Factors such as 1,2,4: so many workers; so many times the environments of a worker. None: 1,2,4, quick none."""
     soak: float = 0.0
     """Minutes of training in which memory is watched; above 0 nothing else is measured."""
+    phase_push: str = ""
+    """Numbers of workers such as 2,16,128: what sending weights and phase to them costs; nothing else is measured."""
     json: str | None = None
     """File to write all numbers to."""
     env: str = EnvironmentConfig.env
@@ -83,6 +85,11 @@ class BenchmarkConfig:
         return [int(word) for word in words.split(",") if word]
 
     @property
+    def push_counts(self) -> list[int]:
+        """Numbers of workers to which the phase is pushed; empty: not measured."""
+        return [int(word) for word in self.phase_push.split(",") if word]
+
+    @property
     def experiment(self) -> ExperimentConfig:
         """The experiment that is measured."""
         environment = EnvironmentConfig(env=self.env, max_steps=self.max_steps)
@@ -104,6 +111,10 @@ class BenchmarkConfig:
             yield f"soak: expected minutes, 0 or more, got {self.soak}"
         if self.scaling is not None and not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.scaling):
             yield f"scaling: expected whole numbers such as 1,2,4, got {self.scaling!r}"
+        if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.phase_push):
+            yield f"phase_push: expected whole numbers such as 2,16,128, got {self.phase_push!r}"
+        if self.phase_push and self.soak:
+            yield "phase_push: not together with soak"
         yield from self.experiment.faults()
         yield from self.stock.faults()
 

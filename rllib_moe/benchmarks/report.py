@@ -24,7 +24,12 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
     commit = f"{str(about['git_commit'])[:10]}{' with changes' if about['git_changes'] else ''}"
     machine = f"{about['cpu']}, {about['cores']} cores, {about['gpu'] or 'no GPU'}"
     console.print(f"{machine}; {load}; commit {commit}, {about['date']}", highlight=False)
-    tables = _soak(numbers["soak"]) if "soak" in numbers else _tables(numbers)
+    if "soak" in numbers:
+        tables = _soak(numbers["soak"])
+    elif "phase_push" in numbers:
+        tables = [_rows("Weights and phase to the rollout workers", numbers["phase_push"])]
+    else:
+        tables = _tables(numbers)
     for table in tables:
         console.print(table)
 

@@ -1,0 +1,92 @@
+"""A real Ray head with its dashboard and job server, on loopback and ports of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+PATIENCE = 400
+"""Seconds until a test gives up waiting."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head."""
+
+    pid: int
+    """Its process, `ray start --block`."""
+    dashboard: int
+    """Port of dashboard and job server."""
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard}"
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Head]:
+    """Start a head of 4 CPUs; what is left of it at the end is killed by process id."""
+    gcs, dashboard, agent, metrics, agent_grpc = free_ports(5)
+    # Short: Ray's sockets lie in it, and their names may have 107 characters.
+    with tempfile.TemporaryDirectory(prefix="moe-", dir="/tmp", ignore_cleanup_errors=True) as temp:
+        command = [
+            str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus", "4",
+            "--node-ip-address", "127.0.0.1", "--port", str(gcs), "--dashboard-port", str(dashboard),
+            "--dashboard-agent-listen-port", str(agent), "--dashboard-agent-grpc-port", str(agent_grpc),
+            "--metrics-export-port", str(metrics), "--temp-dir", temp, "--disable-usage-stats",
+        ]  # fmt: skip
+        variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
+        variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"  # as an activated environment has
+        with open(Path(temp) / "head.log", "wb") as log:  # noqa: PTH123
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, cwd=temp)
+        try:
+            _wait_for(f"http://127.0.0.1:{dashboard}/api/version", Path(temp) / "head.log")
+            yield Head(process.pid, dashboard)
+        finally:
+            _end(process)
+
+
+def _wait_for(url: str, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with closing(urlopen(url, timeout=5)):
+                return
+        except HTTPError:
+            return  # it answers, and asks for a token
+        except (URLError, OSError):
+            time.sleep(0.5)
+    raise AssertionError(f"no dashboard:\n{log.read_text()}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    for each in alive:
+        each.kill()
+    psutil.wait_procs(alive, timeout=10)

@@ -40,7 +40,7 @@ class SpreadEnvRunnerGroup(EnvRunnerGroup):
 def spread_workers() -> Iterator[None]:
     """Let an algorithm that is set up inside the block make a `SpreadEnvRunnerGroup`.
 
-    RLlib has no option for the strategy of single workers (`placement_strategy` is Tune's), and makes the group by name.
+    RLlib has no option for the strategy of workers (`placement_strategy` is Tune's), and makes the group by its name.
     """
     original = rllib_algorithm.EnvRunnerGroup
     rllib_algorithm.EnvRunnerGroup = SpreadEnvRunnerGroup
@@ -76,17 +76,15 @@ def notices(num_workers: int, num_gpus: float) -> list[str]:
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     here = next(node for node in nodes if node["NodeID"] == ray.get_runtime_context().get_node_id())
-    if num_gpus > here["Resources"].get("GPU", 0):
-        elsewhere = max(node["Resources"].get("GPU", 0) for node in nodes)
+    own = here["Resources"].get("GPU", 0)
+    if num_gpus > own:
+        most = max(node["Resources"].get("GPU", 0) for node in nodes)
+        hint = (
+            "scripts/submit.py starts it on a node that has them" if most >= num_gpus else f"no node has over {most:g}"
+        )
         raise ConfigError(
             [
-                f"num_gpus: the learner runs where train.py does, and this node has {here['Resources'].get('GPU', 0):g} "
-                f"GPUs, not {num_gpus:g}"
-                + (
-                    "; scripts/submit.py starts it on a node that has them"
-                    if elsewhere >= num_gpus
-                    else f" (the most on any node is {elsewhere:g})"
-                )
+                f"num_gpus: the learner runs where train.py does, and this node has {own:g} GPUs, not {num_gpus:g}; {hint}"
             ]
         )
     cpus = sum(node["Resources"].get("CPU", 0) for node in nodes)

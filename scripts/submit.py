@@ -7,8 +7,8 @@ How to run (flags of scripts/train.py follow after `--`):
     python scripts/submit.py --fetch raysubmit_... --into results
     python scripts/submit.py --help
 
-Results to expect: the job's id, where its results will be, then its log as scripts/train.py prints it. Ctrl-C leaves the
-job running and says how to return to it. Exit status: the job's own (143 when it was stopped); 2 refused, 1 no job
+Results to expect: the job's id, where its results will be, then its log as scripts/train.py prints it. Ctrl-C leaves
+the job running and says how to return to it. Exit status: the job's own (143 when it was stopped); 2 refused, 1 no job
 server, 130 by Ctrl-C.
 """
 

@@ -7,6 +7,7 @@ import runpy
 import shlex
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,10 +18,12 @@ from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest
+from rllib_moe.jobs.request import parse as parse_submit
 from rllib_moe.metrics import METRICS, expert_share
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training import command_line
 from rllib_moe.training.checkpoints import Checkpoint
+from rllib_moe.training.storage import Fetched
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,6 +40,7 @@ def readme_commands(script: str) -> list[list[str]]:
 
 
 TRAIN_COMMANDS = readme_commands("scripts/train.py")
+SUBMIT_COMMANDS = readme_commands("scripts/submit.py")
 EVALUATE_COMMANDS = readme_commands("scripts/evaluate.py")
 
 
@@ -55,6 +59,7 @@ def readme_files(tmp_path, monkeypatch):
 def test_the_readme_has_the_commands_that_are_checked_here():
     assert len(TRAIN_COMMANDS) >= 10
     assert len(EVALUATE_COMMANDS) == 4
+    assert len(SUBMIT_COMMANDS) == 3
     assert set(NAMED_BLOCKS) == {"my_schedule.yaml", "my_doors.py", "network.py"}
 
 
@@ -69,12 +74,21 @@ def test_training_commands_are_accepted(words, readme_files, monkeypatch):
         score=None,
     )
     monkeypatch.setattr(command_line, "load_checkpoint", lambda _path: resumed)
+    fetched = Fetched("s3://bucket/runs/shared", readme_files / "shared", readme_files, TemporaryDirectory())
+    monkeypatch.setattr(command_line, "fetch", lambda _uri: fetched)
 
     request = command_line.parse(words, description="")
 
     for flag, value in itertools.pairwise(words):
         if flag == "--episodes":
             assert request.config.run.episodes == int(value)
+
+
+@pytest.mark.parametrize("words", SUBMIT_COMMANDS, ids=" ".join)
+def test_submitting_commands_are_accepted(words):
+    config, training = parse_submit([word.replace("$PWD", "/home/me") for word in words], "")
+
+    assert bool(training) == (config.fetch is None)
 
 
 @pytest.mark.parametrize("words", EVALUATE_COMMANDS, ids=" ".join)

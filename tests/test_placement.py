@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 
 from rllib_moe import metrics as m
@@ -109,9 +108,7 @@ def test_training_goes_on_while_nodes_come_and_go(
 ) -> None:
     lost = next(iter(cluster.worker_nodes))
     flags = ("--num-workers", "4", "--exp-name", "mine", "--output-dir", str(tmp_path), "--num-envs-per-worker", "2")
-    process = start(
-        ["scripts/train.py", *small_flags, *flags, "--episodes", "800", "--address", cluster.address]
-    )
+    process = start(["scripts/train.py", *small_flags, *flags, "--episodes", "800", "--address", cluster.address])
     directory = tmp_path / "mine"
 
     def wait_for(condition: Callable[[], bool], what: str) -> float:

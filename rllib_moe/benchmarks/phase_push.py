@@ -2,8 +2,8 @@
 
 The call pattern is that of RLlib's `EnvRunnerGroup.sync_weights` on the old API stack: the weights once into the object
 store, one call a worker with the reference, no waiting; then the driver asks every worker for something, as sampling
-does, and waits. A stand-in worker takes the weights out of the store and copies them into arrays of its own. It holds no
-torch, network or environment, so a machine has room for many, and what is measured is what grows with their number.
+does, and waits. A stand-in worker takes the weights out of the store and copies them into arrays of its own. It holds
+no torch, network or environment, so a machine has room for many, and what is measured is what grows with their number.
 """
 
 from __future__ import annotations
@@ -61,10 +61,9 @@ def phase_push(weights: dict[str, np.ndarray], counts: Sequence[int], repeats: i
         ConfigError: the machine has not enough memory free for the largest count.
     """
     free = psutil.virtual_memory().available / 1e6
-    if max(counts) * WORKER_MB + SPARE_MB > free:
-        raise ConfigError(
-            [f"phase_push: {max(counts)} workers need about {max(counts) * WORKER_MB + SPARE_MB} MB, {free:.0f} are free"]
-        )
+    needed = max(counts) * WORKER_MB + SPARE_MB
+    if needed > free:
+        raise ConfigError([f"phase_push: {max(counts)} workers need about {needed} MB, {free:.0f} MB are free"])
     return [_measure(weights, count, repeats) for count in counts]
 
 

@@ -30,9 +30,7 @@ def _walk(tree: Path) -> Iterator[Path]:
         directories[:] = [
             name
             for name in directories
-            if not name.startswith(".")
-            and not name.endswith(LEFT_OUT_EVERYWHERE)
-            and not (is_top and name in LEFT_OUT)
+            if not name.startswith(".") and not name.endswith(LEFT_OUT_EVERYWHERE) and not (is_top and name in LEFT_OUT)
         ]
         for name in names:
             path = Path(place) / name

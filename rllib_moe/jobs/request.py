@@ -84,7 +84,9 @@ def parse(arguments: Sequence[str], description: str) -> tuple[SubmitConfig, lis
         if training:
             faults.append(f"flags of training after --: a job is there already, got {' '.join(training)}")
     elif not training:
-        faults.append("expected flags of scripts/train.py after --, such as -- --exp-name mine --output-dir /mnt/results")
+        faults.append(
+            "expected flags of scripts/train.py after --, such as -- --exp-name mine --output-dir /mnt/results"
+        )
     else:
         try:
             request = command_line.parse(training, "Flags of scripts/train.py, after --.")

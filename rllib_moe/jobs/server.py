@@ -190,7 +190,7 @@ def _explained(address: str, error: Exception) -> str:
         )
     if isinstance(error, ConnectionError):
         return (
-            f"{address}: no job server answers. Start one on this machine by `ray start --head`, or reach a cluster's by "
-            "`ray dashboard cluster.yaml` or `kubectl port-forward`"
+            f"{address}: no job server answers. Start one on this machine by `ray start --head`, or reach a cluster's "
+            "by `ray dashboard cluster.yaml` or `kubectl port-forward`"
         )
     return f"{address}: {text.splitlines()[-1]}"

@@ -97,8 +97,8 @@ def _fetch(server: JobServer, job: str, into: Path) -> dict[str, Any]:
     except StorageError as error:
         raise ConfigError(
             [
-                f"fetch: {error}. The results are on the cluster, at {source}; they can be fetched from here when the job "
-                "has a --storage that this machine reaches too"
+                f"fetch: {error}. The results are on the cluster, at {source}; they can be fetched from here when the "
+                "job has a --storage that this machine reaches too"
             ]
         ) from error
     partial.rename(target)

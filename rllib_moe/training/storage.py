@@ -147,7 +147,7 @@ class RunMirror:
         return read_links(self._filesystem, str(self._path))
 
     def _prune(self, newest: int, keep: int, linked: set[str]) -> None:
-        """Keep the newest copies up to this checkpoint. Later ones are of a run that was taken up earlier: they stay."""
+        """Keep the newest copies up to this checkpoint. Later ones, of a run taken up again earlier, stay."""
         selector = pafs.FileSelector(str(self._path / CHECKPOINTS))
         names = {info.base_name for info in self._filesystem.get_file_info(selector)}
         earlier = sorted((name for name in names if 0 <= _episode(name) <= newest), key=_episode)

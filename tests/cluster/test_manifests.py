@@ -60,7 +60,10 @@ def test_the_cluster_names_its_resources_and_files(aws: dict[str, Any]) -> None:
 def test_kuberay_accepts_the_job(rayjob: dict[str, Any], rayjob_schema: dict[str, Any]) -> None:
     jsonschema.validate(rayjob, rayjob_schema)
 
-    for path, value in ((("entrypoint",), None), (("rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0)):
+    for path, value in (
+        (("entrypoint",), None),
+        (("rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0),
+    ):
         broken = copy.deepcopy(rayjob)
         place = broken["spec"]
         for name in path[:-1]:

@@ -60,7 +60,9 @@ def head() -> Iterator[Head]:
             "--metrics-export-port", str(metrics), "--temp-dir", temp, "--disable-usage-stats",
         ]  # fmt: skip
         variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
-        variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"  # as an activated environment has
+        variables["PATH"] = (
+            f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"  # as an activated environment has
+        )
         with open(Path(temp) / "head.log", "wb") as log:  # noqa: PTH123
             process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, cwd=temp)
         try:

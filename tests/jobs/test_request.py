@@ -26,9 +26,11 @@ def test_takes_flags_of_both_programs() -> None:
 
 
 def test_names_every_fault_at_once() -> None:
-    faults = refused("--address", "head", "--grace", "0", "--max-mb", "0", "--", "--episodes", "0", "--gamma", "2", *PLACE)
+    faults = refused(
+        "--address", "head", "--grace", "0", "--max-mb", "0", "--", "--episodes", "0", "--gamma", "2", *PLACE
+    )
 
-    assert [fault.split(":")[0] for fault in faults] == ["address", "grace", "max_mb", "episodes", "gamma"]
+    assert [fault.split(":")[0] for fault in faults] == ["address", "grace", "max_mb", "gamma", "episodes"]
 
 
 @pytest.mark.parametrize("resume", ["results/mine", "results/mine/checkpoints/best"])
@@ -54,7 +56,9 @@ def test_does_one_thing_at_a_time() -> None:
     assert refused() == [
         "expected flags of scripts/train.py after --, such as -- --exp-name mine --output-dir /mnt/results"
     ]
-    assert refused("--attach", "a", "--stop", "b") == ["expected one of --attach, --stop and --fetch, got --attach and --stop"]
+    assert refused("--attach", "a", "--stop", "b") == [
+        "expected one of --attach, --stop and --fetch, got --attach and --stop"
+    ]
     (fault,) = refused("--attach", "a", "--", "--exp-name", "mine")
     assert fault.startswith("flags of training after --: a job is there already")
 

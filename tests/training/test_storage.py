@@ -41,9 +41,7 @@ def filesystem(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[pafs.Fil
     return pafs.LocalFileSystem(), str(tmp_path / "storage" / "mine")
 
 
-def test_copies_whole_checkpoints_and_drops_the_oldest(
-    filesystem: tuple[pafs.FileSystem, str], tmp_path: Path
-) -> None:
+def test_copies_whole_checkpoints_and_drops_the_oldest(filesystem: tuple[pafs.FileSystem, str], tmp_path: Path) -> None:
     files, path = filesystem
     run = tmp_path / "mine"
     mirror = RunMirror(files, path, run)
@@ -90,7 +88,9 @@ def test_going_on_from_a_storage_alone(train: Train, tmp_path: Path, capsys: pyt
     (storage / "mine" / "checkpoints").mkdir(parents=True)
     (storage / "mine" / "checkpoints" / "episode_000016").write_text("in the way of the first copy")
     summary = train("mine", 32, "--checkpoint-every", "16", "--storage", storage.as_uri())
-    assert capsys.readouterr().out.count("Cannot copy") == 1  # the first checkpoint; the run went on, and the next one was copied
+    assert (
+        capsys.readouterr().out.count("Cannot copy") == 1
+    )  # the first checkpoint; the run went on, and the next one was copied
     assert summary["paths"]["storage"] == f"{storage.as_uri()}/mine"
     assert {path.name for path in (storage / "mine").iterdir()} == {*FILES, "checkpoints"}
     assert load_checkpoint(storage / "mine" / "checkpoints" / "episode_000032").episodes == 32

@@ -83,9 +83,7 @@ def notices(num_workers: int, num_gpus: float) -> list[str]:
             "scripts/submit.py starts it on a node that has them" if most >= num_gpus else f"no node has over {most:g}"
         )
         raise ConfigError(
-            [
-                f"num_gpus: the learner runs where train.py does, and this node has {own:g} GPUs, not {num_gpus:g}; {hint}"
-            ]
+            [f"num_gpus: the learner runs where train.py does; this node has {own:g} GPUs, not {num_gpus:g}; {hint}"]
         )
     cpus = sum(node["Resources"].get("CPU", 0) for node in nodes)
     said = [f"Cluster: {len(nodes)} nodes, {cpus:g} CPUs, {sum(n['Resources'].get('GPU', 0) for n in nodes):g} GPUs"]

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -21,6 +21,8 @@ import pytest
 
 PATIENCE = 400
 """Seconds until a test gives up waiting."""
+ATTEMPTS = 3
+"""Times a head is started, at most."""
 
 
 @dataclass(frozen=True)
@@ -60,35 +62,46 @@ def head() -> Iterator[Head]:
             "--metrics-export-port", str(metrics), "--temp-dir", temp, "--disable-usage-stats",
         ]  # fmt: skip
         variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RAY_ADDRESS")}
-        variables["PATH"] = (
-            f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"  # as an activated environment has
-        )
-        with open(Path(temp) / "head.log", "wb") as log:  # noqa: PTH123
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, cwd=temp)
+        # As in an activated environment: a job is started as `python`.
+        variables["PATH"] = str(Path(sys.executable).parent) + os.pathsep + variables["PATH"]
+        process = None
         try:
-            _wait_for(f"http://127.0.0.1:{dashboard}/api/version", Path(temp) / "head.log")
+            for _ in range(ATTEMPTS):
+                with open(Path(temp) / "head.log", "wb") as log:  # noqa: PTH123
+                    process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, cwd=temp)
+                if _answers(f"http://127.0.0.1:{dashboard}/api/version", process):
+                    break
+                _end(process, temp)
+            else:
+                pytest.fail(f"no dashboard:\n{(Path(temp) / 'head.log').read_text()}")
             yield Head(process.pid, dashboard)
         finally:
-            _end(process)
+            if process:
+                _end(process, temp)
 
 
-def _wait_for(url: str, log: Path) -> None:
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until the dashboard answers, or its head has given up (Ray does after 30 s, on a busy machine too)."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             with closing(urlopen(url, timeout=5)):
-                return
+                return True
         except HTTPError:
-            return  # it answers, and asks for a token
+            return True  # it asks for a token
         except (URLError, OSError):
             time.sleep(0.5)
-    raise AssertionError(f"no dashboard:\n{log.read_text()}")
+    return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, timeout=20)
-    for each in alive:
-        each.kill()
-    psutil.wait_procs(alive, timeout=10)
+def _end(process: subprocess.Popen[bytes], temp: str) -> None:
+    """End the head, and by their id all processes that name its directory: some outlive a head that gave up."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+    family = [each for each in psutil.process_iter(["cmdline"]) if temp in " ".join(each.info["cmdline"] or ())]
+    for each in family:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(family, timeout=10)

@@ -43,11 +43,11 @@ def spread_workers() -> Iterator[None]:
     RLlib has no option for the strategy of workers (`placement_strategy` is Tune's), and makes the group by its name.
     """
     original = rllib_algorithm.EnvRunnerGroup
-    rllib_algorithm.EnvRunnerGroup = SpreadEnvRunnerGroup
+    rllib_algorithm.EnvRunnerGroup = SpreadEnvRunnerGroup  # type: ignore[misc]
     try:
         yield
     finally:
-        rllib_algorithm.EnvRunnerGroup = original
+        rllib_algorithm.EnvRunnerGroup = original  # type: ignore[misc]
 
 
 def package_for_workers() -> dict[str, Any]:

@@ -28,7 +28,7 @@ from rllib_moe.training.checkpoints import CheckpointError
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Send, follow, stop or fetch one job."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    return run(*parse(arguments, description=str(__doc__)))
+    return run(parse(arguments, description=str(__doc__)))
 
 
 if __name__ == "__main__":

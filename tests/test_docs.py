@@ -86,9 +86,9 @@ def test_training_commands_are_accepted(words, readme_files, monkeypatch):
 
 @pytest.mark.parametrize("words", SUBMIT_COMMANDS, ids=" ".join)
 def test_submitting_commands_are_accepted(words):
-    config, training = parse_submit([word.replace("$PWD", "/home/me") for word in words], "")
+    call = parse_submit([word.replace("$PWD", "/home/me") for word in words], "")
 
-    assert bool(training) == (config.fetch is None)
+    assert (call.request is None) == (call.config.fetch is not None)
 
 
 @pytest.mark.parametrize("words", EVALUATE_COMMANDS, ids=" ".join)

@@ -60,15 +60,24 @@ class SubmitConfig:
             yield f"max_mb: expected MB above 0, got {self.max_mb}"
 
 
-def parse(arguments: Sequence[str], description: str) -> tuple[SubmitConfig, list[str]]:
+@dataclass(frozen=True)
+class Call:
+    """A checked command line."""
+
+    config: SubmitConfig
+    """What to do."""
+    training: list[str]
+    """Flags of `scripts/train.py` for a new job."""
+    request: Request | None
+    """What those flags ask for; None where there is a job already."""
+
+
+def parse(arguments: Sequence[str], description: str) -> Call:
     """Read a command line.
 
     Args:
         arguments: The words after the program's name.
         description: What `--help` says about the program.
-
-    Returns:
-        What to do, and the flags of `scripts/train.py`.
 
     Raises:
         ConfigError: naming every fault, those of the training flags too.
@@ -80,6 +89,7 @@ def parse(arguments: Sequence[str], description: str) -> tuple[SubmitConfig, lis
     config = tyro.cli(SubmitConfig, args=words[:cut], description=description, prog="submit.py")
     training = words[cut + 1 :]
     faults = list(config.faults())
+    request = None
     if config.attach or config.stop or config.fetch:
         if training:
             faults.append(f"flags of training after --: a job is there already, got {' '.join(training)}")
@@ -95,7 +105,7 @@ def parse(arguments: Sequence[str], description: str) -> tuple[SubmitConfig, lis
             faults += error.faults
     if faults:
         raise ConfigError(faults)
-    return config, training
+    return Call(config, training, request)
 
 
 def misplaced(request: Request) -> list[str]:

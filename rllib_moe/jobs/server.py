@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 from ray._private.authentication import authentication_token_setup
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
@@ -117,27 +118,22 @@ class JobServer:
         Raises:
             JobError: there is no such job.
         """
-        written = 0
+        log = LogOnce(write)
         while True:
-            details = self.details(job)
+            details = self.details(job)  # before the log, so that the log of a job that ended is read to its end
+            pause = POLL_SECONDS
             try:
-                written = asyncio.run(self._tail(job, written, write))
-            except (RuntimeError, OSError):
-                time.sleep(RECONNECT_SECONDS)
-                continue
+                asyncio.run(self._tail(job, log))
+            except (RuntimeError, OSError, aiohttp.ClientError):
+                pause = RECONNECT_SECONDS
             if details.status.is_terminal():
                 return status_of(details, write)
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
 
-    async def _tail(self, job: str, written: int, write: Callable[[str], object]) -> int:
-        """Write what follows the first `written` characters; returns the new count."""
-        seen = 0
+    async def _tail(self, job: str, log: LogOnce) -> None:
+        log.rewind()
         async for text in self._client.tail_job_logs(job):
-            seen += len(text)
-            if seen > written:
-                write(text[-(seen - written) :])
-                written = seen
-        return written
+            log.add(text)
 
     def stop(self, job: str) -> str:
         """Ask a job to stop, and wait until it has.
@@ -156,6 +152,29 @@ class JobServer:
         while not (details := self.details(job)).status.is_terminal():
             time.sleep(POLL_SECONDS)
         return str(details.status.value)
+
+
+class LogOnce:
+    """Writes a log once, however often the server sends it from its beginning.
+
+    Args:
+        write: Gets what is new.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self._written = self._seen = 0
+
+    def rewind(self) -> None:
+        """The log begins again."""
+        self._seen = 0
+
+    def add(self, text: str) -> None:
+        """The next piece, of any length."""
+        self._seen += len(text)
+        if self._seen > self._written:
+            self._write(text[-(self._seen - self._written) :])
+            self._written = self._seen
 
 
 def status_of(details: JobDetails, write: Callable[[str], object]) -> int:

@@ -9,21 +9,19 @@ from typing import Any
 
 from rllib_moe.config import ConfigError
 from rllib_moe.jobs.package import PackageError
-from rllib_moe.jobs.request import SubmitConfig, as_metadata, learner_gpus, results_of
-from rllib_moe.jobs.server import JobServer
-from rllib_moe.training import command_line
+from rllib_moe.jobs.request import Call, as_metadata, learner_gpus, results_of
+from rllib_moe.jobs.server import JobError, JobServer
 from rllib_moe.training.storage import StorageError, fetch_run
 
 INTERRUPTED_STATUS = 130
 """Exit status of Ctrl-C here; the job goes on."""
 
 
-def run(config: SubmitConfig, training: list[str]) -> dict[str, Any]:
+def run(call: Call) -> dict[str, Any]:
     """Do what a checked command line asks.
 
     Args:
-        config: What to do.
-        training: Flags of `scripts/train.py`, for a new job.
+        call: It.
 
     Returns:
         `job` (its id) and `status` (the exit status for this process), and what else there is to say.
@@ -32,6 +30,7 @@ def run(config: SubmitConfig, training: list[str]) -> dict[str, Any]:
         ConfigError: the working tree, or the place to fetch to, is refused.
         JobError: the server cannot be reached or refuses.
     """
+    config = call.config
     server = JobServer(config.address)
     if config.stop:
         print(f"Stopping {config.stop}: it finishes its iteration and saves ...", flush=True)
@@ -40,17 +39,16 @@ def run(config: SubmitConfig, training: list[str]) -> dict[str, Any]:
         return {"job": config.stop, "status": 0, "state": state}
     if config.fetch:
         return _fetch(server, config.fetch, Path(config.into))
-    if config.attach:
-        server.details(config.attach)
-        return _follow(server, config.attach)
-    request = command_line.parse(training, "")
-    metadata = results_of(request)
+    if config.attach or call.request is None:
+        server.details(str(config.attach))
+        return _follow(server, str(config.attach))
+    metadata = results_of(call.request)
     try:
         job, size = server.send(
             Path(config.tree),
-            training,
+            call.training,
             metadata=metadata,
-            num_gpus=learner_gpus(request),
+            num_gpus=learner_gpus(call.request),
             max_mb=config.max_mb,
             grace=config.grace,
             pip=config.pip,
@@ -76,6 +74,10 @@ def _follow(server: JobServer, job: str) -> dict[str, Any]:
         print(f"\nNot followed any more; job {job} goes on.", flush=True)
         _say_how_to_return(server.address, job)
         return {"job": job, "status": INTERRUPTED_STATUS}
+    except JobError:
+        print(f"\nLost the server; job {job} may go on.", flush=True)
+        _say_how_to_return(server.address, job)
+        raise
     details = server.details(job)
     print(f"Job {job} {details.status.value.lower()}, exit status {status}", flush=True)
     return {"job": job, "status": status}

@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rllib_moe.jobs.server import JobError, JobServer
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
 from tests.jobs.conftest import PATIENCE, Head
@@ -154,8 +153,3 @@ def test_nothing_listens_beyond_loopback(head: Head) -> None:
         }
         assert heard == {"127.0.0.1"}
         time.sleep(5)
-
-
-def test_no_server_is_one_clear_error() -> None:
-    with pytest.raises(JobError, match="no job server answers"):
-        JobServer("http://127.0.0.1:9")

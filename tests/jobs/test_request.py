@@ -19,10 +19,12 @@ def refused(*words: str) -> list[str]:
 
 
 def test_takes_flags_of_both_programs() -> None:
-    config, training = parse(["--address", "http://head:8265", "--pip", "--", "--exp-name", "mine", *PLACE], "")
+    call = parse(["--address", "http://head:8265", "--pip", "--", "--exp-name", "mine", *PLACE], "")
 
-    assert (config.address, config.pip) == ("http://head:8265", True)
-    assert training == ["--exp-name", "mine", *PLACE]
+    assert (call.config.address, call.config.pip) == ("http://head:8265", True)
+    assert call.training == ["--exp-name", "mine", *PLACE]
+    assert call.request is not None
+    assert call.request.config.run.exp_name == "mine"
 
 
 def test_names_every_fault_at_once() -> None:

@@ -7,21 +7,15 @@ CPU, also on a node that joins later.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.rllib.algorithms import algorithm as rllib_algorithm
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-import rllib_moe
 from rllib_moe.config import ConfigError
-
-JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Set in the process of a Ray job, whose runtime environment holds the package already."""
 
 
 class SpreadEnvRunnerGroup(EnvRunnerGroup):
@@ -48,17 +42,6 @@ def spread_workers() -> Iterator[None]:
         yield
     finally:
         rllib_algorithm.EnvRunnerGroup = original  # type: ignore[misc]
-
-
-def package_for_workers() -> dict[str, Any]:
-    """Runtime environment that brings this package, as it is here, to the other nodes of a cluster.
-
-    Returns:
-        Empty in a Ray job, whose own runtime environment does that.
-    """
-    if os.environ.get(JOB_CONFIG_VARIABLE):
-        return {}
-    return {"py_modules": [str(Path(rllib_moe.__path__[0]))]}
 
 
 def notices(num_workers: int, num_gpus: float) -> list[str]:

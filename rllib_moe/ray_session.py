@@ -6,11 +6,15 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 
-from rllib_moe.placement import package_for_workers
+import rllib_moe
+
+JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set in the process of a Ray job, whose runtime environment holds the package already."""
 
 
 @contextmanager
@@ -42,3 +46,14 @@ def ray_session(address: str | None, num_cpus: int, num_gpus: float = 0) -> Iter
         yield
     finally:
         ray.shutdown()
+
+
+def package_for_workers() -> dict[str, Any]:
+    """Runtime environment that brings this package, as it is here, to the other nodes of a cluster.
+
+    Returns:
+        Empty in a Ray job, whose own runtime environment does that.
+    """
+    if os.environ.get(JOB_CONFIG_VARIABLE):
+        return {}
+    return {"py_modules": [str(Path(rllib_moe.__path__[0]))]}

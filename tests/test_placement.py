@@ -16,7 +16,6 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from rllib_moe import metrics as m
-from rllib_moe.placement import JOB_CONFIG_VARIABLE, package_for_workers
 from rllib_moe.training.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[1]
@@ -73,13 +72,6 @@ def start(script: list[str], **streams: int) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         **streams,
     )
-
-
-def test_in_a_job_the_package_is_there_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(JOB_CONFIG_VARIABLE, raising=False)
-    assert package_for_workers() == {"py_modules": [str(ROOT / "rllib_moe")]}
-    monkeypatch.setenv(JOB_CONFIG_VARIABLE, "{}")
-    assert package_for_workers() == {}
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rllib_moe.ray_session import JOB_CONFIG_VARIABLE, package_for_workers
+
 ROOT = Path(__file__).parents[1]
 SESSION = """
 import json, os, psutil, ray
@@ -43,3 +45,10 @@ def test_a_run_starts_no_dashboard() -> None:
     assert not found["url"]
     assert found["listening"]  # Ray itself runs
     assert not [port for _, port, _ in found["listening"] if port == 8265]
+
+
+def test_in_a_job_the_package_is_there_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(JOB_CONFIG_VARIABLE, raising=False)
+    assert package_for_workers() == {"py_modules": [str(ROOT / "rllib_moe")]}
+    monkeypatch.setenv(JOB_CONFIG_VARIABLE, "{}")
+    assert package_for_workers() == {}

@@ -21,7 +21,9 @@ import pytest
 
 PATIENCE = 400
 """Seconds until a test gives up waiting."""
-ATTEMPTS = 3
+STARTED = "Ray runtime started"
+"""What `ray start` prints once the node stands; its dashboard answers earlier."""
+ATTEMPTS = 5
 """Times a head is started, at most."""
 
 
@@ -69,7 +71,7 @@ def head() -> Iterator[Head]:
             for _ in range(ATTEMPTS):
                 with open(Path(temp) / "head.log", "wb") as log:  # noqa: PTH123
                     process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, cwd=temp)
-                if _answers(f"http://127.0.0.1:{dashboard}/api/version", process):
+                if _is_up(process, f"http://127.0.0.1:{dashboard}/api/version", Path(temp) / "head.log"):
                     break
                 _end(process, temp)
             else:
@@ -80,17 +82,20 @@ def head() -> Iterator[Head]:
                 _end(process, temp)
 
 
-def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until the dashboard answers, or its head has given up (Ray does after 30 s, on a busy machine too)."""
+def _is_up(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
+    """Wait until the head says so and its dashboard answers, or it gives up: Ray does after 30 s, also when busy."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with closing(urlopen(url, timeout=5)):
-                return True
+                has_answered = True
         except HTTPError:
-            return True  # it asks for a token
+            has_answered = True  # it asks for a token
         except (URLError, OSError):
-            time.sleep(0.5)
+            has_answered = False
+        if has_answered and STARTED in log.read_text():
+            return True
+        time.sleep(0.5)
     return False
 
 

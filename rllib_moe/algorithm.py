@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import warnings
 from typing import Any, Self
 
@@ -32,9 +33,19 @@ from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.models.rllib_model import GATMoEModel
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.placement import spread_workers
+from rllib_moe.random_states import random_states, set_random_states
+from rllib_moe.stalled_workers import kill_stalled_workers
 from rllib_moe.vector_sampler import VectorRolloutWorker
 
 ENVIRONMENT_NAME = "rllib_moe"
+
+
+MAX_SKIPPED_IN_A_ROW = 20
+"""Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""
+
+
+class NonFiniteUpdatesError(RuntimeError):
+    """No update is finite any more; the weights are those of the last good one. The message names the losses."""
 
 
 class MoECallbacks(EpisodeMetrics, PhaseCurriculum):
@@ -70,6 +81,7 @@ class MoEPPOPolicy(PPOTorchPolicy):
 
     skipped_updates: int = 0
     """Gradient steps skipped so far because a gradient was NaN or infinite; saved with the policy."""
+    _skipped_in_a_row: int = 0
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all parameters; the learning rate is the phase's."""
@@ -84,29 +96,63 @@ class MoEPPOPolicy(PPOTorchPolicy):
         return super().load_batch_into_buffer(batch.shuffle(), buffer_index)
 
     def apply_gradients(self, gradients: Any) -> None:
-        """Take the optimizer's step, unless a gradient is not finite: then weights and optimizer stay as they were."""
+        """Take the optimizer's step, unless a gradient is not finite: then weights and optimizer stay as they were.
+
+        Raises:
+            NonFiniteUpdatesError: `MAX_SKIPPED_IN_A_ROW` steps in a row were not finite.
+        """
         norms = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
         if not norms or math.isfinite(float(torch.stack(norms).sum())):
             super().apply_gradients(gradients)
-        else:
-            self.skipped_updates += 1
+            self._skipped_in_a_row = 0
+            return
+        self.skipped_updates += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row == MAX_SKIPPED_IN_A_ROW:
+            losses = {name: value for name, value in self.model.metrics().items() if not math.isfinite(value)}
+            told = ", ".join(f"{name} = {value}" for name, value in losses.items()) or "all losses are finite"
+            raise NonFiniteUpdatesError(
+                f"{MAX_SKIPPED_IN_A_ROW} gradient steps in a row were not finite ({told}); none of them was taken"
+            )
 
     def get_state(self) -> dict[str, Any]:
         """RLlib's state and the count of skipped updates."""
         return {**super().get_state(), "skipped_updates": self.skipped_updates}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`."""
+        """Inverse of `get_state`; the configuration stays this policy's own.
+
+        RLlib takes the saved one, so that a run resumed with another clip range or critic weight would not have it
+        (https://github.com/ray-project/ray/issues/62173).
+        """
         self.skipped_updates = state.get("skipped_updates", 0)
+        config = self.config
         super().set_state(state)
+        self.num_grad_updates = state.get("num_grad_updates", 0)  # which RLlib saves and does not restore
+        self.config = config
 
 
 class MoEPPO(PPO):
-    """PPO that never samples with stale weights.
+    """PPO that never samples with stale weights, nor waits for a stalled worker twice.
 
     A worker killed while idle is restarted by Ray with initial weights and no callback fires: sending the weights first
     thing in every iteration (with the phase in their buffers) closes that gap.
     """
+
+    @property
+    def _seed(self) -> int | None:
+        return self.config.seed if self.config else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """RLlib's state, and that of the random generators, so that a resumed run draws what this one would."""
+        return {**super().__getstate__(), "random_states": {"seed": self._seed, **random_states()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Inverse of `__getstate__`; with another seed than the checkpoint's, the generators stay as seeded."""
+        super().__setstate__(state)
+        saved = state.get("random_states")
+        if saved and saved["seed"] == self._seed:
+            set_random_states(saved)
 
     @classmethod
     def get_default_config(cls) -> MoEPPOConfig:
@@ -125,9 +171,13 @@ class MoEPPO(PPO):
             super().setup(config)
 
     def training_step(self) -> Any:
-        """One iteration: send the weights, then what PPO does."""
+        """One iteration: send the weights, then what PPO does; a worker that kept it waiting too long is killed."""
         send_weights(self)
-        return super().training_step()
+        began = time.monotonic()
+        results = super().training_step()
+        if self.config and time.monotonic() - began >= self.config.sample_timeout_s:
+            kill_stalled_workers(self)
+        return results
 
 
 ALGORITHMS = {"ppo": MoEPPOConfig}
@@ -138,7 +188,8 @@ def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
     """Make one environment of a rollout worker: seeded for its place, with packed observations.
 
     Args:
-        context: RLlib's context; its dict holds `env`, `max_steps`, `env_args`, `seed` and `first_episode`.
+        context: RLlib's context; its dict holds `env`, `max_steps`, `env_args`, `seed` and `first_episode`, and
+            `replacement`, a number above 0, where the environment takes the place of one that failed.
     """
     env = make_env(context["env"], max_steps=context["max_steps"], **context["env_args"])
     place = (context["seed"], context["first_episode"], context.worker_index, context.vector_index)
@@ -146,7 +197,8 @@ def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
     with warnings.catch_warnings():  # Ray's property warns of a deprecated one that it uses itself
         warnings.simplefilter("ignore")
         restarted = context.worker_index > 0 and ray.get_runtime_context().was_current_actor_reconstructed
-    return PackObservation(EpisodeSeeds(env, (*place, os.getpid() if restarted else 0)))
+    replacement = (context["replacement"],) if "replacement" in context else ()
+    return PackObservation(EpisodeSeeds(env, (*place, os.getpid() if restarted else 0, *replacement)))
 
 
 def algorithm_config(config: ExperimentConfig, schedule: PhaseSchedule, first_episode: int = 0) -> MoEPPOConfig:
@@ -167,7 +219,12 @@ def algorithm_config(config: ExperimentConfig, schedule: PhaseSchedule, first_ep
         ALGORITHMS[training.algo]()
         .environment(
             ENVIRONMENT_NAME,
-            env_config={**environment.to_dict(), "seed": training.seed, "first_episode": first_episode},
+            env_config={
+                **environment.to_dict(),
+                "step_timeout": environment.step_timeout,
+                "seed": training.seed,
+                "first_episode": first_episode,
+            },
             disable_env_checking=True,
         )
         .env_runners(
@@ -175,7 +232,7 @@ def algorithm_config(config: ExperimentConfig, schedule: PhaseSchedule, first_ep
             num_envs_per_env_runner=training.num_envs_per_worker,
             rollout_fragment_length=training.batch_size // num_envs,
             batch_mode="truncate_episodes",
-            sample_timeout_s=600,
+            sample_timeout_s=training.sample_timeout,
         )
         .fault_tolerance(
             restart_failed_env_runners=True,

@@ -122,6 +122,8 @@ class EnvironmentConfig(Section):
     """Steps after which an episode is truncated."""
     env_args: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment, such as `depth_bonus` of NetHack."""
+    step_timeout: float = 60.0
+    """Seconds after which a step or reset counts as hung, and the environment is replaced."""
 
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""
@@ -131,6 +133,7 @@ class EnvironmentConfig(Section):
             yield f"env_args: expected a mapping of names to values, got {self.env_args!r}"
         elif "max_steps" in self.env_args:
             yield "env_args: max_steps has a flag of its own"
+        yield from _seconds("step_timeout", self.step_timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +164,8 @@ class TrainingConfig(Section):
     """Environments stepped together in one worker."""
     num_gpus: float = 0
     """GPUs of the learner."""
+    sample_timeout: float = 180.0
+    """Seconds without an answer after which a rollout worker is killed and started anew; above twice `step_timeout`."""
     seed: int = 0
     """Seed of weights, sampling and environments, at most `MAX_SEED`."""
 
@@ -183,6 +188,7 @@ class TrainingConfig(Section):
             yield from _real(name, value, least=0, most=math.inf)
             if value == 0 and value is not False:
                 yield f"{name}: expected above 0 (at 0 nothing is learned), got {value!r}"
+        yield from _seconds("sample_timeout", self.sample_timeout)
         batch_is_whole = _is_whole(self.batch_size, 1)
         if batch_is_whole and _is_whole(self.minibatch_size, 1) and self.batch_size % self.minibatch_size:
             yield (
@@ -253,12 +259,21 @@ class ExperimentConfig(Section):
 
     def faults(self) -> Iterator[str]:
         """Everything out of range in any section, in words."""
+        has_faults = False
         for name, kind in SECTIONS.items():
             section = getattr(self, name)
-            if isinstance(section, kind):
-                yield from section.faults()
-            else:
-                yield f"{name}: expected a {kind.__name__}, got {section!r}"
+            told = (
+                list(section.faults())
+                if isinstance(section, kind)
+                else [f"{name}: expected a {kind.__name__}, got {section!r}"]
+            )
+            has_faults = has_faults or bool(told)
+            yield from told
+        if not has_faults and self.training.sample_timeout <= 2 * self.environment.step_timeout:
+            yield (
+                f"sample_timeout: expected above twice step_timeout={self.environment.step_timeout:g}, so that a hung "
+                f"environment is replaced before its worker is, got {self.training.sample_timeout:g}"
+            )
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -282,6 +297,10 @@ def _real(name: str, value: Any, least: float, most: float) -> Iterator[str]:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (is_number and least <= value <= min(most, sys.float_info.max)):  # false for NaN
         yield f"{name}: expected a number from {least} to {most}, got {value!r}"
+
+
+def _seconds(name: str, value: Any) -> Iterator[str]:
+    yield from _real(name, value, least=0.1, most=86400)
 
 
 def _text(name: str, value: Any) -> Iterator[str]:

@@ -79,6 +79,10 @@ EXPLAINED_VARIANCE = Metric(
 )
 GRAD_NORM = Metric("loss/grad_norm", "1", "Global gradient norm before clipping")
 SKIPPED_UPDATES = Metric("run/skipped_updates", "count", "Gradient steps skipped as not finite, over the whole run")
+REPLACED_ENVIRONMENTS = Metric(
+    "run/replaced_environments", "count", "Environments replaced because they failed, over the whole run"
+)
+WORKER_RESTARTS = Metric("run/worker_restarts", "count", "Rollout workers that failed and came back, in the whole run")
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 """All metrics but the experts' shares, which depend on the number of experts."""

@@ -18,7 +18,9 @@ JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 @contextmanager
-def ray_session(address: str | None, num_cpus: int, num_gpus: float = 0) -> Iterator[None]:
+def ray_session(
+    address: str | None, num_cpus: int, num_gpus: float = 0, *, log_to_driver: bool = True
+) -> Iterator[None]:
     """Have Ray running inside the block; what was started here is stopped after it.
 
     Where Ray runs in this process already, that one is used and left running. A Ray started here has no dashboard.
@@ -27,11 +29,12 @@ def ray_session(address: str | None, num_cpus: int, num_gpus: float = 0) -> Iter
         address: Address of a cluster; None takes `RAY_ADDRESS`, and without it starts Ray on this machine.
         num_cpus: Processes that will work at once; a Ray started here offers as many CPUs, or the machine's if more.
         num_gpus: GPUs that a Ray started here offers; 0 leaves the count to Ray.
+        log_to_driver: Whether what the processes print is printed here, too.
     """
     if ray.is_initialized():
         yield
         return
-    options: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"log_to_driver": log_to_driver, "logging_level": logging.ERROR}
     if found := address or os.environ.get("RAY_ADDRESS"):
         options |= {"address": found, "runtime_env": package_for_workers()}
     else:

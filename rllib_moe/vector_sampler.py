@@ -5,6 +5,9 @@ and the network together. It also evaluates the policy for the next step before 
 action after every weight update is still the old policy's, and PPO's ratio is not 1 there. This sampler evaluates,
 steps and stores all environments at a time, and every action of a batch is by the weights of that batch.
 
+An environment that fails is replaced (`guarded_environments`): its unfinished episode is cut after its last good step,
+as at a time limit, and a new environment plays the step instead. So batches are full, and hold only what was played.
+
 Everything else is RLlib's: the worker, its weights, fault tolerance, metrics. RLlib's episode callbacks
 (`on_episode_step` and its kin) are not called.
 """
@@ -12,9 +15,9 @@ Everything else is RLlib's: the worker, its weights, fault tolerance, metrics. R
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from ray.rllib.evaluation.metrics import RolloutMetrics
@@ -24,8 +27,15 @@ from ray.rllib.evaluation.sampler import SamplerInput
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 
+from rllib_moe.guarded_environments import Env, GuardedEnvironments
+from rllib_moe.watchdog import Watchdog
+
 _EpisodeRecord: Any = RolloutMetrics
 """A named tuple behind a decorator that type checkers cannot see through."""
+
+
+_KEPT = ("_observations", "_returns", "_steps", "_episode_ids", "_replaced_and_told")
+"""What a sampler knows of the episodes under way."""
 
 
 class VectorRolloutWorker(RolloutWorker):
@@ -34,24 +44,52 @@ class VectorRolloutWorker(RolloutWorker):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.env is not None and self.async_env is not None and self.policy_map is not None:
-            sampler: Any = VectorSampler(
-                self.async_env.get_sub_environments(), self.policy_map[DEFAULT_POLICY_ID], self.config
-            )
+            # Ray starts a remote worker anew when it ends; nobody would start the driver anew.
+            watchdog = Watchdog(self.env_context["step_timeout"], ends_process=self.worker_index > 0)
+            environments = GuardedEnvironments(self.async_env.get_sub_environments(), self._make_another, watchdog)
+            sampler: Any = VectorSampler(environments, self.policy_map[DEFAULT_POLICY_ID], self.config, watchdog)
             self.sampler = self.input_reader = sampler
+
+    def get_state(self) -> dict[str, Any]:
+        """RLlib's state, and the sampler's where this worker has sampled and its environments can be saved."""
+        state = super().get_state()
+        if isinstance(self.sampler, VectorSampler) and (kept := self.sampler.get_state()):
+            state["sampler"] = {**kept, "env_config": dict(self.env_context) | {"first_episode": 0}}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_state`. Environments that are asked for otherwise than in the state begin new episodes."""
+        super().set_state(state)
+        kept = state.get("sampler")
+        asked = dict(self.env_context) | {"first_episode": 0}
+        is_only_one = self.worker_index == 0 and self.num_workers == 0
+        if kept and is_only_one and kept["env_config"] == asked and isinstance(self.sampler, VectorSampler):
+            self.sampler.set_state(kept)
+
+    def _make_another(self, e: int, number: int) -> Env:
+        """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""
+        context = self.env_context.copy_with_overrides(vector_index=e)
+        context["replacement"] = number
+        environment: Any = self.env_creator(context)
+        return environment
 
 
 class VectorSampler(SamplerInput):
     """Plays a fragment in every environment and returns it with advantages.
 
     Args:
-        environments: Gymnasium environments E with equal packed observation spaces.
+        environments: Environments E.
         policy: A torch policy of the old API stack, without recurrent state.
         config: The worker's AlgorithmConfig: fragment length T, gamma, lambda.
+        watchdog: The one that watches the environments.
     """
 
-    def __init__(self, environments: list[gymnasium.Env[np.ndarray, Any]], policy: TorchPolicyV2, config: Any) -> None:
+    def __init__(
+        self, environments: GuardedEnvironments, policy: TorchPolicyV2, config: Any, watchdog: Watchdog
+    ) -> None:
         self._environments = environments
         self._policy = policy
+        self._watchdog = watchdog
         self._length = config.get_rollout_fragment_length(worker_index=1)
         self._gamma, self._lambda = config.gamma, config.lambda_
         self._observations: np.ndarray | None = None
@@ -59,42 +97,66 @@ class VectorSampler(SamplerInput):
         self._steps = np.zeros(len(environments), dtype=np.int64)
         self._episode_ids = np.arange(len(environments), dtype=np.int64)
         self._finished: list[Any] = []
+        self._replaced_and_told = 0
 
     def get_data(self) -> SampleBatch:
-        """Play one fragment: E * T rows, time-major."""
+        """Play one fragment: E * T rows, time-major.
+
+        Raises:
+            EnvironmentsFailError: an environment fails again and again.
+        """
+        with self._watchdog:
+            return self._play()
+
+    def _play(self) -> SampleBatch:
         length, width = self._length, len(self._environments)
         if self._observations is None:
-            self._observations = np.stack([environment.reset()[0] for environment in self._environments])
+            self._observations = np.stack([self._environments.begin(e) for e in range(width)])
         # New arrays each time: the batch refers to them.
         observations = np.empty((length + 1, *self._observations.shape), self._observations.dtype)
         observations[0] = self._observations
         rewards = np.zeros((length, width), np.float32)
-        terminated, truncated = np.zeros((2, length, width), bool)
+        ends = np.zeros((length, 2, width), bool)
         episode_ids = np.empty((length, width), np.int64)
         values = np.empty((length + 1, width), np.float32)
         cut: list[tuple[int, int, np.ndarray]] = []  # (time, environment, last observation) of truncated episodes
+        broken: list[tuple[int, int, float]] = []  # (time, environment, value of the state reached) of broken ones
         actions, outputs = [], []
+        infos: list[dict[str, Any]] = [{}] * width
         for t in range(length):
-            chosen, _, extra = self._policy.compute_actions_from_input_dict({"obs": observations[t]}, explore=True)
-            values[t] = extra.pop(SampleBatch.VF_PREDS)
+            chosen, values[t], output = self._act(observations[t])
+            stepped: Iterable[int] = range(width)
+            while failures := self._environments.step(stepped, chosen, observations[t + 1], rewards[t], ends[t], infos):
+                stepped = sorted(failures)
+                for e in stepped:
+                    if t and not ends[t - 1, :, e].any():
+                        ends[t - 1, 1, e] = True
+                        broken.append((t - 1, e, float(values[t, e])))
+                    self._forget_episode(e)
+                    ends[t, :, e] = False
+                    observations[t, e] = self._environments.replace(e, failures[e])
+                chosen[stepped], values[t, stepped], again = self._act(observations[t, stepped])
+                for key, column in output.items():
+                    column[stepped] = again[key]
             actions.append(chosen)
-            outputs.append(extra)
+            outputs.append(output)
             episode_ids[t] = self._episode_ids
-            for e, environment in enumerate(self._environments):
-                observation, rewards[t, e], terminated[t, e], truncated[t, e], info = environment.step(chosen[e])
-                self._returns[e] += rewards[t, e]
-                self._steps[e] += 1
-                if terminated[t, e] or truncated[t, e]:
-                    if not terminated[t, e]:
-                        cut.append((t, e, observation))
-                    observation = self._begin_episode(e, info)
-                observations[t + 1, e] = observation
+            self._returns += rewards[t]
+            self._steps += 1
+            for e in np.flatnonzero(ends[t].any(0)).tolist():
+                if not ends[t, 0, e]:
+                    cut.append((t, e, observations[t + 1, e].copy()))
+                self._book_episode(e, infos[e])
+                observations[t + 1, e] = self._environments.begin(e)
+        terminated, truncated = ends[:, 0], ends[:, 1]
         self._observations = observations[length]
         # One forward pass for all that is bootstrapped: the ends of the fragment, and of truncated episodes within.
         last = self._values(np.stack([*observations[length], *(observation for _, _, observation in cut)]))
         values[length] = last[:width]
         following = values[1:] * ~(terminated | truncated)
         for (t, e, _), value in zip(cut, last[width:], strict=True):
+            following[t, e] = value
+        for t, e, value in broken:
             following[t, e] = value
         advantages = advantage_estimates(
             rewards, values[:-1], following, terminated | truncated, self._gamma, self._lambda
@@ -127,14 +189,41 @@ class VectorSampler(SamplerInput):
         """None: every row is in `get_data`."""
         return []
 
-    def _begin_episode(self, e: int, info: dict[str, Any]) -> np.ndarray:
-        """Book the episode that ended in environment `e` and begin the next."""
+    def get_state(self) -> dict[str, Any]:
+        """Episodes under way with their environments; empty where there are none, or one cannot be saved."""
+        environments = None if self._observations is None else self._environments.get_state()
+        if environments is None:
+            return {}
+        return {"environments": environments, **{name: getattr(self, name) for name in _KEPT}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_state`; ignored where the number of environments is another."""
+        if len(state["environments"]["pickled"]) == len(self._environments):
+            self._environments.set_state(state["environments"])
+            for name in _KEPT:
+                setattr(self, name, state[name])
+
+    def _act(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Actions [n], critic's estimates [n] and the rest of the policy's output, for observations [n, num_bytes]."""
+        answer: Any = self._policy.compute_actions_from_input_dict({"obs": observations}, explore=True)
+        chosen, _, output = answer
+        return chosen, output.pop(SampleBatch.VF_PREDS), output
+
+    def _book_episode(self, e: int, info: dict[str, Any]) -> None:
+        """Keep what is reported of the episode that ended in environment `e`."""
         total = float(self._returns[e])
-        self._finished.append(_EpisodeRecord(int(self._steps[e]), total, hist_data=episode_measures(info, total)))
+        measures = episode_measures(info, total)
+        # Told with the next episode: RLlib has no other channel to the driver that loses and repeats nothing.
+        measures["replaced_environments"] = [float(self._environments.replaced - self._replaced_and_told)]
+        self._replaced_and_told = self._environments.replaced
+        self._finished.append(_EpisodeRecord(int(self._steps[e]), total, hist_data=measures))
+        self._forget_episode(e)
+
+    def _forget_episode(self, e: int) -> None:
+        """Begin the books of environment `e` anew."""
         self._returns[e] = 0
         self._steps[e] = 0
         self._episode_ids[e] += len(self._environments)
-        return self._environments[e].reset()[0]
 
     @torch.no_grad()
     def _values(self, observations: np.ndarray) -> np.ndarray:

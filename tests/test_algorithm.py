@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,16 @@ import torch
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.policy.torch_policy_v2 import _directStepOptimizerSingleton
 
-from rllib_moe.algorithm import ALGORITHMS, MoEPPO, MoEPPOConfig, MoEPPOPolicy, algorithm_config, make_rollout_env
+from rllib_moe.algorithm import (
+    ALGORITHMS,
+    MAX_SKIPPED_IN_A_ROW,
+    MoEPPO,
+    MoEPPOConfig,
+    MoEPPOPolicy,
+    NonFiniteUpdatesError,
+    algorithm_config,
+    make_rollout_env,
+)
 from rllib_moe.config import ConfigError, ExperimentConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
 
@@ -106,9 +116,46 @@ def test_a_loss_that_is_not_finite_is_skipped_and_reported(
     assert all(bool(parameter.isfinite().all()) for parameter in parameters.values())
 
 
+def test_many_updates_in_a_row_that_are_not_finite_stop_with_a_diagnosis(
+    algorithm: MoEPPO, policy: MoEPPOPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 minibatches an iteration: the third iteration holds the 20th."""
+    weights, optimizer = state_of(policy)
+    monkeypatch.setattr(policy.model, "custom_loss", _nan_losses)
+    monkeypatch.setattr(policy.model, "metrics", lambda: {"diversity_loss": math.nan, "load_balance_loss": 0.5})
+    for _ in range(2):
+        algorithm.train()
+    told = rf"{MAX_SKIPPED_IN_A_ROW} gradient steps in a row were not finite \(diversity_loss = nan\)"
+    with pytest.raises(NonFiniteUpdatesError, match=told):
+        algorithm.train()
+    assert policy.skipped_updates == MAX_SKIPPED_IN_A_ROW == 20
+    parameters = dict(policy.model.named_parameters())
+    assert all(torch.equal(weights[name], parameter) for name, parameter in parameters.items())
+    assert equal(policy._optimizers[0].state_dict()["state"], optimizer["state"])
+
+
+def test_a_good_update_between_begins_the_count_anew(policy: MoEPPOPolicy) -> None:
+    for value in [math.nan] * (MAX_SKIPPED_IN_A_ROW - 1) + [0.0] + [math.inf] * (MAX_SKIPPED_IN_A_ROW - 1):
+        give_gradients(policy, value)
+        step(policy)
+    assert policy.skipped_updates == 2 * (MAX_SKIPPED_IN_A_ROW - 1)
+
+
 def _nan_losses(losses: list[torch.Tensor], inputs: Any) -> list[torch.Tensor]:
     del inputs
     return [loss * math.nan for loss in losses]
+
+
+def test_a_restored_policy_keeps_its_own_settings(small_config: SmallConfig, algorithm: MoEPPO, tmp_path: Path) -> None:
+    """As a run resumed with another clip range, or a copy in a population, asks for them."""
+    algorithm.save(str(tmp_path))
+    other = small_config(num_workers=0, clip_param=0.05, vf_loss_coef=2.0, grad_clip=0.1).build_algo()
+    other.restore(str(tmp_path))
+    policy = other.get_policy()
+    keys = ("clip_param", "vf_loss_coeff", "grad_clip")
+    assert [policy.config[key] for key in keys] == [0.05, 2.0, 0.1]
+    assert equal(policy.model.state_dict(), algorithm.get_policy().model.state_dict())
+    other.stop()
 
 
 def test_rows_of_a_batch_are_shuffled_together(algorithm: MoEPPO, policy: MoEPPOPolicy) -> None:
@@ -168,11 +215,14 @@ def test_every_place_in_the_cluster_has_episodes_of_its_own(monkeypatch: pytest.
     context.was_current_actor_reconstructed = True
     assert first_observations(1, 0, 0, 0) != seen[12], "a restarted worker must not play the same episodes again"
     assert first_observations(0, 0, 0, 0) == seen[0]
+    context.was_current_actor_reconstructed = False
+    lives = [first_observations(1, 0, 0, 0, replacement=number) for number in (1, 2)]
+    assert len({episode for episodes in [*seen, *lives] for episode in episodes}) == 2 * (len(seen) + 2)
 
 
-def first_observations(worker: int, vector: int, seed: int, first_episode: int) -> tuple[bytes, ...]:
+def first_observations(worker: int, vector: int, seed: int, first_episode: int, **more: int) -> tuple[bytes, ...]:
     """First observation of the first two episodes of one environment."""
-    config = {"env": "regimes", "max_steps": 9, "env_args": {}, "seed": seed, "first_episode": first_episode}
+    config = {"env": "regimes", "max_steps": 9, "env_args": {}, "seed": seed, "first_episode": first_episode, **more}
     context = EnvContext(config, worker_index=worker, vector_index=vector)
     env = make_rollout_env(context)
     return tuple(env.reset(seed=0)[0].tobytes() for _ in range(2))

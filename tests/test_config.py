@@ -31,7 +31,12 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "critic_hidden_size": 9,
         "category_size": 10,
     },
-    "environment": {"env": "regimes", "max_steps": 7, "env_args": {"num_regimes": 3, "deep": {"list": [1, 2.5, None]}}},
+    "environment": {
+        "env": "regimes",
+        "max_steps": 7,
+        "env_args": {"num_regimes": 3, "deep": {"list": [1, 2.5, None]}},
+        "step_timeout": 8.5,
+    },
     "training": {
         "algo": "ppo",
         "batch_size": 120,
@@ -45,6 +50,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "num_workers": 3,
         "num_envs_per_worker": 4,
         "num_gpus": 0.5,
+        "sample_timeout": 17.5,
         "seed": 11,
     },
     "run": {
@@ -152,6 +158,7 @@ REAL = {
     "grad_clip": math.inf,
     "num_gpus": math.inf,
 }
+SECONDS = {"step_timeout": EnvironmentConfig, "sample_timeout": TrainingConfig}
 TEXT = {"env": EnvironmentConfig, "output_dir": RunConfig, "resume": RunConfig, "address": RunConfig}
 
 
@@ -161,6 +168,7 @@ class TestRanges:
             *WHOLE,
             *REAL,
             *TEXT,
+            *SECONDS,
             *("algo", "exp_name", "env_args", "graph_encoder"),
         }
 
@@ -181,6 +189,20 @@ class TestRanges:
     def test_real_numbers(self, name: str, value: Any) -> None:
         assert faults(TrainingConfig(**{name: value})) == [
             f"{name}: expected a number from 0 to {REAL[name] if REAL[name] == math.inf else 1}, got {value!r}"
+        ]
+
+    @pytest.mark.parametrize("name", SECONDS)
+    @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "60", None, True])
+    def test_seconds(self, name: str, value: Any) -> None:
+        assert faults(SECONDS[name](**{name: value})) == [f"{name}: expected a number from 0.1 to 86400, got {value!r}"]
+
+    def test_a_hung_environment_is_found_before_its_worker_is_given_up(self) -> None:
+        config = ExperimentConfig(
+            environment=EnvironmentConfig(step_timeout=30), training=TrainingConfig(sample_timeout=60)
+        )
+        assert faults(config) == [
+            "sample_timeout: expected above twice step_timeout=30, so that a hung environment is replaced before its "
+            "worker is, got 60"
         ]
 
     @pytest.mark.parametrize("name", ["gamma", "gae_lambda"])

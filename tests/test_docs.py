@@ -24,6 +24,7 @@ from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training import command_line
 from rllib_moe.training.checkpoints import Checkpoint
 from rllib_moe.training.storage import Fetched
+from rllib_moe.tuning.request import parse as parse_search
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,6 +43,7 @@ def readme_commands(script: str) -> list[list[str]]:
 TRAIN_COMMANDS = readme_commands("scripts/train.py")
 SUBMIT_COMMANDS = readme_commands("scripts/submit.py")
 EVALUATE_COMMANDS = readme_commands("scripts/evaluate.py")
+TUNE_COMMANDS = readme_commands("scripts/tune.py")
 
 
 @pytest.fixture
@@ -60,7 +62,8 @@ def test_the_readme_has_the_commands_that_are_checked_here():
     assert len(TRAIN_COMMANDS) >= 10
     assert len(EVALUATE_COMMANDS) == 4
     assert len(SUBMIT_COMMANDS) == 3
-    assert set(NAMED_BLOCKS) == {"my_schedule.yaml", "my_doors.py", "network.py"}
+    assert len(TUNE_COMMANDS) == 5
+    assert set(NAMED_BLOCKS) == {"my_schedule.yaml", "my_space.yaml", "my_doors.py", "network.py"}
 
 
 @pytest.mark.parametrize("words", TRAIN_COMMANDS, ids=" ".join)
@@ -96,6 +99,17 @@ def test_evaluation_commands_are_accepted(words):
     request = tyro.cli(EvaluationRequest, args=words)
 
     assert list(request.faults()) == []
+
+
+@pytest.mark.parametrize("words", [words for words in TUNE_COMMANDS if "--resume" not in words], ids=" ".join)
+@pytest.mark.usefixtures("readme_files")
+def test_search_commands_are_accepted(words):
+    request = parse_search(words, description="")
+
+    expected = (
+        0 if request.search.search == "optuna" else 8 if request.search.search == "grid" else request.search.trials
+    )
+    assert len(request.candidates) == expected
 
 
 def test_the_example_schedule_ramps_as_the_readme_says(readme_files):

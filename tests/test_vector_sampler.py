@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import gymnasium
 import numpy as np
@@ -17,7 +18,9 @@ from rllib_moe.algorithm import MoEPPOConfig, MoEPPOPolicy
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
+from rllib_moe.guarded_environments import GuardedEnvironments
 from rllib_moe.vector_sampler import VectorSampler, advantage_estimates, episode_measures
+from rllib_moe.watchdog import Watchdog
 
 NUM_ENVS = 4
 LENGTH = 32
@@ -107,6 +110,11 @@ def environments() -> list[Recorder]:
     ]
 
 
+def sampler_of(environments: list[Recorder], policy: MoEPPOPolicy, config: MoEPPOConfig) -> VectorSampler:
+    watchdog = Watchdog(60)
+    return VectorSampler(GuardedEnvironments(list(environments), Mock(), watchdog), policy, config, watchdog)
+
+
 def critic(policy: MoEPPOPolicy, observations: Any) -> np.ndarray:
     with torch.no_grad():
         policy.model.eval()
@@ -116,7 +124,7 @@ def critic(policy: MoEPPOPolicy, observations: Any) -> np.ndarray:
 
 def test_a_batch_is_what_was_played(config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]) -> None:
     """Two fragments in a row, so that episodes are cut by the fragment's end and go on."""
-    sampler = VectorSampler(environments, policy, config)
+    sampler = sampler_of(environments, policy, config)
     batches = [sampler.get_data(), sampler.get_data()]
     ids: list[set[int]] = [set() for _ in environments]
     for number, batch in enumerate(batches):
@@ -154,7 +162,7 @@ def test_a_batch_is_what_was_played(config: MoEPPOConfig, policy: MoEPPOPolicy, 
 def test_logged_probabilities_are_those_of_the_actions(
     config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]
 ) -> None:
-    batch = VectorSampler(environments, policy, config).get_data()
+    batch = sampler_of(environments, policy, config).get_data()
     with torch.no_grad():
         policy.model.eval()
         logits, _ = policy.model({"obs": torch.from_numpy(np.asarray(batch["obs"]))})
@@ -166,7 +174,7 @@ def test_logged_probabilities_are_those_of_the_actions(
 def test_every_episode_is_counted_once(
     config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]
 ) -> None:
-    sampler = VectorSampler(environments, policy, config)
+    sampler = sampler_of(environments, policy, config)
     counted = []
     for _ in range(3):
         sampler.get_data()
@@ -176,7 +184,7 @@ def test_every_episode_is_counted_once(
 
 
 def test_batches_do_not_share_memory(config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]) -> None:
-    sampler = VectorSampler(environments, policy, config)
+    sampler = sampler_of(environments, policy, config)
     first = sampler.get_data()
     kept = {key: np.asarray(first[key]).copy() for key in first}
     sampler.get_data()

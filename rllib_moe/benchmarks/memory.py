@@ -45,14 +45,12 @@ def soak(algorithm: Algorithm, minutes: float) -> dict[str, Any]:
     """Train for some minutes and watch what grows.
 
     Returns:
-        `minutes`, `iterations`, `steps_per_second` (over all of it), `warm_up_minutes`, and `processes`: for each
-        `rss_mb_begin` (after the warm-up), `rss_mb_end`, `rss_mb_per_minute` (least squares; None below 3 readings),
-        and open files and temporary directories at begin and end.
+        `minutes`, `iterations`, `steps_per_second` (over all of it), `warm_up_minutes`, and `processes`: for each, and
+        for `rss_mb`, `open_files` and `temporary_directories`, `..._begin` (after the warm-up), `..._end` and
+        `..._per_minute` (least squares; None below 3 readings). `total` has memory alone.
     """
     begin = time.perf_counter()
-    first: dict[str, dict[str, int]] = {}
-    minute_of: list[float] = []
-    readings: dict[str, list[float]] = {}
+    readings: dict[str, dict[str, list[tuple[float, float]]]] = {}  # by process and thing: (minute, value)
     iterations, steps = 0, 0.0
     while not iterations or time.perf_counter() - begin < 60 * minutes:
         iteration = iterate(algorithm)
@@ -61,29 +59,31 @@ def soak(algorithm: Algorithm, minutes: float) -> dict[str, Any]:
         minute = (time.perf_counter() - begin) / 60
         if minute < WARM_UP_SHARE * minutes:
             continue
-        first = first or _open_things(algorithm)
-        minute_of.append(minute)
+        things: dict[str, dict[str, float]] = {name: dict(found) for name, found in _open_things(algorithm).items()}
         for name, value in resident(algorithm).items():
-            readings.setdefault(name, []).append(value)
-    last = _open_things(algorithm)
-    watched = {}
-    for name, values in readings.items():
-        watched[name] = {
-            "rss_mb_begin": values[0],
-            "rss_mb_end": values[-1],
-            "rss_mb_per_minute": slope(minute_of[-len(values) :], values),
-        }
-        for thing in ("open_files", "temporary_directories"):
-            if name in last:
-                begun, ended = first.get(name, last[name])[thing], last[name][thing]
-                watched[name] |= {f"{thing}_begin": begun, f"{thing}_end": ended}
+            things.setdefault(name, {})["rss_mb"] = value
+        for name, values in things.items():
+            for thing, value in values.items():
+                readings.setdefault(name, {}).setdefault(thing, []).append((minute, value))
     taken = time.perf_counter() - begin
     return {
         "minutes": taken / 60,
         "warm_up_minutes": WARM_UP_SHARE * minutes,
         "iterations": iterations,
         "steps_per_second": steps / taken,
-        "processes": watched,
+        "processes": {
+            name: {key: number for thing, read in things.items() for key, number in _growth(thing, read).items()}
+            for name, things in readings.items()
+        },
+    }
+
+
+def _growth(thing: str, read: Sequence[tuple[float, float]]) -> dict[str, float | None]:
+    times, values = zip(*read, strict=True)
+    return {
+        f"{thing}_begin": values[0],
+        f"{thing}_end": values[-1],
+        f"{thing}_per_minute": slope(times, values),
     }
 
 

@@ -8,13 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-OPEN_THINGS = (
-    "open_files_begin",
-    "open_files_end",
-    "temporary_directories_begin",
-    "temporary_directories_end",
-)
-"""Columns of a soak beside memory."""
+WATCHED = {"rss_mb": "MB", "open_files": "files", "temporary_directories": "temp. dirs"}
+"""What a soak watches, and its name in the table."""
+MOMENTS = ("begin", "end", "per_minute")
+"""What is told of each."""
 
 
 def show(numbers: Mapping[str, Any], console: Console) -> None:
@@ -77,15 +74,9 @@ def _soak(soak: Mapping[str, Any]) -> Iterable[Table]:
     yield _table(
         f"{soak['minutes']:.1f} minutes, {soak['iterations']} iterations, {soak['steps_per_second']:.0f} steps/s; "
         f"slopes after the first {soak['warm_up_minutes']:.1f} minutes",
-        ("process", "MB begin", "MB end", "MB/min", "files begin", "files end", "temp. dirs begin", "temp. dirs end"),
+        ("process", *(f"{thing} {moment}" for thing in WATCHED.values() for moment in ("begin", "end", "a minute"))),
         [
-            (
-                name,
-                process["rss_mb_begin"],
-                process["rss_mb_end"],
-                process["rss_mb_per_minute"],
-                *(process.get(thing, "") for thing in OPEN_THINGS),
-            )
+            (name, *(process.get(f"{thing}_{moment}", "") for thing in WATCHED for moment in MOMENTS))
             for name, process in soak["processes"].items()
         ],
     )

@@ -21,7 +21,10 @@ from rllib_moe.vector_sampler import episode_measures
 
 ITERATIONS_COUNTER = "moe_iterations"
 WALL_SECONDS_COUNTER = "moe_wall_seconds"
-"""Keys in `algorithm._counters` of iterations and wall time over the whole run."""
+REPLACED_COUNTER = "moe_replaced_environments"
+"""Keys in `algorithm._counters` of iterations, wall time and replaced environments over the whole run."""
+RESTARTS_COUNTER = "total_num_restored_workers"
+"""RLlib's own key of workers that came back."""
 
 LEARNER_METRICS = {
     m.POLICY_LOSS: "policy_loss",
@@ -71,6 +74,9 @@ class EpisodeMetrics(RLlibCallback):
         counters = algorithm._counters  # saved and restored; RLlib's own iteration and time begin anew on a restore
         counters[ITERATIONS_COUNTER] += 1
         counters[WALL_SECONDS_COUNTER] += result["time_this_iter_s"]
+        counters[REPLACED_COUNTER] += int(sum(_this_iteration(result, "replaced_environments")))
+        row[m.REPLACED_ENVIRONMENTS] = counters[REPLACED_COUNTER]
+        row[m.WORKER_RESTARTS] = counters[RESTARTS_COUNTER]
         row[m.ITERATION] = counters[ITERATIONS_COUNTER]
         row[m.WALL_SECONDS] = counters[WALL_SECONDS_COUNTER]
         row[m.ENV_STEPS_TOTAL] = counters[NUM_ENV_STEPS_SAMPLED]
@@ -84,24 +90,23 @@ class EpisodeMetrics(RLlibCallback):
         super().on_train_result(algorithm=algorithm, result=result, **kwargs)
 
 
-def _episode_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
+def _this_iteration(result: dict[str, Any], key: str) -> list[float]:
+    """What was kept of each of the iteration's episodes; RLlib pads the lists with older ones, in front."""
     runners = result.get("env_runners", {})
     count = runners.get("num_episodes", 0)
-    history = runners.get("hist_stats", {})
+    return list(runners.get("hist_stats", {}).get(key, []))[-count:] if count else []
 
-    def this_iteration(key: str) -> list[float]:
-        # RLlib pads the lists with older episodes, in front.
-        return list(history.get(key, []))[-count:] if count else []
 
-    scores, depths = this_iteration("score"), this_iteration("max_depth")
+def _episode_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
+    scores, depths = _this_iteration(result, "score"), _this_iteration(result, "max_depth")
     return {
-        m.EPISODES: count,
+        m.EPISODES: result.get("env_runners", {}).get("num_episodes", 0),
         m.SCORE_MEAN: _mean(scores),
         m.SCORE_STD: statistics.pstdev(scores) if scores else math.nan,
         m.SCORE_MAX: max(scores, default=math.nan),
         m.DEPTH_MEAN: _mean(depths),
-        m.RETURN_MEAN: _mean(this_iteration("episode_reward")),
-        m.LENGTH_MEAN: _mean(this_iteration("episode_lengths")),
+        m.RETURN_MEAN: _mean(_this_iteration(result, "episode_reward")),
+        m.LENGTH_MEAN: _mean(_this_iteration(result, "episode_lengths")),
     }
 
 

@@ -64,7 +64,8 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         ValueError: An argument is out of range; every fault in one message.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # gymnasium's own attribute
+    # An episode is plain data: a checkpoint holds it whole (see `guarded_environments`).
+    metadata: dict[str, Any] = {"render_modes": [], "exact_pickle": True}  # noqa: RUF012  # gymnasium's own attribute
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.models.policy_network import GATMoEPolicy
+from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
 
 PolicyName = Literal["checkpoint", "random", "random-legal", "scripted"]
 """The players: a checkpoint's network, uniform over all actions, uniform over the legal ones, walk to the stairs."""
@@ -85,10 +85,9 @@ class Player:
             assert self.model is not None
             assert self.weights is not None
             network = GATMoEPolicy(shape, num_actions, self.model)
-            try:
-                network.load_state_dict(dict(self.weights))
-            except RuntimeError as error:
-                raise ValueError(f"its network does not fit the environment: {error}") from error
+            if faults := weight_faults(network, self.weights):
+                raise ValueError("its network does not fit the environment: " + "; ".join(faults))
+            network.load_state_dict(dict(self.weights))
             return NetworkActor(network, deterministic=self.deterministic, removed_expert=self.removed_expert)
         if self.policy == "random-legal" and shape.num_actions is None:
             raise ValueError("'random-legal' needs an environment with an action mask; 'random' does not")

@@ -110,3 +110,20 @@ class GATMoEPolicy(nn.Module):
         )
         total = torch.stack([getattr(phase, f"{name}_coef") * loss for name, loss in raw.items()]).sum()
         return total, raw
+
+
+def weight_faults(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Why saved weights do not fit a network, one entry a weight; empty when they do.
+
+    Args:
+        network: The network that should take them.
+        weights: A state dict.
+    """
+    needed = network.state_dict()
+    faults = [
+        f"{name}: the checkpoint has {list(weights[name].shape) if name in weights else 'none'}, this environment and "
+        f"network need {list(value.shape)}"
+        for name, value in needed.items()
+        if name not in weights or weights[name].shape != value.shape
+    ]
+    return faults + [f"{name}: the checkpoint has it, this network does not" for name in weights if name not in needed]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -32,6 +33,10 @@ MANIFEST, EXPERIMENT, WEIGHTS, ALGORITHM = "manifest.json", "experiment.yaml", "
 LATEST, BEST, FINAL = "latest", "best", "final"
 PARTIAL = ".partial-"
 """Prefix of a checkpoint being written."""
+REPLACED = f"{PARTIAL}replaced-"
+"""Prefix of a checkpoint whose name a new one is just taking."""
+
+logger = logging.getLogger(__name__)
 
 
 class CheckpointError(ValueError):
@@ -75,13 +80,14 @@ def save_checkpoint(
     iteration: int,
     score: float | None,
 ) -> None:
-    """Write a checkpoint to `path`, replacing one of that name only once the new one is whole."""
+    """Write a checkpoint to `path`, replacing one of that name only once the new one is whole.
+
+    Raises:
+        OSError: it cannot be written (a full disk, no permission); what was there before stays, nothing else is left.
+    """
     partial = path.with_name(f"{PARTIAL}{path.name}")
     if partial.exists():
         shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    algorithm.save(str(partial / ALGORITHM))
-    torch.save(policy_of(algorithm).model.network.state_dict(), partial / WEIGHTS)
     experiment = {
         "episodes": episodes,
         "iteration": iteration,
@@ -89,23 +95,46 @@ def save_checkpoint(
         "config": config.to_dict(),
         "schedule": schedule.to_dict(),
     }
-    (partial / EXPERIMENT).write_text(yaml.safe_dump(experiment, sort_keys=False))
-    hashes = {str(file.relative_to(partial)): _sha256(file) for file in sorted(partial.rglob("*")) if file.is_file()}
-    (partial / MANIFEST).write_text(json.dumps({"sha256": hashes}, indent=1))
-    _sync(partial)
-    replaced = path.with_name(f"{PARTIAL}replaced-{path.name}")
+    try:
+        partial.mkdir(parents=True)
+        algorithm.save(str(partial / ALGORITHM))
+        _save_weights(policy_of(algorithm).model.network.state_dict(), partial / WEIGHTS)
+        (partial / EXPERIMENT).write_text(yaml.safe_dump(experiment, sort_keys=False))
+        files = sorted(file for file in partial.rglob("*") if file.is_file())
+        hashes = {str(file.relative_to(partial)): _sha256(file) for file in files}
+        (partial / MANIFEST).write_text(json.dumps({"sha256": hashes}, indent=1))
+        _sync(partial)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+        raise
+    replaced = path.with_name(f"{REPLACED}{path.name}")
     if path.exists():
+        shutil.rmtree(replaced, ignore_errors=True)  # of a write that was killed after its renames
         path.rename(replaced)
     partial.rename(path)
     _sync_directory(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def _save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        torch.save(weights, path)
+    except RuntimeError as error:  # torch's answer to a failed write, without the number of the error
+        raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+
+
 def point_best(directory: Path) -> None:
     """Make `best` a link to the periodic checkpoint with the highest score."""
-    scores = {path: yaml.safe_load((path / EXPERIMENT).read_text())["score"] for path in _periodic(directory)}
+    scores = {path: _score(path) for path in _periodic(directory)}
     if scored := {path: score for path, score in scores.items() if score is not None}:
         point(directory, BEST, max(scored, key=scored.__getitem__))
+
+
+def _score(path: Path) -> float | None:
+    try:
+        return yaml.safe_load((path / EXPERIMENT).read_text())["score"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # damaged since: no reason to stop a run
+        return None
 
 
 def set_aside_later(resumed: Checkpoint) -> list[Path]:
@@ -156,14 +185,43 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Find, verify and describe a checkpoint. Nothing is unpickled.
 
     Args:
-        path: A checkpoint directory, or a run directory (then its latest checkpoint).
+        path: A checkpoint directory, or a run directory: then its newest checkpoint that is whole, with a warning where
+            a newer one is not.
 
     Raises:
-        CheckpointError: it is missing or damaged; names the first file that is at fault.
+        CheckpointError: it is missing or damaged (of a run directory: all of them are); names the first file that is at
+            fault.
     """
     path = Path(path)
-    if (path / "checkpoints" / LATEST).exists():
-        path = path / "checkpoints" / LATEST
+    directory = path / "checkpoints"
+    if not directory.is_dir():
+        return _verified(path)
+    faults: list[CheckpointError] = []
+    for candidate in _newest_first(directory):
+        try:
+            checkpoint = _verified(candidate)
+        except CheckpointError as error:
+            faults.append(error)
+            continue
+        for fault in faults:
+            logger.warning("%s; going back to %s", fault, candidate)
+        return checkpoint
+    if faults:
+        raise CheckpointError(f"{faults[0]} (and no other checkpoint of the run is whole)") from faults[0]
+    raise CheckpointError(f"checkpoint {directory}: the run has none (it ended before its first one)")
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    """Periodic checkpoints, the newest first; one that lost its name to an interrupted write comes in its place."""
+    names = {path: re.fullmatch(rf"({re.escape(REPLACED)})?episode_(\d+)", path.name) for path in directory.iterdir()}
+    return sorted(
+        (path for path, name in names.items() if name),
+        key=lambda path: (int(path.name.rpartition("_")[2]), not path.name.startswith(REPLACED)),
+        reverse=True,
+    )
+
+
+def _verified(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise CheckpointError(f"checkpoint {path}: no such directory")
     path = path.resolve()

@@ -95,7 +95,7 @@ def parse(arguments: Sequence[str], description: str) -> Request:
     faults += config.faults()
     schedule = None
     try:
-        schedule = _schedule(flags.schedule, resumed, faults)
+        schedule = schedule_from_flags(flags.schedule, resumed, faults)
     except ScheduleError as error:
         faults += [f"{error.source}: {fault}" for fault in error.faults]
     if resumed:
@@ -180,8 +180,17 @@ def assignments(flag: str, words: Sequence[str], faults: list[str]) -> dict[str,
     return read
 
 
-def _schedule(flags: ScheduleFlags, resumed: Checkpoint | None, faults: list[str]) -> PhaseSchedule:
-    """The schedule asked for: bundled, from a file or from the resumed run, then boundaries, then single values."""
+def schedule_from_flags(flags: ScheduleFlags, resumed: Checkpoint | None, faults: list[str]) -> PhaseSchedule:
+    """The schedule asked for: bundled, from a file or from the resumed run, then boundaries, then single values.
+
+    Args:
+        flags: The flags.
+        resumed: The checkpoint to go on from.
+        faults: Gets what is wrong with the boundaries.
+
+    Raises:
+        ScheduleError: anything else that is wrong.
+    """
     if flags.schedule is None and resumed:
         schedule = resumed.schedule
     else:

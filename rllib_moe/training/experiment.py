@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -14,12 +14,13 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithm import algorithm_config
+from rllib_moe.algorithm import NonFiniteUpdatesError, algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
-from rllib_moe.models.policy_network import GATMoEPolicy
+from rllib_moe.guarded_environments import EnvironmentsFailError
+from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.placement import notices
 from rllib_moe.ray_session import ray_session
@@ -41,6 +42,10 @@ class TrainingStoppedError(RuntimeError):
     """Training cannot go on; what was learned is saved. The message says why."""
 
 
+class CannotWriteError(TrainingStoppedError):
+    """A disk is full or read-only. The message says what could not be written, and what is safe."""
+
+
 def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, Any]:
     """Train until the episode total is reached or a signal asks to stop; either way everything is saved.
 
@@ -55,7 +60,7 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
 
     Raises:
         ConfigError: the environment or the run directory is refused; nothing was started or written.
-        TrainingStoppedError: every worker keeps failing.
+        TrainingStoppedError: every worker keeps failing, updates are never finite, or nothing can be written.
     """
     console = standard_console()
     _log_to(console)
@@ -68,8 +73,10 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
             summary = summarise(rows)
             paths = {}
             if rows:
+                with _told(directory):
+                    written = directory.write_summary(summary)
                 paths = {
-                    "summary": str(directory.write_summary(summary)),
+                    "summary": str(written),
                     "progress": str(directory.path / "progress.csv"),
                     "checkpoint": str(directory.checkpoints / LATEST),
                 }
@@ -120,13 +127,16 @@ def _train(
         if request.resumed and request.resumed.path.parent == directory.checkpoints.resolve():
             for path in set_aside_later(request.resumed):
                 _say(console, f"Set aside a later checkpoint of this run: {path}")
-        if request.fetched and request.fetched.run.name == directory.path.name:
-            directory.adopt_progress(request.fetched.run / "progress.csv")
-        rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
-        directory.describe(request.config, request.schedule, command)
+        with _told(directory):
+            if request.fetched and request.fetched.run.name == directory.path.name:
+                directory.adopt_progress(request.fetched.run / "progress.csv")
+            rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
+            directory.describe(request.config, request.schedule, command)
         run = _Run(algorithm, request.config, request.schedule, directory, mirror, rows, console)
         try:
             run.loop(stop)
+        except CannotWriteError:
+            raise
         except Exception:
             if rows:  # the learner is whole: what it learned must not go with the error
                 run.save()
@@ -153,13 +163,14 @@ class _Run:
         self.directory, self.mirror, self.rows = directory, mirror, rows
         self._progress = ProgressLines(console, config.run.episodes)
         self._saved_at = episodes_of(algorithm)
+        self._saved_rows: int | None = None
         self._env_steps = algorithm._counters[NUM_ENV_STEPS_SAMPLED]
 
     def loop(self, stop: StopSignals) -> None:
         """Iterate until the episode total is reached or a signal asks to stop."""
         empty = 0
         while episodes_of(self.algorithm) < self.config.run.episodes and not stop:
-            row = self.algorithm.train()["moe"]
+            row = self._iterate()
             empty = 0 if self._samples_came(row) else empty + 1
             if empty == MAX_EMPTY_ITERATIONS:
                 raise TrainingStoppedError(
@@ -167,10 +178,18 @@ class _Run:
                 )
             if not empty:
                 self.rows.append(row)
-                self.directory.append(row)
+                with _told(self.directory):
+                    self.directory.append(row)
                 self._progress.show(row)
             if episodes_of(self.algorithm) - self._saved_at >= self.config.run.checkpoint_every:
                 self.save()
+
+    def _iterate(self) -> m.Row:
+        try:
+            return self.algorithm.train()["moe"]
+        except (NonFiniteUpdatesError, EnvironmentsFailError) as error:
+            iteration = self.rows[-1][m.ITERATION.key] + 1 if self.rows else 1
+            raise TrainingStoppedError(f"iteration {iteration}: {error}") from error
 
     def _samples_came(self, row: m.Row) -> bool:
         """Whether an iteration sampled anything: it did not where every worker failed."""
@@ -178,29 +197,42 @@ class _Run:
         return self._env_steps > before
 
     def save(self, is_final: bool = False) -> None:
-        """Write a checkpoint of this moment and move the links."""
+        """Write a checkpoint of this moment, unless the last one is, and move the links."""
         checkpoints, episodes = self.directory.checkpoints, episodes_of(self.algorithm)
         path = checkpoints / f"episode_{episodes:06d}"
         iteration = self.rows[-1][m.ITERATION.key] if self.rows else 0
-        save_checkpoint(
-            self.algorithm,
-            path,
-            self.config,
-            self.schedule,
-            episodes=episodes,
-            iteration=iteration,
-            score=_recent_score(self.rows),
-        )
-        point(checkpoints, LATEST, path)
-        if is_final:
-            point(checkpoints, FINAL, path)
-        else:  # of a run that had ended and goes on
-            (checkpoints / FINAL).unlink(missing_ok=True)
-        point_best(checkpoints)
-        prune(checkpoints, self.config.run.keep_checkpoints)
+        with _told(self.directory):
+            if self._saved_rows != len(self.rows):
+                save_checkpoint(
+                    self.algorithm,
+                    path,
+                    self.config,
+                    self.schedule,
+                    episodes=episodes,
+                    iteration=iteration,
+                    score=_recent_score(self.rows),
+                )
+            point(checkpoints, LATEST, path)
+            if is_final:
+                point(checkpoints, FINAL, path)
+            else:  # of a run that had ended and goes on
+                (checkpoints / FINAL).unlink(missing_ok=True)
+            point_best(checkpoints)
+            prune(checkpoints, self.config.run.keep_checkpoints)
         if self.mirror:
             self.mirror.copy_checkpoint(path, self.config.run.keep_checkpoints)
-        self._saved_at = episodes
+        self._saved_at, self._saved_rows = episodes, len(self.rows)
+
+
+@contextmanager
+def _told(directory: RunDirectory) -> Iterator[None]:
+    """Turn an error in writing to a run's directory into words."""
+    try:
+        yield
+    except OSError as error:
+        latest = directory.checkpoints / LATEST
+        safe = f"the last checkpoint is whole: {latest.resolve()}" if latest.exists() else "there is no checkpoint yet"
+        raise CannotWriteError(f"cannot write to {directory.path}: {error}; {safe}") from error
 
 
 def _recent_score(rows: Sequence[m.Row]) -> float | None:
@@ -243,14 +275,8 @@ def _check_environment(request: Request) -> None:
     shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
     env.close()
     if request.resumed:
-        network = GATMoEPolicy(shape, num_actions, request.config.model).state_dict()
-        saved = request.resumed.weights()
-        faults = [
-            f"{name}: the checkpoint has {list(saved[name].shape) if name in saved else 'none'}, this environment and "
-            f"network need {list(value.shape)}"
-            for name, value in network.items()
-            if name not in saved or saved[name].shape != value.shape
-        ]
+        network = GATMoEPolicy(shape, num_actions, request.config.model)
+        faults = weight_faults(network, request.resumed.weights())
         if faults:
             raise ConfigError(faults)
     prepare(environment.env)

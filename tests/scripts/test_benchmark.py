@@ -67,13 +67,16 @@ def test_writes_every_number(tmp_path, capsys):
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_soak_watches_memory_files_and_directories():
-    numbers = main(f"--soak 0.01 --num-workers 0 {TINY}".split())
+    numbers = main(f"--soak 0.03 --num-workers 0 {TINY}".split())
     watched = numbers["soak"]["processes"]
     assert set(watched) == {"driver", "total"}
     driver = watched["driver"]
     assert driver["rss_mb_begin"] > 50
     assert driver["open_files_end"] > 0
     assert driver["temporary_directories_end"] == 0  # regimes plays no NetHack
+    if numbers["soak"]["iterations"] > 5:
+        assert driver["temporary_directories_per_minute"] == pytest.approx(0)
+        assert math.isfinite(driver["open_files_per_minute"])
     assert "train_steps_per_second" not in numbers
 
 

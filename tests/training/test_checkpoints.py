@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,10 +62,14 @@ class FakeAlgorithm:
         return SimpleNamespace(model=SimpleNamespace(network=self.network))
 
 
-def save(directory: Path, episodes: int, score: float | None = None, weight: float = 0.5) -> Path:
+def save(
+    directory: Path, episodes: int, score: float | None = None, weight: float = 0.5, iteration: int | None = None
+) -> Path:
     path = directory / f"episode_{episodes:06d}"
     algorithm: Any = FakeAlgorithm(weight)
-    save_checkpoint(algorithm, path, CONFIG, SCHEDULE, episodes=episodes, iteration=episodes // 8, score=score)
+    if iteration is None:
+        iteration = episodes // 8
+    save_checkpoint(algorithm, path, CONFIG, SCHEDULE, episodes=episodes, iteration=iteration, score=score)
     return path
 
 
@@ -116,6 +121,66 @@ def test_a_file_that_is_not_what_was_written_is_named(
     with pytest.raises(CheckpointError, match=f"episode_000008: {name} is {told}"):
         load_checkpoint(path)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+@pytest.mark.parametrize("harm", [truncate, flip, Path.unlink], ids=["truncated", "flipped", "deleted"])
+def test_a_run_goes_back_to_its_newest_whole_checkpoint(
+    name: str, harm: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    for episodes in (8, 16, 24):
+        point(checkpoints, LATEST, save(checkpoints, episodes, score=1.0))
+    harm(checkpoints / "episode_000024" / name)
+    logger = logging.getLogger("rllib_moe")
+    logger.addHandler(caplog.handler)  # whoever ran a training in this process took the package's log away from pytest
+    try:
+        loaded = load_checkpoint(tmp_path)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert loaded.episodes == 16
+    (warning,) = {record.getMessage() for record in caplog.records}
+    assert "episode_000024" in warning
+    assert warning.endswith(f"going back to {checkpoints / 'episode_000016'}")
+    for named in (checkpoints / "episode_000024", checkpoints / LATEST):
+        with pytest.raises(CheckpointError):
+            load_checkpoint(named)
+    # The run that goes on from there sets the damaged one aside, and saves as ever.
+    assert len(set_aside_later(loaded)) == 1
+    point(checkpoints, LATEST, save(checkpoints, 24, score=3.0))
+    point_best(checkpoints)
+    assert load_checkpoint(tmp_path).episodes == load_checkpoint(checkpoints / BEST).episodes == 24
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    with pytest.raises(CheckpointError, match="the run has none"):
+        load_checkpoint(tmp_path)
+    for episodes in (8, 16):
+        truncate(save(checkpoints, episodes) / "weights.pt")
+    with pytest.raises(CheckpointError, match=r"episode_000016: weights\.pt is damaged .*no other checkpoint .* whole"):
+        load_checkpoint(tmp_path)
+
+
+def test_one_whose_name_was_just_being_taken_is_found(tmp_path: Path) -> None:
+    """Killed between the two renames: the old one has lost its name, the new one has none yet."""
+    checkpoints = tmp_path / "checkpoints"
+    save(checkpoints, 8).rename(checkpoints / f"{PARTIAL}replaced-episode_000008")
+    assert load_checkpoint(tmp_path).episodes == 8
+    # Killed after them, before the old one was cleared away.
+    save(checkpoints, 8, iteration=5)
+    shutil.copytree(checkpoints / "episode_000008", checkpoints / f"{PARTIAL}replaced-episode_000008")
+    save(checkpoints, 8, iteration=6)
+    assert load_checkpoint(tmp_path).iteration == 6
+    assert [path.name for path in checkpoints.iterdir()] == ["episode_000008"]
+
+
+def test_a_damaged_older_checkpoint_does_not_stop_a_run(tmp_path: Path) -> None:
+    (save(tmp_path, 8, score=9.0) / EXPERIMENT).write_text("{")
+    save(tmp_path, 16, score=1.0)
+    point_best(tmp_path)
+    assert load_checkpoint(tmp_path / BEST).episodes == 16
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"sha256"', '{"sha256": null}'])

@@ -17,6 +17,7 @@ import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError
+from rllib_moe.training import experiment
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.experiment import TrainingStoppedError
 from rllib_moe.training.run_directory import RunDirectory
@@ -183,12 +184,12 @@ def test_what_does_not_fit_the_checkpoint_is_named_and_nothing_touched(
 
 def test_a_damaged_checkpoint_is_refused_and_nothing_touched(train: Train, tmp_path: Path) -> None:
     train("mine", 8)
-    file = load_checkpoint(tmp_path / "mine").path / "weights.pt"
-    file.write_bytes(file.read_bytes()[:100])
+    path = load_checkpoint(tmp_path / "mine").path
+    (path / "weights.pt").write_bytes((path / "weights.pt").read_bytes()[:100])
     before = listing(tmp_path)
-    for name in ("mine", "new"):
+    for name, resume in (("mine", tmp_path / "mine"), ("new", path)):
         with pytest.raises(CheckpointError, match=r"weights\.pt is damaged"):
-            train(name, 16, resume=tmp_path / "mine")
+            train(name, 16, resume=resume)
     assert listing(tmp_path) == before
 
 
@@ -223,6 +224,27 @@ def test_workers_that_never_sample_end_the_run(train: Train, tmp_path: Path, mon
     with pytest.raises(TrainingStoppedError, match="10 iterations in a row gave no sample"):
         train("new", 16, resume=tmp_path / "mine")
     assert RunDirectory(tmp_path / "new").rows() == []
+
+
+def test_environments_that_fail_are_replaced_and_counted(train: Train, tmp_path: Path) -> None:
+    flags = ["--env", "tests.faulty_environment:Faulty-v0", "--env-arg", "fault=nan reward", "--env-arg", "every=40"]
+    train("mine", 24, *flags)
+    last = RunDirectory(tmp_path / "mine").rows()[-1]
+    assert last[m.REPLACED_ENVIRONMENTS.key] >= 4  # each of 4 environments at its 40th step, and one at least in 80
+    assert last[m.SKIPPED_UPDATES.key] == last[m.NONFINITE_LOSS.key] == 0
+
+
+def test_environments_that_always_fail_end_the_run_with_the_reason(train: Train) -> None:
+    flags = ["--env", "tests.faulty_environment:Faulty-v0", "--env-arg", "fault=wrong dtype", "--env-arg", "every=1"]
+    with pytest.raises(TrainingStoppedError, match=r"iteration 1: environment 0 .* 'features' must be float32"):
+        train("mine", 24, *flags)
+
+
+def test_a_run_that_ends_on_a_periodic_checkpoint_writes_it_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Mock(side_effect=experiment.save_checkpoint)
+    monkeypatch.setattr(experiment, "save_checkpoint", written)
+    train("mine", 16, "--checkpoint-every", "8")
+    assert [call.args[1].name for call in written.call_args_list] == ["episode_000008", "episode_000016"]
 
 
 def test_an_environment_that_cannot_be_made_is_refused(train: Train, tmp_path: Path) -> None:

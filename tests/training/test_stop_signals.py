@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,65 +14,7 @@ import pytest
 from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
-
-PATIENCE = 120
-"""Seconds until a test gives up waiting, many times what is needed."""
-
-
-class Process:
-    """`scripts/train.py` as a process, told from all others by a variable that its children inherit."""
-
-    def __init__(self, flags: Sequence[str]) -> None:
-        self.mark = f"RLLIB_MOE_TEST_MARK={uuid.uuid4().hex}"
-        name, _, value = self.mark.partition("=")
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "scripts/train.py", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, name: value, "OMP_NUM_THREADS": "1"},
-            cwd=Path(__file__).parents[2],
-        )
-        self.output = ""
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal, as a terminal or a job scheduler would."""
-        self.process.send_signal(number)
-
-    def read_until(self, text: str) -> None:
-        """Read its output until a line holds a text."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
-            if text in line:
-                return
-        raise AssertionError(f"{text!r} never came:\n{self.output}")
-
-    def status(self) -> int:
-        """Read the rest and return the exit status."""
-        self.output += self.process.communicate(timeout=PATIENCE)[0]
-        return self.process.returncode
-
-    def relatives(self) -> list[str]:
-        """Command lines of all living processes that descend from it, itself left out."""
-        found = []
-        for directory in Path("/proc").glob("[0-9]*"):
-            try:
-                if int(directory.name) != self.process.pid and self.mark.encode() in (
-                    directory / "environ"
-                ).read_bytes().split(b"\0"):
-                    found.append((directory / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:  # gone meanwhile, or somebody else's
-                continue
-        return found
-
-    def wait_until_alone(self) -> None:
-        """Wait until no process of the run is left."""
-        deadline = time.monotonic() + 10
-        while relatives := self.relatives():
-            assert time.monotonic() < deadline, f"still there: {relatives}"
-            time.sleep(0.2)
-
+from tests.training_process import Process
 
 Start = Callable[..., Process]
 
@@ -106,9 +44,13 @@ def test_the_first_signal_saves_and_stops(
     process = start("mine")
     process.read_until("episode 8/")
     assert any("raylet" in command for command in process.relatives())
-    process.send(number)
+    if number is signal.SIGINT:  # Ctrl-C: Ray's processes and the rollout worker get it too
+        process.send_to_group(number)
+    else:
+        process.send(number)
     assert process.status() == 128 + number, process.output
     process.wait_until_alone()
+    assert "out of service" not in process.output  # RLlib's words for a worker that died
 
     stopped, rows = load_checkpoint(run), RunDirectory(run).rows()
     assert stopped.episodes == rows[-1][m.EPISODES_TOTAL.key] >= 8

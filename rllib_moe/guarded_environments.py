@@ -1,0 +1,167 @@
+"""The environments of one rollout worker, each of which may fail: what is broken is replaced and counted.
+
+Broken is an environment that raises, hangs, or returns what the learner must never see: a reward or observation that is
+not finite, or an observation of another shape, dtype or range. Its unfinished episode is the caller's to cut.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rllib_moe.envs.packed_check import PackedCheck
+from rllib_moe.watchdog import Watchdog
+
+MAX_REPLACED_IN_A_ROW = 10
+"""Replacements of one environment without a finished episode between after which sampling stops."""
+
+EXACT_PICKLE = "exact_pickle"
+"""Key in an environment's `metadata`: true says that unpickling gives it back in the middle of its episode."""
+
+logger = logging.getLogger(__name__)
+
+Env = gymnasium.Env[np.ndarray, Any]
+
+
+class EnvironmentsFailError(RuntimeError):
+    """An environment fails again and again. The message says how."""
+
+
+class GuardedEnvironments:
+    """Environments E with equal packed observation spaces.
+
+    Args:
+        environments: The environments; the list is kept, and a replacement takes its place in it.
+        make: Makes the replacement of an environment from its index and a number that is new each time, for its seed.
+        watchdog: Watches every step, reset and start; to be entered by the caller.
+    """
+
+    replaced: int = 0
+    """Environments replaced so far."""
+
+    def __init__(self, environments: list[Env], make: Callable[[int, int], Env], watchdog: Watchdog) -> None:
+        self._environments = environments
+        self._make = make
+        self._watchdog = watchdog
+        self._check = PackedCheck(environments[0].observation_space)  # type: ignore[arg-type]  # a PackedSpace
+        self._in_a_row = [0] * len(environments)
+
+    def __len__(self) -> int:
+        return len(self._environments)
+
+    def begin(self, e: int) -> np.ndarray:
+        """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.
+
+        Raises:
+            EnvironmentsFailError: it fails again and again.
+        """
+        self._in_a_row[e] = 0
+        try:
+            return self._reset(e)
+        except Exception as error:  # whatever the environment raises
+            return self.replace(e, error)
+
+    def replace(self, e: int, error: Exception) -> np.ndarray:
+        """Put a new environment in place of `e`, which failed, and begin an episode. Returns its first observation.
+
+        Raises:
+            EnvironmentsFailError: it fails again and again.
+        """
+        while True:
+            self.replaced += 1
+            self._in_a_row[e] += 1
+            told = f"{type(error).__name__}: {error}"
+            if self._in_a_row[e] > MAX_REPLACED_IN_A_ROW:
+                raise EnvironmentsFailError(
+                    f"environment {e} was replaced {MAX_REPLACED_IN_A_ROW} times without finishing an episode; "
+                    f"its last failure: {told}"
+                ) from error
+            logger.warning("Environment %d is replaced: %s", e, told)
+            try:
+                self._watchdog.watch()
+                with suppress(Exception):
+                    self._environments[e].close()
+                self._watchdog.watch()
+                self._environments[e] = self._make(e, self.replaced)
+                return self._reset(e)
+            except Exception as another:  # whatever the environment raises
+                error = another
+            finally:
+                self._watchdog.rest()
+
+    def step(
+        self,
+        which: Iterable[int],
+        actions: np.ndarray,
+        observations: np.ndarray,
+        rewards: np.ndarray,
+        ends: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> dict[int, Exception]:
+        """Step some environments and write what they answer to the arrays, at their indices.
+
+        Args:
+            which: Their indices.
+            actions: Actions of all [E].
+            observations: Gets packed observations [E, num_bytes].
+            rewards: Gets rewards float32 [E].
+            ends: Gets terminated and truncated [2, E].
+            infos: Gets their `info` [E].
+
+        Returns:
+            Why an environment failed, by its index; what it answered is meaningless.
+        """
+        failures: dict[int, Exception] = {}
+        terminated, truncated = ends
+        self._watchdog.watch()
+        for e in which:
+            try:
+                observations[e], rewards[e], terminated[e], truncated[e], info = self._environments[e].step(actions[e])
+                if not isinstance(info, dict):
+                    raise TypeError(f"info must be a dict, got {info!r}")
+                infos[e] = info
+            except Exception as error:  # whatever the environment raises
+                failures[e] = error
+                observations[e], rewards[e] = 0, 0
+                self._watchdog.watch()
+        self._watchdog.rest()
+        for e in np.flatnonzero(~np.isfinite(rewards)).tolist():
+            failures.setdefault(e, ValueError(f"its reward is {rewards[e]}"))
+        for e in np.flatnonzero(self._check.bad_rows(observations)).tolist():
+            try:
+                self._check.check(observations[e])
+            except ValueError as error:
+                failures.setdefault(e, error)
+        return failures
+
+    def get_state(self) -> dict[str, Any] | None:
+        """The environments as they stand, None where one says not (`EXACT_PICKLE`) that it can be saved."""
+        if not all(environment.metadata.get(EXACT_PICKLE) for environment in self._environments):
+            return None
+        return {
+            "pickled": [pickle.dumps(environment) for environment in self._environments],
+            "replaced": self.replaced,
+            "in_a_row": list(self._in_a_row),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_state`."""
+        for e, pickled in enumerate(state["pickled"]):
+            self._environments[e].close()
+            self._environments[e] = pickle.loads(pickled)
+        self.replaced, self._in_a_row = state["replaced"], list(state["in_a_row"])
+
+    def _reset(self, e: int) -> np.ndarray:
+        self._watchdog.watch()
+        try:
+            observation = self._environments[e].reset()[0]
+        finally:
+            self._watchdog.rest()
+        self._check.check(observation)
+        return observation

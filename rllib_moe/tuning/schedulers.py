@@ -1,0 +1,94 @@
+"""Who decides which trials go on, by episodes: ASHA stops the weak early, PBT lets them copy the strong."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining
+
+from rllib_moe.tuning.journal import CLONES, append_line, read_results, trial_directory
+from rllib_moe.tuning.search_space import SearchSpace
+from rllib_moe.tuning.trial import EPISODES_TOTAL
+
+GRACE_PARTS, PERTURBATION_PARTS = 4, 5
+"""Defaults: ASHA lets a trial be for a quarter of its episodes, PBT compares after every fifth."""
+
+
+def make_scheduler(name: str, space: SearchSpace, *, metric: str, grace: int, reduction: float, every: int) -> Any:
+    """Make a scheduler.
+
+    Args:
+        name: `none`, `asha` or `pbt`.
+        space: The search space.
+        metric: The key that is maximised.
+        grace: Episodes (ASHA) before which no trial is stopped.
+        reduction: Of so many trials (ASHA) one passes each rung.
+        every: Episodes (PBT) between two comparisons.
+    """
+    if name == "asha":
+        return Successive(
+            time_attr=EPISODES_TOTAL,
+            metric=metric,
+            mode="max",
+            max_t=space.config.run.episodes,
+            grace_period=grace,
+            reduction_factor=reduction,
+        )
+    if name == "pbt":
+        return Population(space, metric=metric, every=every)
+    return FIFOScheduler()
+
+
+class Successive(AsyncHyperBandScheduler):
+    """ASHA (https://arxiv.org/abs/1810.05934) that outlives its process.
+
+    Tune does not save its schedulers. A resumed search tells this one again what its trials had reported, so that the
+    rungs are those of before.
+    """
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Take a trial, with what it has reported already."""
+        super().on_trial_add(tune_controller, trial)
+        bracket = self._trial_info[trial.trial_id]
+        for result in read_results(trial_directory(trial)):
+            if self._time_attr in result and self._metric in result:
+                bracket.on_result(trial, result[self._time_attr], result[self._metric])
+
+
+class Population(PopulationBasedTraining):
+    """PBT (https://arxiv.org/abs/1711.09846) that leaves the curriculum whole.
+
+    Values change as the space says: within their ranges, only those that cannot move the phase of an episode count, and
+    only to a valid schedule (`SearchSpace.mutated`). The rest, boundaries and sizes, comes from the trial that is
+    cloned, as its checkpoint does.
+
+    Args:
+        space: The search space.
+        metric: The key that is maximised.
+        every: Episodes between two comparisons.
+    """
+
+    def __init__(self, space: SearchSpace, *, metric: str, every: int) -> None:
+        super().__init__(
+            time_attr=EPISODES_TOTAL,
+            metric=metric,
+            mode="max",
+            perturbation_interval=every,
+            burn_in_period=every,
+            hyperparam_mutations={"values": {}},  # Tune asks for some; `_get_new_config` has the real ones
+        )
+        self._space = space
+        # Another stream than that of the first draws, or mutations would repeat their values.
+        self._generator = np.random.default_rng((space.config.training.seed, 1))
+
+    def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The configuration of a trial that becomes a clone: Tune's hook, which its own PB2 overrides too."""
+        config = copy.deepcopy(trial_to_clone.config)
+        config["values"] = self._space.mutated(config["values"], self._generator)
+        donor = self._trial_state[trial_to_clone]
+        clone = {"of": str(trial_to_clone), EPISODES_TOTAL: donor.last_train_time, "values": config["values"]}
+        append_line(trial_directory(trial) / CLONES, clone)
+        return config, {}

@@ -1,0 +1,225 @@
+"""Environments that fail in every way: replaced, counted, and nothing of it in a batch."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from ray.rllib.evaluation.postprocessing import Postprocessing
+
+from rllib_moe.algorithm import MoEPPOConfig, MoEPPOPolicy
+from rllib_moe.envs.packing import PackObservation
+from rllib_moe.envs.seeding import EpisodeSeeds
+from rllib_moe.guarded_environments import (
+    MAX_REPLACED_IN_A_ROW,
+    Env,
+    EnvironmentsFailError,
+    GuardedEnvironments,
+)
+from rllib_moe.vector_sampler import VectorSampler
+from rllib_moe.watchdog import HungError, Watchdog
+from tests.faulty_environment import FAULTS, FaultyEnv
+from tests.test_vector_sampler import critic, rllib_advantages
+
+NUM_ENVS, LENGTH, EPISODE = 4, 32, 9
+
+
+@pytest.fixture
+def config(small_config: Callable[..., MoEPPOConfig]) -> MoEPPOConfig:
+    return small_config(num_workers=0)
+
+
+@pytest.fixture
+def policy(config: MoEPPOConfig) -> Iterator[MoEPPOPolicy]:
+    algorithm = config.build_algo()
+    yield algorithm.get_policy()
+    algorithm.stop()
+
+
+class Recorder(PackObservation):
+    """Packs, and keeps a record of every good step: (observation asked, action, reward, observation reached, end)."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.steps: list[tuple[np.ndarray, int, float, np.ndarray, bool]] = []
+
+    def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        self._last, info = super().reset(**options)
+        return self._last, info
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        asked = self._last
+        answer = super().step(action)
+        self._last = answer[0]
+        if not self.env.unwrapped._spoilt:  # type: ignore[attr-defined]
+            self.steps.append((asked.copy(), int(action), float(answer[1]), self._last.copy(), answer[2] or answer[3]))
+        return answer
+
+
+def faulty(fault: str, place: tuple[int, ...], **options: Any) -> Recorder:
+    return Recorder(EpisodeSeeds(FaultyEnv(fault=fault, max_steps=EPISODE, **options), place))
+
+
+def guarded(make: Callable[[int, int], Env], seconds: float = 0.3) -> tuple[GuardedEnvironments, Watchdog]:
+    watchdog = Watchdog(seconds)
+    return GuardedEnvironments([make(e, 0) for e in range(NUM_ENVS)], make, watchdog), watchdog
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_environment_is_replaced_and_its_episode_cut(
+    fault: str, config: MoEPPOConfig, policy: MoEPPOPolicy
+) -> None:
+    """Environment 1 fails at its 12th step, so 3 steps into its second episode, and its replacements likewise."""
+    made: list[list[Recorder]] = [[] for _ in range(NUM_ENVS)]
+
+    def make(e: int, number: int) -> Recorder:
+        made[e].append(faulty(fault, (5, e, number), every=12 if e == 1 else 0))
+        return made[e][-1]
+
+    environments, watchdog = guarded(make)
+    batch = VectorSampler(environments, policy, config, watchdog).get_data()
+
+    assert batch.count == NUM_ENVS * LENGTH
+    assert environments.replaced == 2  # of 32 steps: 11 good ones, 11 of the first replacement, 10 of the second
+    for e in range(NUM_ENVS):
+        played = [step for each in made[e] for step in each.steps]
+        rows = {key: np.asarray(batch[key])[e::NUM_ENVS] for key in batch}
+        assert len(played) == LENGTH
+        np.testing.assert_array_equal(rows["obs"], [step[0] for step in played])
+        np.testing.assert_array_equal(rows["actions"], [step[1] for step in played])
+        np.testing.assert_array_equal(rows["rewards"], [step[2] for step in played])
+        # Cut at the environment's own ends, and after the last good step of one that broke.
+        ends = [t for t, step in enumerate(played) if step[4]]
+        broken = [10, 21] if e == 1 else []
+        assert np.flatnonzero(rows["truncateds"]).tolist() == sorted({*ends, *broken})
+        assert not rows["terminateds"].any()
+        assert len(set(rows["eps_id"])) == len({*ends, *broken} - {LENGTH - 1}) + 1
+        values, last = critic(policy, rows["obs"]), critic(policy, [step[3] for step in played])
+        starts = [0, *(t + 1 for t in sorted({*ends, *broken}) if t + 1 < LENGTH), LENGTH]
+        for begin, end in itertools.pairwise(starts):
+            expected = rllib_advantages(
+                rows["rewards"][begin:end], values[begin:end], float(last[end - 1]), config.gamma, config.lambda_
+            )
+            np.testing.assert_allclose(rows["advantages"][begin:end], expected[Postprocessing.ADVANTAGES], atol=1e-4)
+    assert all(np.isfinite(np.asarray(column, np.float64)).all() for column in batch.values())
+
+
+def test_an_episode_that_broke_is_not_counted(config: MoEPPOConfig, policy: MoEPPOPolicy) -> None:
+    environments, watchdog = guarded(lambda e, number: faulty("raise", (5, e, number), every=12 if e == 1 else 0))
+    sampler = VectorSampler(environments, policy, config, watchdog)
+    sampler.get_data()
+    finished = sampler.get_metrics()
+    assert {episode.episode_length for episode in finished} == {EPISODE}
+    assert len(finished) == 3 * (LENGTH // EPISODE) + 3  # the broken one's: one a life
+    assert sum(episode.hist_data["replaced_environments"][0] for episode in finished) == environments.replaced == 2
+
+
+def test_a_reset_that_fails_replaces_too(config: MoEPPOConfig, policy: MoEPPOPolicy) -> None:
+    environments, watchdog = guarded(
+        lambda e, number: faulty("raise", (5, e, number), every=0, at_reset=e == 2 and number < 2)
+    )
+    sampler = VectorSampler(environments, policy, config, watchdog)
+    batches = [sampler.get_data() for _ in range(2)]
+    assert environments.replaced == 2
+    assert [batch.count for batch in batches] == [NUM_ENVS * LENGTH] * 2
+    # Nothing was under way when it broke: all episodes are whole.
+    assert {episode.episode_length for episode in sampler.get_metrics()} == {EPISODE}
+
+
+@pytest.mark.parametrize("every", [1, 5], ids=["the first step", "before an episode ends"])
+def test_one_that_always_fails_ends_the_sampling_with_its_reason(
+    every: int, config: MoEPPOConfig, policy: MoEPPOPolicy
+) -> None:
+    environments, watchdog = guarded(lambda e, number: faulty("nan reward", (5, e, number), every=every if e else 0))
+    sampler = VectorSampler(environments, policy, config, watchdog)
+    told = rf"environment 1 was replaced {MAX_REPLACED_IN_A_ROW} times .*ValueError: its reward is nan"
+    with pytest.raises(EnvironmentsFailError, match=told):
+        [sampler.get_data() for _ in range(MAX_REPLACED_IN_A_ROW)]
+
+
+def test_what_cannot_be_made_anew_ends_the_sampling(config: MoEPPOConfig, policy: MoEPPOPolicy) -> None:
+    def make(e: int, number: int) -> Recorder:
+        if number:
+            raise OSError("no room")
+        return faulty("raise", (5, e), every=7)
+
+    environments, watchdog = guarded(make)
+    with pytest.raises(EnvironmentsFailError, match="OSError: no room"):
+        VectorSampler(environments, policy, config, watchdog).get_data()
+
+
+def test_a_replacement_plays_other_episodes(config: MoEPPOConfig, policy: MoEPPOPolicy) -> None:
+    del policy
+    algorithm = config.build_algo()
+    worker: Any = algorithm.env_runner
+    first = {worker._make_another(e, number).reset()[0].tobytes() for e in range(4) for number in range(4)}
+    again = {worker._make_another(e, number).reset()[0].tobytes() for e in range(4) for number in range(4)}
+    algorithm.stop()
+    assert len(first) == 16
+    assert first == again
+
+
+def test_the_watchdog_interrupts_and_restores() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    began = time.monotonic()
+    with Watchdog(0.2) as watchdog:
+        watchdog.watch()
+        with pytest.raises(HungError, match=r"no answer within 0\.2 s"):
+            time.sleep(30)
+    assert time.monotonic() - began < 5
+    with Watchdog(0.2) as watchdog:
+        watchdog.watch()
+        watchdog.rest()
+        time.sleep(0.5)
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+class Constant:
+    """Answers at once: what is left is the cost of the loop around it."""
+
+    def __init__(self, space: Any) -> None:
+        self.observation_space = space
+        self._answer = (space.sample(), 1.0, False, False, {})
+
+    def step(self, action: Any) -> Any:
+        del action
+        return self._answer
+
+
+def test_the_guard_costs_less_than_three_microseconds_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """On observations as large as NetHack's, against the loop without any guard; the best of several measurements."""
+    width, times = 32, 200
+    space = PackObservation(FaultyEnv(max_nodes=24, num_regimes=8, num_cues=32)).observation_space
+    made: list[Any] = [Constant(space) for _ in range(width)]
+    observations = np.empty((width, *space.shape), np.uint8)  # type: ignore[misc]
+    rewards, ends, actions = np.zeros(width, np.float32), np.zeros((2, width), bool), np.zeros(width, np.int64)
+    infos: list[dict[str, Any]] = [{}] * width
+
+    def bare() -> None:
+        terminated, truncated = ends
+        for e, environment in enumerate(made):
+            observations[e], rewards[e], terminated[e], truncated[e], infos[e] = environment.step(actions[e])
+
+    def best(call: Callable[[], object]) -> float:
+        taken = []
+        for _ in range(20):
+            began = time.perf_counter()
+            for _ in range(times):
+                call()
+            taken.append(time.perf_counter() - began)
+        return 1e6 * min(taken) / times / width
+
+    with Watchdog(60, ends_process=True) as watchdog:
+        environments = GuardedEnvironments(made, Mock(), watchdog)
+        guarded_us = best(lambda: environments.step(range(width), actions, observations, rewards, ends, infos))
+        bare_us = best(bare)
+    with capsys.disabled():
+        print(f"\nguard: {guarded_us - bare_us:.2f} us a step ({guarded_us:.2f} with, {bare_us:.2f} without)")
+    assert guarded_us - bare_us < 3

@@ -1,0 +1,159 @@
+"""Rollout workers that are killed, stopped or hang: training goes on with full batches, and they come back."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rllib_moe import metrics as m
+from rllib_moe.algorithm import MoEPPO, algorithm_config
+from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from rllib_moe.phases import PhaseSchedule
+
+pytestmark = pytest.mark.slow
+
+BATCH, EPISODE, WORKERS = 128, 16, 2
+SAMPLE_TIMEOUT, STEP_TIMEOUT = 10.0, 2.0
+
+
+@pytest.fixture
+def build(ray_session: None) -> Iterator[Callable[..., MoEPPO]]:
+    del ray_session
+    built: list[MoEPPO] = []
+
+    def make(env: str = "regimes", **env_args: Any) -> MoEPPO:
+        experiment = ExperimentConfig(
+            model=ModelConfig(hidden_size=16, trunk_size=16, expert_hidden_size=16, critic_hidden_size=16),
+            environment=EnvironmentConfig(env=env, max_steps=EPISODE, env_args=env_args, step_timeout=STEP_TIMEOUT),
+            training=TrainingConfig(
+                num_workers=WORKERS,
+                num_envs_per_worker=4,
+                batch_size=BATCH,
+                minibatch_size=64,
+                sample_timeout=SAMPLE_TIMEOUT,
+            ),
+        ).check()
+        built.append(algorithm_config(experiment, PhaseSchedule.load("default").with_boundaries([16, 32])).build_algo())
+        return built[-1]
+
+    yield make
+    for each in built:
+        each.stop()
+
+
+def process_ids(algorithm: MoEPPO) -> dict[int, int]:
+    group: Any = algorithm.env_runner_group
+    return dict(group.foreach_env_runner(lambda worker: (worker.worker_index, os.getpid()), local_env_runner=False))
+
+
+class Books:
+    """Trains, and checks after each iteration that counters rise as they should."""
+
+    def __init__(self, algorithm: MoEPPO) -> None:
+        self.algorithm = algorithm
+        self.rows: list[m.Row] = []
+        self.empty = 0
+
+    def train(self) -> dict[str, Any]:
+        result = self.algorithm.train()
+        row, before = result["moe"], self.rows[-1] if self.rows else None
+        steps, episodes = row[m.ENV_STEPS_TOTAL.key], row[m.EPISODES_TOTAL.key]
+        if before:
+            sampled = steps - before[m.ENV_STEPS_TOTAL.key]
+            assert sampled in (0, BATCH), "a batch is full, or there is none"
+            self.empty += sampled == 0
+            assert episodes == before[m.EPISODES_TOTAL.key] + row[m.EPISODES.key]
+        # Every episode is 16 steps; one that is counted twice would need steps that were not played.
+        assert episodes * EPISODE <= steps
+        assert row[m.SKIPPED_UPDATES.key] == 0
+        self.rows.append(row)
+        return result
+
+    def train_until_whole(self, patience: float = 120) -> float:
+        """Iterate until all workers are back; the seconds that took."""
+        began = time.monotonic()
+        while self.train()["num_healthy_workers"] < WORKERS:
+            assert time.monotonic() - began < patience
+            time.sleep(0.2)
+        return time.monotonic() - began
+
+
+def test_a_worker_killed_in_each_of_twenty_iterations(build: Callable[..., MoEPPO]) -> None:
+    algorithm = build()
+    books, rng = Books(algorithm), random.Random(0)
+    began = time.monotonic()
+    for _ in range(3):
+        books.train()
+    pace = (time.monotonic() - began) / 3
+    back = []
+    for _ in range(20):
+        victim = rng.choice(list(process_ids(algorithm).values()))
+        timer = threading.Timer(rng.uniform(0, pace), os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        books.train()
+        timer.join()
+        books.train()  # where the kill came after the iteration, this one meets it
+        back.append(books.train_until_whole())
+    assert books.rows[-1][m.ENV_STEPS_TOTAL.key] == BATCH * (len(books.rows) - books.empty)
+    episodes, steps = books.rows[-1][m.EPISODES_TOTAL.key], books.rows[-1][m.ENV_STEPS_TOTAL.key]
+    print(
+        f"20 kills in {len(books.rows)} iterations ({books.empty} empty): all other batches full, {episodes} of "
+        f"{steps // EPISODE} episodes counted, {books.rows[-1][m.WORKER_RESTARTS.key]} restarts, back after "
+        f"{statistics.median(back):.1f} s (at most {max(back):.1f} s)"
+    )
+    assert len(books.rows) >= 43
+    assert episodes > 0.5 * steps / EPISODE
+
+
+def test_a_stopped_worker_stalls_training_once_and_comes_back(build: Callable[..., MoEPPO]) -> None:
+    algorithm = build()
+    books = Books(algorithm)
+    books.train()
+    victim = process_ids(algorithm)[1]
+    os.kill(victim, signal.SIGSTOP)
+    began = time.monotonic()
+    books.train()
+    stalled = time.monotonic() - began
+    back = books.train_until_whole()
+    assert victim not in process_ids(algorithm).values()
+    began = time.monotonic()
+    books.train()
+    after = time.monotonic() - began
+    print(
+        f"SIGSTOP: one iteration of {stalled:.1f} s at a timeout of {SAMPLE_TIMEOUT:.0f} s, back {back:.1f} s later, "
+        f"{after:.1f} s from then on"
+    )
+    assert SAMPLE_TIMEOUT <= stalled < 4 * SAMPLE_TIMEOUT
+    assert after < SAMPLE_TIMEOUT
+
+
+def test_native_code_that_hangs_ends_its_worker_which_comes_back(build: Callable[..., MoEPPO]) -> None:
+    """Environments hang at their 40th step: both workers in the third iteration, and again every third."""
+    algorithm = build("tests.faulty_environment:Faulty-v0", fault="native hang", every=40)
+    began, sampled = time.monotonic(), 0
+    while sampled < 6 * BATCH:
+        row = algorithm.train()["moe"]
+        sampled = row[m.ENV_STEPS_TOTAL.key]
+        assert time.monotonic() - began < 240
+        time.sleep(0.2)
+    print(f"native hangs: {sampled} steps in {time.monotonic() - began:.0f} s, {row[m.WORKER_RESTARTS.key]} restarts")
+    assert row[m.WORKER_RESTARTS.key] >= 2
+
+
+def test_environments_that_fail_in_remote_workers_are_counted(build: Callable[..., MoEPPO]) -> None:
+    algorithm = build("tests.faulty_environment:Faulty-v0", fault="nan observation", every=40)
+    for _ in range(8):
+        row = algorithm.train()["moe"]
+        assert row[m.NONFINITE_LOSS.key] == row[m.SKIPPED_UPDATES.key] == 0
+    # 8 environments of 128 steps, 39 good ones a life: 3 replacements each, the last ones not yet told.
+    print(f"{row[m.REPLACED_ENVIRONMENTS.key]} environments replaced in {row[m.ENV_STEPS_TOTAL.key]} steps")
+    assert 16 <= row[m.REPLACED_ENVIRONMENTS.key] <= 24
+    assert row[m.ENV_STEPS_TOTAL.key] == 8 * BATCH

@@ -1,0 +1,135 @@
+"""Resuming exactly: 10 iterations are 5, a SIGKILL, and 5 more, bit for bit, where environments can be saved."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_moe import metrics as m
+from rllib_moe.training.checkpoints import WEIGHTS, Checkpoint, load_checkpoint
+from rllib_moe.training.run_directory import RunDirectory
+from tests.test_algorithm import equal
+from tests.training_process import Process
+
+Train = Callable[..., dict[str, Any]]
+
+TIMED = {m.STEPS_PER_SECOND.key, m.WALL_SECONDS.key, m.SAMPLE_SECONDS.key, m.LEARN_SECONDS.key}
+"""What the clock says, which no run repeats."""
+EPISODE = 24
+"""Steps of an episode; an iteration has 32 of each environment, so every checkpoint falls into episodes under way."""
+UNEVEN = ("--max-steps", str(EPISODE), "--phase-boundaries", "12,30")
+
+
+def learned(checkpoint: Checkpoint) -> dict[str, Any]:
+    """All that RLlib saved of the policy: weights, phase, optimizer, coefficients, counts."""
+    file = checkpoint.algorithm_path / "policies" / "default_policy" / "policy_state.pkl"
+    return pickle.loads(file.read_bytes())
+
+
+def state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """All that RLlib saved besides."""
+    return pickle.loads((checkpoint.algorithm_path / "algorithm_state.pkl").read_bytes())
+
+
+def environments_of(checkpoint: Checkpoint) -> list[Any]:
+    """Each environment's episode under way, and the generators of the episodes to come."""
+    found = []
+    for pickled in state(checkpoint)["worker"]["sampler"]["environments"]["pickled"]:
+        packing = pickle.loads(pickled)
+        seeds, regimes = packing.env, packing.unwrapped
+        generators = [str(each.bit_generator.state) for each in (seeds._generator, regimes.np_random)]
+        episode = {
+            key: value for key, value in vars(regimes).items() if key in ("_step", "_score", "_regimes", "_cues")
+        }
+        found.append([generators, episode, _plain(regimes._drawn)])
+    return found
+
+
+def disturb() -> None:
+    """Leave the generators of this process as another one would have them."""
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in TIMED} for row in RunDirectory(run).rows()]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = load_checkpoint(one), load_checkpoint(other)
+    assert first.episodes == second.episodes
+    assert (first.path / WEIGHTS).read_bytes() == (second.path / WEIGHTS).read_bytes()
+    mine, theirs = learned(first), learned(second)
+    for key in ("weights", "_optimizer_variables", "current_kl_coeff", "skipped_updates", "num_grad_updates"):
+        if key in mine:
+            assert equal(_plain(mine[key]), _plain(theirs[key])), key
+    mine, theirs = state(first), state(second)
+    assert equal(_plain(mine["random_states"]), _plain(theirs["random_states"]))
+    kept, theirs_kept = mine["worker"]["sampler"], theirs["worker"]["sampler"]
+    assert environments_of(first) == environments_of(second)
+    assert equal(_plain(kept["_observations"]), _plain(theirs_kept["_observations"]))
+    counted = {key: value for key, value in mine["counters"].items() if key != "moe_wall_seconds"}
+    assert counted == {key: value for key, value in theirs["counters"].items() if key != "moe_wall_seconds"}
+    assert str(rows_of(one)) == str(rows_of(other))  # as text: NaN is not equal to itself
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as bytes, through dicts and sequences."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value.tobytes() if isinstance(value, np.ndarray) else value
+
+
+def test_a_resumed_run_is_the_run_that_was_never_stopped(train: Train, tmp_path: Path) -> None:
+    """Iterations of 128 steps; episodes of 24 in 4 environments, so 5 or 6 end in each."""
+    whole = train("whole", 36, *UNEVEN)["episodes_total"]
+    train("stopped", 18, *UNEVEN)
+    disturb()
+    train("stopped", 36, resume=tmp_path / "stopped")
+    assert whole >= 36
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.slow
+def test_ten_iterations_are_five_a_kill_and_five(train: Train, small_flags: tuple[str, ...], tmp_path: Path) -> None:
+    train("whole", 80)
+    process = Process(
+        [*small_flags, *f"--output-dir {tmp_path} --exp-name killed --episodes 80 --checkpoint-every 8".split()]
+    )
+    process.read_until("episode 56/")
+    process.send(signal.SIGKILL)
+    process.status()
+    process.wait_until_alone()
+    disturb()
+    resumed = tmp_path / "killed" / "checkpoints" / "episode_000040"
+    train("killed", 80, resume=resumed)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert [row[m.PHASE.key] for row in rows_of(tmp_path / "killed")] == [
+        *["warmup"] * 2,
+        *["transition"] * 2,
+        *["fine-tune"] * 6,
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [("--seed", "5"), ("--num-envs-per-worker", "8"), ("--env-arg", "num_cues=8")])
+def test_what_is_asked_for_otherwise_begins_new_episodes(flags: tuple[str, ...], train: Train, tmp_path: Path) -> None:
+    """Another seed, number or argument of environments holds from the resume on: the saved ones would hide it."""
+    train("mine", 8, *UNEVEN)
+    disturb()
+    train("mine", 16, resume=tmp_path / "mine", *flags)  # noqa: B026
+    train("same", 8, *UNEVEN)
+    disturb()
+    train("same", 16, resume=tmp_path / "same")
+    assert environments_of(load_checkpoint(tmp_path / "mine")) != environments_of(load_checkpoint(tmp_path / "same"))

@@ -1,0 +1,75 @@
+"""`scripts/train.py` as a process of its own, for the tests that signal or kill it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+PATIENCE = 120
+"""Seconds until a test gives up waiting, many times what is needed."""
+
+
+class Process:
+    """`scripts/train.py` as a process, told from all others by a variable that its children inherit."""
+
+    def __init__(self, flags: Sequence[str]) -> None:
+        self.mark = f"RLLIB_MOE_TEST_MARK={uuid.uuid4().hex}"
+        name, _, value = self.mark.partition("=")
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "scripts/train.py", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # a process group of its own, as a shell gives to a command
+            env={**os.environ, name: value, "OMP_NUM_THREADS": "1"},
+            cwd=Path(__file__).parents[1],
+        )
+        self.output = ""
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, as a terminal or a job scheduler would."""
+        self.process.send_signal(number)
+
+    def send_to_group(self, number: signal.Signals) -> None:
+        """Send it and its children a signal, as a terminal does on Ctrl-C."""
+        os.killpg(self.process.pid, number)
+
+    def read_until(self, text: str) -> None:
+        """Read its output until a line holds a text."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} never came:\n{self.output}")
+
+    def status(self) -> int:
+        """Read the rest and return the exit status."""
+        self.output += self.process.communicate(timeout=PATIENCE)[0]
+        return self.process.returncode
+
+    def relatives(self) -> list[str]:
+        """Command lines of all living processes that descend from it, itself left out."""
+        found = []
+        for directory in Path("/proc").glob("[0-9]*"):
+            try:
+                if int(directory.name) != self.process.pid and self.mark.encode() in (
+                    directory / "environ"
+                ).read_bytes().split(b"\0"):
+                    found.append((directory / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:  # gone meanwhile, or somebody else's
+                continue
+        return found
+
+    def wait_until_alone(self) -> None:
+        """Wait until no process of the run is left."""
+        deadline = time.monotonic() + 10
+        while relatives := self.relatives():
+            assert time.monotonic() < deadline, f"still there: {relatives}"
+            time.sleep(0.2)

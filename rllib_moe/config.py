@@ -222,22 +222,26 @@ class RunConfig(Section):
     output_dir: str = "results"
     """Where run directories are made."""
     resume: str | None = None
-    """Checkpoint directory to go on from, or a run directory (its latest checkpoint)."""
+    """Checkpoint directory to go on from, or a run directory (its latest checkpoint); either may be a URI."""
     address: str | None = None
     """Address of a Ray cluster; none starts Ray on this machine."""
     checkpoint_every: int = 500
     """Episodes between checkpoints; the last and the best are kept besides."""
     keep_checkpoints: int = 5
     """How many periodic checkpoints stay on disk."""
+    storage: str | None = None
+    """URI or absolute path to which each checkpoint is copied, such as s3://bucket/runs or file:///mnt/shared/runs."""
 
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""
         for name in ("episodes", "checkpoint_every", "keep_checkpoints"):
             yield from _whole(name, getattr(self, name), at_least=1)
         yield from _text("output_dir", self.output_dir)
-        for name in ("resume", "address"):
+        for name in ("resume", "address", "storage"):
             if getattr(self, name) is not None:
                 yield from _text(name, getattr(self, name))
+        if isinstance(self.storage, str) and "://" not in self.storage and not self.storage.startswith("/"):
+            yield f"storage: expected a URI or an absolute path, got {self.storage!r}"
         if (
             not isinstance(self.exp_name, str)
             or self.exp_name in ("", "..")

@@ -6,9 +6,15 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
+
+import rllib_moe
+
+JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set in the process of a Ray job, whose runtime environment holds the package already."""
 
 
 @contextmanager
@@ -17,7 +23,7 @@ def ray_session(
 ) -> Iterator[None]:
     """Have Ray running inside the block; what was started here is stopped after it.
 
-    Where Ray runs in this process already, that one is used and left running.
+    Where Ray runs in this process already, that one is used and left running. A Ray started here has no dashboard.
 
     Args:
         address: Address of a cluster; None takes `RAY_ADDRESS`, and without it starts Ray on this machine.
@@ -30,9 +36,10 @@ def ray_session(
         return
     options: dict[str, Any] = {"log_to_driver": log_to_driver, "logging_level": logging.ERROR}
     if found := address or os.environ.get("RAY_ADDRESS"):
-        options["address"] = found
+        options |= {"address": found, "runtime_env": package_for_workers()}
     else:
         options |= {
+            "address": "local",  # also where `ray start` was called on this machine, for another purpose
             "num_cpus": max(os.cpu_count() or 1, num_cpus),
             "num_gpus": num_gpus or None,
             "include_dashboard": False,
@@ -42,3 +49,14 @@ def ray_session(
         yield
     finally:
         ray.shutdown()
+
+
+def package_for_workers() -> dict[str, Any]:
+    """Runtime environment that brings this package, as it is here, to the other nodes of a cluster.
+
+    Returns:
+        Empty in a Ray job, whose own runtime environment does that.
+    """
+    if os.environ.get(JOB_CONFIG_VARIABLE):
+        return {}
+    return {"py_modules": [str(Path(rllib_moe.__path__[0]))]}

@@ -5,6 +5,7 @@ How to run:
     python scripts/benchmark.py --scaling 1,2,4
     python scripts/benchmark.py --soak 30
     python scripts/benchmark.py --algorithms ppo,appo --minutes 3
+    python scripts/benchmark.py --phase-push 2,16,128
     python scripts/benchmark.py --help
 
 Results to expect: tables of steps/s beside stock, where an iteration goes, each part alone, learning beside the

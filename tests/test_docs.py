@@ -7,6 +7,7 @@ import runpy
 import shlex
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,12 +18,14 @@ from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest
+from rllib_moe.jobs.request import parse as parse_submit
 from rllib_moe.metrics import METRICS, expert_share
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.replay.replay import ReplayRequest
 from rllib_moe.report.make import ReportRequest
 from rllib_moe.training import command_line
 from rllib_moe.training.checkpoints import Checkpoint
+from rllib_moe.training.storage import Fetched
 from rllib_moe.tuning.request import parse as parse_search
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +43,7 @@ def readme_commands(script: str) -> list[list[str]]:
 
 
 TRAIN_COMMANDS = readme_commands("scripts/train.py")
+SUBMIT_COMMANDS = readme_commands("scripts/submit.py")
 EVALUATE_COMMANDS = readme_commands("scripts/evaluate.py")
 TUNE_COMMANDS = readme_commands("scripts/tune.py")
 REPLAY_COMMANDS = readme_commands("scripts/replay.py")
@@ -61,6 +65,7 @@ def test_the_readme_has_the_commands_that_are_checked_here():
     assert len(TRAIN_COMMANDS) >= 10
     assert len(EVALUATE_COMMANDS) == 5
     assert len(REPLAY_COMMANDS) == 2
+    assert len(SUBMIT_COMMANDS) == 3
     assert len(TUNE_COMMANDS) == 5
     assert set(NAMED_BLOCKS) == {"my_schedule.yaml", "my_space.yaml", "my_doors.py", "network.py"}
 
@@ -76,12 +81,21 @@ def test_training_commands_are_accepted(words, readme_files, monkeypatch):
         score=None,
     )
     monkeypatch.setattr(command_line, "load_checkpoint", lambda _path: resumed)
+    fetched = Fetched("s3://bucket/runs/shared", readme_files / "shared", readme_files, TemporaryDirectory())
+    monkeypatch.setattr(command_line, "fetch", lambda _uri: fetched)
 
     request = command_line.parse(words, description="")
 
     for flag, value in itertools.pairwise(words):
         if flag == "--episodes":
             assert request.config.run.episodes == int(value)
+
+
+@pytest.mark.parametrize("words", SUBMIT_COMMANDS, ids=" ".join)
+def test_submitting_commands_are_accepted(words):
+    call = parse_submit([word.replace("$PWD", "/home/me") for word in words], "")
+
+    assert (call.request is None) == (call.config.fetch is not None)
 
 
 @pytest.mark.parametrize("words", EVALUATE_COMMANDS, ids=" ".join)

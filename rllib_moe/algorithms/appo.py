@@ -29,6 +29,7 @@ from ray.rllib.utils.sgd import standardized
 
 from rllib_moe.algorithms.ppo import MoECallbacks, MoEPPOPolicy
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.placement import spread_workers
 from rllib_moe.vector_sampler import VectorRolloutWorker, advantage_estimates
 
 POLL_SECONDS = 0.1
@@ -155,8 +156,9 @@ class MoEAPPO(APPO):
         return MoEAPPOPolicy
 
     def setup(self, config: Any) -> None:
-        """Set up as RLlib does."""
-        super().setup(config)
+        """What APPO does, with the rollout workers spread over the nodes of a cluster."""
+        with spread_workers():
+            super().setup(config)
         thread = self._learner_thread
         # RLlib would hand out a batch `num_epochs` times; `MoEAPPOPolicy.update` does all epochs at once.
         thread.minibatch_buffer = MinibatchBuffer(thread.inqueue, size=1, timeout=1, num_passes=1)

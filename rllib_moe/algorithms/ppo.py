@@ -16,6 +16,7 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from rllib_moe.callbacks.episode_metrics import EpisodeMetrics
 from rllib_moe.callbacks.phase_curriculum import PhaseCurriculum, send_weights
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.placement import spread_workers
 from rllib_moe.random_states import random_states, set_random_states
 from rllib_moe.stalled_workers import kill_stalled_workers
 from rllib_moe.vector_sampler import VectorRolloutWorker
@@ -158,6 +159,11 @@ class MoEPPO(PPO):
         """The policy class."""
         del config
         return MoEPPOPolicy
+
+    def setup(self, config: Any) -> None:
+        """What PPO does, with the rollout workers spread over the nodes of a cluster."""
+        with spread_workers():
+            super().setup(config)
 
     def training_step(self) -> Any:
         """One iteration: send the weights, then what PPO does; a worker that kept it waiting too long is killed."""

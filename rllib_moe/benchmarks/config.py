@@ -62,6 +62,8 @@ class BenchmarkConfig:
     """Algorithms such as ppo,appo to train in turn for equal wall time; nothing else is measured then."""
     minutes: float = 3.0
     """Minutes of training of each of `algorithms`."""
+    phase_push: str = ""
+    """Numbers of workers such as 2,16,128: what sending weights and phase to them costs; nothing else is measured."""
     json: str | None = None
     """File to write all numbers to."""
     env: str = EnvironmentConfig.env
@@ -99,6 +101,11 @@ class BenchmarkConfig:
         return self.repeats or (1 if self.quick else 2)
 
     @property
+    def push_counts(self) -> list[int]:
+        """Numbers of workers to which the phase is pushed; empty: not measured."""
+        return [int(word) for word in self.phase_push.split(",") if word]
+
+    @property
     def experiment(self) -> ExperimentConfig:
         """The experiment that is measured."""
         environment = EnvironmentConfig(env=self.env, max_steps=self.max_steps)
@@ -124,6 +131,10 @@ class BenchmarkConfig:
             yield f"algorithms: expected names from {','.join(ALGORITHM_NAMES)}, got {self.algorithms!r}"
         if self.scaling is not None and not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.scaling):
             yield f"scaling: expected whole numbers such as 1,2,4, got {self.scaling!r}"
+        if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.phase_push):
+            yield f"phase_push: expected whole numbers such as 2,16,128, got {self.phase_push!r}"
+        if self.phase_push and self.soak:
+            yield "phase_push: not together with soak"
         yield from self.experiment.faults()
         yield from self.stock.faults()
 

@@ -25,6 +25,8 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
     console.print(f"{machine}; {load}; commit {commit}, {about['date']}", highlight=False)
     if "algorithms" in numbers:
         tables: Iterable[Table] = _algorithms(numbers["algorithms"])
+    elif "phase_push" in numbers:
+        tables = [_rows("Weights and phase to the rollout workers", numbers["phase_push"])]
     else:
         tables = _soak(numbers["soak"]) if "soak" in numbers else _tables(numbers)
     for table in tables:

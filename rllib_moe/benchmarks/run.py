@@ -20,6 +20,7 @@ from rllib_moe.benchmarks.config import BenchmarkConfig
 from rllib_moe.benchmarks.encoder_forms import compare_forms
 from rllib_moe.benchmarks.iterations import medians, plain, take_turns
 from rllib_moe.benchmarks.learning import compare_learning, local_algorithm, sample_alone
+from rllib_moe.benchmarks.phase_push import phase_push
 from rllib_moe.benchmarks.report import show
 from rllib_moe.benchmarks.stock import stock_config
 from rllib_moe.benchmarks.timing import torch_threads
@@ -49,6 +50,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     with ray_session(None, processes, config.training.num_gpus):
         if config.algorithm_names:
             numbers["algorithms"] = compare_algorithms(config)
+        elif config.push_counts:
+            numbers |= _phase_push(config)
         else:
             numbers |= _soak(config) if config.soak else _measure(config, console)
     numbers["environment"]["load_average_end"] = os.getloadavg()[0]
@@ -70,6 +73,15 @@ def _soak(config: BenchmarkConfig) -> dict[str, Any]:
         return {"soak": memory.soak(algorithm, config.soak)}
     finally:
         algorithm.stop()
+
+
+def _phase_push(config: BenchmarkConfig) -> dict[str, Any]:
+    algorithm = local_algorithm(config)
+    try:
+        weights = algorithm.get_policy().get_weights()
+    finally:
+        algorithm.stop()
+    return {"phase_push": phase_push(weights, config.push_counts, config.num_repeats)}
 
 
 def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:

@@ -19,7 +19,8 @@ import yaml
 
 from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule, ScheduleError
-from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
+from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from rllib_moe.training.storage import Fetched, StorageError, fetch, is_uri
 
 PROGRAM = "train.py"
 """Name of the program in its usage."""
@@ -57,6 +58,8 @@ class Request:
     """The phases."""
     resumed: Checkpoint | None
     """The checkpoint to go on from."""
+    fetched: Fetched | None = None
+    """Where that checkpoint lies when it came from a storage."""
 
 
 def parse(arguments: Sequence[str], description: str) -> Request:
@@ -74,8 +77,8 @@ def parse(arguments: Sequence[str], description: str) -> Request:
     peek = argparse.ArgumentParser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     peek.add_argument("--resume")
     resume = peek.parse_known_args(list(arguments))[0].resume
-    resumed = None if resume is None else load_checkpoint(resume)
-    base = _base(resumed)
+    resumed, fetched = _resumed(resume)
+    base = resumed.config if resumed and fetched else _base(resumed)
     flags = _flags(arguments, base, description)
 
     faults: list[str] = []
@@ -99,7 +102,20 @@ def parse(arguments: Sequence[str], description: str) -> Request:
         faults += _misfits(config, resumed)
     if faults or schedule is None:
         raise ConfigError(faults)
-    return Request(config, schedule, resumed)
+    return Request(config, schedule, resumed, fetched)
+
+
+def _resumed(resume: str | None) -> tuple[Checkpoint | None, Fetched | None]:
+    """The checkpoint to go on from, verified, and the run it was fetched with if it was."""
+    if resume is None:
+        return None, None
+    if not is_uri(resume):
+        return load_checkpoint(resume), None
+    try:
+        fetched = fetch(resume)
+    except StorageError as error:
+        raise CheckpointError(f"checkpoint {error}") from error
+    return load_checkpoint(fetched.checkpoint), fetched
 
 
 def _base(resumed: Checkpoint | None) -> ExperimentConfig:

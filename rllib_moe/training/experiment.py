@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.guarded_environments import EnvironmentsFailError
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.placement import notices
 from rllib_moe.ray_session import ray_session
 from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint, set_aside_later
 from rllib_moe.training.command_line import Request
@@ -29,6 +31,7 @@ from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.progress import ConsoleHandler, PhaseTable, ProgressLines, standard_console
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.stop_signals import StopSignals
+from rllib_moe.training.storage import RunMirror
 from rllib_moe.training.summary import recent_score, summarise
 
 MAX_EMPTY_ITERATIONS = 10
@@ -64,8 +67,9 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
     with StopSignals() as stop:
         _check_environment(request)
         directory = RunDirectory.claim(request.config, request.resumed.path if request.resumed else None)
+        mirror = _claim_storage(request, directory)
         with directory.locked():
-            rows = _train(request, command, directory, console, stop)
+            rows = _train(request, command, directory, mirror, console, stop)
             summary = summarise(rows)
             paths = {}
             if rows:
@@ -76,6 +80,8 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
                     "progress": str(directory.path / "progress.csv"),
                     "checkpoint": str(directory.checkpoints / LATEST),
                 }
+                if mirror and mirror.copy_files():
+                    paths["storage"] = f"{str(request.config.run.storage).rstrip('/')}/{request.config.run.exp_name}"
     if rows:
         console.print(PhaseTable(summary))
     else:
@@ -86,7 +92,12 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
 
 
 def _train(
-    request: Request, command: Sequence[str], directory: RunDirectory, console: Console, stop: StopSignals
+    request: Request,
+    command: Sequence[str],
+    directory: RunDirectory,
+    mirror: RunMirror | None,
+    console: Console,
+    stop: StopSignals,
 ) -> list[m.Row]:
     """Start Ray, build or restore the algorithm, run it and save. Returns the rows of the whole run.
 
@@ -101,6 +112,9 @@ def _train(
         stop.listen()
         if stop:
             return []
+        if request.config.run.address or os.environ.get("RAY_ADDRESS"):
+            for notice in notices(training.num_workers, training.num_gpus):
+                _say(console, notice)
         first_episode = request.resumed.episodes if request.resumed else 0
         algorithm = algorithm_config(request.config, request.schedule, first_episode).build_algo()
         stack.callback(algorithm.stop)
@@ -114,9 +128,11 @@ def _train(
             for path in set_aside_later(request.resumed):
                 _say(console, f"Set aside a later checkpoint of this run: {path}")
         with _told(directory):
+            if request.fetched and request.fetched.run.name == directory.path.name:
+                directory.adopt_progress(request.fetched.run / "progress.csv")
             rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
             directory.describe(request.config, request.schedule, command)
-        run = _Run(algorithm, request.config, request.schedule, directory, rows)
+        run = _Run(algorithm, request.config, request.schedule, directory, mirror, rows)
         try:
             with _progress(request, rows, console, stop) as progress:
                 run.loop(stop, progress)
@@ -140,10 +156,11 @@ class _Run:
         config: ExperimentConfig,
         schedule: PhaseSchedule,
         directory: RunDirectory,
+        mirror: RunMirror | None,
         rows: list[m.Row],
     ) -> None:
         self.algorithm, self.config, self.schedule = algorithm, config, schedule
-        self.directory, self.rows = directory, rows
+        self.directory, self.mirror, self.rows = directory, mirror, rows
         self._saved_at = episodes_of(algorithm)
         self._saved_rows: int | None = None
         self._env_steps = algorithm._counters[NUM_ENV_STEPS_SAMPLED]
@@ -202,6 +219,8 @@ class _Run:
                 (checkpoints / FINAL).unlink(missing_ok=True)
             point_best(checkpoints)
             prune(checkpoints, self.config.run.keep_checkpoints)
+        if self.mirror:
+            self.mirror.copy_checkpoint(path, self.config.run.keep_checkpoints)
         self._saved_at, self._saved_rows = episodes, len(self.rows)
 
 
@@ -222,6 +241,21 @@ def _progress(request: Request, rows: list[m.Row], console: Console, stop: StopS
     if console.is_interactive:
         return LiveProgress(console, episodes, request.schedule, rows, stop)
     return ProgressLines(console, episodes, request.schedule)
+
+
+def _claim_storage(request: Request, directory: RunDirectory) -> RunMirror | None:
+    """The run's place on the storage, where one is asked for."""
+    storage = request.config.run.storage
+    if storage is None:
+        return None
+    place = f"{storage.rstrip('/')}/{directory.path.name}"
+    is_own = request.fetched.uri == place if request.fetched else _is_within(request, directory)
+    return RunMirror.claim(storage, directory.path, is_own=is_own)
+
+
+def _is_within(request: Request, directory: RunDirectory) -> bool:
+    """Whether the resumed checkpoint is one of the run's own."""
+    return request.resumed is not None and directory.path.resolve() in request.resumed.path.parents
 
 
 def _check_environment(request: Request) -> None:

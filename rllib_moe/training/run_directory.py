@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,13 @@ class RunDirectory:
     def rows(self) -> list[m.Row]:
         """All rows written so far (see `read_rows`)."""
         return read_rows(self._progress) if self._progress.exists() else []
+
+    def adopt_progress(self, file: Path) -> None:
+        """Take over the rows of a run that was fetched from a storage and goes on here."""
+        if file.exists() and not self._progress.exists():
+            partial = self._progress.with_suffix(".partial")
+            shutil.copyfile(file, partial)
+            partial.replace(self._progress)
 
     def keep_rows_until(self, iteration: int) -> list[m.Row]:
         """Drop rows after an iteration: a resumed run plays them again. Returns the rows kept."""

@@ -24,7 +24,8 @@ from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from rllib_moe.training.experiment import MAX_EMPTY_ITERATIONS, SCORE_WINDOW, TrainingStoppedError
+from rllib_moe.training.experiment import MAX_EMPTY_ITERATIONS, TrainingStoppedError
+from rllib_moe.training.summary import SCORE_WINDOW
 from rllib_moe.tuning.settings import Values, settled
 
 SCORE, MUTUAL_INFORMATION, EPISODES_TOTAL = "score", "mutual_information", "episodes_total"

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+import ray
 import torch
 from gymnasium import spaces
 
@@ -13,6 +14,7 @@ from rllib_moe.benchmarks.iterations import Iteration, medians
 from rllib_moe.benchmarks.memory import slope
 from rllib_moe.benchmarks.padded_encoder import PaddedGraphEncoder, PaddedGrid
 from rllib_moe.benchmarks.parts import breakdown
+from rllib_moe.benchmarks.phase_push import StandIn, phase_push
 from rllib_moe.benchmarks.scaling import random_graphs, with_growth
 from rllib_moe.benchmarks.stock import StatusNumbers, make_stock_env
 from rllib_moe.config import ConfigError, ModelConfig, TrainingConfig
@@ -248,3 +250,36 @@ def test_stock_sees_27_numbers_of_nethack():
     assert math.isfinite(env.step(0)[1])
     assert [env.step(0)[3] for _ in range(2)] == [False, True]
     env.close()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_the_phase_push_reaches_every_worker(tmp_path):
+    file = tmp_path / "push.json"
+    numbers = main(f"--phase-push 1,2 --repeats 2 --json {file} {TINY}".split())
+
+    assert json.loads(file.read_text())["phase_push"] == numbers["phase_push"]
+    assert [row["workers"] for row in numbers["phase_push"]] == [1, 2]
+    for row in numbers["phase_push"]:
+        assert 0 < row["put_ms"] + row["calls_ms"] <= row["arrived_ms"] * 2  # medians of parts and of the whole
+        assert row["answer_ms"] > 0
+        assert 0.01 < row["megabytes"] < 1
+    assert "train_steps_per_second" not in numbers
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_stand_in_takes_the_weights():
+    weights = {"gate": np.arange(3.0), "phase": np.array(2)}
+    worker = StandIn.remote(weights)
+    ray.get(worker.set_weights.remote([ray.put({"gate": np.full(3, 7.0), "phase": np.array(5)})]))
+    taken = ray.get(worker.__ray_call__.remote(lambda stand_in: stand_in._weights))
+    ray.kill(worker)
+
+    assert taken["gate"].tolist() == [7, 7, 7]
+    assert taken["phase"] == 5
+
+
+def test_a_push_to_more_workers_than_fit_is_refused():
+    with pytest.raises(ConfigError, match="phase_push: 10000000 workers need"):
+        phase_push({"gate": np.zeros(1)}, [10_000_000], repeats=1)
+    with pytest.raises(ConfigError, match="phase_push: expected whole numbers"):
+        main(["--phase-push", "2,x"])

@@ -39,6 +39,7 @@ TOGETHER = {
     "num_workers": (4, ()),
     "num_envs_per_worker": (8, ()),
     "trunk_size": (2, ()),
+    "storage": ("/mnt/shared", ()),
 }
 """Values for the fields whose next number would contradict another field."""
 

@@ -1,0 +1,147 @@
+"""The copy of a run on a storage: what is copied and when, going on from it, and a storage that fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import pytest
+
+from rllib_moe import metrics as m
+from rllib_moe.config import ConfigError, RunConfig
+from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
+from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.training.storage import RunMirror, StorageError, fetch, fetch_run, locate, read_links
+from scripts.train import main
+
+Train = Callable[..., dict[str, Any]]
+FILES = {"config.yaml", "schedule.yaml", "progress.csv", "summary.json"}
+
+
+def make_checkpoint(run: Path, episodes: int, text: str = "weights") -> Path:
+    """A directory that looks like a checkpoint to a mirror, and the links to it."""
+    path = run / "checkpoints" / f"episode_{episodes:06d}"
+    (path / "algorithm").mkdir(parents=True)
+    (path / "algorithm" / "state.pkl").write_text(text)
+    (path / "manifest.json").write_text("{}")
+    latest = run / "checkpoints" / "latest"
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(path.name)
+    return path
+
+
+@pytest.fixture(params=["local", "mock"])
+def filesystem(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[pafs.FileSystem, str]:
+    """A directory of this machine, and pyarrow's file system in memory, each with the path of a run."""
+    if request.param == "mock":
+        return pafs.FileSystem.from_uri("mock:///")[0], "runs/mine"
+    return pafs.LocalFileSystem(), str(tmp_path / "storage" / "mine")
+
+
+def test_copies_whole_checkpoints_and_drops_the_oldest(filesystem: tuple[pafs.FileSystem, str], tmp_path: Path) -> None:
+    files, path = filesystem
+    run = tmp_path / "mine"
+    mirror = RunMirror(files, path, run)
+    for episodes in (100, 200, 300):
+        checkpoint = make_checkpoint(run, episodes)
+        (run / "progress.csv").write_text(f"{episodes}\n")
+        assert mirror.copy_checkpoint(checkpoint, keep=2)
+
+    listed = files.get_file_info(pafs.FileSelector(path, recursive=True))
+    names = {info.path.removeprefix(f"{path}/") for info in listed if info.type == pafs.FileType.File}
+    assert names == {
+        "progress.csv",
+        "checkpoints/links.json",
+        *(
+            f"checkpoints/episode_000{number}/{file}"
+            for number in (200, 300)
+            for file in ("manifest.json", "algorithm/state.pkl")
+        ),
+    }
+    assert read_links(files, path) == {"latest": "episode_000300"}
+    assert files.open_input_stream(f"{path}/progress.csv").read() == b"300\n"
+
+
+def test_a_checkpoint_of_the_same_name_is_replaced_and_later_ones_stay(
+    filesystem: tuple[pafs.FileSystem, str], tmp_path: Path
+) -> None:
+    files, path = filesystem
+    run = tmp_path / "mine"
+    mirror = RunMirror(files, path, run)
+    for episodes in (100, 200, 300):
+        mirror.copy_checkpoint(make_checkpoint(run, episodes), keep=5)
+    shutil.rmtree(run / "checkpoints" / "episode_000200")
+    assert mirror.copy_checkpoint(make_checkpoint(run, 200, "another"), keep=1)
+
+    found = {info.base_name for info in files.get_file_info(pafs.FileSelector(f"{path}/checkpoints"))}
+    assert found == {"episode_000200", "episode_000300", "links.json"}
+    stored = files.open_input_stream(f"{path}/checkpoints/episode_000200/algorithm/state.pkl").read()
+    assert stored == b"another"
+    assert read_links(files, path) == {"latest": "episode_000200"}
+
+
+def test_going_on_from_a_storage_alone(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage = tmp_path / "shared"
+    (storage / "mine" / "checkpoints").mkdir(parents=True)
+    (storage / "mine" / "checkpoints" / "episode_000016").write_text("in the way of the first copy")
+    summary = train("mine", 32, "--checkpoint-every", "16", "--storage", storage.as_uri())
+    assert (
+        capsys.readouterr().out.count("Cannot copy") == 1
+    )  # the first checkpoint; the run went on, and the next one was copied
+    assert summary["paths"]["storage"] == f"{storage.as_uri()}/mine"
+    assert {path.name for path in (storage / "mine").iterdir()} == {*FILES, "checkpoints"}
+    assert load_checkpoint(storage / "mine" / "checkpoints" / "episode_000032").episodes == 32
+
+    with pytest.raises(ConfigError, match="holds a run mine already"):
+        main(["--exp-name", "mine", "--storage", storage.as_uri(), "--output-dir", str(tmp_path / "elsewhere")])
+
+    shutil.rmtree(tmp_path / "mine")  # the machine is lost
+    resumed = main(["--resume", f"{storage.as_uri()}/mine", "--episodes", "48"])
+    assert resumed["episodes_total"] == 48
+    rows = RunDirectory(tmp_path / "mine").rows()
+    assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8, 16, 24, 32, 40, 48]
+    assert [row[m.ENV_STEPS_TOTAL.key] for row in rows] == [128, 256, 384, 512, 640, 768]
+    assert read_links(pafs.LocalFileSystem(), str(storage / "mine"))["final"] == "episode_000048"
+
+    damaged = storage / "mine" / "checkpoints" / "episode_000048" / "weights.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"weights\.pt is damaged"):
+        main(["--resume", f"{storage.as_uri()}/mine", "--episodes", "64", "--exp-name", "branch"])
+
+
+def test_a_fetched_run_is_gone_with_its_owner(tmp_path: Path) -> None:
+    run = tmp_path / "mine"
+    mirror = RunMirror(pafs.LocalFileSystem(), str(tmp_path / "storage" / "mine"), run)
+    (run / "checkpoints").mkdir(parents=True)
+    for episodes in (100, 200):
+        mirror.copy_checkpoint(make_checkpoint(run, episodes), keep=5)
+    uri = (tmp_path / "storage" / "mine").as_uri()
+
+    for asked, name in (("", "200"), ("/checkpoints/latest", "200"), ("/checkpoints/episode_000100", "100")):
+        fetched = fetch(uri + asked)
+        assert (fetched.uri, fetched.run.name, fetched.checkpoint.name) == (uri, "mine", f"episode_000{name}")
+        assert (fetched.checkpoint / "algorithm" / "state.pkl").read_text() == "weights"
+    kept = fetched.run
+    del fetched
+    assert not kept.exists()
+    assert fetch_run(uri, tmp_path / "copy") == 5  # two checkpoints of two files, and the links
+    assert (tmp_path / "copy" / "checkpoints" / "episode_000100" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("uri", ["file:///nowhere/at/all", "nosuch://bucket/run"])
+def test_what_is_not_there_is_named(uri: str) -> None:
+    with pytest.raises(StorageError, match=uri):
+        fetch(uri)
+
+
+def test_a_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for storage in ((tmp_path / "file").as_uri(), "nosuch://bucket"):
+        with pytest.raises(ConfigError, match="storage: cannot write to"):
+            RunMirror.claim(storage, tmp_path / "mine", is_own=False)
+    (fault,) = RunConfig(storage="relative/path").faults()
+    assert fault == "storage: expected a URI or an absolute path, got 'relative/path'"
+    assert locate(str(tmp_path))[1] == str(tmp_path)

@@ -14,7 +14,8 @@ import torch
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from rllib_moe.algorithm import MoEPPOConfig, algorithm_config
+from rllib_moe.algorithms.ppo import MoEPPOConfig
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
 from scripts.train import main

@@ -24,7 +24,8 @@ PATIENCE = 400
 NODES = """
 import json, sys
 from collections import Counter
-from rllib_moe.algorithm import MoEPPOConfig, algorithm_config
+from rllib_moe.algorithms.ppo import MoEPPOConfig
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.placement import notices

@@ -1,1 +1,1 @@
-"""PPO and APPO as this project trains with them: RLlib's, with the gaps of the old API stack closed."""
+"""PPO and APPO: RLlib's, with the gaps of the old API stack closed, and an experiment as their configuration."""

@@ -30,7 +30,7 @@ from ray.rllib.utils.sgd import standardized
 from rllib_moe.algorithms.ppo import MoECallbacks, MoEPPOPolicy
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.placement import spread_workers
-from rllib_moe.vector_sampler import VectorRolloutWorker, advantage_estimates
+from rllib_moe.sampling.vector_sampler import VectorRolloutWorker, advantage_estimates
 
 POLL_SECONDS = 0.1
 """How long the driver waits for samples, and for room in the learner's queue, before it looks around again."""

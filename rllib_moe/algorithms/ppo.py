@@ -13,13 +13,13 @@ from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import SampleBatch
 
+from rllib_moe.algorithms.random_states import random_states, set_random_states
 from rllib_moe.callbacks.episode_metrics import EpisodeMetrics
 from rllib_moe.callbacks.phase_curriculum import PhaseCurriculum, send_weights
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.placement import spread_workers
-from rllib_moe.random_states import random_states, set_random_states
-from rllib_moe.stalled_workers import kill_stalled_workers
-from rllib_moe.vector_sampler import VectorRolloutWorker
+from rllib_moe.sampling.stalled_workers import kill_stalled_workers
+from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""

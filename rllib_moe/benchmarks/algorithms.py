@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithm import algorithm_config
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.benchmarks.config import BenchmarkConfig
 from rllib_moe.benchmarks.timing import now
 

@@ -13,7 +13,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.execution.train_ops import multi_gpu_train_one_step
 from ray.rllib.policy.sample_batch import SampleBatch
 
-from rllib_moe.algorithm import algorithm_config
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.benchmarks.config import BenchmarkConfig
 from rllib_moe.benchmarks.padded_encoder import PaddedMoEModel
 from rllib_moe.benchmarks.timing import now

@@ -13,7 +13,7 @@ import torch
 from ray.rllib.policy.sample_batch import SampleBatch
 from rich.console import Console
 
-from rllib_moe.algorithm import algorithm_config
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.benchmarks import machine, memory, parts, scaling
 from rllib_moe.benchmarks.algorithms import compare_algorithms
 from rllib_moe.benchmarks.config import BenchmarkConfig

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 
-from rllib_moe.algorithm import algorithm_config
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.benchmarks.config import BenchmarkConfig
 from rllib_moe.benchmarks.iterations import medians, take_turns
 from rllib_moe.benchmarks.timing import seconds

@@ -18,7 +18,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rllib_moe import metrics as m
 from rllib_moe.callbacks.phase_curriculum import episodes_of, policy_of, schedule_of
 from rllib_moe.models.phase_state import PhaseState
-from rllib_moe.vector_sampler import episode_measures
+from rllib_moe.sampling.vector_sampler import episode_measures
 
 ITERATIONS_COUNTER = "moe_iterations"
 WALL_SECONDS_COUNTER = "moe_wall_seconds"

@@ -14,17 +14,17 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithm import algorithm_config
 from rllib_moe.algorithms.ppo import NonFiniteUpdatesError
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
-from rllib_moe.guarded_environments import EnvironmentsFailError
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.placement import notices
 from rllib_moe.ray_session import ray_session
+from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
 from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint, set_aside_later
 from rllib_moe.training.command_line import Request
 from rllib_moe.training.live import LiveProgress

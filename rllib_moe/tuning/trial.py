@@ -18,7 +18,7 @@ from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithm import algorithm_config
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.episode_metrics import ITERATIONS_COUNTER
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ExperimentConfig

@@ -17,11 +17,10 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.sgd import standardized
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithm import MoEAPPO, MoEAPPOConfig, MoEAPPOPolicy
-from rllib_moe.algorithms.appo import correct_off_policy
+from rllib_moe.algorithms.appo import MoEAPPO, MoEAPPOConfig, MoEAPPOPolicy, correct_off_policy
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.sampling.vector_sampler import advantage_estimates
 from rllib_moe.training.run_directory import RunDirectory
-from rllib_moe.vector_sampler import advantage_estimates
 from scripts.evaluate import main as evaluate
 
 SmallConfig = Callable[..., MoEAPPOConfig]

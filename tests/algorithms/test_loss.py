@@ -17,7 +17,8 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from torch import Tensor
 from torch.nn import functional
 
-from rllib_moe.algorithm import MoEPPOConfig, MoEPPOPolicy, algorithm_config
+from rllib_moe.algorithms.ppo import MoEPPOConfig, MoEPPOPolicy
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import apply_phase
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from rllib_moe.envs.packing import PackObservation
@@ -26,7 +27,7 @@ from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.models.routing import SCALE_SPEED
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.vector_sampler import VectorSampler
+from rllib_moe.sampling.vector_sampler import VectorSampler
 
 SmallConfig = Callable[..., MoEPPOConfig]
 

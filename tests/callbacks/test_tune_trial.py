@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ray import tune
 
-from rllib_moe.algorithm import MoEPPO, MoEPPOConfig
+from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 
 
 def test_every_trial_follows_its_own_schedule(small_config: Callable[..., MoEPPOConfig], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import WEIGHTS, Checkpoint, load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
-from tests.test_algorithm import equal
+from tests.algorithms.test_ppo import equal
 from tests.training_process import Process
 
 Train = Callable[..., dict[str, Any]]

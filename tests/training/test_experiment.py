@@ -204,7 +204,7 @@ def test_a_directory_with_a_run_is_refused(train: Train, tmp_path: Path) -> None
 def test_a_start_that_fails_can_be_tried_again(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in ("MoEPPOConfig.build_algo", "MoEPPO.training_step"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"rllib_moe.algorithm.{step}", Mock(side_effect=RuntimeError(step)))
+            patched.setattr(f"rllib_moe.algorithms.rllib_config.{step}", Mock(side_effect=RuntimeError(step)))
             with pytest.raises(RuntimeError, match=step):
                 train("mine", 8)
     assert train("mine", 8)["episodes_total"] == 8
@@ -220,7 +220,7 @@ def test_a_path_may_hold_brackets(train: Train, tmp_path: Path, capsys: pytest.C
 def test_workers_that_never_sample_end_the_run(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in a run resumed under a new name, whose first rows would be the empty ones."""
     train("mine", 8)
-    monkeypatch.setattr("rllib_moe.algorithm.MoEPPO.training_step", Mock(return_value={}))
+    monkeypatch.setattr("rllib_moe.algorithms.rllib_config.MoEPPO.training_step", Mock(return_value={}))
     with pytest.raises(TrainingStoppedError, match="10 iterations in a row gave no sample"):
         train("new", 16, resume=tmp_path / "mine")
     assert RunDirectory(tmp_path / "new").rows() == []

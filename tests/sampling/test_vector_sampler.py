@@ -14,13 +14,13 @@ import torch
 from ray.rllib.evaluation.postprocessing import Postprocessing, compute_advantages
 from ray.rllib.policy.sample_batch import SampleBatch
 
-from rllib_moe.algorithm import MoEPPOConfig, MoEPPOPolicy
+from rllib_moe.algorithms.ppo import MoEPPOConfig, MoEPPOPolicy
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
-from rllib_moe.guarded_environments import GuardedEnvironments
-from rllib_moe.vector_sampler import VectorSampler, advantage_estimates, episode_measures
-from rllib_moe.watchdog import Watchdog
+from rllib_moe.sampling.guarded_environments import GuardedEnvironments
+from rllib_moe.sampling.vector_sampler import VectorSampler, advantage_estimates, episode_measures
+from rllib_moe.sampling.watchdog import Watchdog
 
 NUM_ENVS = 4
 LENGTH = 32

@@ -1,7 +1,4 @@
-"""Where the parts become an RLlib algorithm: environment creator, policy, algorithm and its configuration.
-
-RLlib does the sampling, the learning and the distribution. What `algorithms` adds closes gaps of the old API stack.
-"""
+"""An experiment's configuration as RLlib's: environment creator, algorithm, and every option that is passed on."""
 
 from __future__ import annotations
 
@@ -16,27 +13,14 @@ import ray
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import register_env
 
-from rllib_moe.algorithms.appo import MoEAPPO, MoEAPPOConfig, MoEAPPOPolicy
-from rllib_moe.algorithms.ppo import MoECallbacks, MoEPPO, MoEPPOConfig, MoEPPOPolicy
+from rllib_moe.algorithms.appo import MoEAPPOConfig
+from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.models.rllib_model import GATMoEModel
 from rllib_moe.phases import PhaseSchedule
-
-__all__ = [  # checkpoints name the classes by this module, and so may users
-    "ALGORITHMS",
-    "MoEAPPO",
-    "MoEAPPOConfig",
-    "MoEAPPOPolicy",
-    "MoECallbacks",
-    "MoEPPO",
-    "MoEPPOConfig",
-    "MoEPPOPolicy",
-    "algorithm_config",
-    "make_rollout_env",
-]
 
 ENVIRONMENT_NAME = "rllib_moe"
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithm import MoEPPO, algorithm_config
+from rllib_moe.algorithms.ppo import MoEPPO
+from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
 

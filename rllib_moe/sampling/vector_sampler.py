@@ -27,8 +27,8 @@ from ray.rllib.evaluation.sampler import SamplerInput
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 
-from rllib_moe.guarded_environments import Env, GuardedEnvironments
-from rllib_moe.watchdog import Watchdog
+from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
+from rllib_moe.sampling.watchdog import Watchdog
 
 _EpisodeRecord: Any = RolloutMetrics
 """A named tuple behind a decorator that type checkers cannot see through."""

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 
 from rllib_moe.envs.packed_check import PackedCheck
-from rllib_moe.watchdog import Watchdog
+from rllib_moe.sampling.watchdog import Watchdog
 
 MAX_REPLACED_IN_A_ROW = 10
 """Replacements of one environment without a finished episode between after which sampling stops."""

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
-from rllib_moe.algorithm import MoEPPOConfig, MoEPPOPolicy
+from rllib_moe.algorithms.ppo import MoEPPOConfig, MoEPPOPolicy
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.seeding import EpisodeSeeds
-from rllib_moe.guarded_environments import (
+from rllib_moe.sampling.guarded_environments import (
     MAX_REPLACED_IN_A_ROW,
     Env,
     EnvironmentsFailError,
     GuardedEnvironments,
 )
-from rllib_moe.vector_sampler import VectorSampler
-from rllib_moe.watchdog import HungError, Watchdog
+from rllib_moe.sampling.vector_sampler import VectorSampler
+from rllib_moe.sampling.watchdog import HungError, Watchdog
 from tests.faulty_environment import FAULTS, FaultyEnv
-from tests.test_vector_sampler import critic, rllib_advantages
+from tests.sampling.test_vector_sampler import critic, rllib_advantages
 
 NUM_ENVS, LENGTH, EPISODE = 4, 32, 9
 

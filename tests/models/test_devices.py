@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from graph_batches import Observation, random_observation
 from torch import Tensor
 
 from rllib_moe.config import ModelConfig
@@ -12,6 +11,7 @@ from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.phases import PhaseSchedule
+from tests.models.graph_batches import Observation, random_observation
 
 SPACE = graph_space(max_nodes=24, node_features=5, features=4, num_edge_types=2, num_node_types=3, num_actions=6)
 SHAPE = GraphShape.from_space(SPACE)

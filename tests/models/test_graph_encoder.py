@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from graph_batches import Observation, random_observation, rows, zeros_like
 from torch import Tensor
 
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.models.graph_encoder import EncodedGraph, GraphEncoder
+from tests.models.graph_batches import Observation, random_observation, rows, zeros_like
 
 SHAPE = GraphShape(max_nodes=30, node_features=5, num_node_types=3, num_edge_types=2, features=1, num_actions=None)
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from graph_batches import box, random_observation, rows, zeros_like
 from gymnasium import spaces
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import ExtraLeaf, GraphShape, graph_space
 from rllib_moe.models.observation_encoder import CategoryGrid, ObservationEncoder
+from tests.models.graph_batches import box, random_observation, rows, zeros_like
 
 CONFIG = ModelConfig(hidden_size=12, num_heads=3, trunk_size=10, category_size=4)
 SHAPE = GraphShape.from_space(

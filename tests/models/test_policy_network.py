@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from graph_batches import box, random_observation, rows, zeros_like
 from gymnasium import spaces
 
 from rllib_moe.config import ModelConfig
@@ -15,6 +14,7 @@ from rllib_moe.models.experts import mix
 from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.phases import PhaseSchedule
+from tests.models.graph_batches import box, random_observation, rows, zeros_like
 
 NUM_ACTIONS = 5
 SMALL: dict[str, Any] = {

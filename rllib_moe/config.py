@@ -240,7 +240,12 @@ class RunConfig(Section):
         for name in ("resume", "address", "storage"):
             if getattr(self, name) is not None:
                 yield from _text(name, getattr(self, name))
-        if isinstance(self.storage, str) and "://" not in self.storage and not self.storage.startswith("/"):
+        if (
+            isinstance(self.storage, str)
+            and self.storage
+            and "://" not in self.storage
+            and not self.storage.startswith("/")
+        ):
             yield f"storage: expected a URI or an absolute path, got {self.storage!r}"
         if (
             not isinstance(self.exp_name, str)

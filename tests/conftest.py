@@ -47,7 +47,7 @@ def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
                 num_workers=num_workers, num_envs_per_worker=4, batch_size=8 * EPISODE, minibatch_size=64, **training
             ),
         ).check()
-        return algorithm_config(experiment, PhaseSchedule.load("default").with_boundaries([16, 32]))
+        return algorithm_config(experiment, PhaseSchedule.load("v3").with_boundaries([16, 32]))
 
     return make
 

@@ -59,6 +59,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "episodes": 12,
         "output_dir": "elsewhere",
         "resume": "a/checkpoint",
+        "storage": "s3://bucket/runs",
         "address": "ray://head:10001",
         "checkpoint_every": 13,
         "keep_checkpoints": 14,
@@ -159,7 +160,7 @@ REAL = {
     "num_gpus": math.inf,
 }
 SECONDS = {"step_timeout": EnvironmentConfig, "sample_timeout": TrainingConfig}
-TEXT = {"env": EnvironmentConfig, "output_dir": RunConfig, "resume": RunConfig, "address": RunConfig}
+TEXT = {"env": EnvironmentConfig, **dict.fromkeys(("output_dir", "resume", "address", "storage"), RunConfig)}
 
 
 class TestRanges:

@@ -18,7 +18,7 @@ EPISODE = 40
 
 
 def save_untrained(run: Path, env: str, max_steps: int, graph_encoder: str = "attention", **env_args) -> Path:
-    """Write it as the latest checkpoint of the run directory."""
+    """Write it as a checkpoint of the run directory."""
     sizes = {"hidden_size": 16, "num_heads": 2, "trunk_size": 16, "expert_hidden_size": 8, "critic_hidden_size": 8}
     model = ModelConfig(graph_encoder=graph_encoder, **sizes)
     config = ExperimentConfig(
@@ -38,7 +38,7 @@ def save_untrained(run: Path, env: str, max_steps: int, graph_encoder: str = "at
         save=lambda path: (Path(path).mkdir(), (Path(path) / "algorithm_state.pkl").write_bytes(b"no pickle")),
         get_policy=lambda: SimpleNamespace(model=SimpleNamespace(network=network)),
     )
-    path = run / "checkpoints" / "latest"
+    path = run / "checkpoints" / f"episode_{EPISODE:06d}"
     path.parent.mkdir()
     save_checkpoint(algorithm, path, config, schedule, episodes=EPISODE, iteration=3, score=None)
     return path

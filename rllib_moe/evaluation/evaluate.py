@@ -154,7 +154,7 @@ def _described(plan: Plan, request: EvaluationRequest) -> dict[str, Any]:
         "deterministic": request.deterministic,
         "removed_expert": request.remove_expert,
         "seed_base": request.seed_base,
-        **plan.environment.to_dict(),
+        **{name: getattr(plan.environment, name) for name in ("env", "max_steps", "env_args")},
     }
 
 

@@ -46,7 +46,7 @@ class EvaluationRequest:
     """One keyword argument of the environment, such as action_mask=false, over those of the checkpoint; repeatable."""
     num_workers: int = 2
     """Ray workers; 0 plays in this process."""
-    envs_per_worker: int = 16
+    envs_per_worker: int = 64
     """Environments stepped together in one worker."""
     explain: bool = False
     """Tell why as well: which expert leads in which scene and what for, what it looks at, and what is lost without it

@@ -44,6 +44,7 @@ class EnvironmentFlags:
 
     env: str
     max_steps: int
+    step_timeout: float
     env_arg: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """One keyword argument of the environment, such as depth_bonus=1.0; may be repeated."""
 
@@ -87,7 +88,10 @@ def parse(arguments: Sequence[str], description: str) -> Request:
     config = ExperimentConfig(
         model=flags.model,
         environment=EnvironmentConfig(
-            env=flags.environment.env, max_steps=flags.environment.max_steps, env_args=env_args
+            env=flags.environment.env,
+            max_steps=flags.environment.max_steps,
+            env_args=env_args,
+            step_timeout=flags.environment.step_timeout,
         ),
         training=flags.training,
         run=flags.run,
@@ -138,7 +142,11 @@ def _flags(arguments: Sequence[str], base: ExperimentConfig, description: str) -
         (
             "environment",
             EnvironmentFlags,
-            EnvironmentFlags(env=base.environment.env, max_steps=base.environment.max_steps),
+            EnvironmentFlags(
+                env=base.environment.env,
+                max_steps=base.environment.max_steps,
+                step_timeout=base.environment.step_timeout,
+            ),
         ),
         ("training", TrainingConfig, base.training),
         ("model", ModelConfig, base.model),

@@ -169,7 +169,13 @@ def _flags(arguments: Sequence[str], description: str) -> Any:
     fields: list[tuple[str, Any, Any]] = [
         ("search", SearchConfig, SearchConfig()),
         ("schedule", ScheduleFlags, ScheduleFlags()),
-        ("environment", EnvironmentFlags, EnvironmentFlags(env=environment.env, max_steps=environment.max_steps)),
+        (
+            "environment",
+            EnvironmentFlags,
+            EnvironmentFlags(
+                env=environment.env, max_steps=environment.max_steps, step_timeout=environment.step_timeout
+            ),
+        ),
         # Several trials share a machine, so each samples in its own process.
         ("training", TrainingConfig, TrainingConfig(num_workers=0)),
         ("model", ModelConfig, ModelConfig()),
@@ -194,7 +200,10 @@ def _new(flags: Any) -> SearchRequest:
     config = ExperimentConfig(
         model=flags.model,
         environment=EnvironmentConfig(
-            env=flags.environment.env, max_steps=flags.environment.max_steps, env_args=env_args
+            env=flags.environment.env,
+            max_steps=flags.environment.max_steps,
+            env_args=env_args,
+            step_timeout=flags.environment.step_timeout,
         ),
         training=flags.training,
         run=search.run(),

@@ -27,7 +27,9 @@ from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.models.routing import SCALE_SPEED
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
+from rllib_moe.sampling.watchdog import Watchdog
 
 SmallConfig = Callable[..., MoEPPOConfig]
 
@@ -117,7 +119,9 @@ def test_the_whole_loss_is_that_of_the_plain_form() -> None:
     torch.manual_seed(0)
     policy: Any = MoEPPOPolicy(environments[0].observation_space, environments[0].action_space, config.to_dict())
     apply_phase(policy, schedule.at(2000), 2000)
-    batch = VectorSampler(environments, policy, config).get_data()
+    watchdog = Watchdog(60)
+    guarded = GuardedEnvironments(environments, lambda e, _: environments[e], watchdog)
+    batch = VectorSampler(guarded, policy, config, watchdog).get_data()
     rows = {key: np.array(batch[key]) for key in batch}
     with torch.no_grad():
         for parameter in policy.model.parameters():

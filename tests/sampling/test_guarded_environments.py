@@ -89,7 +89,7 @@ def test_a_broken_environment_is_replaced_and_its_episode_cut(
     assert environments.replaced == 2  # of 32 steps: 11 good ones, 11 of the first replacement, 10 of the second
     for e in range(NUM_ENVS):
         played = [step for each in made[e] for step in each.steps]
-        rows = {key: np.asarray(batch[key])[e::NUM_ENVS] for key in batch}
+        rows = {key: np.asarray(batch[key])[e * LENGTH : (e + 1) * LENGTH] for key in batch}
         assert len(played) == LENGTH
         np.testing.assert_array_equal(rows["obs"], [step[0] for step in played])
         np.testing.assert_array_equal(rows["actions"], [step[1] for step in played])

@@ -81,7 +81,7 @@ def test_a_run_writes_everything(train: Train, tmp_path: Path, capsys: pytest.Ca
         assert sum(phase["expert_share"]) == pytest.approx(1, abs=1e-3)
         for key in ("score_mean", "score_std", "score_max", "alpha_entropy", "usage_entropy", "mutual_information"):
             assert math.isfinite(phase[key]), key
-    assert [phase["learning_rate"] for phase in written["phases"]] == [1e-4, 5e-5, 1e-5]
+    assert [phase["learning_rate"] for phase in written["phases"]] == pytest.approx([5e-4, 3.75e-4, 1e-4])
 
     rows = RunDirectory(run).rows()
     assert [row[m.EPISODES_TOTAL.key] for row in rows] == list(range(8, TOTAL + 1, 8))
@@ -204,7 +204,7 @@ def test_a_directory_with_a_run_is_refused(train: Train, tmp_path: Path) -> None
 def test_a_start_that_fails_can_be_tried_again(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in ("MoEPPOConfig.build_algo", "MoEPPO.training_step"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"rllib_moe.algorithms.rllib_config.{step}", Mock(side_effect=RuntimeError(step)))
+            patched.setattr(f"rllib_moe.algorithms.ppo.{step}", Mock(side_effect=RuntimeError(step)))
             with pytest.raises(RuntimeError, match=step):
                 train("mine", 8)
     assert train("mine", 8)["episodes_total"] == 8
@@ -220,7 +220,7 @@ def test_a_path_may_hold_brackets(train: Train, tmp_path: Path, capsys: pytest.C
 def test_workers_that_never_sample_end_the_run(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in a run resumed under a new name, whose first rows would be the empty ones."""
     train("mine", 8)
-    monkeypatch.setattr("rllib_moe.algorithms.rllib_config.MoEPPO.training_step", Mock(return_value={}))
+    monkeypatch.setattr("rllib_moe.algorithms.ppo.MoEPPO.training_step", Mock(return_value={}))
     with pytest.raises(TrainingStoppedError, match="10 iterations in a row gave no sample"):
         train("new", 16, resume=tmp_path / "mine")
     assert RunDirectory(tmp_path / "new").rows() == []

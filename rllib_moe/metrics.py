@@ -89,7 +89,7 @@ NONFINITE_LOSS = Metric(
 EXPLAINED_VARIANCE = Metric(
     "loss/explained_variance", "1", "Variance of the returns which the critic explains; 1 is all"
 )
-GRAD_NORM = Metric("loss/grad_norm", "1", "Global gradient norm before clipping")
+GRAD_NORM = Metric("loss/grad_norm", "1", "Global gradient norm, at most the clip: RLlib reports it clipped")
 SKIPPED_UPDATES = Metric("run/skipped_updates", "count", "Gradient steps skipped as not finite, over the whole run")
 REPLACED_ENVIRONMENTS = Metric(
     "run/replaced_environments", "count", "Environments replaced because they failed, over the whole run"

@@ -64,7 +64,10 @@ class FaultyEnv(RegimesEnv):
             case "hang":
                 time.sleep(3600)
             case "native hang":
-                ctypes.PyDLL(None).sleep(3600)  # holds the interpreter's lock, as a library's endless loop may
+                # A lock taken twice: no signal breaks that, and the interpreter's lock is held meanwhile.
+                library, lock = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
+                library.pthread_mutex_lock(lock)
+                library.pthread_mutex_lock(lock)
             case "nan reward":
                 reward = float("nan")
             case "reward is none":

@@ -82,8 +82,7 @@ def test_a_training_killed_again_and_again_goes_on_from_its_last_checkpoint(
         process.read_until("episode ")
         time.sleep(rng.uniform(0, 1))
         process.send(signal.SIGKILL)
-        process.status()
-        process.wait_until_alone()
+        process.status()  # Ray's own processes notice on their own, and take their time
         loaded = load_checkpoint(run)
         assert loaded.episodes >= reached
         reached = loaded.episodes

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-LEFT_OUT = frozenset({"results", "node_modules", "build", "dist", "venv", "shared"})
+LEFT_OUT = frozenset({"results", "docs", "node_modules", "build", "dist", "venv", "shared"})
 """Directories at the top of the tree that no job needs; those that begin with a dot are left out everywhere."""
 LEFT_OUT_EVERYWHERE = ("__pycache__", ".egg-info")
 """Endings of directory names that are left out wherever they are."""

@@ -52,6 +52,8 @@ class Successive(AsyncHyperBandScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Take a trial, with what it has reported already."""
         super().on_trial_add(tune_controller, trial)
+        if trial.storage is None or trial.storage.trial_dir_name is None:
+            return  # a new one: it gets its directory when it starts
         bracket = self._trial_info[trial.trial_id]
         for result in read_results(trial_directory(trial)):
             if self._time_attr in result and self._metric in result:

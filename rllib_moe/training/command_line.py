@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -48,6 +48,25 @@ class EnvironmentFlags:
     env_arg: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """One keyword argument of the environment, such as depth_bonus=1.0; may be repeated."""
 
+    @classmethod
+    def of(cls, environment: EnvironmentConfig) -> EnvironmentFlags:
+        """The flags whose defaults are an environment's values."""
+        return cls(env=environment.env, max_steps=environment.max_steps, step_timeout=environment.step_timeout)
+
+    def config(self, env_args: Mapping[str, Any], faults: list[str]) -> EnvironmentConfig:
+        """The environment that is asked for.
+
+        Args:
+            env_args: Keyword arguments that hold where no flag says otherwise.
+            faults: Gets one entry an argument that cannot be read.
+        """
+        return EnvironmentConfig(
+            env=self.env,
+            max_steps=self.max_steps,
+            env_args={**env_args, **assignments("env_arg", self.env_arg, faults)},
+            step_timeout=self.step_timeout,
+        )
+
 
 @dataclass(frozen=True)
 class Request:
@@ -83,16 +102,9 @@ def parse(arguments: Sequence[str], description: str) -> Request:
     flags = _flags(arguments, base, description)
 
     faults: list[str] = []
-    env_args = dict(base.environment.env_args)
-    env_args |= assignments("env_arg", flags.environment.env_arg, faults)
     config = ExperimentConfig(
         model=flags.model,
-        environment=EnvironmentConfig(
-            env=flags.environment.env,
-            max_steps=flags.environment.max_steps,
-            env_args=env_args,
-            step_timeout=flags.environment.step_timeout,
-        ),
+        environment=flags.environment.config(base.environment.env_args, faults),
         training=flags.training,
         run=flags.run,
     )
@@ -142,11 +154,7 @@ def _flags(arguments: Sequence[str], base: ExperimentConfig, description: str) -
         (
             "environment",
             EnvironmentFlags,
-            EnvironmentFlags(
-                env=base.environment.env,
-                max_steps=base.environment.max_steps,
-                step_timeout=base.environment.step_timeout,
-            ),
+            EnvironmentFlags.of(base.environment),
         ),
         ("training", TrainingConfig, base.training),
         ("model", ModelConfig, base.model),

@@ -28,7 +28,7 @@ from rllib_moe.config import (
 )
 from rllib_moe.envs.registry import make_env
 from rllib_moe.phases import PhaseSchedule, ScheduleError
-from rllib_moe.training.command_line import EnvironmentFlags, ScheduleFlags, assignments, schedule_from_flags
+from rllib_moe.training.command_line import EnvironmentFlags, ScheduleFlags, schedule_from_flags
 from rllib_moe.tuning.search_space import BUNDLED, SearchSpace
 from rllib_moe.tuning.settings import ENV_ARG, SettingsError, Values
 
@@ -165,16 +165,13 @@ def parse(arguments: Sequence[str], description: str) -> SearchRequest:
 
 
 def _flags(arguments: Sequence[str], description: str) -> Any:
-    environment = EnvironmentConfig()
     fields: list[tuple[str, Any, Any]] = [
         ("search", SearchConfig, SearchConfig()),
         ("schedule", ScheduleFlags, ScheduleFlags()),
         (
             "environment",
             EnvironmentFlags,
-            EnvironmentFlags(
-                env=environment.env, max_steps=environment.max_steps, step_timeout=environment.step_timeout
-            ),
+            EnvironmentFlags.of(EnvironmentConfig()),
         ),
         # Several trials share a machine, so each samples in its own process.
         ("training", TrainingConfig, TrainingConfig(num_workers=0)),
@@ -196,15 +193,9 @@ def _flags(arguments: Sequence[str], description: str) -> Any:
 def _new(flags: Any) -> SearchRequest:
     search: SearchConfig = flags.search
     faults = list(search.faults())
-    env_args = assignments("env_arg", flags.environment.env_arg, faults)
     config = ExperimentConfig(
         model=flags.model,
-        environment=EnvironmentConfig(
-            env=flags.environment.env,
-            max_steps=flags.environment.max_steps,
-            env_args=env_args,
-            step_timeout=flags.environment.step_timeout,
-        ),
+        environment=flags.environment.config({}, faults),
         training=flags.training,
         run=search.run(),
     )

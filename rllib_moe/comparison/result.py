@@ -12,6 +12,7 @@ from rllib_moe.comparison.runner import DRAWN, MOST_PROBABLE, without_expert
 from rllib_moe.comparison.table import markdown, removal_row, run_numbers, variant_row
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.whole_files import whole
 
 
 def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
@@ -51,9 +52,12 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
     }
     result = {"variants": rows, "removed_experts": removals, "missing": missing}
     if rows:
-        (directory / "table.json").write_text(json.dumps(result, indent=1) + "\n")
-        (directory / "table.md").write_text(markdown(rows, removals))
-        draw_curves({name: curves[name] for name in rows}, boundaries, directory / "curves.png")
+        with whole(directory / "table.json") as partial:
+            partial.write_text(json.dumps(result, indent=1) + "\n")
+        with whole(directory / "table.md") as partial:
+            partial.write_text(markdown(rows, removals))
+        with whole(directory / "curves.png") as partial:
+            draw_curves({name: curves[name] for name in rows}, boundaries, partial)
     return result
 
 

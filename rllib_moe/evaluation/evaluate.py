@@ -27,6 +27,7 @@ from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation
 from rllib_moe.phase_checks import ROUTINGS
 from rllib_moe.ray_session import ray_session
+from rllib_moe.whole_files import whole
 
 SHARES_PER_WORKER = 4
 """Shares of the episodes per worker: enough to even out long and short ones and to show progress, few enough to keep a
@@ -175,7 +176,5 @@ def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str,
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    write(partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        write(partial)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from rllib_moe.phase_checks import ROUTINGS
 from rllib_moe.replay.animation import write_gif
 from rllib_moe.replay.page import page
 from rllib_moe.replay.recording import Recording, record
+from rllib_moe.whole_files import whole
 
 _PROGRESS_EVERY = 100
 
@@ -81,10 +81,10 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     recording = record(plan.environment, watched(plan.player), request.seed, tell)
     if request.out is not None:
         title = f"{plan.environment.env}, seed {request.seed}"
-        with _whole(request.out) as partial:
+        with whole(Path(request.out)) as partial:
             partial.write_text(page(recording, title, _facts(request, plan, recording)), encoding="utf-8")
     if request.gif is not None:
-        with _whole(request.gif) as partial:
+        with whole(Path(request.gif)) as partial:
             write_gif(recording, partial)
     files = {file: Path(file).stat().st_size for file in (request.out, request.gif) if file is not None}
     if console:
@@ -138,16 +138,3 @@ def _facts(request: ReplayRequest, plan: Plan, recording: Recording) -> list[tup
     if request.remove_expert is not None:
         facts.append(("removed", f"expert {request.remove_expert}"))
     return facts
-
-
-@contextmanager
-def _whole(file: str) -> Iterator[Path]:
-    """Another name to write to, renamed once all is written; nothing is left of a write that fails."""
-    path = Path(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from rllib_moe.colours import DARK, LIGHT, WARNING, expert_colour
 from rllib_moe.report.curves import WINDOW, score_curve
 from rllib_moe.report.runs import PROGRESS, Run
 from rllib_moe.report.style import Drawing, svg
+from rllib_moe.whole_files import whole
 
 STALE_SECONDS = 600
 """A run that is short of its episodes and wrote nothing for so long is called stopped."""
@@ -162,7 +163,6 @@ def write(page: str, drawings: dict[str, bytes], directory: Path) -> Path:
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in {**drawings, "index.html": page.encode()}.items():
-        partial = directory / f".partial-{name}"
-        partial.write_bytes(content)
-        partial.replace(directory / name)
+        with whole(directory / name) as partial:
+            partial.write_bytes(content)
     return directory / "index.html"

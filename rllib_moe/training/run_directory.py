@@ -28,6 +28,7 @@ from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.whole_files import whole
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +107,8 @@ class RunDirectory:
     def adopt_progress(self, file: Path) -> None:
         """Take over the rows of a run that was fetched from a storage and goes on here."""
         if file.exists() and not self._progress.exists():
-            partial = self._progress.with_suffix(".partial")
-            shutil.copyfile(file, partial)
-            partial.replace(self._progress)
+            with whole(self._progress) as partial:
+                shutil.copyfile(file, partial)
 
     def keep_rows_until(self, iteration: int) -> list[m.Row]:
         """Drop rows after an iteration: a resumed run plays them again. Returns the rows kept."""
@@ -161,22 +161,19 @@ class RunDirectory:
 
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write progress.csv anew, in one step; what a row lacks is NaN."""
-        partial = self._progress.with_suffix(".partial")
-        with partial.open("w", newline="") as stream:
+        with whole(self._progress) as partial, partial.open("w", newline="") as stream:
             if rows:
                 writer = csv.DictWriter(
                     stream, list(dict.fromkeys(key for row in rows for key in row)), restval=math.nan
                 )
                 writer.writeheader()
                 writer.writerows(rows)
-        partial.replace(self._progress)
 
     def write_summary(self, summary: Mapping[str, Any]) -> Path:
         """Write summary.json in one step and return its path."""
         path = self.path / "summary.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(summary, indent=2) + "\n")
-        partial.replace(path)
+        with whole(path) as partial:
+            partial.write_text(json.dumps(summary, indent=2) + "\n")
         return path
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from rllib_moe.tuning.plot import plot_trials
 from rllib_moe.tuning.records import FAILED, TrialRecord
 from rllib_moe.tuning.request import SearchRequest
 from rllib_moe.tuning.trial import CHECKPOINT
+from rllib_moe.whole_files import whole
 
 
 def write_outcome(records: Sequence[TrialRecord], request: SearchRequest, directory: Path) -> dict[str, str]:
@@ -40,12 +41,10 @@ def write_outcome(records: Sequence[TrialRecord], request: SearchRequest, direct
     plain = [record.to_dict() for record in records]
     _replace(paths["numbers"], json.dumps(plain, indent=1) + "\n")
     rows = [{key: value for key, value in row.items() if key != "values"} | row["values"] for row in plain]
-    partial = directory / ".partial-trials.csv"
-    with partial.open("w", newline="") as stream:
+    with whole(paths["table"]) as partial, partial.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(paths["table"])
     if any(record.episodes for record in records):
         paths["plot"] = directory / "trials.png"
         plot_trials(records, request.space.schedule.boundaries, paths["plot"])
@@ -94,6 +93,5 @@ def train_flags(config: ExperimentConfig, schedule: Path, exp_name: str) -> list
 
 def _replace(path: Path, text: Any) -> None:
     """Write in one step."""
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text)
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(text)

@@ -15,6 +15,7 @@ from rllib_moe import metrics as m
 from rllib_moe.tuning.journal import read_results
 from rllib_moe.tuning.records import FINISHED, TrialRecord
 from rllib_moe.tuning.trial import EPISODES_TOTAL, MOE, SCORE
+from rllib_moe.whole_files import whole
 
 MAX_IN_LEGEND = 12
 """Trials named in the legend: the best ones."""
@@ -67,9 +68,8 @@ def plot_trials(records: Sequence[TrialRecord], boundaries: Sequence[int], path:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right upper", title="best first", frameon=False)
     figure.suptitle("Trials of the search")
-    partial = path.with_name(f".partial-{path.name}")
-    figure.savefig(partial, dpi=130, format="png")
-    partial.replace(path)
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130, format="png")
 
 
 def _value(value: Any) -> float:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rllib_moe.models.graph_attention import NOT_AN_EDGE, GraphAttention
+from rllib_moe.models.graph_attention import GraphAttention
 from rllib_moe.models.graph_encoder import EncodedGraph, GraphEncoder
 from rllib_moe.models.observation_encoder import CategoryGrid
+from rllib_moe.models.padded_graphs import NOT_AN_EDGE
 from rllib_moe.models.rllib_model import GATMoEModel
 
 

@@ -72,8 +72,10 @@ class CategoryGrid(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Embed a batch of grids."""
-        # Measured forward and backward for 512 crops of 81 cells: index_select 1.1 ms, nn.Embedding 2.8, one-hot 7.7.
-        cells = self.table.index_select(0, grid.flatten().int()).view(len(grid), -1)
+        # Measured forward and backward for 512 crops of 81 cells, `project` included, on one thread: gather 2.2 ms,
+        # index_select 4.2, nn.Embedding 4.2. gather's backward pass adds the rows of a category as vectors.
+        categories = grid.flatten().long().unsqueeze(1).expand(-1, self.table.shape[1])
+        cells = self.table.gather(0, categories).view(len(grid), -1)
         return nn.functional.elu(self.project(cells))
 
 

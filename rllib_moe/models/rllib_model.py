@@ -7,7 +7,7 @@ need, and adds the routing losses to PPO's. The network itself is `policy_networ
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 import torch
@@ -69,6 +69,10 @@ class GATMoEModel(TorchModelV2, nn.Module):
         self._policy_output = self.network(observation)
         self._action_mask = observation.get("action_mask")
         return self._policy_output.logits, state
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode. RLlib does so at every action, and going through all modules takes a tenth of the action."""
+        return self if mode == self.training else super().train(mode)
 
     def value_function(self) -> Tensor:
         """Critic's estimates [B] of the last forward pass."""

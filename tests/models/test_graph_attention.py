@@ -1,4 +1,7 @@
-"""The attention layer against torch-geometric's and torch's own on shared weights, and its reading of one node."""
+"""The attention layer against torch-geometric's and torch's own on shared weights, and its reading of one node.
+
+On both forms of a batch of graphs, each with all its nodes present: there [B, N, D] and [M, D] are one another's view.
+"""
 
 import math
 
@@ -8,9 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch_geometric.nn import TransformerConv
 
-from rllib_moe.models.graph_attention import EdgeRelation, GraphAttention
+from rllib_moe.models.graph_attention import GraphAttention, Graphs
+from rllib_moe.models.padded_graphs import PaddedGraphs
+from rllib_moe.models.ragged_graphs import RaggedGraphs
 
 NUM_TYPES = 3
+both_forms = pytest.mark.parametrize("form", [PaddedGraphs, RaggedGraphs])
 
 
 def layer(size: int = 12, heads: int = 3, types: int = NUM_TYPES, seed: int = 0) -> GraphAttention:
@@ -35,6 +41,29 @@ def random_nodes(batch: int, nodes: int, size: int = 12, seed: int = 1) -> Tenso
     return torch.randn(batch, nodes, size, generator=torch.Generator().manual_seed(seed))
 
 
+def graphs_of(form: type[Graphs], edges: Tensor) -> Graphs:
+    """Graphs with all their nodes present; the last type is the self-loops'."""
+    return form(torch.ones(edges.shape[:2], dtype=torch.uint8), edges, NUM_TYPES - 1)
+
+
+def attend(built: GraphAttention, form: type[Graphs], edges: Tensor, nodes: Tensor) -> Tensor:
+    """The layer on nodes [B, N, D], whatever the form."""
+    hidden = nodes if form is PaddedGraphs else nodes.flatten(0, 1)
+    return built(hidden, graphs_of(form, edges)).view_as(nodes)
+
+
+def read_ego(built: GraphAttention, form: type[Graphs], edges: Tensor, nodes: Tensor) -> Tensor:
+    """The layer read at the first nodes of nodes [B, N, D], whatever the form."""
+    hidden = nodes if form is PaddedGraphs else nodes.flatten(0, 1)
+    return built.read_ego(hidden, graphs_of(form, edges))
+
+
+def ego_attention(built: GraphAttention, edges: Tensor, nodes: Tensor) -> Tensor:
+    graphs = graphs_of(PaddedGraphs, edges)
+    assert isinstance(graphs, PaddedGraphs)
+    return built.ego_attention(nodes, graphs)
+
+
 def transformer_conv(built: GraphAttention) -> TransformerConv:
     """torch-geometric's layer with the weights of ours; its key bias is 0."""
     size, heads = built.query.in_features, built.num_heads
@@ -46,10 +75,11 @@ def transformer_conv(built: GraphAttention) -> TransformerConv:
     return conv
 
 
+@both_forms
 class TestAgainstTorchGeometric:
     @pytest.mark.parametrize(("size", "heads"), [(12, 1), (12, 3), (16, 4), (8, 8)])
     @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
-    def test_same_output_on_sparse_graphs(self, size: int, heads: int, density: float) -> None:
+    def test_same_output_on_sparse_graphs(self, form: type[Graphs], size: int, heads: int, density: float) -> None:
         built = layer(size, heads)
         torch.nn.init.zeros_(built.type_bias)
         edges, nodes = random_edges(5, 9, density), random_nodes(5, 9, size)
@@ -59,9 +89,9 @@ class TestAgainstTorchGeometric:
             target, source = graph.nonzero().T  # node i (row) attends to node j (column)
             message = conv(hidden, torch.stack((source, target)))
             expected.append(built.norm(hidden + functional.elu(message)))
-        torch.testing.assert_close(built(nodes, EdgeRelation(edges, NUM_TYPES)), torch.stack(expected))
+        torch.testing.assert_close(attend(built, form, edges, nodes), torch.stack(expected))
 
-    def test_same_gradients(self) -> None:
+    def test_same_gradients(self, form: type[Graphs]) -> None:
         built = layer()
         torch.nn.init.zeros_(built.type_bias)
         conv = transformer_conv(built)
@@ -71,14 +101,15 @@ class TestAgainstTorchGeometric:
         functional.layer_norm(
             hidden + functional.elu(message), (12,), built.norm.weight, built.norm.bias
         ).square().sum().backward()
-        built(hidden[None], EdgeRelation(graph[None], NUM_TYPES)).square().sum().backward()
+        attend(built, form, graph[None], hidden[None]).square().sum().backward()
         for ours, theirs in ((built.query, conv.lin_query), (built.key, conv.lin_key), (built.value, conv.lin_value)):
             torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, rtol=1e-4, atol=1e-4)
 
 
+@both_forms
 class TestAgainstTorch:
     @pytest.mark.parametrize("heads", [1, 2, 4])
-    def test_type_bias_is_a_float_mask(self, heads: int) -> None:
+    def test_type_bias_is_a_float_mask(self, form: type[Graphs], heads: int) -> None:
         built = layer(16, heads)
         edges, nodes = random_edges(4, 6), random_nodes(4, 6, 16)
         query, key, value = (
@@ -89,48 +120,52 @@ class TestAgainstTorch:
             mask[graph, :, i, j] = built.type_bias[int(edges[graph, i, j]) - 1]
         message = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         expected = built.norm(nodes + functional.elu(message.transpose(1, 2).flatten(2)))
-        torch.testing.assert_close(built(nodes, EdgeRelation(edges, NUM_TYPES)), expected)
+        torch.testing.assert_close(attend(built, form, edges, nodes), expected)
 
-    def test_a_large_bias_is_the_only_neighbour(self) -> None:
+    def test_a_large_bias_is_the_only_neighbour(self, form: type[Graphs]) -> None:
         # Type 2 is worth 1000 more than the others: its one edge takes all attention.
         built = layer()
         with torch.no_grad():
             built.type_bias.copy_(torch.tensor([[0.0], [1000.0], [0.0]]).expand(3, 3))
         edges = torch.ones(1, 5, 5, dtype=torch.uint8)
         edges[0, 0, 3] = 2
-        _, attention = built.read_ego(random_nodes(1, 5), EdgeRelation(edges, NUM_TYPES))
-        torch.testing.assert_close(attention, torch.eye(5)[3].expand(1, 3, 5))
+        nodes = random_nodes(1, 5)
+        expected = built.norm(nodes[:, 0] + functional.elu(built.value(nodes[:, 3])))
+        torch.testing.assert_close(read_ego(built, form, edges, nodes), expected)
 
 
+@both_forms
 class TestReadEgo:
     @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
     @pytest.mark.parametrize("nodes", [1, 2, 9])
-    def test_equals_the_first_row_of_forward(self, nodes: int, density: float) -> None:
+    def test_equals_the_first_row_of_forward(self, form: type[Graphs], nodes: int, density: float) -> None:
         built = layer()
-        relation, hidden = EdgeRelation(random_edges(6, nodes, density), NUM_TYPES), random_nodes(6, nodes)
-        ego, _ = built.read_ego(hidden, relation)
-        torch.testing.assert_close(ego, built(hidden, relation)[:, 0], rtol=1e-5, atol=1e-5)
+        edges, hidden = random_edges(6, nodes, density), random_nodes(6, nodes)
+        expected = attend(built, form, edges, hidden)[:, 0]
+        torch.testing.assert_close(read_ego(built, form, edges, hidden), expected, rtol=1e-5, atol=1e-5)
 
-    def test_same_gradients_as_forward(self) -> None:
-        relation, hidden = EdgeRelation(random_edges(6, 9), NUM_TYPES), random_nodes(6, 9)
+    def test_same_gradients_as_forward(self, form: type[Graphs]) -> None:
+        edges, hidden = random_edges(6, 9), random_nodes(6, 9)
         gradients = []
-        for read in (lambda built: built.read_ego(hidden, relation)[0], lambda built: built(hidden, relation)[:, 0]):
+        for read in (read_ego, lambda *arguments: attend(*arguments)[:, 0]):
             built = layer()
-            read(built).square().sum().backward()
+            read(built, form, edges, hidden).square().sum().backward()
             gradients.append([parameter.grad for parameter in built.parameters()])
         for one, other in zip(*gradients, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
-    def test_attention_sums_to_one_over_the_neighbours_alone(self) -> None:
+
+class TestEgoAttention:
+    def test_sums_to_one_over_the_neighbours_alone(self) -> None:
         edges = random_edges(20, 9)
-        _, attention = layer().read_ego(random_nodes(20, 9), EdgeRelation(edges, NUM_TYPES))
+        attention = ego_attention(layer(), edges, random_nodes(20, 9))
         assert attention.shape == (20, 3, 9)
         torch.testing.assert_close(attention.sum(-1), torch.ones(20, 3))
         not_neighbours = (edges[:, 0] == 0)[:, None].expand_as(attention)
         assert (attention[not_neighbours] == 0).all()
         assert (attention[~not_neighbours] > 0).all()
 
-    def test_attention_by_hand(self) -> None:
+    def test_by_hand(self) -> None:
         # Query and key weights 0, so scores are the biases alone: ln 1, ln 2, ln 5 for the types 1, 2, 3.
         built = layer(4, 1)
         with torch.no_grad():
@@ -138,52 +173,34 @@ class TestReadEgo:
             built.query.bias.zero_()
             built.type_bias.copy_(torch.tensor([[1.0], [2.0], [5.0]]).log())
         edges = torch.tensor([[[3, 1, 0, 2], [0] * 4, [0] * 4, [0] * 4]], dtype=torch.uint8)
-        _, attention = built.read_ego(random_nodes(1, 4, 4), EdgeRelation(edges, NUM_TYPES))
+        attention = ego_attention(built, edges, random_nodes(1, 4, 4))
         torch.testing.assert_close(attention, torch.tensor([[[5 / 8, 1 / 8, 0.0, 2 / 8]]]))
 
 
 class TestExtremes:
-    def test_a_node_without_any_edge_is_finite(self) -> None:
-        built = layer()
-        relation = EdgeRelation(torch.zeros(2, 4, 4, dtype=torch.uint8), NUM_TYPES)
-        hidden = random_nodes(2, 4).requires_grad_()
-        out = built(hidden, relation)
-        assert out.isfinite().all()
-        out.sum().backward()
-        assert hidden.grad is not None
-        assert hidden.grad.isfinite().all()
+    @both_forms
+    def test_a_node_without_any_edge_reads_itself(self, form: type[Graphs]) -> None:
+        built, hidden = layer(), random_nodes(2, 4)
+        found = attend(built, form, torch.zeros(2, 4, 4, dtype=torch.uint8), hidden)
+        torch.testing.assert_close(found, built.norm(hidden + functional.elu(built.value(hidden))))
 
+    @both_forms
     @pytest.mark.parametrize("scale", [1e-5, 1e4])
-    def test_large_and_small_embeddings(self, scale: float) -> None:
+    def test_large_and_small_embeddings(self, form: type[Graphs], scale: float) -> None:
         built = layer()
-        hidden = (scale * random_nodes(3, 6)).requires_grad_()
-        relation = EdgeRelation(random_edges(3, 6), NUM_TYPES)
-        built(hidden, relation).square().sum().backward()
-        built.read_ego(hidden, relation)[0].square().sum().backward()
+        hidden, edges = (scale * random_nodes(3, 6)).requires_grad_(), random_edges(3, 6)
+        attend(built, form, edges, hidden).square().sum().backward()
+        read_ego(built, form, edges, hidden).square().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in (hidden, *built.parameters()))
 
     def test_gradcheck(self) -> None:
         built = layer(4, 2).double()
-        relation = EdgeRelation(random_edges(2, 3), NUM_TYPES)
-        relation.one_hot, relation.blocked = relation.one_hot.double(), relation.blocked.double()
-        hidden = random_nodes(2, 3, 4).double().requires_grad_()
-        assert torch.autograd.gradcheck(lambda nodes: built(nodes, relation), hidden)
-        assert torch.autograd.gradcheck(lambda nodes: built.read_ego(nodes, relation), hidden)
+        edges, hidden = random_edges(2, 3), random_nodes(2, 3, 4).double().requires_grad_()
+        for call in (attend, read_ego):
+            assert torch.autograd.gradcheck(
+                lambda nodes, call=call: call(built, PaddedGraphs, edges, nodes), hidden, fast_mode=False
+            )
 
     def test_size_that_heads_do_not_divide(self) -> None:
         with pytest.raises(ValueError, match="size: expected a multiple of num_heads=3, got 16"):
             GraphAttention(16, 3, 1)
-
-
-class TestEdgeRelation:
-    def test_scores_by_hand(self) -> None:
-        edges = torch.tensor([[[0, 2], [1, 0]]], dtype=torch.uint8)
-        scores = EdgeRelation(edges, 2).scores(torch.tensor([[10.0, 11.0], [20.0, 21.0]]))
-        # Head 0 has 10 and 20 for the types 1 and 2, head 1 has 11 and 21.
-        expected = torch.tensor([[[[-1e9, 20.0], [10.0, -1e9]], [[-1e9, 21.0], [11.0, -1e9]]]])
-        torch.testing.assert_close(scores, expected)
-
-    def test_ego_scores_are_the_first_row(self) -> None:
-        bias = torch.randn(NUM_TYPES, 4)
-        relation = EdgeRelation(random_edges(3, 5), NUM_TYPES)
-        torch.testing.assert_close(relation.ego_scores(bias), relation.scores(bias)[:, :, 0])

@@ -1,4 +1,4 @@
-"""The graph encoder: buckets, padding, order and symmetry must not show in what it gives."""
+"""The graph encoder: the form of the batch, padding, order and symmetry must not show in what it gives."""
 
 import pytest
 import torch
@@ -47,48 +47,36 @@ def one_by_one(built: GraphEncoder, observation: Observation) -> tuple[Tensor, T
     return torch.cat(egos), torch.cat(attentions)
 
 
-class TestBuckets:
-    @pytest.mark.parametrize("batch", [1, 2, 127, 128, 255, 256, 300, 512])
+class TestForms:
+    """The padded form computes where attention is asked for, the ragged one elsewhere (on a CPU)."""
+
+    @pytest.mark.parametrize("batch", [1, 2, 127, 128, 300, 512])
     def test_same_as_one_by_one_in_the_same_order(self, batch: int) -> None:
         built = encoder()
         observation = random_observation(SHAPE, batch, seed=batch)
         expected, attention = one_by_one(built, observation)
-        encoded = encode(built, observation, return_attention=True)
-        torch.testing.assert_close(encoded.ego, expected, **CLOSE)
-        torch.testing.assert_close(encoded.attention, attention, **CLOSE)
+        padded = encode(built, observation, return_attention=True)
+        torch.testing.assert_close(padded.ego, expected, **CLOSE)
+        torch.testing.assert_close(padded.attention, attention, **CLOSE)
+        torch.testing.assert_close(encode(built, observation).ego, expected, **CLOSE)
 
-    @pytest.mark.parametrize(
-        ("sizes", "expected"),
-        [
-            # Widths are multiples of 8, 16 at least, and never more than the room of 30.
-            ([1], [(1, 16)]),
-            ([0], [(1, 16)]),
-            ([17], [(1, 24)]),
-            ([30], [(1, 30)]),
-            # 64 narrow graphs go apart, 63 are padded with the others.
-            ([5] * 63 + [20], [(64, 24)]),
-            ([5] * 64 + [20], [(64, 16), (1, 24)]),
-            ([5] * 63 + [20] + [30], [(64, 24), (1, 30)]),
-            ([30, 3] * 70, [(70, 16), (70, 30)]),
-        ],
-    )
-    def test_rows_and_widths(self, sizes: list[int], expected: list[tuple[int, int]]) -> None:
-        mask = (torch.arange(30) < torch.tensor(sizes)[:, None]).to(torch.uint8)
-        order, buckets = encoder()._buckets(mask)
-        assert [width for _, width in buckets] == [width for _, width in expected]
-        if len(expected) == 1:
-            assert order is None
-        else:
-            assert [len(rows) for rows, _ in buckets] == [rows for rows, _ in expected]
+    @pytest.mark.parametrize("num_layers", [1, 2, 3])
+    def test_same_gradients(self, num_layers: int) -> None:
+        observation = random_observation(SHAPE, 300)
+        gradients = []
+        for is_padded in (True, False):
+            built = encoder(num_layers)
+            encode(built, observation, return_attention=is_padded).ego.sin().mean().backward()
+            gradients.append({name: each.grad for name, each in built.named_parameters()})
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
-    def test_each_row_is_in_one_bucket_wide_enough(self) -> None:
-        mask = random_observation(SHAPE, 700)["node_mask"]
-        order, buckets = encoder()._buckets(mask)
-        assert order is not None
-        assert sorted(order.tolist()) == list(range(700))
-        assert torch.equal(torch.cat([rows for rows, _ in buckets]), order)  # type: ignore[arg-type]
-        for in_bucket, width in buckets:
-            assert mask[in_bucket].sum(1).max() <= width
+    def test_double_precision(self) -> None:
+        built, observation = encoder(), random_observation(SHAPE, 40)
+        expected = encode(built, observation).ego
+        in_double = encode(built.double(), observation | {"nodes": observation["nodes"].double()}).ego
+        assert in_double.dtype == torch.float64
+        torch.testing.assert_close(in_double.float(), expected, **CLOSE)
 
     def test_rows_move_with_their_graphs(self) -> None:
         built = encoder()

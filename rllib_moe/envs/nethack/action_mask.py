@@ -10,6 +10,7 @@ is always a legal action.
 
 import numpy as np
 
+from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import (
     ACTION_KEYS,
     DIRECTION_DX,
@@ -25,7 +26,6 @@ from rllib_moe.envs.nethack.actions import (
     SEARCH,
     UP,
 )
-from rllib_moe.envs.nethack.compilation import compiled
 from rllib_moe.envs.nethack.glyphs import (
     AVOID_COLUMN,
     CLOSED_DOOR,

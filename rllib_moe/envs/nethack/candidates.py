@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from rllib_moe.compilation import compiled, inlined
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
-from rllib_moe.envs.nethack.compilation import compiled, inlined
 from rllib_moe.envs.nethack.glyphs import (
     CORRIDOR,
     DOORWAY,

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from rllib_moe.envs.nethack.compilation import compiled
+from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.glyphs import CROP_COLUMN
 
 CROP_RADIUS: Final = 4

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from nle import nethack
 
+from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
     DIRECTION_DX,
@@ -18,7 +19,6 @@ from rllib_moe.envs.nethack.actions import (
     NUM_DIRECTIONS,
 )
 from rllib_moe.envs.nethack.candidates import MAX_SEARCHES
-from rllib_moe.envs.nethack.compilation import compiled
 from rllib_moe.envs.nethack.glyphs import (
     ALTAR,
     CLOSED_DOOR,

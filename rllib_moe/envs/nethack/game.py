@@ -13,6 +13,7 @@ from nle import nethack
 
 from rllib_moe.envs.nethack import temp_dirs
 from rllib_moe.envs.nethack.actions import KEY_ESCAPE, KEY_SPACE
+from rllib_moe.envs.nethack.shared_code import share_code
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Game:
         # The seeds are used up by one reset; `reseed=True` would mix in real randomness as the game goes on.
         library.set_initial_seeds(core_seed, display_seed, False)
         library.reset()
+        share_code(library._dl)  # at every reset: NLE loads its copy anew
         for _ in range(MAX_START_KEYS):
             if self._program_state[_IN_MOVELOOP]:
                 self.living_blstats[:] = self.blstats

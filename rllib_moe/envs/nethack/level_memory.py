@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from nle import nethack
 
+from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
-from rllib_moe.envs.nethack.compilation import compiled
 from rllib_moe.envs.nethack.glyphs import (
     ASSUMED,
     AVOID_COLUMN,

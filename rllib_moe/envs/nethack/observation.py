@@ -10,11 +10,11 @@ import numpy as np
 from gymnasium import spaces
 from nle import nethack
 
+from rllib_moe.compilation import compiled
 from rllib_moe.envs.graph_space import graph_space
 from rllib_moe.envs.nethack.action_mask import mask_answers, mask_free_actions
 from rllib_moe.envs.nethack.actions import NUM_ACTIONS
 from rllib_moe.envs.nethack.candidates import collect_candidates, thin
-from rllib_moe.envs.nethack.compilation import compiled
 from rllib_moe.envs.nethack.crop import CROP_SIZE, write_crop
 from rllib_moe.envs.nethack.features import (
     MESSAGE_SLICE,

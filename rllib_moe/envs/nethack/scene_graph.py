@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import DIRECTION_NAMES, NUM_DIRECTIONS
 from rllib_moe.envs.nethack.candidates import MAX_SEARCHES, cell_of, count_unseen, type_of
-from rllib_moe.envs.nethack.compilation import compiled
 from rllib_moe.envs.nethack.glyphs import (
     AVOID_COLUMN,
     CLOSED_DOOR,

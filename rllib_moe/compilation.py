@@ -1,11 +1,12 @@
-"""How the compiled functions of this package are compiled and cached.
+"""How functions are compiled by numba, and their machine code cached.
 
 numba's disk cache looks at the file a function stands in, not at the functions and constants it takes from other
 files, so an edit in one module would leave stale machine code in another. `compiled` drops what is older than any
-source file of the package. Source: https://numba.readthedocs.io/en/stable/developer/caching.html
+source file of the function's package. Source: https://numba.readthedocs.io/en/stable/developer/caching.html
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,7 @@ from numba import njit
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@cache
 def _drop_stale_caches(directory: Path) -> None:
     newest_source = max(source.stat().st_mtime_ns for source in directory.glob("*.py"))
     for index in directory.glob("__pycache__/*.nbi"):
@@ -25,12 +27,15 @@ def _drop_stale_caches(directory: Path) -> None:
             continue
 
 
-_drop_stale_caches(Path(__file__).parent)
+def compiled(function: F, *, fastmath: bool | set[str] = False) -> F:
+    """Compile a function at its first call, without the interpreter lock, and keep the machine code on disk.
 
-
-def compiled(function: F) -> F:
-    """Compile a function at its first call, without the interpreter lock, and keep the machine code on disk."""
-    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
+    Args:
+        function: A function that numba compiles.
+        fastmath: LLVM's flags of inexact arithmetic; none by default.
+    """
+    _drop_stale_caches(Path(function.__code__.co_filename).parent)
+    return cast(F, njit(cache=True, nogil=True, error_model="numpy", fastmath=fastmath)(function))
 
 
 def inlined(function: F) -> F:

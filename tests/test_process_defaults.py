@@ -1,0 +1,49 @@
+"""What importing the package asks of the native libraries, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+{first}
+import torch
+
+def step():
+    return [torch.ones(1 << 20) for _ in range(24)]  # 96 MB in large blocks, freed at once
+
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def run(program: str, **variables: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC", "GOMP", "OMP"))}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, env=environment | variables, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about glibc's malloc")
+def test_memory_is_not_asked_for_anew_at_every_step() -> None:
+    with_package = int(run(FAULTS.format(first="import rllib_moe")))
+    without = int(run(FAULTS.format(first="")))
+    assert without > 300  # of many pages each, where the system has large ones
+    assert with_package < without / 10
+    assert int(run(FAULTS.format(first="import rllib_moe"), MALLOC_TRIM_THRESHOLD_="131072")) > without / 10
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
+)
+def test_threads_spin_briefly_unless_the_user_says_otherwise(variables: dict[str, str], expected: str) -> None:
+    program = "import os, rllib_moe; print(os.environ.get('GOMP_SPINCOUNT'))"
+    assert run(program, **variables) == expected

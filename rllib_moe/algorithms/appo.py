@@ -11,6 +11,7 @@ takes the target network's place, evaluated once a batch, and without lag a batc
 from __future__ import annotations
 
 import math
+import os
 import queue
 import time
 from typing import Any, Self, cast
@@ -157,6 +158,9 @@ class MoEAPPO(APPO):
 
     def setup(self, config: Any) -> None:
         """What APPO does, with the rollout workers spread over the nodes of a cluster."""
+        if "OMP_NUM_THREADS" not in os.environ:
+            # Before the learner's thread is made: a new thread takes over torch's number of threads.
+            torch.set_num_threads(learner_threads(os.cpu_count() or 1, config.num_env_runners))
         with spread_workers():
             super().setup(config)
         thread = self._learner_thread
@@ -206,6 +210,16 @@ class MoEAPPO(APPO):
         result["timers"]["learn_time_ms"] = result["info"]["timing_breakdown"]["learner_grad_time_ms"]
         self._waited = total
         return result
+
+
+def learner_threads(cores: int, num_workers: int) -> int:
+    """Threads of torch for a learner beside workers that never wait for it: the cores they leave, but half at least.
+
+    Args:
+        cores: Cores of the learner's machine.
+        num_workers: Rollout workers, wherever they are.
+    """
+    return max(1, cores - min(num_workers, cores // 2))
 
 
 @torch.no_grad()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining
 
@@ -15,6 +18,9 @@ from rllib_moe.tuning.trial import EPISODES_TOTAL
 
 GRACE_PARTS, PERTURBATION_PARTS = 4, 5
 """Defaults: ASHA lets a trial be for a quarter of its episodes, PBT compares after every fifth."""
+
+CLONED_CHECKPOINT = "cloned_checkpoint_"
+"""Begin of the names of the directories, in a trial's own, of the checkpoints that it was cloned from."""
 
 
 def make_scheduler(name: str, space: SearchSpace, *, metric: str, grace: int, reduction: float, every: int) -> Any:
@@ -85,6 +91,25 @@ class Population(PopulationBasedTraining):
         self._space = space
         # Another stream than that of the first draws, or mutations would repeat their values.
         self._generator = np.random.default_rng((space.config.training.seed, 1))
+
+    def _exploit(self, tune_controller: Any, trial: Trial, trial_to_clone: Trial) -> None:
+        """Clone a trial: Tune's hook. The clone begins from a copy of the checkpoint, which is its own.
+
+        In Tune it begins from the donor's, which the donor may have deleted by then: it goes on and keeps its last few,
+        while the clone waits for its turn.
+        """
+        donor: Any = self._trial_state[trial_to_clone]
+        checkpoints: Any = trial.run_metadata.checkpoint_manager
+        if not Path(donor.last_checkpoint.path).is_dir():  # deleted since the last comparison
+            latest: Any = trial_to_clone.run_metadata.checkpoint_manager.latest_checkpoint_result  # type: ignore[union-attr]
+            donor.last_checkpoint, donor.last_result = latest.checkpoint, latest.metrics
+            donor.last_train_time = latest.metrics[EPISODES_TOTAL]
+        super()._exploit(tune_controller, trial, trial_to_clone)
+        directory = trial_directory(trial)
+        # All of them stay, some MB each: a killed search may go on from an earlier moment.
+        begun_from = directory / f"{CLONED_CHECKPOINT}{len(list(directory.glob(CLONED_CHECKPOINT + '*'))):06d}"
+        shutil.copytree(donor.last_checkpoint.path, begun_from)
+        checkpoints.latest_checkpoint_result.checkpoint = Checkpoint(str(begun_from))
 
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration of a trial that becomes a clone: Tune's hook, which its own PB2 overrides too."""

@@ -36,6 +36,7 @@ KEEP_CHECKPOINTS = 4
 TUNE_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its answer to Ctrl-C knows no `--resume`, and it has none to SIGTERM
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal is ours
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # not ten or more: a killed search would go on from deleted checkpoints
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths, of a module say, mean in a trial what they mean here
     "RAY_AIR_NEW_OUTPUT": "0",  # prints also when told not to
 }

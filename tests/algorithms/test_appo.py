@@ -17,7 +17,7 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.sgd import standardized
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithms.appo import MoEAPPO, MoEAPPOConfig, MoEAPPOPolicy, correct_off_policy
+from rllib_moe.algorithms.appo import MoEAPPO, MoEAPPOConfig, MoEAPPOPolicy, correct_off_policy, learner_threads
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.sampling.vector_sampler import advantage_estimates
 from rllib_moe.training.run_directory import RunDirectory
@@ -236,3 +236,10 @@ def test_learns_and_specialises_on_regimes(train: Any, num_workers: int) -> None
     assert first["score_mean"] < 5  # chance is 4
     assert last["score_mean"] > 12
     assert last["mutual_information"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("cores", "num_workers", "expected"), [(1, 1, 1), (2, 1, 1), (2, 2, 1), (16, 4, 12), (16, 15, 8), (16, 1000, 8)]
+)
+def test_the_learner_leaves_cores_to_the_workers(cores: int, num_workers: int, expected: int) -> None:
+    assert learner_threads(cores, num_workers) == expected

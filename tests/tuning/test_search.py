@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -152,7 +151,6 @@ def test_a_search_goes_on_after_its_driver_ended(
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[2],
-            env={**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "1"},
         )
         deadline = time.monotonic() + PATIENCE
         while not any(len(read_results(path)) >= 6 for path in trial_directories(directory)):

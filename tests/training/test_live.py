@@ -86,7 +86,7 @@ def panels(text: str) -> list[str]:
     return [part.partition("╰")[0] for part in text.split("╭")[1:]]
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.slow)])
 def test_one_panel_below_the_log_lines_holds_what_matters(columns: int) -> None:
     terminal = Terminal("tests/training/live_program.py", "5", columns=columns)
     terminal.read_until(None)

@@ -36,7 +36,9 @@ def start(small_flags: tuple[str, ...], tmp_path: Path) -> Iterator[Start]:
             each.process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=lambda number: number.name
+)
 def test_the_first_signal_saves_and_stops(
     number: signal.Signals, start: Start, train: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

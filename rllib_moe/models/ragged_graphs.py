@@ -6,11 +6,10 @@ Nodes stand one after the other, [M, D] for the M nodes that exist. Matrix produ
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_moe.models.edge_attention import attend_along_edges
+from rllib_moe.models.edge_attention import Edges, attend_along_edges
 
 
 class RaggedGraphs:
@@ -21,13 +20,11 @@ class RaggedGraphs:
     """
 
     def __init__(self, node_mask: Tensor, edges: Tensor, num_edge_types: int) -> None:
-        del num_edge_types  # the loops take it from the biases
         counts = node_mask.sum(1).clamp_(min=1)
         places = torch.arange(node_mask.shape[1], device=counts.device)
         self._index = (places < counts.unsqueeze(1)).nonzero(as_tuple=True)
-        self._edges = edges.contiguous().numpy()
-        self._starts = np.concatenate(([0], counts.numpy().cumsum()))
-        self._first = torch.from_numpy(self._starts[:-1])
+        self._edges = Edges.of(counts.numpy(), edges.contiguous().numpy(), num_edge_types)
+        self._first = torch.from_numpy(self._edges.graphs[:-1])
 
     def nodes(self, leaf: Tensor) -> Tensor:
         """A leaf [B, N, ...] of node inputs as the layers see it: [M, ...]."""
@@ -39,9 +36,9 @@ class RaggedGraphs:
 
     def attend(self, projected: Tensor, type_bias: Tensor) -> Tensor:
         """`PaddedGraphs.attend` on nodes [M, 3 * D]; returns [M, D]."""
-        return attend_along_edges(None, projected.float(), type_bias, self._edges, self._starts)
+        return attend_along_edges(None, projected.float(), type_bias, self._edges)
 
     def attend_from_ego(self, query: Tensor, nodes: Tensor, type_bias: Tensor) -> Tensor:
         """`PaddedGraphs.attend_from_ego` on nodes [M, D]."""
-        read = attend_along_edges(query.flatten(1).float(), nodes.float(), type_bias, self._edges, self._starts)
+        read = attend_along_edges(query.flatten(1).float(), nodes.float(), type_bias, self._edges)
         return read.view_as(query)

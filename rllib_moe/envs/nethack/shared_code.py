@@ -38,24 +38,19 @@ class _Mapping(NamedTuple):
     offset: int
 
 
-def share_code(copy: BinaryIO) -> int:
+def share_code(copy: BinaryIO) -> None:
     """Map the code and constants of a loaded copy of NetHack's library from the installed one.
 
-    Call it while no function of the copy runs. On another system than Linux nothing is done.
+    Call it while no function of the copy runs. What the loader has written to stays the copy's own. On another system
+    than Linux nothing is done.
 
     Args:
         copy: The open file that the copy was loaded from.
-
-    Returns:
-        Bytes now shared; what the loader has written to stays the copy's own.
     """
-    if sys.platform != "linux":
-        return 0
-    shared = 0
-    for mapping in list(_read_only_mappings(os.fstat(copy.fileno()).st_ino)):
-        if _is_untouched(mapping) and _map_from_original(mapping):
-            shared += mapping.size
-    return shared
+    if sys.platform == "linux":
+        for mapping in list(_read_only_mappings(os.fstat(copy.fileno()).st_ino)):
+            if _is_untouched(mapping):
+                _map_from_original(mapping)
 
 
 def _read_only_mappings(inode: int) -> Iterator[_Mapping]:
@@ -84,14 +79,11 @@ def _is_untouched(mapping: _Mapping) -> bool:
     return _untouched[place]
 
 
-def _map_from_original(mapping: _Mapping) -> bool:
-    libc = _libc()
+def _map_from_original(mapping: _Mapping) -> None:
     flags = mmap.MAP_PRIVATE | _MAP_FIXED
-    where = libc.mmap(mapping.begin, mapping.size, mapping.protection, flags, _original().fileno(), mapping.offset)
+    where = _libc().mmap(mapping.begin, mapping.size, mapping.protection, flags, _original().fileno(), mapping.offset)
     if where == _FAILED:
         logger.warning("NetHack's code could not be shared: %s", os.strerror(ctypes.get_errno()))
-        return False
-    return True
 
 
 @cache

@@ -33,7 +33,7 @@ from rllib_moe.envs.nethack.glyphs import (
     UNKNOWN,
 )
 from rllib_moe.envs.nethack.level_memory import LevelMemory
-from rllib_moe.envs.nethack.path_search import UNREACHABLE, Paths, can_step, path_to
+from rllib_moe.envs.nethack.path_search import UNREACHABLE, Paths, count_ways, path_to
 
 FRONTIER_SPACING: Final = 2
 MAX_SEARCHES: Final = 20
@@ -83,25 +83,24 @@ def count_unseen(memory: LevelMemory, y: int, x: int) -> int:
     return count
 
 
-@inlined
-def _is_dead_end(memory: LevelMemory, paths: Paths, now: int, y: int, x: int) -> bool:
-    """Whether a corridor cell or doorway has at most one way on."""
-    if memory.terrain[y, x] not in (CORRIDOR, DOORWAY, OPEN_DOOR):
-        return False
-    ways = 0
-    for direction in range(NUM_DIRECTIONS):
-        ways += can_step(paths.passable, memory.refused_until, now, y, x, direction)
-    return ways <= 1
+@compiled
+def _mark_beside_unseen(terrain: np.ndarray, witnessed: np.ndarray, beside: np.ndarray) -> None:
+    """Write 1 into `beside` [H, W] where the cell or a neighbour is unseen and the hero has not been next to it.
 
-
-@inlined
-def _place_to_go(memory: LevelMemory, paths: Paths, now: int, y: int, x: int) -> int:
-    """Frontier, search spot or neither: what a reachable cell is worth walking to for, beyond what stands on it."""
-    if memory.visits[y, x] == 0:
-        return NODE_FRONTIER if count_unseen(memory, y, x) > 0 else NODE_NONE
-    if memory.searches[y, x] < MAX_SEARCHES and _is_dead_end(memory, paths, now, y, x):
-        return NODE_SEARCH_SPOT
-    return NODE_NONE
+    In two sweeps, along rows and across them, which the compiler turns into vector instructions.
+    """
+    height, width = terrain.shape
+    along = np.zeros((height + 2, width), dtype=np.uint8)
+    for y in range(height):
+        for x in range(width):
+            beside[y, x] = (terrain[y, x] == UNKNOWN) & (witnessed[y, x] == 0)
+        for x in range(1, width - 1):
+            along[y + 1, x] = beside[y, x - 1] | beside[y, x] | beside[y, x + 1]
+        along[y + 1, 0] = beside[y, 0] | beside[y, 1]
+        along[y + 1, width - 1] = beside[y, width - 2] | beside[y, width - 1]
+    for y in range(height):
+        for x in range(width):
+            beside[y, x] = along[y, x] | along[y + 1, x] | along[y + 2, x]
 
 
 @compiled
@@ -132,7 +131,10 @@ def collect_candidates(
     Returns:
         Number of candidates, sorted ascending.
     """
-    terrain, distance = memory.terrain, paths.distance
+    terrain, witnessed, visits, searches = memory.terrain, memory.witnessed, memory.visits, memory.searches
+    refused_until, passable, distance = memory.refused_until, paths.passable, paths.distance
+    beside_unseen = np.empty(terrain.shape, dtype=np.uint8)
+    _mark_beside_unseen(terrain, witnessed, beside_unseen)
     width = glyphs.shape[1]
     count = 0
     for y in range(glyphs.shape[0]):
@@ -148,8 +150,15 @@ def collect_candidates(
                 below = int(NODE_NONE)
             plain = below in (NODE_NONE, NODE_DOOR) and shown in (NODE_NONE, NODE_DOOR)
             if plain and distance[y, x] != UNREACHABLE:
-                place = int(_place_to_go(memory, paths, now, y, x))
-                below = place if place != NODE_NONE else below
+                # What the cell is worth walking to for by itself.
+                is_passage = ground in (CORRIDOR, DOORWAY, OPEN_DOOR)
+                if visits[y, x] == 0:
+                    if beside_unseen[y, x]:
+                        below = int(NODE_FRONTIER)
+                elif (
+                    is_passage and searches[y, x] < MAX_SEARCHES and count_ways(passable, refused_until, now, y, x) < 2
+                ):
+                    below = int(NODE_SEARCH_SPOT)
             if shown == NODE_NONE and below == NODE_NONE:
                 continue
             steps = path_to(paths, y, x)[0]

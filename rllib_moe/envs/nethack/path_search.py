@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rllib_moe.compilation import compiled, inlined
+from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
 
 BLOCKED = 0
@@ -46,34 +46,17 @@ class Paths(NamedTuple):
         )
 
 
-@inlined
-def can_step(passable: np.ndarray, refused_until: np.ndarray, now: int, y: int, x: int, direction: int) -> bool:
-    """Whether one step from (y, x) leads onto a passable cell.
-
-    Args:
-        passable: uint8 [H, W] of BLOCKED, OPEN, NO_DIAGONAL.
-        refused_until: int32 [8, H, W]; a step is refused while its entry is greater than `now`.
-        now: number of the current step.
-        y: row of departure.
-        x: column of departure.
-        direction: 0 to 7; the first four are orthogonal.
-    """
-    to_y = y + DIRECTION_DY[direction]
-    to_x = x + DIRECTION_DX[direction]
-    if to_y < 0 or to_x < 0 or to_y >= passable.shape[0] or to_x >= passable.shape[1]:
-        return False
-    if passable[to_y, to_x] == BLOCKED or refused_until[direction, y, x] > now:
-        return False
-    return direction < 4 or (passable[to_y, to_x] != NO_DIAGONAL and passable[y, x] != NO_DIAGONAL)
-
-
 @compiled
 def search_paths(paths: Paths, refused_until: np.ndarray, now: int, hero_y: int, hero_x: int) -> int:
     """Find the walking distance and first step of every cell. Ties go to orthogonal first steps.
 
+    The rule of a step is written out here and in `count_ways`: as a function of its own, inlined or not, it makes the
+    search five times slower (numba keeps books of every array that is handed over).
+
     Args:
         paths: its ``passable`` is read (the hero's own cell need not be), the rest written.
-        refused_until: int32 [8, H, W], see `can_step`.
+        refused_until: int32 [8, H, W]; the first four directions are orthogonal. A step is refused while its entry is
+            greater than `now`.
         now: number of the current step.
         hero_y: row of the hero.
         hero_x: column of the hero.
@@ -82,7 +65,7 @@ def search_paths(paths: Paths, refused_until: np.ndarray, now: int, hero_y: int,
         Number of cells reached, the hero's own included.
     """
     passable, distance, first_step, queue = paths.passable, paths.distance, paths.first_step, paths.queue
-    width = passable.shape[1]
+    height, width = passable.shape
     distance[:] = UNREACHABLE
     first_step[:] = NO_STEP
     distance[hero_y, hero_x] = 0
@@ -92,16 +75,43 @@ def search_paths(paths: Paths, refused_until: np.ndarray, now: int, hero_y: int,
         y, x = queue[head] // width, queue[head] % width
         head += 1
         for direction in range(NUM_DIRECTIONS):
-            if not can_step(passable, refused_until, now, y, x, direction):
-                continue
             to_y, to_x = y + DIRECTION_DY[direction], x + DIRECTION_DX[direction]
-            if distance[to_y, to_x] != UNREACHABLE:
+            if to_y < 0 or to_x < 0 or to_y >= height or to_x >= width:
+                continue
+            # The cheap questions first: most neighbours were reached before, and refusals lie far apart in memory.
+            if distance[to_y, to_x] != UNREACHABLE or passable[to_y, to_x] == BLOCKED:
+                continue
+            if direction >= 4 and (passable[to_y, to_x] == NO_DIAGONAL or passable[y, x] == NO_DIAGONAL):
+                continue
+            if refused_until[direction, y, x] > now:
                 continue
             distance[to_y, to_x] = distance[y, x] + 1
             first_step[to_y, to_x] = direction if distance[y, x] == 0 else first_step[y, x]
             queue[tail] = to_y * width + to_x
             tail += 1
     return tail
+
+
+@compiled
+def count_ways(passable: np.ndarray, refused_until: np.ndarray, now: int, y: int, x: int) -> int:
+    """Number of directions in which a step from (y, x) leads onto a passable cell, as `search_paths` sees it.
+
+    Args:
+        passable: uint8 [H, W] of BLOCKED, OPEN, NO_DIAGONAL.
+        refused_until: int32 [8, H, W]; a step is refused while its entry is greater than `now`.
+        now: number of the current step.
+        y: row of departure.
+        x: column of departure.
+    """
+    ways = 0
+    for direction in range(NUM_DIRECTIONS):
+        to_y, to_x = y + DIRECTION_DY[direction], x + DIRECTION_DX[direction]
+        if to_y < 0 or to_x < 0 or to_y >= passable.shape[0] or to_x >= passable.shape[1]:
+            continue
+        has_door = passable[to_y, to_x] == NO_DIAGONAL or passable[y, x] == NO_DIAGONAL
+        if passable[to_y, to_x] != BLOCKED and (direction < 4 or not has_door):
+            ways += refused_until[direction, y, x] <= now
+    return ways
 
 
 @compiled

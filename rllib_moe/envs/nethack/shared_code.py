@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _MAP_FIXED = 0x10
 _FAILED = ctypes.c_void_p(-1).value
-_MAPPING = re.compile(r"(\w+)-(\w+) (r-.)p (\w+) \S+ (\d+) ")
+_MAPPING = re.compile(rb"(\w+)-(\w+) (r-.)p (\w+) \S+ (\d+) ")
 """A private mapping without write access in /proc/self/maps: begin, end, permissions, offset in the file, inode.
 https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html"""
 
@@ -54,11 +54,13 @@ def share_code(copy: BinaryIO) -> None:
 
 
 def _read_only_mappings(inode: int) -> Iterator[_Mapping]:
-    with Path("/proc/self/maps").open(encoding="ascii", errors="replace") as maps:
+    wanted = b" %d " % inode
+    with Path("/proc/self/maps").open("rb") as maps:
         for line in maps:
-            if (found := _MAPPING.match(line)) and int(found[5]) == inode:
+            # Thousands of lines at every new game: the pattern is for the few with the number in them.
+            if wanted in line and (found := _MAPPING.match(line)) and int(found[5]) == inode:
                 begin, end = int(found[1], 16), int(found[2], 16)
-                execute = mmap.PROT_EXEC if found[3] == "r-x" else 0
+                execute = mmap.PROT_EXEC if found[3] == b"r-x" else 0
                 yield _Mapping(begin, end - begin, mmap.PROT_READ | execute, int(found[4], 16))
 
 

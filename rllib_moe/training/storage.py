@@ -246,7 +246,7 @@ def fetch_run(uri: str, target: Path) -> int:
 
 
 def read_links(filesystem: pafs.FileSystem, run: str) -> dict[str, str]:
-    """What `latest`, `best` and `final` are on the storage; empty where there is no run, or (with a warning) no sense."""
+    """What `latest`, `best` and `final` are on the storage; empty where there is no run, or with a warning no sense."""
     file = f"{run}/{CHECKPOINTS}/{LINKS}"
     if not _exists(filesystem, file):
         return {}

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from rllib_moe.config import ConfigError
-from rllib_moe.phase_checks import nearest
+from rllib_moe.spelling import nearest
 from rllib_moe.training.command_line import parse
 
 BUNDLED = ("nethack",)

@@ -112,7 +112,8 @@ def _creator(
         known = [*environment_names(), *gymnasium.registry]
         raise ValueError(
             f"unknown environment '{env_id}'{nearest(name, known, otherwise='')}; known are "
-            f"{', '.join(environment_names())} and every registered gymnasium id, with its version ('module:id' imports a module first)"
+            f"{', '.join(environment_names())} and every registered gymnasium id, with its version ('module:id' "
+            "imports a module first)"
         )
     entry_point = spec.entry_point
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point

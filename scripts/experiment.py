@@ -20,7 +20,7 @@ from typing import Any
 import tyro
 
 from rllib_moe.comparison.compare import ComparisonRequest, compare
-from rllib_moe.config import ConfigError
+from rllib_moe.exit_status import FAILED, exit_statuses
 from rllib_moe.training.progress import standard_console
 
 
@@ -32,12 +32,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with exit_statuses(interrupted=None):
         failures = main()["failures"]
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
-    sys.exit(1 if failures else 0)
+    sys.exit(FAILED if failures else 0)

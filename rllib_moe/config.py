@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from rllib_moe.phase_checks import nearest
+from rllib_moe.spelling import nearest
 
 MAX_SEED = 2**31 - 1
 """Largest seed: RLlib adds worker indices to it, and numpy takes 32 bits."""

@@ -1,4 +1,4 @@
-"""Every logged metric: its key, unit and meaning, declared once. Pure data; who measures it is said in `source`.
+"""Every logged metric: its key, unit and meaning, declared once. Pure data; `callbacks/episode_metrics.py` measures.
 
 A row of `progress.csv`, a TensorBoard scalar and `result["moe"]` in RLlib all use these keys.
 """

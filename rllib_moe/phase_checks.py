@@ -5,11 +5,12 @@ Works on mappings and lists alone, so that one reading names every fault at once
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
+
+from rllib_moe.spelling import nearest
 
 ROUTINGS = ("softmax", "entmax15", "sparsemax")
 """The gates by name, from soft to sparse."""
@@ -55,12 +56,6 @@ def schedule_faults(data: Any) -> list[str]:
         else:
             faults.append(f"phases[{index}]: expected a mapping, got {row!r}")
     return faults + list(_order_faults([row for row in rows if isinstance(row, Mapping)]))
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return a hint to append to a refusal of `word`: the nearest known word, else all of them."""
-    match = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {match[0]!r}?)" if match else f"; expected one of {', '.join(known)}"
 
 
 def number(value: Any) -> float:

@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from rllib_moe.phase_checks import PHASE_KEYS, VALUE_KEYS, ScheduleError, nearest, number, schedule_faults
+from rllib_moe.phase_checks import PHASE_KEYS, VALUE_KEYS, ScheduleError, number, schedule_faults
+from rllib_moe.spelling import nearest
 
 BUNDLED = ("default", "v3")
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from rllib_moe.benchmarks.config import parse
 from rllib_moe.benchmarks.run import run_benchmark
-from rllib_moe.config import ConfigError
+from rllib_moe.exit_status import exit_statuses
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -32,8 +32,5 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_statuses("Interrupted: nothing was written."):
         main()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

@@ -12,14 +12,13 @@ Results to expect: a line now and then, a table of scores and routing, a table o
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import tyro
 
-from rllib_moe.config import ConfigError
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
+from rllib_moe.exit_status import exit_statuses
 from rllib_moe.training.progress import standard_console
 
 
@@ -30,11 +29,5 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_statuses("Interrupted: nothing was written."):
         main()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("Interrupted: nothing was written.", file=sys.stderr)
-        sys.exit(130)

@@ -15,57 +15,24 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import tyro
 
-from rllib_moe.comparison.plan import load_plan
-from rllib_moe.comparison.result import write_result
-from rllib_moe.comparison.runner import Runner, check_directory
-from rllib_moe.config import ConfigError
+from rllib_moe.comparison.compare import ComparisonRequest, compare
+from rllib_moe.exit_status import FAILED, exit_statuses
 from rllib_moe.training.progress import standard_console
-
-
-def compare(
-    plan: tyro.conf.Positional[str], /, *, output_dir: str = "", variants: str = "", jobs: int = 1
-) -> dict[str, Any]:
-    """Carry out a plan.
-
-    Args:
-        plan: Name of a bundled plan (nethack), or a YAML file.
-        output_dir: Where the runs go; by default results/comparison-<plan>.
-        variants: Some variants only, as name,name; by default all.
-        jobs: Runs at a time.
-    """
-    chosen = load_plan(plan)
-    if variants:
-        chosen = chosen.only([name.strip() for name in variants.split(",")])
-    directory = Path(output_dir or f"results/comparison-{Path(plan).stem}")
-    check_directory(directory, jobs)
-    console = standard_console()
-    try:
-        failures = Runner(chosen, directory, Path(__file__).parent, jobs, console).carry_out()
-    finally:
-        result = write_result(chosen, directory)
-        if result["variants"]:
-            console.print(f"table: {directory / 'table.md'}", highlight=False, markup=False, soft_wrap=True)
-    return {**result, "failures": failures}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run one comparison and return its table."""
-    return tyro.cli(compare, args=argv, description=__doc__, prog="experiment.py")
+    request = tyro.cli(ComparisonRequest, args=argv, description=__doc__, prog="experiment.py")
+    return compare(request, standard_console())
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with exit_statuses(interrupted=None):
         failures = main()["failures"]
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
-    sys.exit(1 if failures else 0)
+    sys.exit(FAILED if failures else 0)

@@ -11,13 +11,12 @@ The episode is the one that `scripts/evaluate.py` plays with this seed. Exit sta
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import tyro
 
-from rllib_moe.config import ConfigError
+from rllib_moe.exit_status import exit_statuses
 from rllib_moe.replay.replay import ReplayRequest, replay
 from rllib_moe.training.progress import standard_console
 
@@ -29,11 +28,5 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_statuses("Interrupted: nothing was written."):
         main()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("Interrupted: nothing was written.", file=sys.stderr)
-        sys.exit(130)

@@ -17,6 +17,7 @@ from typing import Any
 
 import tyro
 
+from rllib_moe.exit_status import exit_statuses
 from rllib_moe.report.make import ReportRequest, make_report
 from rllib_moe.report.runs import ReportError
 
@@ -35,11 +36,5 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_statuses("Interrupted: the report may be incomplete.", refused=(ReportError,)):
         main()
-    except ReportError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("Interrupted: the report may be incomplete.", file=sys.stderr)
-        sys.exit(130)

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_moe.config import ConfigError
+from rllib_moe.exit_status import exit_statuses
 from rllib_moe.jobs.request import parse
 from rllib_moe.jobs.server import JobError
 from rllib_moe.jobs.submit import run
@@ -32,15 +33,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    interrupted = "Interrupted before a job was sent."
+    with exit_statuses(interrupted, refused=(ConfigError, CheckpointError), failed=(JobError,)):
         status = main()["status"]
-    except (ConfigError, CheckpointError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except JobError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("Interrupted before a job was sent.", file=sys.stderr)
-        sys.exit(130)
     sys.exit(status)

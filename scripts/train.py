@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_moe.config import ConfigError
+from rllib_moe.exit_status import exit_statuses
 from rllib_moe.training.checkpoints import CheckpointError
 from rllib_moe.training.command_line import parse
 from rllib_moe.training.experiment import TrainingStoppedError, run_experiment
@@ -30,15 +31,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    interrupted = "Interrupted before training began."
+    with exit_statuses(interrupted, refused=(ConfigError, CheckpointError), failed=(TrainingStoppedError,)):
         stopped_by = main()["stopped_by"]
-    except (ConfigError, CheckpointError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except TrainingStoppedError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("Interrupted before training began.", file=sys.stderr)
-        sys.exit(130)
     sys.exit(128 + signal.Signals[stopped_by] if stopped_by else 0)

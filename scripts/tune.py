@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rllib_moe.config import ConfigError
+from rllib_moe.exit_status import FAILED, exit_statuses
 from rllib_moe.tuning.request import parse
 from rllib_moe.tuning.search import run_search
 
@@ -31,14 +31,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_statuses("Interrupted before the search began."):
         outcome = main()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("Interrupted before the search began.", file=sys.stderr)
-        sys.exit(130)
     if outcome["stopped_by"]:
         sys.exit(128 + signal.Signals[outcome["stopped_by"]])
-    sys.exit(0 if outcome["best"] is not None else 1)
+    sys.exit(0 if outcome["best"] is not None else FAILED)

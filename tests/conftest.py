@@ -26,6 +26,12 @@ EPISODE = 16
 """Steps of an episode of the small experiments."""
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+
+
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray, once for all tests that need it."""

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 import tyro
 
+from rllib_moe.benchmarks.config import parse as parse_benchmark
+from rllib_moe.comparison.compare import ComparisonRequest
+from rllib_moe.comparison.plan import load_plan
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
@@ -34,19 +37,30 @@ NAMED_BLOCKS = dict(re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", READ
 """The README's files by the name in their first line."""
 
 
-def readme_commands(script: str) -> list[list[str]]:
-    """Arguments of every call of a script in the README's shell blocks."""
-    blocks = re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
-    return [call[call.index(script) + 1 :] for call in words if script in call]
+def commands(script: str) -> list[list[str]]:
+    """Arguments of every call of a script in the README and in docs/: in shell blocks, indented lines and `code`."""
+    calls = []
+    for page in (README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))):
+        blocks = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+        lines = "".join(blocks).replace("\\\n", " ").splitlines()
+        lines += re.findall(r"^ {4}(python .*)$", prose, re.MULTILINE)
+        lines += [code.replace("\n", " ") for code in re.findall(r"`(python scripts/[^`]*)`", prose)]
+        calls += [shlex.split(line, comments=True) for line in lines]
+    path = f"scripts/{script}.py"
+    return [
+        list(words) for words in dict.fromkeys(tuple(call[call.index(path) + 1 :]) for call in calls if path in call)
+    ]
 
 
-TRAIN_COMMANDS = readme_commands("scripts/train.py")
-SUBMIT_COMMANDS = readme_commands("scripts/submit.py")
-EVALUATE_COMMANDS = readme_commands("scripts/evaluate.py")
-TUNE_COMMANDS = readme_commands("scripts/tune.py")
-REPLAY_COMMANDS = readme_commands("scripts/replay.py")
+TRAIN_COMMANDS = commands("train")
+SUBMIT_COMMANDS = commands("submit")
+EVALUATE_COMMANDS = commands("evaluate")
+EXPERIMENT_COMMANDS = commands("experiment")
+TUNE_COMMANDS = commands("tune")
+REPORT_COMMANDS = commands("report")
+REPLAY_COMMANDS = commands("replay")
+BENCHMARK_COMMANDS = commands("benchmark")
 
 
 @pytest.fixture
@@ -61,12 +75,15 @@ def readme_files(tmp_path, monkeypatch):
     importlib.invalidate_caches()
 
 
-def test_the_readme_has_the_commands_that_are_checked_here():
+def test_the_documentation_has_the_commands_that_are_checked_here():
     assert len(TRAIN_COMMANDS) >= 10
-    assert len(EVALUATE_COMMANDS) == 5
-    assert len(REPLAY_COMMANDS) == 2
-    assert len(SUBMIT_COMMANDS) == 3
-    assert len(TUNE_COMMANDS) == 5
+    assert len(EVALUATE_COMMANDS) >= 6
+    assert len(EXPERIMENT_COMMANDS) >= 3
+    assert len(REPORT_COMMANDS) >= 2
+    assert len(REPLAY_COMMANDS) >= 2
+    assert len(SUBMIT_COMMANDS) >= 3
+    assert len(TUNE_COMMANDS) >= 5
+    assert len(BENCHMARK_COMMANDS) >= 7
     assert set(NAMED_BLOCKS) == {"my_schedule.yaml", "my_space.yaml", "my_doors.py", "network.py"}
 
 
@@ -116,7 +133,7 @@ def test_search_commands_are_accepted(words):
     assert len(request.candidates) == expected
 
 
-@pytest.mark.parametrize("words", readme_commands("scripts/report.py"), ids=" ".join)
+@pytest.mark.parametrize("words", REPORT_COMMANDS, ids=" ".join)
 def test_report_commands_are_accepted(words):
     request = tyro.cli(ReportRequest, args=words)
 
@@ -130,6 +147,20 @@ def test_replay_commands_are_accepted(words):
     request = tyro.cli(ReplayRequest, args=words)
 
     assert list(request.faults()) == []
+
+
+@pytest.mark.parametrize("words", EXPERIMENT_COMMANDS, ids=" ".join)
+def test_comparing_commands_are_accepted(words):
+    request = tyro.cli(ComparisonRequest, args=words)
+
+    plan = load_plan(request.plan)
+    names = [variant.name for variant in plan.variants]
+    assert set((request.variants or names[0]).split(",")) <= set(names)
+
+
+@pytest.mark.parametrize("words", BENCHMARK_COMMANDS, ids=" ".join)
+def test_benchmark_commands_are_accepted(words):
+    parse_benchmark(words, description="")
 
 
 def test_the_example_schedule_ramps_as_the_readme_says(readme_files):

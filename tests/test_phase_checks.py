@@ -12,7 +12,6 @@ from rllib_moe.phase_checks import (
     POSITIVE_KEYS,
     VALUE_KEYS,
     ScheduleError,
-    nearest,
     number,
     schedule_faults,
 )
@@ -238,8 +237,3 @@ class TestNumber:
     def test_refused(self, value: Any) -> None:
         with pytest.raises(ValueError, match=r"no number|not finite|could not convert"):
             number(value)
-
-
-def test_nearest() -> None:
-    assert nearest("temprature", ["name", "temperature"]) == " (did you mean 'temperature'?)"
-    assert nearest("zzz", ["name", "start"]) == "; expected one of name, start"

@@ -67,7 +67,6 @@ def algorithm_config(
             ENVIRONMENT_NAME,
             env_config={
                 **environment.to_dict(),
-                "step_timeout": environment.step_timeout,
                 "seed": training.seed,
                 "first_episode": first_episode,
             },

@@ -133,10 +133,27 @@ class BenchmarkConfig:
             yield f"scaling: expected whole numbers such as 1,2,4, got {self.scaling!r}"
         if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.phase_push):
             yield f"phase_push: expected whole numbers such as 2,16,128, got {self.phase_push!r}"
-        if self.phase_push and self.soak:
-            yield "phase_push: not together with soak"
-        yield from self.experiment.faults()
+        yield from self._contradictions()
+        trained = [self.with_training(algo=name) for name in self.algorithm_names] or [self.experiment]
+        yield from dict.fromkeys(fault for experiment in trained for fault in experiment.faults())
         yield from self.stock.faults()
+
+    def _contradictions(self) -> Iterator[str]:
+        """Options of which one would be ignored."""
+        modes = [name for name in ("soak", "algorithms", "phase_push") if getattr(self, name)]
+        if len(modes) > 1:
+            yield f"{', '.join(modes)}: each measures nothing else; give one of them"
+        if modes and self.scaling is not None:
+            yield f"scaling: is of whole training, which {modes[0]} leaves out"
+        for name in ("quick", "repeats"):
+            if self.soak and getattr(self, name):
+                yield f"{name}: soak has no repeats"
+        if "algorithms" not in modes and self.minutes != type(self).minutes:
+            yield "minutes: are of algorithms, which is not given"
+        if "algorithms" in modes and self.training.algo != TrainingConfig.algo:
+            yield f"algo: algorithms={self.algorithms} says what is trained, got {self.training.algo!r} besides"
+        if not modes and self.training.algo == "appo":
+            yield "algo: 'appo' in turn with stock would work on in stock's time; compare it by --algorithms ppo,appo"
 
 
 def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:

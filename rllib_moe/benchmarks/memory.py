@@ -72,13 +72,14 @@ def soak(algorithm: Algorithm, minutes: float) -> dict[str, Any]:
         "iterations": iterations,
         "steps_per_second": steps / taken,
         "processes": {
-            name: {key: number for thing, read in things.items() for key, number in _growth(thing, read).items()}
+            name: {key: number for thing, read in things.items() for key, number in growth(thing, read).items()}
             for name, things in readings.items()
         },
     }
 
 
-def _growth(thing: str, read: Sequence[tuple[float, float]]) -> dict[str, float | None]:
+def growth(thing: str, read: Sequence[tuple[float, float]]) -> dict[str, float | None]:
+    """First and last value of a thing and its slope, from pairs of minute and value, at least one."""
     times, values = zip(*read, strict=True)
     return {
         f"{thing}_begin": values[0],

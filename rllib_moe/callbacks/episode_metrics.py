@@ -1,7 +1,7 @@
 """The metrics callback: each iteration's row of measures, written into the result as `result["moe"]`.
 
-Raw scores come from the environment's `info` (see `envs/graph_space.py` for the contract), routing measures from the
-model, timings from RLlib. It changes nothing in the training.
+Raw scores come from the environments by way of `sampling/vector_sampler.py`, routing measures from the model, timings
+from RLlib. It changes nothing in the training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rllib_moe import metrics as m
 from rllib_moe.callbacks.phase_curriculum import episodes_of, policy_of, schedule_of
 from rllib_moe.models.phase_state import PhaseState
-from rllib_moe.sampling.vector_sampler import episode_measures
 
 ITERATIONS_COUNTER = "moe_iterations"
 WALL_SECONDS_COUNTER = "moe_wall_seconds"
@@ -58,15 +57,7 @@ PHASE_METRICS = {
 
 
 class EpisodeMetrics(RLlibCallback):
-    """Collects raw scores on the rollout workers, and the row of measures on the driver."""
-
-    def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
-        """Keep an episode's raw score and deepest level: for RLlib's own sampler, `VectorSampler` does so itself."""
-        super().on_episode_end(episode=episode, **kwargs)
-        if isinstance(episode, Exception):  # the environment failed: there is no episode to speak of
-            return
-        info = episode.last_info_for() or {}
-        episode.hist_data.update(episode_measures(info, episode.total_reward))
+    """Collects the row of measures on the driver."""
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any) -> None:
         """Write `result["moe"]`: a flat dict by the keys of `metrics.py`, describing the phase just played.

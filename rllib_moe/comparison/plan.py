@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from rllib_moe.config import ConfigError
-from rllib_moe.phase_checks import nearest
+from rllib_moe.spelling import nearest
 from rllib_moe.training.command_line import parse
 
 BUNDLED = ("nethack",)
@@ -30,11 +30,18 @@ class Evaluation:
     """How every run is judged."""
 
     episodes: int
-    """Episodes, with drawn and with the most probable actions."""
+    """Episodes with drawn actions."""
     seed_base: int
     """Seed of the first one."""
+    most_probable_episodes: int | None = None
+    """Episodes with the most probable actions; None as many as with drawn ones, 0 leaves that out."""
     without_expert_episodes: int = 0
     """Episodes with each expert of the first variant removed in turn; 0 leaves that out."""
+
+    @property
+    def num_most_probable(self) -> int:
+        """Episodes with the most probable actions in force."""
+        return self.episodes if self.most_probable_episodes is None else self.most_probable_episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +158,9 @@ def _faults(data: Any) -> Iterator[str]:
     yield from _flags_fault("flags", data.get("flags", ""))
     evaluation = data.get("evaluation", {"episodes": 1, "seed_base": 0})
     if isinstance(evaluation, Mapping):
-        yield from _key_faults("evaluation", evaluation, ("episodes", "seed_base"), ("without_expert_episodes",))
-        for key, least in (("episodes", 1), ("seed_base", 0), ("without_expert_episodes", 0)):
+        optional = ("most_probable_episodes", "without_expert_episodes")
+        yield from _key_faults("evaluation", evaluation, ("episodes", "seed_base"), optional)
+        for key, least in (("episodes", 1), ("seed_base", 0), *((key, 0) for key in optional)):
             yield from _whole_fault(f"evaluation.{key}", evaluation.get(key, least), least)
     else:
         yield f"evaluation: expected a mapping, got {evaluation!r}"

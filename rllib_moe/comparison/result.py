@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from rllib_moe.comparison.curves import draw_curves, score_curve
-from rllib_moe.comparison.plan import Plan
-from rllib_moe.comparison.runner import DRAWN, MOST_PROBABLE, without_expert
+from rllib_moe.comparison.done import DRAWN, MOST_PROBABLE, judgements, trained, without_expert
+from rllib_moe.comparison.plan import Plan, Run
 from rllib_moe.comparison.table import markdown, removal_row, run_numbers, variant_row
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.training.summary import summarise
 from rllib_moe.whole_files import whole
 
 
 def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
-    """Write what the runs of a plan show so far; a run without both evaluations does not count yet.
+    """Write what the runs of a plan show so far; one that is not trained to the end, or not evaluated since, does not
+    count yet.
 
     Args:
         plan: The plan.
@@ -32,35 +34,46 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
     boundaries: tuple[int, ...] = ()
     for run in sorted(plan.runs(), key=lambda run: (run.variant, run.seed)):
         path = directory / run.name
-        if not all((path / f"{name}.json").exists() for name in ("summary", DRAWN, MOST_PROBABLE)):
+        measured = _measured(plan, run, path)
+        if measured is None:
             missing.append(run.name)
             continue
-        summary, drawn, most_probable = (_read(path / f"{name}.json") for name in ("summary", DRAWN, MOST_PROBABLE))
-        done.setdefault(run.variant, []).append(run_numbers(run.seed, summary, drawn, most_probable))
-        curves.setdefault(run.variant, []).append(score_curve(RunDirectory(path).rows(), plan.episodes))
+        rows, drawn = RunDirectory(path).rows(), measured[DRAWN]
+        numbers = run_numbers(run.seed, summarise(rows), drawn, measured.get(MOST_PROBABLE))
+        done.setdefault(run.variant, []).append(numbers)
+        curves.setdefault(run.variant, []).append(score_curve(rows, plan.episodes))
         boundaries = boundaries or PhaseSchedule.load(path / "schedule.yaml").boundaries
         removals += [
-            removal_row(run.seed, expert, drawn, _read(removed))
+            removal_row(run.seed, expert, drawn, measured[name])
             for expert in range(len(drawn["expert_share"] or ()))
-            if (removed := path / f"{without_expert(expert)}.json").exists()
+            if (name := without_expert(expert)) in measured
         ]
     reference = done.get(plan.variants[0].name, [])
-    rows = {
+    table = {
         variant.name: variant_row(variant.about, done[variant.name], reference)
         for variant in plan.variants
         if variant.name in done
     }
-    result = {"variants": rows, "removed_experts": removals, "missing": missing}
-    if rows:
+    result = {"variants": table, "removed_experts": removals, "missing": missing}
+    if table:
         with whole(directory / "table.json") as partial:
             partial.write_text(json.dumps(result, indent=1) + "\n")
         with whole(directory / "table.md") as partial:
-            partial.write_text(markdown(rows, removals))
+            partial.write_text(markdown(table, removals))
         with whole(directory / "curves.png") as partial:
-            draw_curves({name: curves[name] for name in rows}, boundaries, partial)
+            draw_curves({name: curves[name] for name in table}, boundaries, partial)
     return result
 
 
-def _read(path: Path) -> dict[str, Any]:
-    numbers: dict[str, Any] = json.loads(path.read_text())
-    return numbers
+def _measured(plan: Plan, run: Run, directory: Path) -> dict[str, dict[str, Any]] | None:
+    """The evaluations of a run's final checkpoint by name; None where it, or one of the whole network, is not done.
+
+    Those without an expert count one by one.
+    """
+    checkpoint = trained(directory, plan.episodes)
+    if checkpoint is None:
+        return None
+    asked = list(judgements(plan, run, checkpoint.config.model.num_experts))
+    measured = {each.name: numbers for each in asked if (numbers := each.numbers(directory, checkpoint)) is not None}
+    needed = {each.name for each in asked if each.name in (DRAWN, MOST_PROBABLE)}
+    return measured if needed <= measured.keys() else None

@@ -7,7 +7,6 @@ on where it was stopped, and so does one whose plan was extended.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -21,19 +20,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rllib_moe.comparison.done import judgements, trained
 from rllib_moe.comparison.plan import Plan, Run
 from rllib_moe.config import ConfigError
 from rllib_moe.training.checkpoints import FINAL, LATEST, load_checkpoint
 
-DRAWN = "evaluation"
-"""Name of the evaluation with actions drawn from the policy."""
-MOST_PROBABLE = "evaluation-deterministic"
-"""Name of the evaluation with the most probable actions."""
-
-
-def without_expert(expert: int) -> str:
-    """Name of the evaluation with an expert removed."""
-    return f"evaluation-without-{expert}"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+"""Where train.py and evaluate.py are."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +45,13 @@ class Runner:
     Args:
         plan: The plan.
         directory: Where the runs' directories go.
-        scripts: The directory of train.py and evaluate.py.
         jobs: Runs at a time; the machine's cores are shared out among them.
         console: Gets a line as each step begins and ends.
     """
 
-    def __init__(self, plan: Plan, directory: Path, scripts: Path, jobs: int, console: Console) -> None:
+    def __init__(self, plan: Plan, directory: Path, jobs: int, console: Console) -> None:
         self._plan = plan
         self._directory = directory
-        self._scripts = scripts
         self._jobs = jobs
         self._console = console
         self._processes: set[subprocess.Popen[bytes]] = set()
@@ -112,37 +103,23 @@ class Runner:
         """What is left of a run. Each step is asked for when the one before is done."""
         directory = self._directory / run.name
         place = ("--output-dir", str(self._directory), "--exp-name", run.name)
-        final, latest = (directory / "checkpoints" / name for name in (FINAL, LATEST))
-        if not final.exists() or load_checkpoint(str(final)).episodes < self._plan.episodes:
-            if latest.exists():
+        if trained(directory, self._plan.episodes) is None:
+            if (directory / "checkpoints" / LATEST).exists():
                 yield self._step(run, "train", "--resume", str(directory), "--episodes", str(self._plan.episodes))
             else:
                 self._set_aside(directory)
                 yield self._step(run, "train", *run.flags, *place)
-        checkpoint = load_checkpoint(str(final))
-        for name, episodes, flags in self._evaluations(run, checkpoint.config.model.num_experts):
-            asked = {
-                "checkpoint_episodes": checkpoint.episodes,
-                "episodes": episodes,
-                "seed_base": self._plan.evaluation.seed_base,
-            }
-            target = directory / f"{name}.json"
-            if not _is_done(target, asked):
-                what = ("--checkpoint", str(final), "--json", str(target), "--num-workers", "1", *flags)
-                seeds = ("--episodes", str(episodes), "--seed-base", str(self._plan.evaluation.seed_base))
-                yield self._step(run, "evaluate", *what, *seeds, log=name)
-
-    def _evaluations(self, run: Run, num_experts: int) -> Iterator[tuple[str, int, tuple[str, ...]]]:
-        """Names, episodes and flags of a run's evaluations."""
-        judged = self._plan.evaluation
-        yield DRAWN, judged.episodes, ()
-        yield MOST_PROBABLE, judged.episodes, ("--deterministic",)
-        if judged.without_expert_episodes and self._plan.of_reference(run) and num_experts > 1:
-            for expert in range(num_experts):
-                yield without_expert(expert), judged.without_expert_episodes, ("--remove-expert", str(expert))
+        final = directory / "checkpoints" / FINAL
+        checkpoint = load_checkpoint(final)
+        for asked in judgements(self._plan, run, checkpoint.config.model.num_experts):
+            if asked.numbers(directory, checkpoint) is None:
+                target = str(directory / f"{asked.name}.json")
+                what = ("--checkpoint", str(final), "--json", target, "--num-workers", "1", *asked.flags)
+                seeds = ("--episodes", str(asked.episodes), "--seed-base", str(asked.seed_base))
+                yield self._step(run, "evaluate", *what, *seeds, log=asked.name)
 
     def _step(self, run: Run, script: str, *flags: str, log: str = "") -> Step:
-        path = self._scripts / f"{script}.py"
+        path = SCRIPTS / f"{script}.py"
         return Step((sys.executable, str(path), *flags), self._directory / f"{run.name}.{log or script}.log")
 
     def _set_aside(self, directory: Path) -> None:
@@ -170,14 +147,6 @@ class Runner:
 
     def _say(self, text: str) -> None:
         self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _is_done(path: Path, asked: dict[str, int]) -> bool:
-    """Whether an evaluation's file is there and says what is asked for."""
-    if not path.exists():
-        return False
-    numbers = json.loads(path.read_text())
-    return all(numbers.get(key) == value for key, value in asked.items())
 
 
 def check_directory(directory: Path, jobs: int) -> None:

@@ -27,21 +27,23 @@ COLUMNS = (
 Numbers = Mapping[str, Any]
 
 
-def run_numbers(seed: int, summary: Numbers, drawn: Numbers, most_probable: Numbers) -> dict[str, Any]:
+def run_numbers(seed: int, summary: Numbers, drawn: Numbers, most_probable: Numbers | None) -> dict[str, Any]:
     """The numbers of one run.
 
     Args:
         seed: Of the training.
-        summary: Its summary.json.
+        summary: Its `summary.summarise`.
         drawn: Its evaluation with actions drawn from the policy.
-        most_probable: Its evaluation with the most probable actions.
+        most_probable: Its evaluation with the most probable actions; None where the plan leaves that out.
     """
     keys = ("score_mean", "score_se", "score_median", "depth2_rate", "max_depth_mean")
     routing = ("alpha_entropy", "mutual_information", "min_expert_share", "expert_share")
     return {
         "seed": seed,
         **{key: drawn[key] for key in (*keys, *routing)},
-        **{f"deterministic_{key}": most_probable[key] for key in keys},
+        "evaluation_episodes": drawn["episodes"],
+        **{f"deterministic_{key}": most_probable[key] if most_probable else None for key in keys},
+        "deterministic_evaluation_episodes": most_probable["episodes"] if most_probable else 0,
         **{key: summary[key] for key in ("episodes_total", "env_steps_total", "wall_seconds", "skipped_updates")},
         "phases": [
             {key: phase[key] for key in ("phase", "score_mean", "alpha_entropy", "alpha_entropy_end")}
@@ -119,6 +121,8 @@ def markdown(rows: Mapping[str, Numbers], removals: Sequence[Numbers]) -> str:
     for name, row in rows.items():
         cells = [_with_error(key, row[key]) for key, _ in COLUMNS]
         lines.append(f"| {name} | {len(row['seeds'])} | {' | '.join(cells)} | {_difference(row.get('difference'))} |")
+    if rows:
+        lines += ["", _judged(next(iter(rows.values()))["runs"][0])]
     if removals:
         lines += ["", "| seed | expert removed | score lost or gained | p |", "|---|---|---|---|"]
         lines += [
@@ -128,6 +132,13 @@ def markdown(rows: Mapping[str, Numbers], removals: Sequence[Numbers]) -> str:
             for row in removals
         ]
     return "\n".join(lines) + "\n"
+
+
+def _judged(run: Numbers) -> str:
+    """On how many episodes; all runs of a comparison are judged alike."""
+    drawn, most_probable = run["evaluation_episodes"], run["deterministic_evaluation_episodes"]
+    others = f"{most_probable} with the most probable action" if most_probable else "none with the most probable action"
+    return f"Each run is judged on {drawn} episodes with drawn actions, {others}."
 
 
 def _with_error(key: str, value: Numbers) -> str:

@@ -4,7 +4,6 @@ Owns the short names, the outer limit on steps and the checks. Environments are 
 ``regimes`` runs without NetHack installed. Packing (:mod:`rllib_moe.envs.packing`) is left to the caller.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
+from rllib_moe.spelling import nearest
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",
@@ -68,7 +68,7 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
         wrapper_kwargs["max_nodes"] = kwargs.pop("max_nodes")
     if not takes_any and (unknown := sorted(kwargs.keys() - parameters.keys())):
         known = sorted(set(parameters) | {"max_steps"})
-        told = "; ".join(f"'{name}'{_nearest(name, known)}" for name in unknown)
+        told = "; ".join(f"'{name}'{nearest(name, known)}" for name in unknown)
         raise ValueError(f"environment '{env_id}' takes no argument {told}")
 
     env = create(kwargs)
@@ -111,8 +111,9 @@ def _creator(
     if spec is None or spec.entry_point is None:
         known = [*environment_names(), *gymnasium.registry]
         raise ValueError(
-            f"unknown environment '{env_id}'{_nearest(name, known)}; known are {', '.join(environment_names())}"
-            " and every registered gymnasium id, with its version ('module:id' imports a module first)"
+            f"unknown environment '{env_id}'{nearest(name, known, otherwise='')}; known are "
+            f"{', '.join(environment_names())} and every registered gymnasium id, with its version ('module:id' "
+            "imports a module first)"
         )
     entry_point = spec.entry_point
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
@@ -135,10 +136,3 @@ def _faults(env: gymnasium.Env[Any, Any]) -> list[str]:
     if isinstance(actions, spaces.Discrete) and shape.num_actions not in (None, int(actions.n)):
         faults.append(f"leaf 'action_mask' has {shape.num_actions} places for {actions.n} actions")
     return faults
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    """A hint at the known names nearest to an unknown one, or nothing."""
-    found = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=3)
-    nearest = [k for k in known if k.lower() in found]
-    return f" (nearest: {', '.join(nearest)})" if nearest else ""

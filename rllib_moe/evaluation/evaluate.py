@@ -25,7 +25,7 @@ from rllib_moe.evaluation.episodes import EpisodeRecord, Share, play
 from rllib_moe.evaluation.explanation_report import explanation_numbers, explanation_tables
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation
-from rllib_moe.phase_checks import ROUTINGS
+from rllib_moe.models.policy_network import phase_of
 from rllib_moe.ray_session import ray_session
 from rllib_moe.whole_files import whole
 
@@ -143,15 +143,13 @@ def _num_parallel(request: EvaluationRequest) -> int:
 
 def _described(plan: Plan, request: EvaluationRequest) -> dict[str, Any]:
     """What the numbers were measured on."""
-    phase: dict[str, Any] = {"routing": None, "temperature": None}
-    if (weights := plan.player.weights) is not None:
-        phase["routing"] = ROUTINGS[int(weights["phase.routing_index"])]
-        phase["temperature"] = round(float(weights["phase.temperature"]), 6)
+    phase = None if plan.player.weights is None else phase_of(plan.player.weights)
     return {
         "policy": request.policy,
         "checkpoint": request.checkpoint,
         "checkpoint_episodes": plan.checkpoint.episodes if plan.checkpoint else None,
-        **phase,
+        "routing": phase.routing if phase else None,
+        "temperature": phase.value("temperature") if phase else None,
         "deterministic": request.deterministic,
         "removed_expert": request.remove_expert,
         "seed_base": request.seed_base,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
-LEFT_OUT = frozenset({"results", "docs", "node_modules", "build", "dist", "venv", "shared"})
-"""Directories at the top of the tree that no job needs; those that begin with a dot are left out everywhere."""
+SENT_WHERE_NAMED = frozenset({"pretrained"})
+"""Directories at the top of the tree that a job needs only where its flags name them."""
+LEFT_OUT = SENT_WHERE_NAMED | {"results", "docs", "tests", "node_modules", "build", "dist", "venv", "shared"}
+"""Directories at the top of the tree that are left out; those that begin with a dot are everywhere."""
 LEFT_OUT_EVERYWHERE = ("__pycache__", ".egg-info")
 """Endings of directory names that are left out wherever they are."""
 NEEDED = ("rllib_moe", "scripts/train.py")
@@ -19,18 +21,23 @@ class PackageError(ValueError):
     """A working tree cannot be sent. The message says why."""
 
 
-def files_of(tree: Path) -> list[Path]:
-    """Files to send, sorted; links to directories are not followed."""
-    return sorted(_walk(tree))
+def files_of(tree: Path, named: Set[str] = frozenset()) -> list[Path]:
+    """Files to send, sorted; links to directories are not followed.
+
+    Args:
+        tree: The repository's root.
+        named: Which of `SENT_WHERE_NAMED` to send.
+    """
+    return sorted(_walk(tree, LEFT_OUT - named))
 
 
-def _walk(tree: Path) -> Iterator[Path]:
+def _walk(tree: Path, left_out: Set[str]) -> Iterator[Path]:
     for place, directories, names in os.walk(tree):
         is_top = Path(place) == tree
         directories[:] = [
             name
             for name in directories
-            if not name.startswith(".") and not name.endswith(LEFT_OUT_EVERYWHERE) and not (is_top and name in LEFT_OUT)
+            if not name.startswith(".") and not name.endswith(LEFT_OUT_EVERYWHERE) and not (is_top and name in left_out)
         ]
         for name in names:
             path = Path(place) / name
@@ -38,13 +45,14 @@ def _walk(tree: Path) -> Iterator[Path]:
                 yield path
 
 
-def write_package(tree: Path, target: Path, max_mb: float) -> float:
+def write_package(tree: Path, target: Path, max_mb: float, named: Set[str] = frozenset()) -> float:
     """Zip a working tree.
 
     Args:
         tree: The repository's root.
         target: The zip file to write.
         max_mb: Largest sum of the files, MB before compression.
+        named: Which of `SENT_WHERE_NAMED` to send.
 
     Returns:
         Size of the zip file, MB.
@@ -55,7 +63,7 @@ def write_package(tree: Path, target: Path, max_mb: float) -> float:
     missing = [name for name in NEEDED if not (tree / name).exists()]
     if missing:
         raise PackageError(f"tree: {tree} has no {' and no '.join(missing)}; expected the root of the repository")
-    files = files_of(tree)
+    files = files_of(tree, named)
     sizes = {path: path.stat().st_size / 1e6 for path in files}
     if (total := sum(sizes.values())) > max_mb:
         entries: dict[str, float] = {}

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import tyro
 
 from rllib_moe.config import ConfigError
+from rllib_moe.jobs.package import SENT_WHERE_NAMED
 from rllib_moe.training import command_line
 from rllib_moe.training.command_line import Request
 from rllib_moe.training.storage import is_uri
@@ -71,6 +72,12 @@ class Call:
     request: Request | None
     """What those flags ask for; None where there is a job already."""
 
+    @property
+    def named(self) -> frozenset[str]:
+        """Directories of the working tree that are sent because the flags name them."""
+        resume = _files_named(self.training).resume
+        return SENT_WHERE_NAMED & set(Path(resume).parts[:1]) if resume else frozenset()
+
 
 def parse(arguments: Sequence[str], description: str) -> Call:
     """Read a command line.
@@ -123,20 +130,27 @@ def misplaced(request: Request) -> list[str]:
 
 def left_behind(training: Sequence[str], tree: Path) -> list[str]:
     """Files that are named in the flags and would not be there where the job runs."""
-    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    peek.add_argument("--resume")
-    peek.add_argument("--schedule")
-    named = peek.parse_known_args(list(training))[0]
+    named = _files_named(training)
     faults = []
     if named.resume and not is_uri(named.resume) and not Path(named.resume).is_absolute():
-        faults.append(
-            "resume: expected a URI or an absolute path that the cluster sees too (results are not sent), got "
-            f"{named.resume!r}"
-        )
+        resume = Path(named.resume)
+        if resume.parts[0] not in SENT_WHERE_NAMED or resume.resolve() != (tree / resume).resolve():
+            faults.append(
+                "resume: expected a URI or an absolute path that the cluster sees too (results are not sent), or one "
+                f"of {tree} below {' or '.join(sorted(SENT_WHERE_NAMED))}, got {named.resume!r}"
+            )
     file = Path(named.schedule or "default")
     if file.exists() and (file.is_absolute() or file.resolve() != (tree / file).resolve()):
         faults.append(f"schedule: expected a file of {tree}, by its path from there, got {named.schedule!r}")
     return faults
+
+
+def _files_named(training: Sequence[str]) -> argparse.Namespace:
+    """`resume` and `schedule` as they stand in the flags, None where they do not."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--resume")
+    peek.add_argument("--schedule")
+    return peek.parse_known_args(list(training))[0]
 
 
 def results_of(request: Request) -> dict[str, str]:

@@ -63,7 +63,7 @@ class JobServer:
             training: Flags of `scripts/train.py`.
             metadata: Kept with the job.
             num_gpus: GPUs of the node on which the job's process, the learner, runs.
-            **options: `max_mb`, `grace` and `pip` of `SubmitConfig`.
+            **options: `named` of `Call`, and `max_mb`, `grace` and `pip` of `SubmitConfig`.
 
         Returns:
             The job's id, and the MB sent.
@@ -74,7 +74,7 @@ class JobServer:
         """
         with tempfile.TemporaryDirectory(prefix="rllib_moe-job-") as directory:
             package = Path(directory) / "rllib_moe.zip"
-            size = write_package(tree, package, options["max_mb"])
+            size = write_package(tree, package, options["max_mb"], options["named"])
             runtime_env: dict[str, Any] = {
                 "working_dir": str(package),
                 # Read by the job's supervisor: how long a stopped job may take before it is killed.

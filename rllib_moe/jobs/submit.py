@@ -49,6 +49,7 @@ def run(call: Call) -> dict[str, Any]:
             call.training,
             metadata=metadata,
             num_gpus=learner_gpus(call.request),
+            named=call.named,
             max_mb=config.max_mb,
             grace=config.grace,
             pip=config.pip,

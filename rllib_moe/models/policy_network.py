@@ -119,6 +119,14 @@ class GATMoEPolicy(nn.Module):
         return total, raw
 
 
+def phase_of(weights: Mapping[str, Tensor]) -> PhaseState:
+    """The phase in a network's state dict."""
+    state, prefix = PhaseState(), "phase."
+    found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    state.load_state_dict(found)
+    return state
+
+
 def weight_faults(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """Why saved weights do not fit a network, one entry a weight; empty when they do.
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rllib_moe.config import ConfigError
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation, watched
-from rllib_moe.phase_checks import ROUTINGS
+from rllib_moe.models.policy_network import phase_of
 from rllib_moe.replay.animation import write_gif
 from rllib_moe.replay.page import page
 from rllib_moe.replay.recording import Recording, record
@@ -124,11 +124,10 @@ def _facts(request: ReplayRequest, plan: Plan, recording: Recording) -> list[tup
     """The page's head line."""
     assert plan.checkpoint is not None
     assert plan.player.weights is not None
-    weights = plan.player.weights
-    routing = f"{ROUTINGS[int(weights['phase.routing_index'])]}, temperature {float(weights['phase.temperature']):.3g}"
+    phase = phase_of(plan.player.weights)
     facts = [
         ("checkpoint", f"{plan.checkpoint.path.name} (episode {plan.checkpoint.episodes})"),
-        ("gate", routing),
+        ("gate", f"{phase.routing}, temperature {phase.value('temperature'):.3g}"),
         ("actions", "most probable" if request.deterministic else "drawn"),
         ("steps", f"{recording.steps}, {recording.ending}"),
         ("final score", f"{recording.final_score:g}"),

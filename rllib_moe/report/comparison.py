@@ -10,17 +10,24 @@ from matplotlib.axes import Axes
 
 from rllib_moe import metrics as m
 from rllib_moe.colours import RUN_COLOURS
-from rllib_moe.report.curves import CONFIDENCE, WINDOW, Curve, mean_of, metric_curve, score_curve
+from rllib_moe.report.curves import CONFIDENCE, Curve, mean_of, metric_curve, score_curve
 from rllib_moe.report.groups import Group
 from rllib_moe.report.runs import Run
 from rllib_moe.report.style import Drawing, new_figure
+from rllib_moe.training.summary import SCORE_WINDOW
 
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))
 SHORT_NAME = 20
 """Letters of a name up to which four stand in a row of the legend."""
 
 COMPARED: tuple[tuple[str, str, str, str, Callable[[Run], Curve | None]], ...] = (
-    ("compared_score", "Score", "raw score (points)", f"mean of the last {WINDOW} episodes of each run", score_curve),
+    (
+        "compared_score",
+        "Score",
+        "raw score (points)",
+        f"mean of the last {SCORE_WINDOW} episodes of each run",
+        score_curve,
+    ),
     (
         "compared_alpha_entropy",
         "Alpha entropy",

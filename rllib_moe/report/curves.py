@@ -10,9 +10,8 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from rllib_moe import metrics as m
 from rllib_moe.report.runs import Run
+from rllib_moe.training.summary import SCORE_WINDOW
 
-WINDOW = 100
-"""Episodes (at least) over which a score is averaged."""
 CONFIDENCE = 0.95
 GRID = 200
 """Points at which the curves of several runs are compared."""
@@ -32,7 +31,7 @@ class Curve:
     """Upper ends [n]."""
 
 
-def score_curve(run: Run, window: int = WINDOW) -> Curve | None:
+def score_curve(run: Run, window: int = SCORE_WINDOW) -> Curve | None:
     """Mean score of the last `window` episodes (or a few more), with the confidence interval of that mean.
 
     The episodes of the window's iterations are pooled: variance within the iterations and between them.

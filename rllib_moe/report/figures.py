@@ -13,9 +13,10 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from rllib_moe import metrics as m
 from rllib_moe.colours import ACCENT, LIGHT, RUN_COLOURS, expert_colour
 from rllib_moe.entropy_windows import window_at
-from rllib_moe.report.curves import CONFIDENCE, WINDOW, score_curve
+from rllib_moe.report.curves import CONFIDENCE, score_curve
 from rllib_moe.report.runs import Run
 from rllib_moe.report.style import Drawing, new_figure, shade_phases
+from rllib_moe.training.summary import SCORE_WINDOW
 
 RAW = "Each point is one iteration, unsmoothed."
 
@@ -38,15 +39,17 @@ def score(run: Run) -> Drawing:
     axes.fill_between(
         curve.episodes, curve.low, curve.high, color=ACCENT, alpha=0.3, linewidth=0, label=f"{CONFIDENCE:.0%} interval"
     )
-    axes.plot(curve.episodes, curve.mean, color=ACCENT, linewidth=1.8, label=f"mean of the last {WINDOW} episodes")
+    axes.plot(
+        curve.episodes, curve.mean, color=ACCENT, linewidth=1.8, label=f"mean of the last {SCORE_WINDOW} episodes"
+    )
     axes.set_ylabel("raw score (points)")
     axes.set_ylim(bottom=min(0.0, float(np.nanmin(mean))))
     figure.legend(loc="outside lower center", ncols=3)
     return Drawing(
         key="score",
         title="Score",
-        caption=f"Line: mean raw score of the last {WINDOW} episodes (or a few more, as whole iterations are taken). "
-        f"Band: {CONFIDENCE:.0%} confidence interval of that mean over the episodes of this run. "
+        caption=f"Line: mean raw score of the last {SCORE_WINDOW} episodes (or a few more, as whole iterations are "
+        f"taken). Band: {CONFIDENCE:.0%} confidence interval of that mean over the episodes of this run. "
         "Points: mean of one iteration's episodes.",
         figure=figure,
     )

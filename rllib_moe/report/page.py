@@ -16,9 +16,10 @@ from markupsafe import Markup
 
 from rllib_moe import metrics as m
 from rllib_moe.colours import DARK, LIGHT, WARNING, expert_colour
-from rllib_moe.report.curves import WINDOW, score_curve
+from rllib_moe.report.curves import score_curve
 from rllib_moe.report.runs import PROGRESS, Run
 from rllib_moe.report.style import Drawing, svg
+from rllib_moe.training.summary import SCORE_WINDOW
 from rllib_moe.whole_files import whole
 
 STALE_SECONDS = 600
@@ -66,7 +67,7 @@ def render(
         light=LIGHT,
         dark=DARK,
         warning=WARNING,
-        window=WINDOW,
+        window=SCORE_WINDOW,
         comparison=[_figure("comparison", drawing) for drawing in comparison],
         rows=comparison_rows,
         runs=[_described(f"run{index}", section) for index, section in enumerate(sections)],
@@ -113,7 +114,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if score is not None:
         half = score.high[-1] - score.mean[-1]
-        facts.append((f"score, last {WINDOW} episodes", f"{score.mean[-1]:.1f} ± {half:.1f} points"))
+        facts.append((f"score, last {SCORE_WINDOW} episodes", f"{score.mean[-1]:.1f} ± {half:.1f} points"))
     best = run.column(m.SCORE_MAX)
     if any(math.isfinite(each) for each in best):
         facts.append(("best score", f"{max(each for each in best if math.isfinite(each)):.0f} points"))

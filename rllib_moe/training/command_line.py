@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import tyro
 import yaml
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, RunConfig, TrainingConfig
+from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig
 from rllib_moe.phases import PhaseSchedule, ScheduleError
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.storage import Fetched, StorageError, fetch, is_uri
@@ -147,25 +147,38 @@ def _base(resumed: Checkpoint | None) -> ExperimentConfig:
 
 def _flags(arguments: Sequence[str], base: ExperimentConfig, description: str) -> Any:
     """Parse the flags with the values of `base` as defaults."""
-    run = dataclasses.replace(base.run, resume=None)
-    fields: list[tuple[str, Any, Any]] = [
-        ("run", RunConfig, run),
-        ("schedule", ScheduleFlags, ScheduleFlags()),
-        (
-            "environment",
-            EnvironmentFlags,
-            EnvironmentFlags.of(base.environment),
-        ),
-        ("training", TrainingConfig, base.training),
-        ("model", ModelConfig, base.model),
+    sections = {
+        "run": dataclasses.replace(base.run, resume=None),
+        "schedule": ScheduleFlags(),
+        "environment": EnvironmentFlags.of(base.environment),
+        "training": base.training,
+        "model": base.model,
+    }
+    return read_flags(arguments, sections, description, PROGRAM)
+
+
+def read_flags(arguments: Sequence[str], sections: Mapping[str, Any], description: str, program: str) -> Any:
+    """Read flags whose names are the fields of several dataclasses, without a prefix.
+
+    Args:
+        arguments: The words after the program's name.
+        sections: Instances of the dataclasses, which hold the defaults, by name.
+        description: What `--help` says about the program.
+        program: Its name in the usage.
+
+    Returns:
+        An object with the sections that were asked for as its attributes.
+
+    Raises:
+        SystemExit: `--help`, or a flag that is unknown or no number where one is due.
+    """
+    fields = [
+        (name, Annotated[type(section), tyro.conf.arg(name="")], dataclasses.field(default=section))
+        for name, section in sections.items()
     ]
-    sections = [
-        (name, Annotated[kind, tyro.conf.arg(name="")], dataclasses.field(default=default))
-        for name, kind, default in fields
-    ]
-    flags = dataclasses.make_dataclass("Flags", sections, frozen=True)
+    flags = dataclasses.make_dataclass("Flags", fields, frozen=True)
     return tyro.cli(
-        flags, args=list(arguments), description=description, config=(tyro.conf.OmitArgPrefixes,), prog=PROGRAM
+        flags, args=list(arguments), description=description, config=(tyro.conf.OmitArgPrefixes,), prog=program
     )
 
 

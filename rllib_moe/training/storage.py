@@ -6,7 +6,8 @@
 
 The local run comes first: a checkpoint is copied once it is whole on disk, and a copy that fails is reported and tried
 again with the next one. The manifest of a checkpoint is copied last and `links.json` after it, so that what the links
-name is whole. Knows no Ray; verifying what was fetched is left to `checkpoints.load_checkpoint`.
+name is whole; where it is not (an interrupted copy, a deletion), the newest checkpoint that has its manifest is taken.
+Knows no Ray; verifying what was fetched is left to `checkpoints.load_checkpoint`.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class RunMirror:
         try:
             filesystem, root = locate(storage)
             mirror = cls(filesystem, f"{root}/{run.name}", run)
-            if mirror._links() and not is_own:
+            if mirror._holds_run() and not is_own:
                 raise ConfigError(
                     [f"storage: {storage} holds a run {run.name} already; choose another --exp-name, or --resume it"]
                 )
@@ -97,19 +98,21 @@ class RunMirror:
             keep: How many checkpoints stay, linked ones not counted.
 
         Returns:
-            Whether it was copied. A storage that fails costs a warning and nothing else.
+            Whether it is there. A storage that fails costs a warning and nothing else.
         """
         target = self._path / CHECKPOINTS / checkpoint.name
         try:
-            self._drop(target)
-            files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
-            for file in sorted(files, key=lambda file: file.name == MANIFEST):  # the manifest last
-                self._copy(file, target / file.relative_to(checkpoint).as_posix())
+            if not self._has(checkpoint):
+                self._drop(target)
+                files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
+                for file in sorted(files, key=lambda file: file.name == MANIFEST):  # the manifest last
+                    self._copy(file, target / file.relative_to(checkpoint).as_posix())
             self._copy_files()
+            stored = set(_stored(self._filesystem, str(self._path)))
             links = {
-                name: (checkpoint.parent / name).resolve().name
+                name: linked
                 for name in LINK_NAMES
-                if (checkpoint.parent / name).exists()
+                if (linked := (checkpoint.parent / name).resolve().name) in stored  # its copy may have failed
             }
             with self._filesystem.open_output_stream(str(self._path / CHECKPOINTS / LINKS)) as stream:
                 stream.write(json.dumps(links).encode())
@@ -143,8 +146,17 @@ class RunMirror:
         with source.open("rb") as reading, self._filesystem.open_output_stream(str(target)) as writing:
             shutil.copyfileobj(reading, writing)
 
-    def _links(self) -> dict[str, str]:
-        return read_links(self._filesystem, str(self._path))
+    def _holds_run(self) -> bool:
+        links = str(self._path / CHECKPOINTS / LINKS)
+        return _exists(self._filesystem, links) or bool(_stored(self._filesystem, str(self._path)))
+
+    def _has(self, checkpoint: Path) -> bool:
+        """Whether a checkpoint is there as it is here: its manifest names every file's hash, and is copied last."""
+        manifest = str(self._path / CHECKPOINTS / checkpoint.name / MANIFEST)
+        if not _exists(self._filesystem, manifest):
+            return False
+        with self._filesystem.open_input_stream(manifest) as stream:
+            return stream.read() == (checkpoint / MANIFEST).read_bytes()
 
     def _prune(self, newest: int, keep: int, linked: set[str]) -> None:
         """Keep the newest copies up to this checkpoint. Later ones, of a run taken up again earlier, stay."""
@@ -181,19 +193,21 @@ def fetch(uri: str) -> Fetched:
     """Fetch one checkpoint and the run's files.
 
     Args:
-        uri: A run on a storage (then its latest checkpoint), or one of its checkpoints.
+        uri: A run on a storage (then its latest checkpoint, or with a warning the newest whole one where that is not
+            there), or one of its checkpoints.
 
     Raises:
         StorageError: there is no run or no such checkpoint, or the storage cannot be reached.
     """
     filesystem, path = locate(uri)
-    run, name, run_uri = PurePosixPath(path), "latest", uri.rstrip("/")
+    run, asked, run_uri = PurePosixPath(path), None, uri.rstrip("/")
     if run.parent.name == CHECKPOINTS:
-        run, name, run_uri = run.parent.parent, run.name, run_uri.rsplit("/", 2)[0]
+        run, asked, run_uri = run.parent.parent, run.name, run_uri.rsplit("/", 2)[0]
     holder = tempfile.TemporaryDirectory(prefix="rllib_moe-fetched-")
     local = Path(holder.name) / run.name
     try:
-        name = read_links(filesystem, str(run)).get(name, name)
+        links = read_links(filesystem, str(run))
+        name = links.get(asked, asked) if asked else _latest(filesystem, str(run), links, run_uri)
         _fetch_tree(filesystem, str(run / CHECKPOINTS / name), local / CHECKPOINTS / name)
         for file in RUN_FILES:
             if _exists(filesystem, str(run / file)):
@@ -224,20 +238,50 @@ def fetch_run(uri: str, target: Path) -> int:
         else:
             files = _fetch_tree(filesystem, path, target)
         for name, checkpoint in read_links(pafs.LocalFileSystem(), str(target)).items():
-            (target / CHECKPOINTS / name).symlink_to(checkpoint)
+            if (target / CHECKPOINTS / checkpoint).exists():
+                (target / CHECKPOINTS / name).symlink_to(checkpoint)
         return files
     except OSError as error:
         raise StorageError(f"{uri}: cannot be read ({_reason(error)})") from error
 
 
 def read_links(filesystem: pafs.FileSystem, run: str) -> dict[str, str]:
-    """What `latest`, `best` and `final` are on the storage; empty where there is no run."""
+    """What `latest`, `best` and `final` are on the storage; empty where there is no run, or with a warning no sense."""
     file = f"{run}/{CHECKPOINTS}/{LINKS}"
     if not _exists(filesystem, file):
         return {}
     with filesystem.open_input_stream(file) as stream:
-        links = json.loads(stream.read())
+        text = stream.read()
+    try:
+        links = dict(json.loads(text))
+    except (ValueError, TypeError):  # cut off: not every storage writes a file whole or not at all
+        logger.warning("%s is damaged", file)
+        return {}
     return {name: str(links[name]) for name in LINK_NAMES if re.fullmatch(r"episode_\d+", str(links.get(name)))}
+
+
+def _latest(filesystem: pafs.FileSystem, run: str, links: dict[str, str], uri: str) -> str:
+    """Name of the checkpoint to go on from: the latest, else the newest whole one before it, else any whole one."""
+    latest, stored = links.get("latest", ""), _stored(filesystem, run)
+    if latest in stored:
+        return latest
+    if not stored:
+        raise FileNotFoundError(f"{run}/{CHECKPOINTS} holds no whole checkpoint")
+    # What is later than the latest belongs to a run that was taken up again before it.
+    newest = next((name for name in reversed(stored) if _episode(name) < _episode(latest)), stored[-1])
+    what = f"{latest} is not whole or not there" if latest else f"{LINKS} does not name the latest checkpoint"
+    logger.warning("%s: %s; going back to %s", uri, what, newest)
+    return newest
+
+
+def _stored(filesystem: pafs.FileSystem, run: str) -> list[str]:
+    """Names of the whole checkpoints on the storage, by episode."""
+    selector = pafs.FileSelector(f"{run}/{CHECKPOINTS}", allow_not_found=True)
+    names = (info.base_name for info in filesystem.get_file_info(selector))
+    whole = [
+        name for name in names if _episode(name) >= 0 and _exists(filesystem, f"{run}/{CHECKPOINTS}/{name}/{MANIFEST}")
+    ]
+    return sorted(whole, key=_episode)
 
 
 def _fetch_tree(filesystem: pafs.FileSystem, path: str, target: Path) -> int:

@@ -87,7 +87,8 @@ def train_flags(config: ExperimentConfig, schedule: Path, exp_name: str) -> list
                 for name, argument in value.items():
                     flags += ["--env-arg", f"{name}={json.dumps(argument)}"]
             elif value != getattr(default, each.name):
-                flags += [f"--{each.name.replace('_', '-')}", str(value)]
+                flag = each.name.replace("_", "-")
+                flags += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     return flags
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rllib_moe.phase_checks import nearest, number
+from rllib_moe.phase_checks import number
+from rllib_moe.spelling import nearest
 
 LISTS = ("grid", "choice")
 RANGES = ("uniform", "loguniform", "randint")

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rllib_moe import metrics as m
+from rllib_moe.training.summary import SCORE_WINDOW
 from rllib_moe.tuning.journal import read_results
 from rllib_moe.tuning.records import FINISHED, TrialRecord
 from rllib_moe.tuning.trial import EPISODES_TOTAL, MOE, SCORE
@@ -56,7 +57,7 @@ def plot_trials(records: Sequence[TrialRecord], boundaries: Sequence[int], path:
             label = None
     for panel, title in zip(
         panels,
-        ("score, mean of the last\n100 episodes", "alpha entropy (nats)", "mutual information (nats)"),
+        (f"score, mean of the last\n{SCORE_WINDOW} episodes", "alpha entropy (nats)", "mutual information (nats)"),
         strict=True,
     ):
         panel.set_ylabel(title)

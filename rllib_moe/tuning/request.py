@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -28,7 +28,7 @@ from rllib_moe.config import (
 )
 from rllib_moe.envs.registry import make_env
 from rllib_moe.phases import PhaseSchedule, ScheduleError
-from rllib_moe.training.command_line import EnvironmentFlags, ScheduleFlags, schedule_from_flags
+from rllib_moe.training.command_line import EnvironmentFlags, ScheduleFlags, read_flags, schedule_from_flags
 from rllib_moe.tuning.search_space import BUNDLED, SearchSpace
 from rllib_moe.tuning.settings import ENV_ARG, SettingsError, Values
 
@@ -165,29 +165,16 @@ def parse(arguments: Sequence[str], description: str) -> SearchRequest:
 
 
 def _flags(arguments: Sequence[str], description: str) -> Any:
-    fields: list[tuple[str, Any, Any]] = [
-        ("search", SearchConfig, SearchConfig()),
-        ("schedule", ScheduleFlags, ScheduleFlags()),
-        (
-            "environment",
-            EnvironmentFlags,
-            EnvironmentFlags.of(EnvironmentConfig()),
-        ),
+    sections = {
+        "search": SearchConfig(),
+        "schedule": ScheduleFlags(),
+        "environment": EnvironmentFlags.of(EnvironmentConfig()),
         # Several trials share a machine, so each samples in its own process.
-        ("training", TrainingConfig, TrainingConfig(num_workers=0)),
-        ("model", ModelConfig, ModelConfig()),
-    ]
-    sections = [
-        (name, Annotated[kind, tyro.conf.arg(name="")], dataclasses.field(default=default))
-        for name, kind, default in fields
-    ]
-    return tyro.cli(
-        dataclasses.make_dataclass("Flags", sections, frozen=True),
-        args=list(arguments),
-        description=f"{description}\nTo go on with an interrupted search: --resume <its directory>.",
-        config=(tyro.conf.OmitArgPrefixes,),
-        prog=PROGRAM,
-    )
+        "training": TrainingConfig(num_workers=0),
+        "model": ModelConfig(),
+    }
+    about = f"{description}\nTo go on with an interrupted search: --resume <its directory>."
+    return read_flags(arguments, sections, about, PROGRAM)
 
 
 def _new(flags: Any) -> SearchRequest:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_moe.config import ExperimentConfig, ModelConfig, TrainingConfig
-from rllib_moe.phase_checks import PHASE_KEYS, VALUE_KEYS, ScheduleError, nearest
+from rllib_moe.phase_checks import PHASE_KEYS, VALUE_KEYS, ScheduleError
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.spelling import nearest
 
 Values = dict[str, Any]
 """One trial's value for every parameter of the space, by the parameter's name."""

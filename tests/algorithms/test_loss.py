@@ -144,7 +144,7 @@ def test_a_run_in_mixed_precision(small_config: SmallConfig, algo: Any) -> None:
     assert all(math.isfinite(row["loss/total"]) and row["run/skipped_updates"] == 0 for row in rows)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 @pytest.mark.parametrize("algo", ["ppo", "appo"])
 @pytest.mark.parametrize("mixed_precision", [False, True])
 def test_a_run_on_a_gpu(small_config: SmallConfig, algo: Any, mixed_precision: bool) -> None:

@@ -9,7 +9,8 @@ from rllib_moe.comparison.table import COLUMNS, markdown, removal_row, variant_r
 
 
 def numbers(seed: int, score: float) -> dict[str, Any]:
-    return {"seed": seed, **{key: score if "score" in key else 0.5 for key, _ in COLUMNS}}
+    judged = {"evaluation_episodes": 4, "deterministic_evaluation_episodes": 2}
+    return {"seed": seed, **judged, **{key: score if "score" in key else 0.5 for key, _ in COLUMNS}}
 
 
 def test_mean_and_error_are_over_seeds() -> None:

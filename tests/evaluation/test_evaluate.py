@@ -181,7 +181,7 @@ def test_refuses_with_every_fault_in_one_message(tmp_path):
         ({"remove_expert": 4}, "remove_expert: expected 0 to 3, got 4"),
         ({"env_arg": ("num_cue=3",)}, "num_cues"),
         ({"env_arg": ("num_cues=8",)}, "its network does not fit the environment"),
-        ({"env": "regime"}, "nearest: regimes"),
+        ({"env": "regime"}, "did you mean 'regimes'"),
         ({"max_steps": 0}, "max_steps: expected a whole number, 1 or more, got 0"),
     ],
 )

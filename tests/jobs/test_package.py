@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rllib_moe.jobs.package import PackageError, files_of, write_package
+from rllib_moe.training import command_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,6 +18,7 @@ def tree(tmp_path: Path) -> Path:
     left_out = (
         ".git/objects/ab", ".venv/bin/python", "results/mine/progress.csv", ".env", "rllib_moe/__pycache__/a.pyc",
         "rllib_moe.egg-info/PKG-INFO", "run.log", "build/lib/a.py", ".pytest_cache/v",
+        "tests/test_a.py", "pretrained/nethack/weights.pt", "docs/learning.md",
     )  # fmt: skip
     for name in (*kept, *left_out):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +51,19 @@ def test_refuses_another_directory(tmp_path: Path) -> None:
         write_package(tmp_path, tmp_path / "package.zip", max_mb=1)
 
 
-def test_this_repository_is_small() -> None:
+def test_this_repository_is_small(tmp_path: Path) -> None:
     names = {str(path.relative_to(ROOT)) for path in files_of(ROOT)}
 
     assert {"scripts/train.py", "rllib_moe/schedules/default.yaml", "requirements.txt"} <= names
-    assert sum(path.stat().st_size for path in files_of(ROOT)) < 5e6
+    assert write_package(ROOT, tmp_path / "package.zip", max_mb=5) < 0.5  # the README says 0.4 MB
+
+
+def test_a_network_that_is_named_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_package(ROOT, tmp_path / "package.zip", max_mb=20, named={"pretrained"})
+    with zipfile.ZipFile(tmp_path / "package.zip") as archive:
+        archive.extractall(tmp_path / "job")
+    monkeypatch.chdir(tmp_path / "job")
+    request = command_line.parse(["--resume", "pretrained/nethack", "--exp-name", "mine", "--episodes", "8000"], "")
+
+    assert request.resumed is not None
+    assert request.resumed.path.is_relative_to(tmp_path)

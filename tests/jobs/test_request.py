@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rllib_moe.config import ConfigError
-from rllib_moe.jobs.request import learner_gpus, parse, results_of
+from rllib_moe.jobs.request import DEFAULT_TREE, learner_gpus, parse, results_of
 from rllib_moe.training import command_line
 from scripts.submit import main
 
@@ -52,6 +52,17 @@ def test_refuses_what_would_be_lost_or_not_be_there(
     assert elsewhere.startswith("address: a job runs on the cluster it was sent to")
     with pytest.raises(ValueError, match=f"{resume}: no such directory"):
         main(["--", "--resume", resume, *PLACE])
+
+
+def test_a_network_of_the_tree_is_sent_where_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(DEFAULT_TREE)
+    flags = ["--resume", "pretrained/nethack", "--exp-name", "mine", "--episodes", "8000", *PLACE]
+
+    assert parse(["--", *flags], "").named == {"pretrained"}
+    assert parse(["--", "--exp-name", "mine", *PLACE], "").named == set()
+    assert parse(["--", *flags, "--resume", str(DEFAULT_TREE / "pretrained" / "nethack")], "").named == set()
+    with pytest.raises(ConfigError, match=r"resume: expected a URI or an absolute path .* below pretrained, got"):
+        parse(["--tree", str(tmp_path), "--", *flags], "")
 
 
 def test_does_one_thing_at_a_time() -> None:

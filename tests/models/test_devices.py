@@ -15,7 +15,6 @@ from tests.models.graph_batches import Observation, random_observation
 
 SPACE = graph_space(max_nodes=24, node_features=5, features=4, num_edge_types=2, num_node_types=3, num_actions=6)
 SHAPE = GraphShape.from_space(SPACE)
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 ENCODERS = ("attention", "mean")
 
 
@@ -81,7 +80,7 @@ def test_every_tensor_is_made_on_the_device_of_the_observation(graph_encoder: st
     assert all(buffer.device.type == "cpu" for buffer in network.buffers())
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("graph_encoder", ENCODERS)
 def test_a_gpu_gives_the_same_numbers(graph_encoder: str) -> None:
     observation = random_observation(SHAPE, 300)
@@ -94,7 +93,7 @@ def test_a_gpu_gives_the_same_numbers(graph_encoder: str) -> None:
     assert all(buffer.is_cuda for buffer in on_gpu.buffers())
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_bytes_are_unpacked_on_the_gpu() -> None:
     layout = ObservationLayout(SPACE)
     packed = torch.randint(0, 255, (7, layout.num_bytes), dtype=torch.uint8)

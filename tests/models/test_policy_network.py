@@ -11,7 +11,7 @@ from gymnasium import spaces
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.models.experts import mix
-from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput
+from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput, phase_of
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.phases import PhaseSchedule
 from tests.models.graph_batches import box, random_observation, rows, zeros_like
@@ -91,6 +91,11 @@ class TestOutput:
             built = network(episode=episode)
             logits = built.router(built.encoder(observation).z)
             torch.testing.assert_close(built(observation).gate, gate_weights(logits, routing, temperature))
+
+    def test_phase_is_read_from_weights(self) -> None:
+        state = phase_of(network(episode=2000).state_dict())
+        # Halfway from 1000 to 3000, halfway from 1.0 to 0.5.
+        assert (state.routing, state.value("temperature"), int(state.episodes)) == ("sparsemax", 0.75, 2000)
 
     def test_phase_moves_the_gate_alone(self) -> None:
         observation = random_observation(shape(), 20)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +28,7 @@ def make_checkpoint(run: Path, episodes: int, text: str = "weights") -> Path:
     path = run / "checkpoints" / f"episode_{episodes:06d}"
     (path / "algorithm").mkdir(parents=True)
     (path / "algorithm" / "state.pkl").write_text(text)
-    (path / "manifest.json").write_text("{}")
+    (path / "manifest.json").write_text(json.dumps({"sha256": {"algorithm/state.pkl": text}}))
     latest = run / "checkpoints" / "latest"
     latest.unlink(missing_ok=True)
     latest.symlink_to(path.name)
@@ -129,6 +131,73 @@ def test_a_fetched_run_is_gone_with_its_owner(tmp_path: Path) -> None:
     assert not kept.exists()
     assert fetch_run(uri, tmp_path / "copy") == 5  # two checkpoints of two files, and the links
     assert (tmp_path / "copy" / "checkpoints" / "episode_000100" / "manifest.json").exists()
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[RunMirror, Path, str]:
+    """A mirror with checkpoints 100 and 200, the storage's directory of checkpoints, and the URI of the run."""
+    mirror = RunMirror(pafs.LocalFileSystem(), str(tmp_path / "storage" / "mine"), tmp_path / "mine")
+    for episodes in (100, 200):
+        mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", episodes), keep=5)
+    return mirror, tmp_path / "storage" / "mine" / "checkpoints", (tmp_path / "storage" / "mine").as_uri()
+
+
+@pytest.mark.parametrize("text", ["", '{"latest": "epi', "[1]", "7", '{"latest": "../../x"}'])
+def test_damaged_links_cost_a_warning(
+    stored: tuple[RunMirror, Path, str], tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    mirror, checkpoints, uri = stored
+    (checkpoints / "links.json").write_text(text)
+    with caplog.at_level(logging.WARNING):
+        assert fetch(uri).checkpoint.name == "episode_000200"
+    assert "links.json" in caplog.text
+    assert "going back to episode_000200" in caplog.text
+    assert fetch_run(uri, tmp_path / "copy") == 5
+    with pytest.raises(StorageError, match="no run or checkpoint that can be read"):
+        fetch(f"{uri}/checkpoints/best")
+    storage = (tmp_path / "storage").as_uri()
+    with pytest.raises(ConfigError, match="holds a run mine already"):
+        RunMirror.claim(storage, tmp_path / "mine", is_own=False)
+    RunMirror.claim(storage, tmp_path / "mine", is_own=True)
+    mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", 300), keep=5)
+    assert read_links(pafs.LocalFileSystem(), str(checkpoints.parent)) == {"latest": "episode_000300"}
+
+
+def test_goes_back_to_an_older_checkpoint_with_a_warning(
+    stored: tuple[RunMirror, Path, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, checkpoints, uri = stored
+    shutil.copytree(checkpoints / "episode_000100", checkpoints / "episode_000300")  # a run taken up again before it
+    (checkpoints / "episode_000200" / "manifest.json").unlink()  # a copy that was cut off
+    with caplog.at_level(logging.WARNING):
+        assert fetch(uri).checkpoint.name == "episode_000100"
+    assert "episode_000200 is not whole or not there; going back to episode_000100" in caplog.text
+    shutil.rmtree(checkpoints / "episode_000200")
+    fetch_run(uri, tmp_path / "copy")
+    assert not (tmp_path / "copy" / "checkpoints" / "latest").is_symlink()
+    for name in ("100", "300"):
+        shutil.rmtree(checkpoints / f"episode_000{name}")
+    with pytest.raises(StorageError, match="holds no whole checkpoint"):
+        fetch(uri)
+
+
+def test_an_unchanged_checkpoint_is_not_copied_again(stored: tuple[RunMirror, Path, str], tmp_path: Path) -> None:
+    mirror, checkpoints, _ = stored
+    copied = checkpoints / "episode_000200" / "algorithm" / "state.pkl"
+    copied.write_text("left as it is")
+    (tmp_path / "mine" / "checkpoints" / "final").symlink_to("episode_000200")
+    assert mirror.copy_checkpoint(tmp_path / "mine" / "checkpoints" / "episode_000200", keep=5)
+    assert copied.read_text() == "left as it is"
+    links = {"latest": "episode_000200", "final": "episode_000200"}
+    assert read_links(pafs.LocalFileSystem(), str(checkpoints.parent)) == links
+
+
+def test_links_name_only_what_is_there(stored: tuple[RunMirror, Path, str], tmp_path: Path) -> None:
+    mirror, checkpoints, _ = stored
+    make_checkpoint(tmp_path / "mine", 300)  # its copy failed
+    (tmp_path / "mine" / "checkpoints" / "best").symlink_to("episode_000300")
+    assert mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", 400), keep=5)
+    assert read_links(pafs.LocalFileSystem(), str(checkpoints.parent)) == {"latest": "episode_000400"}
 
 
 @pytest.mark.parametrize("uri", ["file:///nowhere/at/all", "nosuch://bucket/run"])

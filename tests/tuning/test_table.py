@@ -95,7 +95,7 @@ def test_the_flags_of_a_configuration_are_read_back_by_train(tmp_path: Path) -> 
             max_steps=16,
             env_args={"num_cues": 4, "switch_probability": 1e-5, "flag": True, "name": "x y"},
         ),
-        training=TrainingConfig(num_workers=0, gamma=0.0, batch_size=2048, num_gpus=0.25, seed=3),
+        training=TrainingConfig(num_workers=0, gamma=0.0, batch_size=2048, num_gpus=0.25, seed=3, mixed_precision=True),
         model=ModelConfig(num_experts=8, hidden_size=32),
         run=RunConfig(episodes=700),
     )

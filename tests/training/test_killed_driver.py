@@ -16,7 +16,7 @@ from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import LATEST, PARTIAL, load_checkpoint, point, point_best, prune
 from rllib_moe.training.run_directory import RunDirectory
 from tests.training.test_checkpoints import save
-from tests.training_process import PATIENCE, Process
+from tests.training_process import Process
 
 KILLS, KILLS_VARIABLE = 50, "RLLIB_MOE_TEST_KILLS"
 """Kills of the real training, and the environment variable that says another number."""
@@ -103,8 +103,7 @@ def test_a_training_killed_again_and_again_goes_on_from_its_last_checkpoint(
             process.read_until("episode " if number else "episode 16/")
             time.sleep(rng.uniform(0, 1))
         process.send(signal.SIGKILL)
-        process.status()  # Ray's own processes notice on their own, and take their time
-        process.wait_until_alone(PATIENCE)
+        process.status()  # Ray's own processes notice on their own: its agents after a minute, the next run beside them
         starting += is_starting
         inside += bool(partials(run) - before)
         told = [int(episodes) for episodes in re.findall(r"episode (\d+)/", process.output)]

@@ -5,16 +5,23 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import ray
 
 import rllib_moe
 
 JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set in the process of a Ray job, whose runtime environment holds the package already."""
+ATTEMPTS = 4
+"""Times Ray is started on this machine, at most."""
+TOO_SLOW = "timed out during startup"
+"""What Ray says when its own processes took too long."""
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -45,10 +52,35 @@ def ray_session(
             "include_dashboard": False,
         }
     try:
-        ray.init(**options)
+        _start(options)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(options: dict[str, Any]) -> None:
+    """Start or join Ray, and try again where its own processes took too long: it gives them 30 s, which is fixed.
+
+    On a machine where many processes wait for each core that is too little.
+    """
+    for attempt in range(ATTEMPTS):
+        before = set(_children())
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray's answer is no more than that
+            if TOO_SLOW not in str(error) or attempt == ATTEMPTS - 1:
+                raise
+        logger.warning("Ray did not start in time; another attempt (%d of %d)", attempt + 2, ATTEMPTS)
+        late = [process for process in _children() if process not in before]
+        for process in late:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(late, timeout=10)
+
+
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
 
 
 def package_for_workers() -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rllib_moe.ray_session import JOB_CONFIG_VARIABLE, package_for_workers
+from rllib_moe.ray_session import ATTEMPTS, JOB_CONFIG_VARIABLE, package_for_workers, ray_session
 
 ROOT = Path(__file__).parents[1]
 SESSION = """
@@ -19,7 +21,7 @@ from rllib_moe.ray_session import ray_session
 
 with ray_session(None, 1):
     listening = [
-        (connection.laddr.ip, connection.laddr.port, process.name())
+        (connection.laddr.ip, connection.laddr.port, process.name(), process.pid)
         for process in psutil.Process().children(recursive=True)
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
@@ -29,10 +31,26 @@ with ray_session(None, 1):
 """
 
 
-@pytest.mark.slow
-def test_a_run_starts_no_dashboard() -> None:
+TOO_SLOW = """
+import time
+import ray._private.services as services
+
+get_node = services.get_node
+
+def too_late(*args, **kwargs):
+    services.get_node = get_node
+    time.sleep(31)
+    raise RuntimeError("not registered yet")
+
+services.get_node = too_late
+"""
+"""Makes Ray's first start fail as on a busy machine: its processes run, and it gives up waiting for them."""
+
+
+def run(script: str) -> tuple[dict[str, Any], str]:
+    """What a script prints last, and what it says besides."""
     process = subprocess.run(
-        [sys.executable, "-c", SESSION],
+        [sys.executable, "-c", script],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -40,11 +58,59 @@ def test_a_run_starts_no_dashboard() -> None:
         timeout=400,
         check=True,
     )
-    found = json.loads(process.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1]), process.stderr
+
+
+@pytest.mark.slow
+def test_ray_starts_after_it_gave_up() -> None:
+    found, told = run(TOO_SLOW + SESSION)
+    names = [name for name, _ in {(name, pid) for _, _, name, pid in found["listening"]}]
+    print(found)
+    assert "another attempt (2 of 4)" in told
+    assert names.count("raylet") == names.count("gcs_server") == 1  # nothing is left of the first
+
+
+@pytest.mark.slow
+def test_a_run_starts_no_dashboard() -> None:
+    found, _ = run(SESSION)
     print(found)
     assert not found["url"]
     assert found["listening"]  # Ray itself runs
-    assert not [port for _, port, _ in found["listening"] if port == 8265]
+    assert not [port for _, port, _, _ in found["listening"] if port == 8265]
+
+
+def test_a_start_that_took_too_long_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray gives up after 30 s and leaves what it started: here a process that sleeps stands for that."""
+    left: list[subprocess.Popen[bytes]] = []
+
+    def start(**options: object) -> None:
+        del options
+        if len(left) == slow:
+            return
+        left.append(subprocess.Popen(["sleep", "600"]))
+        raise Exception(told)
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", start)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        slow, told = 2, "The current node timed out during startup. This could happen because ..."
+        with ray_session(None, 1):
+            assert [process.wait(timeout=10) for process in left] == [-signal.SIGKILL] * 2
+        slow, left = ATTEMPTS, []
+        with pytest.raises(Exception, match="timed out during startup"), ray_session(None, 1):
+            pass
+        assert len(left) == ATTEMPTS
+        slow, told, left = 1, "another fault", []
+        with pytest.raises(Exception, match="another fault"), ray_session(None, 1):
+            pass
+        assert len(left) == 1
+        assert other.poll() is None  # none of Ray's
+    finally:
+        for process in (*left, other):
+            process.kill()
+            process.wait()
 
 
 def test_in_a_job_the_package_is_there_already(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,9 +67,9 @@ class Process:
                 continue
         return found
 
-    def wait_until_alone(self) -> None:
-        """Wait until no process of the run is left."""
-        deadline = time.monotonic() + 10
+    def wait_until_alone(self, patience: float = 10) -> None:
+        """Wait until no process of the run is left, at most so many seconds."""
+        deadline = time.monotonic() + patience
         while relatives := self.relatives():
             assert time.monotonic() < deadline, f"still there: {relatives}"
             time.sleep(0.2)

@@ -39,6 +39,6 @@ def save_untrained(run: Path, env: str, max_steps: int, graph_encoder: str = "at
         get_policy=lambda: SimpleNamespace(model=SimpleNamespace(network=network)),
     )
     path = run / "checkpoints" / f"episode_{EPISODE:06d}"
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     save_checkpoint(algorithm, path, config, schedule, episodes=EPISODE, iteration=3, score=None)
     return path

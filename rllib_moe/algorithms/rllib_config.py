@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from typing import Any
 
@@ -37,12 +36,22 @@ def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
     """
     env = make_env(context["env"], max_steps=context["max_steps"], **context["env_args"])
     place = (context["seed"], context["first_episode"], context.worker_index, context.vector_index)
-    # A restarted worker must not replay the episodes of the one it replaces; its process id tells them apart.
+    replacement = (context["replacement"],) if "replacement" in context else ()
+    return PackObservation(EpisodeSeeds(env, (*place, _life(context.worker_index), *replacement)))
+
+
+def _life(worker_index: int) -> int:
+    """A number of 32 bits that tells a worker from the one it replaces, whose episodes it must not play again.
+
+    0 for one that was never restarted. A process id would not do: those of two containers are alike.
+    """
+    if worker_index == 0:  # the driver's own
+        return 0
+    context = ray.get_runtime_context()
     with warnings.catch_warnings():  # Ray's property warns of a deprecated one that it uses itself
         warnings.simplefilter("ignore")
-        restarted = context.worker_index > 0 and ray.get_runtime_context().was_current_actor_reconstructed
-    replacement = (context["replacement"],) if "replacement" in context else ()
-    return PackObservation(EpisodeSeeds(env, (*place, os.getpid() if restarted else 0, *replacement)))
+        restarted = context.was_current_actor_reconstructed
+    return int(context.get_worker_id()[:8], 16) if restarted else 0
 
 
 def algorithm_config(

@@ -57,7 +57,7 @@ class BenchmarkConfig:
     scaling: str | None = None
     """Factors such as 1,2,4: so many workers; so many times the environments of a worker. None: 1,2,4, quick none."""
     soak: float = 0.0
-    """Minutes of training in which memory is watched; above 0 nothing else is measured."""
+    """Minutes of training in which memory, files and directories are watched; above 0 nothing else is measured."""
     algorithms: str | None = None
     """Algorithms such as ppo,appo to train in turn for equal wall time; nothing else is measured then."""
     minutes: float = 3.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from rllib_moe.envs.nethack.temp_dirs import temp_root
 
 MEGABYTE = 1e6
 """Bytes."""
+SAVE_EVERY = 10
+"""Iterations of a soak between two checkpoints; the first iteration has one."""
 WARM_UP_SHARE = 0.2
 """Share of a soak that is left out of the slopes: buffers, games and caches fill up."""
 
@@ -41,27 +43,36 @@ def resident(algorithm: Algorithm) -> dict[str, float]:
     return {**memory, "total": sum(memory.values())}
 
 
-def soak(algorithm: Algorithm, minutes: float) -> dict[str, Any]:
-    """Train for some minutes and watch what grows.
+def soak(algorithm: Algorithm, minutes: float, save: Callable[[], object]) -> dict[str, Any]:
+    """Train for some minutes, save now and then, and watch what grows.
+
+    Args:
+        algorithm: What is trained.
+        minutes: How long.
+        save: Writes a checkpoint.
 
     Returns:
-        `minutes`, `iterations`, `steps_per_second` (over all of it), `warm_up_minutes`, and `processes`: for each, and
-        for `rss_mb`, `open_files` and `temporary_directories`, `..._begin` (after the warm-up), `..._end` and
-        `..._per_minute` (least squares; None below 3 readings). `total` has memory alone.
+        `minutes`, `iterations`, `checkpoints`, `steps_per_second` (over all of it), `warm_up_minutes`, and `processes`:
+        for each, and for `rss_mb`, `open_files` and `temporary_directories`, `..._begin` (after the warm-up), `..._end`
+        and `..._per_minute` (least squares; None below 3 readings). `total` is the processes' sum, but for
+        `temporary_directories`: there it is all that lie in `temp_root()`, whoever made them.
     """
     begin = time.perf_counter()
     readings: dict[str, dict[str, list[tuple[float, float]]]] = {}  # by process and thing: (minute, value)
-    iterations, steps = 0, 0.0
+    iterations, checkpoints, steps = 0, 0, 0.0
     while not iterations or time.perf_counter() - begin < 60 * minutes:
         iteration = iterate(algorithm)
         iterations += 1
         steps += iteration.steps_per_second * iteration.wall_seconds
+        if iterations % SAVE_EVERY == 1:
+            save()
+            checkpoints += 1
         minute = (time.perf_counter() - begin) / 60
         if minute < WARM_UP_SHARE * minutes:
             continue
-        things: dict[str, dict[str, float]] = {name: dict(found) for name, found in _open_things(algorithm).items()}
+        things = _open_things(algorithm)
         for name, value in resident(algorithm).items():
-            things.setdefault(name, {})["rss_mb"] = value
+            things[name]["rss_mb"] = value
         for name, values in things.items():
             for thing, value in values.items():
                 readings.setdefault(name, {}).setdefault(thing, []).append((minute, value))
@@ -70,6 +81,7 @@ def soak(algorithm: Algorithm, minutes: float) -> dict[str, Any]:
         "minutes": taken / 60,
         "warm_up_minutes": WARM_UP_SHARE * minutes,
         "iterations": iterations,
+        "checkpoints": checkpoints,
         "steps_per_second": steps / taken,
         "processes": {
             name: {key: number for thing, read in things.items() for key, number in growth(thing, read).items()}
@@ -95,15 +107,20 @@ def slope(minutes: Sequence[float], values: Sequence[float]) -> float | None:
     return float(np.polyfit(minutes, values, 1)[0])
 
 
-def _open_things(algorithm: Algorithm) -> dict[str, dict[str, int]]:
-    """Open file descriptors and temporary directories of each process."""
-    return {
+def _open_things(algorithm: Algorithm) -> dict[str, dict[str, float]]:
+    """Open file descriptors and temporary directories of each process, and `total` (as in `soak`)."""
+    found: dict[str, dict[str, float]] = {
         name: {
             "open_files": psutil.Process(process["pid"]).num_fds(),
             "temporary_directories": _temporary_directories(process["pid"]),
         }
         for name, process in processes(algorithm).items()
     }
+    found["total"] = {
+        "open_files": sum(things["open_files"] for things in found.values()),
+        "temporary_directories": sum(path.is_dir() for path in temp_root().iterdir()),
+    }
+    return found
 
 
 def _temporary_directories(pid: int) -> int:

@@ -79,8 +79,8 @@ def _algorithms(rows: Sequence[Mapping[str, Any]]) -> Iterable[Table]:
 
 def _soak(soak: Mapping[str, Any]) -> Iterable[Table]:
     yield _table(
-        f"{soak['minutes']:.1f} minutes, {soak['iterations']} iterations, {soak['steps_per_second']:.0f} steps/s; "
-        f"slopes after the first {soak['warm_up_minutes']:.1f} minutes",
+        f"{soak['minutes']:.1f} minutes, {soak['iterations']} iterations, {soak['checkpoints']} checkpoints, "
+        f"{soak['steps_per_second']:.0f} steps/s; slopes after the first {soak['warm_up_minutes']:.1f} minutes",
         ("process", *(f"{thing} {moment}" for thing in WATCHED.values() for moment in ("begin", "end", "a minute"))),
         [
             (name, *(process.get(f"{thing}_{moment}", "") for thing in WATCHED for moment in MOMENTS))

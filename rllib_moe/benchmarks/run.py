@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from rllib_moe.benchmarks.phase_push import phase_push
 from rllib_moe.benchmarks.report import show
 from rllib_moe.benchmarks.stock import stock_config
 from rllib_moe.benchmarks.timing import torch_threads
+from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.packing import PackedSpace
 from rllib_moe.envs.registry import prepare
 from rllib_moe.ray_session import ray_session
+from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
 
 LOG_WIDTH = 120
 """Columns of the tables when the output is no terminal."""
@@ -68,11 +71,21 @@ def _settings(config: BenchmarkConfig) -> dict[str, Any]:
 
 
 def _soak(config: BenchmarkConfig) -> dict[str, Any]:
-    algorithm = algorithm_config(config.experiment, config.phases()).build_algo()
-    try:
-        return {"soak": memory.soak(algorithm, config.soak)}
-    finally:
-        algorithm.stop()
+    experiment, phases = config.experiment, config.phases()
+    algorithm = algorithm_config(experiment, phases).build_algo()
+    with tempfile.TemporaryDirectory() as directory:
+
+        def save() -> None:
+            episodes, iteration = episodes_of(algorithm), algorithm.iteration
+            path = Path(directory) / f"episode_{episodes:06d}"
+            save_checkpoint(algorithm, path, experiment, phases, episodes=episodes, iteration=iteration, score=None)
+            point(path.parent, LATEST, path)
+            prune(path.parent, experiment.run.keep_checkpoints)
+
+        try:
+            return {"soak": memory.soak(algorithm, config.soak, save)}
+        finally:
+            algorithm.stop()
 
 
 def _phase_push(config: BenchmarkConfig) -> dict[str, Any]:

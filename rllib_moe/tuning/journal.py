@@ -26,7 +26,11 @@ def trial_directory(trial: Trial) -> Path:
 
 def trial_number(trial: Trial) -> int:
     """A trial's number in its search, from 0."""
-    return int(trial.trial_id.rpartition("_")[2])
+    _, is_numbered, number = trial.trial_id.rpartition("_")
+    if is_numbered:
+        return int(number)
+    # A searcher's trial (Optuna): its id is a random one, and Tune counts these from 1, in the tag.
+    return int(trial.experiment_tag.partition("_")[0]) - 1
 
 
 def append_line(file: Path, entry: dict[str, Any]) -> None:

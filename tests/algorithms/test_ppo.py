@@ -210,7 +210,8 @@ def test_a_restored_policy_keeps_the_configuration_it_was_built_with(small_confi
 
 def test_every_place_in_the_cluster_has_episodes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker, environment within it, run seed, and the episode that a resumed run begins at."""
-    context = SimpleNamespace(was_current_actor_reconstructed=False)  # which Ray says in its actors only
+    # What Ray says in its actors only.
+    context = SimpleNamespace(was_current_actor_reconstructed=False, get_worker_id=lambda: "0123456789abcdef")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     places = itertools.product((0, 1, 2), (0, 1, 2), (0, 1), (0, 8))
     seen = [first_observations(*place) for place in places]
@@ -218,7 +219,11 @@ def test_every_place_in_the_cluster_has_episodes_of_its_own(monkeypatch: pytest.
     assert first_observations(1, 0, 0, 0) == first_observations(1, 0, 0, 0) == seen[12]
 
     context.was_current_actor_reconstructed = True
-    assert first_observations(1, 0, 0, 0) != seen[12], "a restarted worker must not play the same episodes again"
+    restarted = first_observations(1, 0, 0, 0)
+    assert restarted != seen[12], "a restarted worker must not play the same episodes again"
+    context.get_worker_id = lambda: "0123456889abcdef"
+    again = first_observations(1, 0, 0, 0)  # in a process of the same id, as in another container
+    assert len({*seen[12], *restarted, *again}) == 6
     assert first_observations(0, 0, 0, 0) == seen[0]
     context.was_current_actor_reconstructed = False
     lives = [first_observations(1, 0, 0, 0, replacement=number) for number in (1, 2)]

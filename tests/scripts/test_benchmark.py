@@ -11,7 +11,7 @@ from rllib_moe.benchmarks.algorithms import median_rows
 from rllib_moe.benchmarks.config import parse
 from rllib_moe.benchmarks.encoder_forms import CONVOLUTIONS, SparseEncoder
 from rllib_moe.benchmarks.iterations import Iteration, medians
-from rllib_moe.benchmarks.memory import growth, slope
+from rllib_moe.benchmarks.memory import SAVE_EVERY, growth, slope
 from rllib_moe.benchmarks.padded_encoder import PaddedGraphEncoder, PaddedGrid
 from rllib_moe.benchmarks.parts import breakdown
 from rllib_moe.benchmarks.phase_push import StandIn, phase_push
@@ -94,7 +94,11 @@ def test_a_soak_watches_memory_files_and_directories():
     numbers = main(f"--soak 0.03 --num-workers 0 {TINY}".split())
     watched = numbers["soak"]["processes"]
     assert set(watched) == {"driver", "total"}
-    driver = watched["driver"]
+    assert numbers["soak"]["checkpoints"] == -(-numbers["soak"]["iterations"] // SAVE_EVERY)
+    driver, total = watched["driver"], watched["total"]
+    assert total["open_files_end"] == driver["open_files_end"]  # there is no worker
+    assert total["rss_mb_end"] == driver["rss_mb_end"]
+    assert total["temporary_directories_end"] > 0  # the one that holds the checkpoints
     assert driver["rss_mb_begin"] > 50
     assert driver["open_files_end"] > 0
     assert driver["temporary_directories_end"] == 0  # regimes plays no NetHack

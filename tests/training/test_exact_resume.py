@@ -17,7 +17,7 @@ from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import WEIGHTS, Checkpoint, load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
 from tests.algorithms.test_ppo import equal
-from tests.training_process import Process
+from tests.training_process import PATIENCE, Process
 
 Train = Callable[..., dict[str, Any]]
 
@@ -110,7 +110,7 @@ def test_ten_iterations_are_five_a_kill_and_five(train: Train, small_flags: tupl
     process.read_until("episode 56/")
     process.send(signal.SIGKILL)
     process.status()
-    process.wait_until_alone()
+    process.wait_until_alone(PATIENCE)
     disturb()
     resumed = tmp_path / "killed" / "checkpoints" / "episode_000040"
     train("killed", 80, resume=resumed)

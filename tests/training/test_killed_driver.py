@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import re
 import signal
@@ -16,6 +17,9 @@ from rllib_moe.training.checkpoints import LATEST, PARTIAL, load_checkpoint, poi
 from rllib_moe.training.run_directory import RunDirectory
 from tests.training.test_checkpoints import save
 from tests.training_process import Process
+
+KILLS, KILLS_VARIABLE = 50, "RLLIB_MOE_TEST_KILLS"
+"""Kills of the real training, and the environment variable that says another number."""
 
 
 def write_forever(run: Path, lines: str) -> None:
@@ -69,25 +73,65 @@ def test_a_writer_killed_fifty_times_always_leaves_a_whole_checkpoint(tmp_path: 
 def test_a_training_killed_again_and_again_goes_on_from_its_last_checkpoint(
     small_flags: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """The real `scripts/train.py`, a checkpoint each iteration, resumed after every kill."""
-    rng = random.Random(1)
-    run, reached, kills = tmp_path / "mine", 0, 8
-    place = f"--output-dir {tmp_path} --exp-name mine --episodes 1000000 --checkpoint-every 8".split()
+    """The real `scripts/train.py`, a checkpoint each iteration, resumed after every kill.
+
+    Killed while it starts or restores (every fifth time, whenever that comes to), else up to a second after its first
+    iteration. Iterations have 8 episodes, and a checkpoint is written right after an iteration was told.
+    """
+    kills, rng = int(os.environ.get(KILLS_VARIABLE, KILLS)), random.Random(1)
+    run, reached, starting, inside, lost, seconds = tmp_path / "mine", 0, 0, 0, [], 0.0
+    began = time.monotonic()
+
+    def check_resumed(process: Process) -> None:
+        (episodes,) = re.findall(r"Resumed .* at episode (\d+)", process.output)
+        assert int(episodes) == reached, process.output  # never from scratch
+
     for number in range(kills):
-        process = Process([*small_flags, *place] if number == 0 else ["--resume", str(run), "--episodes", "1000000"])
-        process.read_until("episode 8/" if number == 0 else "Resumed")
-        if number:
-            (resumed,) = re.findall(r"Resumed .* at episode (\d+)", process.output)
-            assert int(resumed) == reached, process.output  # never from scratch
-        process.read_until("episode ")
-        time.sleep(rng.uniform(0, 1))
+        place = ["--output-dir", str(tmp_path), "--exp-name", "mine"] if number == 0 else ["--resume", str(run)]
+        start, before = time.monotonic(), partials(run)
+        process = Process(
+            [*(small_flags if number == 0 else ()), *place, "--episodes", "1000000", "--checkpoint-every", "8"]
+        )
+        if is_starting := number % 5 == 4:
+            time.sleep(rng.uniform(0, seconds))
+        else:
+            if number:
+                process.read_until("Resumed")
+                check_resumed(process)
+                seconds = time.monotonic() - start
+            # The first process is not killed before it has a checkpoint to come back to.
+            process.read_until("episode " if number else "episode 16/")
+            time.sleep(rng.uniform(0, 1))
         process.send(signal.SIGKILL)
-        process.status()  # Ray's own processes notice on their own, and take their time
+        process.status()  # Ray's own processes notice on their own: its agents after a minute, the next run beside them
+        starting += is_starting
+        inside += bool(partials(run) - before)
+        told = [int(episodes) for episodes in re.findall(r"episode (\d+)/", process.output)]
+
         loaded = load_checkpoint(run)
+        loaded.weights()
+        assert loaded.episodes >= max(reached, *told, 0) - (8 if told else 0)
         assert loaded.episodes >= reached
+        lost.append(max(told, default=reached) - loaded.episodes)
         reached = loaded.episodes
         rows = RunDirectory(run).rows()
-        counts = [row[m.ITERATION.key] for row in rows]
-        assert counts == list(range(1, len(rows) + 1))  # every iteration once
+        assert [row[m.ITERATION.key] for row in rows] == list(range(1, len(rows) + 1))  # every iteration once
+        assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8 * n for n in range(1, len(rows) + 1)]
+        assert [row[m.ENV_STEPS_TOTAL.key] for row in rows] == [128 * n for n in range(1, len(rows) + 1)]
         assert rows[loaded.iteration - 1][m.EPISODES_TOTAL.key] == reached
-    print(f"train.py killed {kills} times: {reached} episodes, {len(rows)} rows, each iteration once")
+        print(f"kill {number + 1}: {'while starting, ' if is_starting else ''}{reached} episodes safe", flush=True)
+
+    process = Process(["--resume", str(run), "--episodes", str(reached + 16)])
+    assert process.status() == 0, process.output
+    check_resumed(process)
+    assert load_checkpoint(run).episodes == reached + 16
+    print(
+        f"train.py killed {kills} times in {time.monotonic() - began:.0f} s, {starting} of them while it started, "
+        f"{inside} inside a checkpoint; it went on from a whole one each time: {reached} episodes, each iteration "
+        f"once, at most {max(lost)} episodes played again"
+    )
+
+
+def partials(run: Path) -> set[tuple[str, int]]:
+    """Checkpoints under way, or left by a kill, told apart by their time."""
+    return {(path.name, path.lstat().st_ctime_ns) for path in (run / "checkpoints").glob(f"{PARTIAL}*")}

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -94,6 +95,37 @@ def test_asha_stops_the_weak_on_episodes(search: Search) -> None:
 
 
 @pytest.mark.slow
+def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path: Path) -> None:
+    """By chance, 16 steps earn 16 / R among R regimes: 8 with 2 of them, 2.3 with 7. Trials 0 to 3 are drawn evenly."""
+    outcome = search(
+        "mine",
+        {
+            "env_arg.num_regimes": {"randint": [2, 7]},
+            "*.load_balance_coef": {"loguniform": [0.001, 0.1]},
+            "env_arg.num_cues": 2,
+        },
+        *("--search", "optuna", "--trials", "12", "--episodes", "24", "--max-concurrent", "1"),
+    )
+    trials = sorted(outcome["trials"], key=lambda trial: trial["number"])
+    proposed = [trial["values"]["env_arg.num_regimes"] for trial in trials]
+    print("regimes proposed:", proposed, "score:", [round(trial["score"], 1) for trial in trials])
+    assert [trial["state"] for trial in trials] == ["finished"] * 12
+    assert all(type(number) is int and 2 <= number <= 7 for number in proposed)
+    coefficients = [trial["values"]["*.load_balance_coef"] for trial in trials]
+    assert all(0.001 <= coefficient <= 0.1 for coefficient in coefficients)
+    assert len(set(coefficients)) == 12
+    assert statistics.mean(proposed[4:]) < 3.5  # evenly drawn: 4.5
+
+    best = outcome["trials"][0]
+    assert best["score"] == max(trial["score"] for trial in trials)
+    words = (tmp_path / "tune" / "mine" / "best" / "train.sh").read_text().split()
+    request = parse_training(words[2:], "")
+    assert request.config.environment.env_args["num_regimes"] == best["values"]["env_arg.num_regimes"]
+    assert request.schedule.at(0).load_balance_coef == pytest.approx(best["values"]["*.load_balance_coef"])
+    assert (tmp_path / "tune" / "mine" / "trials.png").is_file()
+
+
+@pytest.mark.slow
 def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search, tmp_path: Path) -> None:
     """Copies are made at 24 (in transition), 48 and 72 episodes (in fine-tune).
 
@@ -135,15 +167,23 @@ def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
-@pytest.mark.parametrize("scheduler", ["none", "pbt"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param((), id="random"),
+        pytest.param(("--scheduler", "pbt"), id="pbt"),
+        # The last trial is proposed by the search that was resumed.
+        pytest.param(("--search", "optuna", "--max-concurrent", "2"), id="optuna"),
+    ],
+)
 def test_a_search_goes_on_after_its_driver_ended(
-    number: signal.Signals, scheduler: str, search_flags: Callable[..., list[str]], tmp_path: Path
+    number: signal.Signals, kind: tuple[str, ...], search_flags: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     """The driver is stopped or killed half-way, Ray with it; `--resume` ends with every trial whole, none twice."""
     flags = search_flags(
         "mine",
         {"*.load_balance_coef": {"uniform": [0.01, 0.5]}},
-        *("--trials", "3", "--episodes", "240", "--checkpoint-every", "16", "--scheduler", scheduler),
+        *("--trials", "3", "--episodes", "240", "--checkpoint-every", "16", *kind),
     )
     directory = tmp_path / "tune" / "mine"
     with (tmp_path / "output").open("w+") as output:
@@ -183,7 +223,9 @@ def test_a_search_goes_on_after_its_driver_ended(
         assert len(leaps) <= len(read_lines(path / CLONES)), "only a clone leaps, to its donor's count"
         written = len((path / "results.jsonl").read_text().splitlines())
         went_on += before.get(path.name, 0) > 2 and written < before[path.name] + 30
-    print(number.name, scheduler, before, "went on from a checkpoint:", went_on)
+    coefficients = {trial["values"]["*.load_balance_coef"] for trial in outcome["trials"]}
+    assert len(coefficients) == 3
+    print(number.name, *kind, before, "went on from a checkpoint:", went_on)
     assert went_on > 0
 
 

@@ -28,10 +28,12 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED, SAMPLE_TIMER
 from ray.rllib.utils.metrics.learner_info import LearnerInfoBuilder
 from ray.rllib.utils.sgd import standardized
 
-from rllib_moe.algorithms.ppo import MoECallbacks, MoEPPOPolicy
+from rllib_moe.algorithms.advantages import advantage_estimates
+from rllib_moe.algorithms.policy import MoEPPOPolicy
+from rllib_moe.callbacks.moe_callbacks import MoECallbacks
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.placement import spread_workers
-from rllib_moe.sampling.vector_sampler import VectorRolloutWorker, advantage_estimates
+from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 
 POLL_SECONDS = 0.1
 """How long the driver waits for samples, and for room in the learner's queue, before it looks around again."""

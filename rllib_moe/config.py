@@ -151,8 +151,8 @@ class TrainingConfig(Section):
     gamma: float = 0.995
     """Discount."""
     gae_lambda: float = 0.65
-    """Lambda of generalised advantage estimation (https://arxiv.org/abs/1506.02438). On NetHack the usual 0.95 learns half
-    as much: the critic explains nine tenths of the returns, and what lies further ahead is mostly chance."""
+    """Lambda of generalised advantage estimation (https://arxiv.org/abs/1506.02438). On NetHack the usual 0.95 learns
+    half as much: the critic explains nine tenths of the returns, and what lies further ahead is mostly chance."""
     clip_param: float = 0.2
     """PPO's clip range (https://arxiv.org/abs/1707.06347)."""
     vf_loss_coef: float = 0.5

@@ -13,7 +13,11 @@ MAX_SKIPPED_IN_A_ROW = 20
 """Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""
 
 
-class NonFiniteUpdatesError(RuntimeError):
+class CannotGoOnError(RuntimeError):
+    """Training cannot go on, and what was learned is whole. The message says why in a sentence."""
+
+
+class NonFiniteUpdatesError(CannotGoOnError):
     """No update is finite any more; the weights are those of the last good one. The message names the losses."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Self
 
 from ray.rllib.algorithms.algorithm_config import NotProvided
@@ -56,6 +55,9 @@ class MoEPPO(PPO):
     thing in every iteration (with the phase in their buffers) closes that gap.
     """
 
+    _unanswered = 0
+    """Calls that workers had not answered in time when stalled ones were last looked for."""
+
     @property
     def _seed(self) -> int | None:
         return self.config.seed if self.config else None
@@ -88,10 +90,16 @@ class MoEPPO(PPO):
             super().setup(config)
 
     def training_step(self) -> Any:
-        """One iteration: send the weights, then what PPO does; a worker that kept it waiting too long is killed."""
+        """One iteration: send the weights, then what PPO does; workers that it waited for in vain are killed."""
+        self._replace_stalled_workers()  # of the last iteration's collection of episodes
         send_weights(self)
-        began = time.monotonic()
         results = super().training_step()
-        if self.config and time.monotonic() - began >= self.config.sample_timeout_s:
-            kill_stalled_workers(self)
+        self._replace_stalled_workers()
         return results
+
+    def _replace_stalled_workers(self) -> None:
+        """Kill the workers that do not answer, where RLlib has gone on without an answer since the last call."""
+        group = self.env_runner_group
+        if group is not None and group.num_env_runners_dropped_lifetime() > self._unanswered:
+            kill_stalled_workers(self)
+            self._unanswered = group.num_env_runners_dropped_lifetime()

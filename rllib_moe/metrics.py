@@ -46,8 +46,17 @@ STEPS_PER_SECOND = Metric(
     "run/env_steps_per_second", "steps/s", "Environment steps of this iteration over its wall time"
 )
 WALL_SECONDS = Metric("run/wall_seconds", "s", "Wall time of all iterations of the run so far, start-up excluded")
-SAMPLE_SECONDS = Metric("run/sample_seconds", "s", "Time spent sampling an iteration, mean of the last ten")
-LEARN_SECONDS = Metric("run/learn_seconds", "s", "Time spent in gradient steps an iteration, mean of the last ten")
+SAMPLE_SECONDS = Metric(
+    "run/sample_seconds",
+    "s",
+    "Time spent sampling an iteration, mean of the last ten; under APPO the driver's waiting for samples in this "
+    "iteration, its workers sampling all the time",
+)
+LEARN_SECONDS = Metric(
+    "run/learn_seconds",
+    "s",
+    "Time spent in gradient steps an iteration, mean of the last ten; beside sampling under APPO",
+)
 
 SCORE_MEAN = Metric(
     "score/mean", "points", "Mean raw score of the iteration's episodes (the return where there is no score)"
@@ -58,7 +67,7 @@ DEPTH_MEAN = Metric("score/max_depth_mean", "levels", "Mean deepest level reache
 RETURN_MEAN = Metric("score/return_mean", "reward", "Mean undiscounted sum of (scaled, shaped) rewards")
 LENGTH_MEAN = Metric("score/length_mean", "steps", "Mean length of the iteration's episodes")
 
-PHASE = Metric("phase/name", "name", "Phase under which the iteration was sampled and learned")
+PHASE = Metric("phase/name", "name", "Phase under which the iteration was sampled and learned (APPO: learned)")
 ROUTING = Metric("phase/routing", "name", "Gate function in force")
 TEMPERATURE = Metric("phase/temperature", "1", "Gate temperature in force")
 LEARNING_RATE = Metric("phase/learning_rate", "1", "Learning rate read back from the optimizer after the update")
@@ -88,6 +97,12 @@ NONFINITE_LOSS = Metric(
 )
 EXPLAINED_VARIANCE = Metric(
     "loss/explained_variance", "1", "Variance of the returns which the critic explains; 1 is all"
+)
+WEIGHT_KEPT = Metric(
+    "loss/weight_kept",
+    "share",
+    "APPO: mean of min(1, ratio) over the rows, the ratio of an action's probability before the update to that when it "
+    "was taken; 1 without lag. NaN under PPO",
 )
 GRAD_NORM = Metric("loss/grad_norm", "1", "Global gradient norm, at most the clip: RLlib reports it clipped")
 SKIPPED_UPDATES = Metric("run/skipped_updates", "count", "Gradient steps skipped as not finite, over the whole run")

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from threading import RLock
 from types import SimpleNamespace
 
 import torch
@@ -36,7 +37,7 @@ def save_untrained(run: Path, env: str, max_steps: int, graph_encoder: str = "at
     network.phase.apply_phase(schedule.at(EPISODE), EPISODE)
     algorithm = SimpleNamespace(
         save=lambda path: (Path(path).mkdir(), (Path(path) / "algorithm_state.pkl").write_bytes(b"no pickle")),
-        get_policy=lambda: SimpleNamespace(model=SimpleNamespace(network=network)),
+        get_policy=lambda: SimpleNamespace(model=SimpleNamespace(network=network), _lock=RLock()),
     )
     path = run / "checkpoints" / f"episode_{EPISODE:06d}"
     path.parent.mkdir(exist_ok=True)

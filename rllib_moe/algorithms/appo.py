@@ -6,6 +6,10 @@ two updates old when they are learned. RLlib's own APPO loss is not used: it nee
 so rows would be correlated and load balance measured over a handful of episodes; it evaluates a second, target
 network in every minibatch; and it lets values leak over the end of truncated episodes. Here the policy before an update
 takes the target network's place, evaluated once a batch, and without lag a batch is learned as PPO learns it.
+
+An update has one policy before it and one phase: a phase that comes while a batch is learned waits until that is done.
+So the gate under which a row was sampled may be an older one than that under which it is learned; V-trace sees no more
+of that than that the action's probability is another.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ from __future__ import annotations
 import math
 import os
 import queue
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, Self, cast
 
 import numpy as np
@@ -24,17 +30,36 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.execution.minibatch_buffer import MinibatchBuffer
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, MultiAgentBatch, SampleBatch
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED, SAMPLE_TIMER
-from ray.rllib.utils.metrics.learner_info import LearnerInfoBuilder
+from ray.rllib.utils.metrics import SAMPLE_TIMER
+from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY, LearnerInfoBuilder
 from ray.rllib.utils.sgd import standardized
+from torch import Tensor
 
-from rllib_moe.algorithms.ppo import MoECallbacks, MoEPPOPolicy
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.algorithms.advantages import advantage_estimates
+from rllib_moe.algorithms.policy import CannotGoOnError, MoEPPOPolicy
+from rllib_moe.callbacks.moe_callbacks import MoECallbacks
+from rllib_moe.callbacks.phase_curriculum import InForce, apply_phase
+from rllib_moe.phases import PhaseConfig, PhaseSchedule
 from rllib_moe.placement import spread_workers
-from rllib_moe.sampling.vector_sampler import VectorRolloutWorker, advantage_estimates
+from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
+from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 
 POLL_SECONDS = 0.1
 """How long the driver waits for samples, and for room in the learner's queue, before it looks around again."""
+
+SILENT_TIMEOUTS = 2
+"""A run ends after so many `sample_timeout_s` without a batch by any worker: the first has stalled workers replaced."""
+
+REACHED = "observations_reached"
+"""Key in a batch, beside the policy's rows, of the observations by that name of `VectorSampler`."""
+
+
+class NoSamplesError(CannotGoOnError):
+    """No rollout worker gives samples any more; RLlib would wait for ever."""
+
+
+class LearnerFailedError(CannotGoOnError):
+    """The learner's thread died of an error, which is the cause."""
 
 
 class MoEAPPOConfig(APPOConfig):
@@ -88,14 +113,26 @@ class MoEAPPOConfig(APPOConfig):
 class MoEAPPOWorker(VectorRolloutWorker):
     """Rollout worker whose batches RLlib's APPO takes, and whose update on the learner is a whole one."""
 
+    failure: Exception | None = None
+    """What the learner's thread died of."""
+
     def sample(self, **kwargs: Any) -> MultiAgentBatch:
-        """One fragment of every environment, in the form that IMPALA's book-keeping asks for."""
-        return cast(SampleBatch, super().sample(**kwargs)).as_multi_agent()
+        """One fragment of every environment, in the form that IMPALA's book-keeping asks for, and what it reached.
+
+        RLlib counts what was reached among its "agent steps", which nothing here reads.
+        """
+        rows = cast(SampleBatch, super().sample(**kwargs))
+        reached = SampleBatch({SampleBatch.OBS: cast(Any, self.sampler).observations_reached})
+        return MultiAgentBatch({DEFAULT_POLICY_ID: rows, REACHED: reached}, rows.count)
 
     def learn_on_batch(self, samples: MultiAgentBatch) -> dict[str, Any]:  # type: ignore[override]
-        """Learn a batch: called in the learner's thread."""
-        policy = cast(MoEAPPOPolicy, self.get_policy())
-        return {DEFAULT_POLICY_ID: policy.update(samples.policy_batches[DEFAULT_POLICY_ID])}
+        """Learn a batch: called in the learner's thread, which dies of what this raises."""
+        policy, batches = cast(MoEAPPOPolicy, self.get_policy()), samples.policy_batches
+        try:
+            return {DEFAULT_POLICY_ID: policy.update(batches[DEFAULT_POLICY_ID], batches[REACHED].get(SampleBatch.OBS))}
+        except Exception as error:
+            self.failure = error
+            raise
 
 
 class MoEAPPOPolicy(MoEPPOPolicy):
@@ -104,22 +141,57 @@ class MoEAPPOPolicy(MoEPPOPolicy):
     The learner's thread holds the policy's lock during a gradient step; whoever reads or writes weights takes it too.
     """
 
-    def update(self, batch: SampleBatch) -> dict[str, Any]:
-        """All epochs over a batch of whole fragments [S * T], one environment's steps after the other.
+    learned_under: InForce | None = None
+    """What the last whole batch was learned under, None before the first. A later phase may be in force by now."""
+    _learns = False
+    _next_phase: tuple[PhaseConfig, int] | None = None
+
+    def enter_phase(self, phase: PhaseConfig, episodes: int) -> None:
+        """`apply_phase`, at once or when the batch that is being learned is done."""
+        with self._lock:
+            if self._learns:
+                self._next_phase = phase, episodes
+            else:
+                apply_phase(self, phase, episodes)
+
+    @contextmanager
+    def _one_phase(self) -> Iterator[None]:
+        """A block within which no phase begins."""
+        with self._lock:
+            self._learns = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._learns = False
+                self.learned_under = deepcopy(InForce.of(self))
+                if self._next_phase:
+                    apply_phase(self, *self._next_phase)
+                    self._next_phase = None
+
+    def update(self, batch: SampleBatch, reached: np.ndarray | None) -> dict[str, Any]:
+        """All epochs over a batch of whole fragments, under one phase.
+
+        Args:
+            batch: As for `correct_off_policy`.
+            reached: As for `correct_off_policy`.
 
         Returns:
-            RLlib's results of a learning step, averaged over the minibatches.
+            RLlib's results of a learning step, averaged over the minibatches, with `weight_kept` among its statistics.
         """
-        with self._lock:
-            correct_off_policy(self, batch)
-        num_rows = self.load_batch_into_buffer(batch)
-        size = min(self.config["minibatch_size"], num_rows)
-        results = LearnerInfoBuilder(num_devices=1)
-        for _ in range(self.config["num_epochs"]):
-            for index in np.random.permutation(num_rows // size):
-                with self._lock:
-                    results.add_learn_on_batch_results(self.learn_on_loaded_batch(index * size))
-        return results.finalize()[DEFAULT_POLICY_ID]
+        with self._one_phase():
+            with self._lock:
+                kept = correct_off_policy(self, batch, reached)
+            num_rows = self.load_batch_into_buffer(batch)
+            size = min(self.config["minibatch_size"], num_rows)
+            results = LearnerInfoBuilder(num_devices=1)
+            for _ in range(self.config["num_epochs"]):
+                for index in np.random.permutation(num_rows // size):
+                    with self._lock:
+                        results.add_learn_on_batch_results(self.learn_on_loaded_batch(index * size))
+        learned = results.finalize()[DEFAULT_POLICY_ID]
+        learned[LEARNER_STATS_KEY]["weight_kept"] = kept
+        return learned
 
     def update_target(self) -> None:
         """Nothing: there is no target network (see the module). RLlib's APPO calls this."""
@@ -163,25 +235,49 @@ class MoEAPPO(APPO):
             torch.set_num_threads(learner_threads(os.cpu_count() or 1, config.num_env_runners))
         with spread_workers():
             super().setup(config)
+        self._clock = BatchClock()
         thread = self._learner_thread
         # RLlib would hand out a batch `num_epochs` times; `MoEAPPOPolicy.update` does all epochs at once.
         thread.minibatch_buffer = MinibatchBuffer(thread.inqueue, size=1, timeout=1, num_passes=1)
         self._waited = 0.0
-        self._sampled_at = time.monotonic()
+
+    def step(self) -> Any:
+        """One iteration, as many training steps as it takes."""
+        with self._clock.going():
+            return super().step()
 
     def training_step(self) -> Any:
         """Take the samples that are there, queue them, send weights to the workers that gave them.
 
+        A worker that has given no batch for `sample_timeout_s`, and does not answer, is killed; Ray starts it anew.
+
         Raises:
-            RuntimeError: No worker has given a sample for `sample_timeout_s`: RLlib would wait for ever.
+            NoSamplesError: No worker has given a batch for `SILENT_TIMEOUTS` times that.
+            NonFiniteUpdatesError: No update is finite any more.
+            LearnerFailedError: The learner's thread died of any other error.
         """
-        before = self._counters[NUM_ENV_STEPS_SAMPLED]
+        self._check_learner()
         results = super().training_step()
-        if self._counters[NUM_ENV_STEPS_SAMPLED] > before:
-            self._sampled_at = time.monotonic()
-        elif time.monotonic() - self._sampled_at > (limit := cast(MoEAPPOConfig, self.config).sample_timeout_s):
-            raise RuntimeError(f"no rollout worker has given a sample for {limit} s")
+        limit = cast(MoEAPPOConfig, self.config).sample_timeout_s
+        if self.env_runner_group is not None:
+            kill_stalled_workers(self, self._clock.late(self.env_runner_group.healthy_worker_ids(), limit))
+        if self._clock.silence() > SILENT_TIMEOUTS * limit:
+            raise NoSamplesError(f"no rollout worker has given a sample for {SILENT_TIMEOUTS * limit:g} s")
         return results
+
+    def _get_samples_from_workers_old_api_stack(self, *args: Any, **kwargs: Any) -> list[tuple[int, Any]]:
+        """RLlib's, and a note of who gave some."""
+        samples = super()._get_samples_from_workers_old_api_stack(*args, **kwargs)
+        self._clock.note(index for index, _ in samples)
+        return samples
+
+    def _check_learner(self) -> None:
+        """Raise what the learner's thread died of, if it did."""
+        if not self._learner_thread.is_alive():
+            error = cast(MoEAPPOWorker, self.env_runner).failure
+            if isinstance(error, CannotGoOnError):
+                raise error
+            raise LearnerFailedError(f"the learner's thread died: {error!r}") from error
 
     def cleanup(self) -> None:
         """Let the learner's thread end: RLlib leaves it running."""
@@ -193,8 +289,7 @@ class MoEAPPO(APPO):
         """Queue every batch, waiting for room. RLlib drops batches, and waits for ever on a thread that died."""
         for batch in self.data_to_place_on_learner:
             while True:
-                if not self._learner_thread.is_alive():
-                    raise RuntimeError("the learner's thread died; its error is in the output above")
+                self._check_learner()
                 try:
                     self._learner_thread.inqueue.put(batch, timeout=POLL_SECONDS)
                 except queue.Full:
@@ -222,8 +317,7 @@ def learner_threads(cores: int, num_workers: int) -> int:
     return max(1, cores - min(num_workers, cores // 2))
 
 
-@torch.no_grad()
-def correct_off_policy(policy: MoEAPPOPolicy, batch: SampleBatch) -> None:
+def correct_off_policy(policy: MoEAPPOPolicy, batch: SampleBatch, reached: np.ndarray | None) -> float:
     """Make a batch by older policies one that PPO can learn: V-trace (https://arxiv.org/abs/1802.01561), in place.
 
     Values, action probabilities and logits become those of the policy as it is: the anchor of PPO's ratio. Advantages
@@ -231,40 +325,61 @@ def correct_off_policy(policy: MoEAPPOPolicy, batch: SampleBatch) -> None:
 
     Args:
         policy: The policy that will learn.
-        batch: Rows of a `VectorSampler`, whole fragments.
+        batch: Rows [S * T] of a `VectorSampler`: whole fragments of T steps, one environment's after another's.
+        reached: Its `observations_reached` [n, num_bytes]; None where there are none.
+
+    Returns:
+        The share of the rows' weight that is kept: mean of the importance weights.
     """
-    config, model = policy.config, policy.model
-    model.eval()
+    config = policy.config
     behaviour = np.asarray(batch[SampleBatch.ACTION_LOGP])
-    logits, values, logp = [], [], []
-    for begin in range(0, len(batch), config["minibatch_size"]):
-        rows = slice(begin, begin + config["minibatch_size"])
-        observations = torch.from_numpy(np.asarray(batch[SampleBatch.OBS])[rows]).to(policy.device)
-        actions = torch.from_numpy(np.asarray(batch[SampleBatch.ACTIONS])[rows]).to(policy.device)
-        output, _ = model({SampleBatch.OBS: observations})
-        logits.append(output)
-        values.append(model.value_function())
-        logp.append(cast(Any, policy.dist_class)(output, model).logp(actions))
-    for key, parts in (
+    logits, values = _evaluated(policy, np.asarray(batch[SampleBatch.OBS]))
+    actions = torch.from_numpy(np.asarray(batch[SampleBatch.ACTIONS])).to(policy.device)
+    logp = cast(Any, policy.dist_class)(logits, policy.model).logp(actions)
+    for key, column in (
         (SampleBatch.ACTION_DIST_INPUTS, logits),
         (SampleBatch.VF_PREDS, values),
         (SampleBatch.ACTION_LOGP, logp),
     ):
-        batch[key] = torch.cat(parts).cpu().numpy()
+        batch[key] = column.cpu().numpy()
 
-    def by_time(name: str) -> np.ndarray:  # [T, S]
-        return np.asarray(batch[name]).reshape(-1, config["rollout_fragment_length"]).T
+    def by_time(column: Any) -> np.ndarray:  # [T, S]
+        return np.asarray(column).reshape(-1, config["rollout_fragment_length"]).T
 
-    ended = by_time(SampleBatch.TERMINATEDS) | by_time(SampleBatch.TRUNCATEDS)
-    current = by_time(SampleBatch.VF_PREDS)
-    following = by_time(SampleBatch.VALUES_BOOTSTRAPPED).copy()  # the sampler's, at the ends of episodes and fragments
-    following[:-1] = np.where(ended[:-1], following[:-1], current[1:])
-    lag = by_time(SampleBatch.ACTION_LOGP) - behaviour.reshape(current.T.shape).T
+    terminated, truncated = by_time(batch[SampleBatch.TERMINATEDS]), by_time(batch[SampleBatch.TRUNCATEDS])
+    current = by_time(batch[SampleBatch.VF_PREDS])
+    following = np.zeros_like(current)
+    following[:-1] = np.where(terminated[:-1], 0, current[1:])
+    if reached is not None:
+        is_last = np.arange(len(current))[:, None] == len(current) - 1
+        # Transposed, so that places are in the order of the rows.
+        following.T[(~terminated & (truncated | is_last)).T] = _evaluated(policy, reached)[1].cpu().numpy()
+    weights = np.minimum(np.exp(by_time(batch[SampleBatch.ACTION_LOGP]) - by_time(behaviour)), 1)
     advantages = advantage_estimates(
-        by_time(SampleBatch.REWARDS), current, following, ended, config["gamma"], config["lambda"], np.exp(lag)
+        by_time(batch[SampleBatch.REWARDS]),
+        current,
+        following,
+        terminated | truncated,
+        config["gamma"],
+        config["lambda"],
+        weights,
     )
     batch[Postprocessing.VALUE_TARGETS] = (advantages + current).T.reshape(-1)
     batch[Postprocessing.ADVANTAGES] = standardized(advantages.T.reshape(-1))
+    return float(weights.mean())
+
+
+@torch.no_grad()
+def _evaluated(policy: MoEAPPOPolicy, observations: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Logits [n, A] and critic's estimates [n] of observations [n, num_bytes], a minibatch at a time."""
+    model, size = policy.model, policy.config["minibatch_size"]
+    model.eval()
+    logits, values = [], []
+    for begin in range(0, len(observations), size):
+        rows = torch.from_numpy(observations[begin : begin + size]).to(policy.device)
+        logits.append(model({SampleBatch.OBS: rows})[0])
+        values.append(model.value_function())
+    return torch.cat(logits), torch.cat(values)
 
 
 def _copied(state: Any) -> Any:

@@ -111,6 +111,12 @@ def algorithm_config(
             model={"custom_model": GATMoEModel, "custom_model_config": config.model.to_dict()},
         )
         .resources(num_gpus=training.num_gpus)
-        .reporting(metrics_num_episodes_for_smoothing=1, min_time_s_per_iteration=None)
+        .reporting(
+            metrics_num_episodes_for_smoothing=1,
+            min_time_s_per_iteration=None,
+            # APPO's workers answer after the batch they are at. A worker has emptied its list by a late answer, which
+            # RLlib drops: those episodes would be counted nowhere.
+            metrics_episode_collection_timeout_s=training.sample_timeout,
+        )
         .debugging(seed=training.seed, log_level="ERROR")
     )

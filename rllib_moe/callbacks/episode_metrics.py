@@ -16,8 +16,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe import metrics as m
-from rllib_moe.callbacks.phase_curriculum import episodes_of, policy_of, schedule_of
-from rllib_moe.models.phase_state import PhaseState
+from rllib_moe.callbacks.phase_curriculum import InForce, episodes_of, policy_of, schedule_of
 
 ITERATIONS_COUNTER = "moe_iterations"
 WALL_SECONDS_COUNTER = "moe_wall_seconds"
@@ -32,8 +31,9 @@ LEARNER_METRICS = {
     m.ACTION_ENTROPY: "entropy",
     m.EXPLAINED_VARIANCE: "vf_explained_var",
     m.GRAD_NORM: "grad_gnorm",
+    m.WEIGHT_KEPT: "weight_kept",
 }
-"""Metrics that PPO itself reports."""
+"""Metrics that the policy's update reports."""
 
 MODEL_METRICS = {
     m.ALPHA_ENTROPY: "alpha_entropy",
@@ -130,11 +130,12 @@ def _learner_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
 
 def _phase_measures(algorithm: Algorithm) -> dict[m.Metric, Any]:
     policy = policy_of(algorithm)
-    state: PhaseState = policy.model.network.phase
+    # Where the learner has a thread of its own, a later phase may be in force by now.
+    state, learning_rate = getattr(policy, "learned_under", None) or InForce.of(policy)
     row: dict[m.Metric, Any] = {metric: state.value(name) for metric, name in PHASE_METRICS.items()}
     row[m.PHASE] = schedule_of(algorithm).at(int(state.episodes)).name
     row[m.ROUTING] = state.routing
-    row[m.LEARNING_RATE] = policy._optimizers[0].param_groups[0]["lr"]
+    row[m.LEARNING_RATE] = learning_rate
     row[m.SKIPPED_UPDATES] = getattr(policy, "skipped_updates", 0)
     return row
 

@@ -1,21 +1,24 @@
 """The curriculum callback: carries the phase from the schedule to the learner and every rollout worker.
 
 It decides nothing. `schedule.at(episodes)` does, with the episode count that RLlib checkpoints in the algorithm's
-counters, and `apply_phase` is the one function that puts a phase into force. Works with PPO by itself (also in a Tune
-trial); `algorithm.MoEPPO` adds a weight sync before sampling, for workers that restart unseen.
+counters, and `apply_phase` is the one function that puts a phase into force; a policy that learns in a thread of its
+own says when (`enter_phase`). Works with PPO by itself (also in a Tune trial); `MoEPPO` adds a weight sync before
+sampling, for workers that restart unseen.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.policy.policy import Policy
 
+from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.phases import PhaseConfig, PhaseSchedule
 
 EPISODES_COUNTER = "moe_episodes"
@@ -35,9 +38,20 @@ def apply_phase(policy: PPOTorchPolicy, phase: PhaseConfig, episodes: int) -> No
         phase: What should hold.
         episodes: The global episode count it belongs to.
     """
-    with policy._lock:  # between two gradient steps, where the learner has a thread of its own
-        policy.model.network.phase.apply_phase(phase, episodes)
-        follow_phase(policy)
+    policy.model.network.phase.apply_phase(phase, episodes)
+    follow_phase(policy)
+
+
+class InForce(NamedTuple):
+    """What a policy learns under, as its model and optimizer hold it."""
+
+    phase: PhaseState
+    learning_rate: float
+
+    @classmethod
+    def of(cls, policy: PPOTorchPolicy) -> InForce:
+        """Read it back; the phase is the model's own, not a copy."""
+        return cls(policy.model.network.phase, policy._optimizers[0].param_groups[0]["lr"])
 
 
 def follow_phase(policy: PPOTorchPolicy) -> None:
@@ -124,7 +138,7 @@ class PhaseCurriculum(RLlibCallback):
         follow_phase(cast(PPOTorchPolicy, policy))
 
     def _enter(self, algorithm: Algorithm, schedule: PhaseSchedule, before: int | None) -> None:
-        """Apply the phase of the present count everywhere, and say so in the log where there is something to say.
+        """Put the phase of the present count into force everywhere, and say so in the log where there is need to.
 
         Args:
             algorithm: The algorithm.
@@ -133,7 +147,9 @@ class PhaseCurriculum(RLlibCallback):
         """
         episodes = episodes_of(algorithm)
         phase = schedule.at(episodes)
-        apply_phase(policy_of(algorithm), phase, episodes)
+        policy = policy_of(algorithm)
+        enter = getattr(policy, "enter_phase", None) or partial(apply_phase, policy)
+        enter(phase, episodes)
         send_weights(algorithm)
         if before is None or schedule.index_at(before) != schedule.index_at(episodes):
             logger.info("%s", banner(phase, episodes, schedule.end_of(schedule.index_at(episodes))))

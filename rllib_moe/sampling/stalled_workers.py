@@ -1,12 +1,18 @@
 """Rollout workers that neither answer nor fail: stopped, swapped out, or hung in native code.
 
-RLlib waits for such a worker until `sample_timeout_s`, learns from the others' samples, and then waits for it again:
-only a worker that *fails* is restarted. So a worker that was waited for in vain is made to fail here.
+RLlib waits for such a worker until a timeout, goes on with the others' samples, and then waits for it again: only a
+worker that *fails* is restarted. So a worker that was waited for in vain is made to fail here. Who waits in turn knows
+that from RLlib's count of calls without an answer; who samples asynchronously, from the time since a worker's last
+batch (`BatchClock`).
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -17,24 +23,83 @@ ANSWER_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
-def kill_stalled_workers(algorithm: Algorithm) -> list[int]:
+class BatchClock:
+    """How long ago the rollout workers gave a batch, by a clock that goes during iterations only.
+
+    What happens between two of them (a checkpoint to a storage that hangs) is no worker's delay.
+
+    Args:
+        now: Seconds by any clock.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._stood, self._stopped_at = 0.0, now()
+        self._any = self._time()
+        self._last: dict[int, float] = {}
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        """An iteration."""
+        self._stood, self._stopped_at = self._stood + self._now() - self._stopped_at, math.inf
+        try:
+            yield
+        finally:
+            self._stopped_at = self._now()
+
+    def note(self, workers: Iterable[int]) -> None:
+        """These workers, by index, have given a batch just now."""
+        for index in workers:
+            self._any = self._last[index] = self._time()
+
+    def silence(self) -> float:
+        """Seconds since any worker gave a batch, or since the beginning."""
+        return self._time() - self._any
+
+    def late(self, workers: Iterable[int], seconds: float) -> list[int]:
+        """Those of the workers whose last batch is longer ago.
+
+        One that is new, was away or has been named here has all its time yet.
+
+        Args:
+            workers: Indices of all workers in service.
+            seconds: Time that a worker has for a batch.
+        """
+        now = self._time()
+        self._last = {index: self._last.get(index, now) for index in workers}
+        late = [index for index, at in self._last.items() if now - at > seconds]
+        self._last |= dict.fromkeys(late, now)
+        return late
+
+    def _time(self) -> float:
+        return min(self._now(), self._stopped_at) - self._stood
+
+
+def kill_stalled_workers(algorithm: Algorithm, suspects: Iterable[int] | None = None) -> list[int]:
     """Kill the remote rollout workers that do not answer; Ray starts them anew.
 
     Args:
-        algorithm: An algorithm whose sampling is over, so that its workers have nothing to do.
+        algorithm: The algorithm.
+        suspects: Indices of workers that have nothing to do, or should have; None: sampling is over, so it is all.
 
     Returns:
-        Their indices.
+        The indices of those that were killed.
     """
     group = algorithm.env_runner_group
     if group is None:
         return []
-    expected = group.healthy_worker_ids()
+    healthy = group.healthy_worker_ids()
+    asked = healthy if suspects is None else sorted(set(suspects) & set(healthy))
+    if not asked:  # RLlib takes no workers for all
+        return []
     answers: list[int] = group.foreach_env_runner(
-        lambda worker: worker.worker_index, local_env_runner=False, timeout_seconds=ANSWER_SECONDS
+        lambda worker: worker.worker_index,
+        local_env_runner=False,
+        remote_worker_ids=asked,
+        timeout_seconds=ANSWER_SECONDS,
     )
     # One that failed in answering is RLlib's to restart.
-    stalled = sorted(set(expected) & set(group.healthy_worker_ids()) - set(answers))
+    stalled = sorted(set(asked) & set(group.healthy_worker_ids()) - set(answers))
     for index in stalled:
         logger.warning("Rollout worker %d does not answer: it is killed and started anew", index)
         ray.kill(group._worker_manager.actors()[index], no_restart=False)

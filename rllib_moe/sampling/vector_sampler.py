@@ -27,6 +27,7 @@ from ray.rllib.evaluation.sampler import SamplerInput
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 
+from rllib_moe.algorithms.advantages import advantage_estimates
 from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
 from rllib_moe.sampling.watchdog import Watchdog
 
@@ -77,6 +78,9 @@ class VectorRolloutWorker(RolloutWorker):
 class VectorSampler(SamplerInput):
     """Plays a fragment in every environment and returns it with advantages.
 
+    At the ends of fragments and of truncated episodes, what `VALUES_BOOTSTRAPPED` is an estimate of is in no row. It is
+    kept beside them (`observations_reached`), for a learner whose critic is not the one that sampled.
+
     Args:
         environments: Environments E.
         policy: A torch policy of the old API stack, without recurrent state.
@@ -97,6 +101,9 @@ class VectorSampler(SamplerInput):
         self._steps = np.zeros(len(environments), dtype=np.int64)
         self._episode_ids = np.arange(len(environments), dtype=np.int64)
         self._finished: list[Any] = []
+        self.observations_reached: np.ndarray | None = None
+        """Observations [n, num_bytes] reached by those rows of the last fragment, in their order, that are not
+        terminated and are truncated or an environment's last; None before the first."""
         self._replaced_and_told = 0
 
     def get_data(self) -> SampleBatch:
@@ -118,9 +125,8 @@ class VectorSampler(SamplerInput):
         rewards = np.zeros((length, width), np.float32)
         ends = np.zeros((length, 2, width), bool)
         episode_ids = np.empty((length, width), np.int64)
-        values = np.empty((length + 1, width), np.float32)
-        cut: list[tuple[int, int, np.ndarray]] = []  # (time, environment, last observation) of truncated episodes
-        broken: list[tuple[int, int, float]] = []  # (time, environment, value of the state reached) of broken ones
+        values = np.empty((length, width), np.float32)
+        reached: dict[tuple[int, int], np.ndarray] = {}  # by (environment, time): where no row follows
         actions, outputs = [], []
         infos: list[dict[str, Any]] = [{}] * width
         for t in range(length):
@@ -131,7 +137,7 @@ class VectorSampler(SamplerInput):
                 for e in stepped:
                     if t and not ends[t - 1, :, e].any():
                         ends[t - 1, 1, e] = True
-                        broken.append((t - 1, e, float(values[t, e])))
+                        reached[e, t - 1] = observations[t, e].copy()
                     self._forget_episode(e)
                     ends[t, :, e] = False
                     observations[t, e] = self._environments.replace(e, failures[e])
@@ -145,22 +151,21 @@ class VectorSampler(SamplerInput):
             self._steps += 1
             for e in np.flatnonzero(ends[t].any(0)).tolist():
                 if not ends[t, 0, e]:
-                    cut.append((t, e, observations[t + 1, e].copy()))
+                    reached[e, t] = observations[t + 1, e].copy()
                 self._book_episode(e, infos[e])
                 observations[t + 1, e] = self._environments.begin(e)
         terminated, truncated = ends[:, 0], ends[:, 1]
         self._observations = observations[length]
-        # One forward pass for all that is bootstrapped: the ends of the fragment, and of truncated episodes within.
-        last = self._values(np.stack([*observations[length], *(observation for _, _, observation in cut)]))
-        values[length] = last[:width]
-        following = values[1:] * ~(terminated | truncated)
-        for (t, e, _), value in zip(cut, last[width:], strict=True):
-            following[t, e] = value
-        for t, e, value in broken:
-            following[t, e] = value
-        advantages = advantage_estimates(
-            rewards, values[:-1], following, terminated | truncated, self._gamma, self._lambda
-        )
+        reached |= {(e, length - 1): observations[length, e] for e in np.flatnonzero(~ends[-1].any(0)).tolist()}
+        following = np.zeros_like(values)
+        following[:-1] = values[1:] * ~ends[:-1].any(1)
+        self.observations_reached = np.empty((len(reached), *observations.shape[2:]), observations.dtype)
+        if reached:  # one forward pass for all of them
+            places = sorted(reached)
+            np.stack([reached[place] for place in places], out=self.observations_reached)
+            environments, times = np.transpose(places)
+            following[times, environments] = self._values(self.observations_reached)
+        advantages = advantage_estimates(rewards, values, following, terminated | truncated, self._gamma, self._lambda)
 
         def rows(array: np.ndarray) -> np.ndarray:
             return array.swapaxes(0, 1).reshape(length * width, *array.shape[2:])
@@ -173,10 +178,10 @@ class VectorSampler(SamplerInput):
                 SampleBatch.TERMINATEDS: rows(terminated),
                 SampleBatch.TRUNCATEDS: rows(truncated),
                 SampleBatch.EPS_ID: rows(episode_ids),
-                SampleBatch.VF_PREDS: rows(values[:-1]),
+                SampleBatch.VF_PREDS: rows(values),
                 SampleBatch.VALUES_BOOTSTRAPPED: rows(following),
                 Postprocessing.ADVANTAGES: rows(advantages),
-                Postprocessing.VALUE_TARGETS: rows(advantages + values[:-1]),
+                Postprocessing.VALUE_TARGETS: rows(advantages + values),
                 **{key: rows(np.stack([output[key] for output in outputs])) for key in outputs[0]},
             }
         )
@@ -242,44 +247,3 @@ def episode_measures(info: dict[str, Any], total_reward: float) -> dict[str, lis
         "score": [float(info.get("score", total_reward))],
         "max_depth": [float(info.get("max_depth", math.nan))],
     }
-
-
-def advantage_estimates(
-    rewards: np.ndarray,
-    values: np.ndarray,
-    following: np.ndarray,
-    ended: np.ndarray,
-    gamma: float,
-    lambda_: float,
-    ratios: np.ndarray | None = None,
-) -> np.ndarray:
-    """Generalised advantage estimation (https://arxiv.org/abs/1506.02438) over several environments at once.
-
-    With probability ratios it is V-trace (https://arxiv.org/abs/1802.01561, with the lambda of its remark 2): the
-    ratios are cut at 1, and the advantages are both what the critic's targets exceed its values by and what the policy
-    is to follow.
-
-    Args:
-        rewards: Rewards [T, E].
-        values: Critic's estimates of the states acted in [T, E].
-        following: Estimates of the states reached [T, E]: 0 where the episode terminated, that of the last state where
-            it was truncated.
-        ended: Where an episode ended, bool [T, E].
-        gamma: Discount.
-        lambda_: Decay of the estimator.
-        ratios: Probability of each action now, over that when it was taken [T, E]; None: the policy is the same.
-
-    Returns:
-        Advantages float32 [T, E].
-    """
-    errors = rewards + gamma * following - values
-    decay = gamma * lambda_ * ~ended
-    if ratios is not None:
-        weights = np.minimum(ratios, 1)
-        errors, decay = weights * errors, weights * decay
-    advantages = np.zeros_like(errors, dtype=np.float32)
-    running = np.zeros(errors.shape[1], np.float32)
-    for t in reversed(range(len(errors))):
-        running = errors[t] + decay[t] * running
-        advantages[t] = running
-    return advantages

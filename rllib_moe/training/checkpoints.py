@@ -97,8 +97,10 @@ def save_checkpoint(
     }
     try:
         partial.mkdir(parents=True)
-        algorithm.save(str(partial / ALGORITHM))
-        _save_weights(policy_of(algorithm).model.network.state_dict(), partial / WEIGHTS)
+        policy = policy_of(algorithm)
+        with policy._lock:  # both of one moment, between two gradient steps, where the learner has a thread of its own
+            algorithm.save(str(partial / ALGORITHM))
+            _save_weights(policy.model.network.state_dict(), partial / WEIGHTS)
         (partial / EXPERIMENT).write_text(yaml.safe_dump(experiment, sort_keys=False))
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         hashes = {str(file.relative_to(partial)): _sha256(file) for file in files}

@@ -14,7 +14,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithms.ppo import NonFiniteUpdatesError
+from rllib_moe.algorithms.policy import CannotGoOnError
 from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ConfigError, ExperimentConfig
@@ -60,7 +60,8 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
 
     Raises:
         ConfigError: the environment or the run directory is refused; nothing was started or written.
-        TrainingStoppedError: every worker keeps failing, updates are never finite, or nothing can be written.
+        TrainingStoppedError: every worker keeps failing, updates are never finite, the learner's thread failed, or
+            nothing can be written.
     """
     console = standard_console()
     _log_to(console)
@@ -187,7 +188,7 @@ class _Run:
     def _iterate(self) -> dict[str, Any]:
         try:
             return self.algorithm.train()
-        except (NonFiniteUpdatesError, EnvironmentsFailError) as error:
+        except (CannotGoOnError, EnvironmentsFailError) as error:
             iteration = self.rows[-1][m.ITERATION.key] + 1 if self.rows else 1
             raise TrainingStoppedError(f"iteration {iteration}: {error}") from error
 

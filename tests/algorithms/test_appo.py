@@ -1,63 +1,49 @@
-"""APPO: V-trace against RLlib's, no difference to PPO without lag, and whole asynchronous runs."""
+"""APPO: no difference to PPO without lag, and whole asynchronous runs."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from ray.rllib.algorithms.appo import APPO
 from ray.rllib.algorithms.impala.vtrace_torch import from_importance_weights
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.sgd import standardized
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithms.appo import MoEAPPO, MoEAPPOConfig, MoEAPPOPolicy, correct_off_policy, learner_threads
+from rllib_moe.algorithms.appo import (
+    LearnerFailedError,
+    MoEAPPO,
+    MoEAPPOConfig,
+    MoEAPPOPolicy,
+    NoSamplesError,
+    correct_off_policy,
+    learner_threads,
+)
+from rllib_moe.algorithms.policy import NonFiniteUpdatesError
+from rllib_moe.callbacks.moe_callbacks import MoECallbacks
+from rllib_moe.callbacks.phase_curriculum import schedule_of
+from rllib_moe.config import ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.sampling.vector_sampler import advantage_estimates
+from rllib_moe.training.checkpoints import load_checkpoint, save_checkpoint
+from rllib_moe.training.experiment import TrainingStoppedError
 from rllib_moe.training.run_directory import RunDirectory
 from scripts.evaluate import main as evaluate
 
 SmallConfig = Callable[..., MoEAPPOConfig]
 LENGTH = 32
 """Steps of a fragment in the small configuration: 128 rows of 4 environments."""
-
-
-def test_advantages_with_ratios_are_rllibs_v_trace() -> None:
-    """RLlib has no lambda, and no bootstrap within a fragment: at lambda 1, with episodes that terminate."""
-    rng = np.random.default_rng(1)
-    length, width, gamma = 30, 6, 0.97
-    rewards, values, log_ratios = rng.normal(size=(3, length, width)).astype(np.float32)
-    ended = rng.random((length, width)) < 0.1
-    last = rng.normal(size=width).astype(np.float32)
-    following = np.concatenate([values[1:], last[None]]) * ~ended
-    found = advantage_estimates(rewards, values, following, ended, gamma, 1.0, np.exp(log_ratios))
-    expected = from_importance_weights(
-        log_rhos=torch.from_numpy(log_ratios),
-        discounts=torch.from_numpy(gamma * ~ended).float(),
-        rewards=torch.from_numpy(rewards),
-        values=torch.from_numpy(values),
-        bootstrap_value=torch.from_numpy(last),
-    )
-    np.testing.assert_allclose(values + found, expected.vs.numpy(), atol=1e-5)
-    # At lambda 1 the policy's advantage is the target's excess over the value, but where the next action is improbable:
-    # rho (r + gamma vs' - V) either way.
-    np.testing.assert_allclose(found, expected.pg_advantages.numpy(), atol=1e-5)
-
-
-def test_ratios_of_one_or_more_change_nothing() -> None:
-    rng = np.random.default_rng(2)
-    rewards, values, following = rng.normal(size=(3, 20, 3)).astype(np.float32)
-    ended = rng.random((20, 3)) < 0.2
-    arguments = (rewards, values, following, ended, 0.9, 0.8)
-    np.testing.assert_allclose(
-        advantage_estimates(*arguments, 1 + rng.random((20, 3))), advantage_estimates(*arguments), atol=1e-6
-    )
 
 
 @pytest.fixture
@@ -75,41 +61,63 @@ def batch(algorithm: MoEAPPO) -> SampleBatch:
     return sampled
 
 
+@pytest.fixture
+def reached(algorithm: MoEAPPO, batch: SampleBatch) -> np.ndarray:
+    """What was reached where no row follows: at the end of each of 2 episodes of 4 environments."""
+    del batch  # sampled is all that is asked of it
+    observations = algorithm.env_runner.sampler.observations_reached
+    assert len(observations) == 8
+    return observations
+
+
 def columns(batch: SampleBatch) -> dict[str, np.ndarray]:
     return {key: np.array(batch[key]) for key in batch}
 
 
-def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch) -> None:
+def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray) -> None:
     sampled = columns(batch)
-    correct_off_policy(algorithm.get_policy(), batch)
+    assert correct_off_policy(algorithm.get_policy(), batch, reached) == pytest.approx(1, abs=1e-4)
     for key in ("action_logp", "action_dist_inputs", "vf_preds", Postprocessing.VALUE_TARGETS):
         np.testing.assert_allclose(batch[key], sampled[key], atol=1e-4, err_msg=key)
     expected = standardized(sampled[Postprocessing.ADVANTAGES])
     np.testing.assert_allclose(batch[Postprocessing.ADVANTAGES], expected, atol=1e-4)
 
 
-def test_with_lag_a_batch_is_rllibs_v_trace(algorithm: MoEAPPO, batch: SampleBatch) -> None:
+@pytest.mark.parametrize("ends", ["truncated", "terminated"])
+def test_with_lag_a_batch_is_rllibs_v_trace(
+    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray, ends: str
+) -> None:
     """Truncated episodes are bootstrapped in the reward: RLlib's V-trace knows ends without a value only."""
+    if ends == "terminated":
+        batch["terminateds"], batch["truncateds"] = batch["truncateds"], batch["terminateds"]
     policy, sampled = algorithm.get_policy(), columns(batch)
     policy.config["lambda"] = 1.0
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    correct_off_policy(policy, batch)
+    kept = correct_off_policy(policy, batch, reached if ends == "truncated" else None)
 
     with torch.no_grad():
         logits, _ = policy.model({"obs": torch.from_numpy(sampled["obs"])})
         values = policy.model.value_function()
         logp = torch.log_softmax(logits, -1).gather(1, torch.from_numpy(sampled["actions"])[:, None]).squeeze(1)
+        policy.model({"obs": torch.from_numpy(reached)})
+        values_reached = policy.model.value_function()
     log_ratios = logp - torch.from_numpy(sampled["action_logp"])
     assert log_ratios.abs().max() > 0.05
+    assert kept == pytest.approx(float(log_ratios.exp().clamp(max=1).mean()), abs=1e-5)
+    # By the critic that learns, which the sampler's was before: every episode of 16 steps ends in one.
+    bootstraps = torch.zeros(len(values))
+    if ends == "truncated":
+        bootstraps[torch.from_numpy(sampled["truncateds"])] = values_reached
+        assert (bootstraps - torch.from_numpy(sampled[SampleBatch.VALUES_BOOTSTRAPPED])).abs()[15::16].min() > 1e-4
 
     def by_time(values: Any) -> torch.Tensor:
         return torch.as_tensor(values).reshape(-1, LENGTH).T
 
     ended = by_time(sampled["terminateds"] | sampled["truncateds"])
-    bootstrap = by_time(sampled[SampleBatch.VALUES_BOOTSTRAPPED])
+    bootstrap = by_time(bootstraps)
     expected = from_importance_weights(
         log_rhos=by_time(log_ratios),
         discounts=policy.config["gamma"] * (~ended).float(),
@@ -124,7 +132,9 @@ def test_with_lag_a_batch_is_rllibs_v_trace(algorithm: MoEAPPO, batch: SampleBat
     np.testing.assert_allclose(batch["action_logp"], logp, atol=1e-5)
 
 
-def test_rows_keep_together_and_minibatches_cover_the_batch(algorithm: MoEAPPO, batch: SampleBatch) -> None:
+def test_rows_keep_together_and_minibatches_cover_the_batch(
+    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray
+) -> None:
     policy: MoEAPPOPolicy = algorithm.get_policy()
     seen = []
     learn = policy.learn_on_loaded_batch
@@ -136,12 +146,41 @@ def test_rows_keep_together_and_minibatches_cover_the_batch(algorithm: MoEAPPO, 
 
     policy.learn_on_loaded_batch = note  # type: ignore[method-assign]
     observations = sorted(row.tobytes() for row in np.asarray(batch["obs"]))
-    results = policy.update(batch)
+    results = policy.update(batch, reached)
     epochs = policy.config["num_epochs"]
     learned = sorted(row.tobytes() for row in np.concatenate(seen))
     assert learned == sorted(observations * epochs)
     assert len(seen) == epochs * len(observations) // policy.config["minibatch_size"]
     assert math.isfinite(results["learner_stats"]["policy_loss"])
+
+
+def test_a_phase_waits_until_the_batch_is_learned(
+    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the callback, in the middle of an update; what is reported is what the batch was learned under."""
+    policy: MoEAPPOPolicy = algorithm.get_policy()
+    learn, seen = policy.learn_on_loaded_batch, []
+    result = {"training_iteration": 1, "time_this_iter_s": 1.0, "env_runners": {"num_episodes": 24}}
+
+    def note(*args: Any) -> Any:
+        seen.append(policy.model.network.phase.routing)
+        if len(seen) == 1:
+            MoECallbacks().on_train_result(algorithm=algorithm, result=result)
+        return learn(*args)
+
+    monkeypatch.setattr(policy, "learn_on_loaded_batch", note)
+    policy.update(batch, reached)
+    assert seen == ["softmax"] * len(seen)
+    assert len(seen) > 1
+    phase = schedule_of(algorithm).at(24)
+    assert policy.model.network.phase.routing == phase.routing == "sparsemax"
+    assert policy._optimizers[0].param_groups[0]["lr"] == policy.cur_lr == phase.learning_rate
+
+    result["env_runners"] = {"num_episodes": 24}
+    MoECallbacks().on_train_result(algorithm=algorithm, result=result)
+    row = result["moe"]
+    assert (row["phase/name"], row["phase/routing"], row["phase/learning_rate"]) == ("warmup", "softmax", 1e-4)
+    assert policy.model.network.phase.episodes == 48, "at once, where nothing is being learned"
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -150,36 +189,34 @@ def test_phases_change_at_the_right_episode_and_rows_are_whole(small_config: Sma
     schedule = PhaseSchedule.from_dict(config.schedule)
     algorithm = config.build_algo()
     rows = []
-    while not rows or rows[-1]["run/episodes_total"] < 48:
+    while not rows or rows[-1]["phase/name"] != "fine-tune":
         rows.append(algorithm.train()["moe"])
-    states = algorithm.env_runner_group.foreach_env_runner(
-        lambda worker: int(worker.get_policy().model.network.phase.episodes)
-    )
     algorithm.stop()
     assert not algorithm._learner_thread.is_alive()
-    before = 0
-    for row in rows:
-        in_force = schedule.at(before)
-        assert (row["phase/name"], row["phase/learning_rate"]) == (in_force.name, in_force.learning_rate)
-        assert row["phase/temperature"] == pytest.approx(in_force.temperature)
-        before = row["run/episodes_total"]
+    totals = [0, 0, *(row["run/episodes_total"] for row in rows)]
+    for row, begun, begins in zip(rows, totals, totals[1:], strict=False):
+        # The batch was begun in this iteration or in the one before; all of the phase is of one moment.
+        assert (row["phase/name"], row["phase/learning_rate"], pytest.approx(row["phase/temperature"])) in [
+            (each.name, each.learning_rate, each.temperature) for each in map(schedule.at, (begun, begins))
+        ]
+        assert 0 < row["loss/weight_kept"] <= 1
         assert row["run/env_steps_total"] > 0
         may_lack = {"score/max_depth_mean", "phase/alpha_entropy_target"}
         may_lack |= {key for key in row if key.startswith("score/")} if not row["run/episodes"] else set()
         assert [key for key, value in row.items() if value != value and key not in may_lack] == []
-    assert rows[-1]["phase/name"] == "fine-tune"
+    assert rows[-1]["run/episodes_total"] < 96
     assert {m.expert_share(k).key for k in range(4)} <= rows[0].keys()
-    assert states == [rows[-1]["run/episodes_total"]] * (1 + num_workers)
+    assert algorithm.get_policy().model.network.phase.episodes == rows[-1]["run/episodes_total"]
     assert sum(row["run/skipped_updates"] for row in rows) == 0
 
 
 def test_a_run_resumes_and_can_be_evaluated(train: Any, tmp_path: Any) -> None:
     train("first", 24, "--algo", "appo")
-    summary = train("first", 48, resume=tmp_path / "first")
+    summary = train("first", 72, resume=tmp_path / "first")
     rows = RunDirectory(tmp_path / "first").rows()
     totals = [row["run/episodes_total"] for row in rows]
     assert totals == sorted(totals)
-    assert totals[-1] >= 48
+    assert totals[-1] >= 72
     assert [row["run/iteration"] for row in rows] == list(range(1, len(rows) + 1))
     assert summary["episodes_total"] == totals[-1]
     assert [phase["phase"] for phase in summary["phases"]] == ["warmup", "transition", "fine-tune"]
@@ -191,8 +228,26 @@ def test_a_learner_that_fails_ends_the_run_and_does_not_hang(
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", Mock())
     monkeypatch.setattr(algorithm.get_policy(), "update", Mock(side_effect=ValueError("no more")))
-    with pytest.raises(RuntimeError, match="thread died"):
+    with pytest.raises(LearnerFailedError, match=r"the learner's thread died: ValueError\('no more'\)"):
         algorithm.train()
+
+
+def test_updates_that_are_never_finite_end_the_run_with_their_diagnosis(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is the learner's thread's, what is told is its own; the iterations before it are saved."""
+    monkeypatch.setattr(threading, "excepthook", Mock())
+    update, updates = MoEAPPOPolicy.update, itertools.count()
+
+    def spoilt(policy: MoEAPPOPolicy, *args: Any) -> Any:
+        if next(updates) < 2:
+            return update(policy, *args)
+        raise NonFiniteUpdatesError("20 gradient steps in a row were not finite (diversity_loss = nan)")
+
+    monkeypatch.setattr(MoEAPPOPolicy, "update", spoilt)
+    with pytest.raises(TrainingStoppedError, match=r"iteration \d: 20 gradient .* \(diversity_loss = nan\)"):
+        train("mine", 800, "--algo", "appo")
+    assert load_checkpoint(tmp_path / "mine").iteration == len(RunDirectory(tmp_path / "mine").rows()) > 0
 
 
 def test_a_run_can_change_from_ppo_to_appo_and_back(train: Any, tmp_path: Any) -> None:
@@ -205,10 +260,43 @@ def test_a_run_can_change_from_ppo_to_appo_and_back(train: Any, tmp_path: Any) -
 
 def test_without_samples_it_gives_up(small_config: SmallConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = small_config(num_workers=0, algo="appo").env_runners(sample_timeout_s=0.5).build_algo()
-    monkeypatch.setattr(algorithm, "_get_samples_from_workers_old_api_stack", Mock(return_value=[]))
-    with pytest.raises(RuntimeError, match=r"no rollout worker has given a sample for 0.5 s"):
+    time.sleep(1.5)  # between iterations it does not count
+    algorithm.train()
+    time.sleep(1.5)
+    algorithm.train()
+    monkeypatch.setattr(APPO, "_get_samples_from_workers_old_api_stack", Mock(return_value=[]))
+    with pytest.raises(NoSamplesError, match=r"no rollout worker has given a sample for 1 s"):
         algorithm.train()
     algorithm.stop()
+
+
+def test_a_checkpoint_is_of_one_moment(algorithm: MoEAPPO, tmp_path: Path) -> None:
+    """While another thread changes all weights, a few at a time within a lock, as a gradient step does."""
+    policy, done = algorithm.get_policy(), threading.Event()
+
+    def learn() -> None:
+        while not done.is_set():
+            with policy._lock, torch.no_grad():
+                for parameter in policy.model.parameters():
+                    parameter.add_(1)
+            time.sleep(0.001)
+
+    for parameter in policy.model.parameters():
+        parameter.data.fill_(0)
+    learner = threading.Thread(target=learn)
+    learner.start()
+    schedule = PhaseSchedule.load("v3")
+    save_checkpoint(
+        algorithm, tmp_path / "episode_000008", ExperimentConfig(), schedule, episodes=8, iteration=1, score=None
+    )
+    done.set()
+    learner.join()
+    saved = load_checkpoint(tmp_path / "episode_000008").weights()
+    state = pickle.loads((tmp_path / "episode_000008/algorithm/policies/default_policy/policy_state.pkl").read_bytes())
+    for name, _ in policy.model.network.named_parameters():
+        assert len(saved[name].unique()) == 1
+        np.testing.assert_array_equal(saved[name], state["weights"][f"network.{name}"], err_msg=name)
+    assert len({float(saved[name].max()) for name, _ in policy.model.network.named_parameters()}) == 1
 
 
 def test_weights_given_away_are_copies(algorithm: MoEAPPO) -> None:

@@ -17,7 +17,8 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from torch import Tensor
 from torch.nn import functional
 
-from rllib_moe.algorithms.ppo import MoEPPOConfig, MoEPPOPolicy
+from rllib_moe.algorithms.policy import MoEPPOPolicy
+from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import apply_phase
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig

@@ -15,8 +15,9 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 
-from rllib_moe.algorithms.ppo import MoECallbacks, MoEPPO, MoEPPOConfig
+from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.callbacks import phase_curriculum
+from rllib_moe.callbacks.moe_callbacks import MoECallbacks
 from rllib_moe.callbacks.phase_curriculum import EPISODES_COUNTER, apply_phase, banner, episodes_of, schedule_of
 from rllib_moe.phases import PhaseSchedule, ScheduleError
 

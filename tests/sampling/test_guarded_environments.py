@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
-from rllib_moe.algorithms.ppo import MoEPPOConfig, MoEPPOPolicy
+from rllib_moe.algorithms.policy import MoEPPOPolicy
+from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import (

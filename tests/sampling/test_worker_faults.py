@@ -30,16 +30,19 @@ def build(ray_session: None) -> Iterator[Callable[..., MoEPPO]]:
     del ray_session
     built: list[MoEPPO] = []
 
-    def make(env: str = "regimes", **env_args: Any) -> MoEPPO:
+    def make(env: str = "regimes", training: dict[str, Any] | None = None, **env_args: Any) -> MoEPPO:
         experiment = ExperimentConfig(
             model=ModelConfig(hidden_size=16, trunk_size=16, expert_hidden_size=16, critic_hidden_size=16),
             environment=EnvironmentConfig(env=env, max_steps=EPISODE, env_args=env_args, step_timeout=STEP_TIMEOUT),
             training=TrainingConfig(
-                num_workers=WORKERS,
-                num_envs_per_worker=4,
-                batch_size=BATCH,
-                minibatch_size=64,
-                sample_timeout=SAMPLE_TIMEOUT,
+                **{
+                    "num_workers": WORKERS,
+                    "num_envs_per_worker": 4,
+                    "batch_size": BATCH,
+                    "minibatch_size": 64,
+                    "sample_timeout": SAMPLE_TIMEOUT,
+                    **(training or {}),
+                }
             ),
         ).check()
         built.append(algorithm_config(experiment, PhaseSchedule.load("default").with_boundaries([16, 32])).build_algo())
@@ -134,6 +137,37 @@ def test_a_stopped_worker_stalls_training_once_and_comes_back(build: Callable[..
     )
     assert SAMPLE_TIMEOUT <= stalled < 4 * SAMPLE_TIMEOUT
     assert after < SAMPLE_TIMEOUT
+
+
+@pytest.mark.parametrize(("num_workers", "timeout"), [(2, SAMPLE_TIMEOUT), (1, 4 * SAMPLE_TIMEOUT)])
+def test_under_appo_a_stopped_worker_stalls_training_once_and_comes_back(
+    build: Callable[..., MoEPPO], num_workers: int, timeout: float
+) -> None:
+    """Beside another one, and alone; episodes of 16 steps are counted as they are played, but for those it takes along.
+
+    A worker's restart has to fit into the second timeout of one that is alone.
+    """
+    algorithm = build(training={"algo": "appo", "num_workers": num_workers, "sample_timeout": timeout})
+    algorithm.train()
+    os.kill(process_ids(algorithm)[1], signal.SIGSTOP)
+    seconds: list[float] = []
+    row: m.Row = {m.WORKER_RESTARTS.key: 0}
+    while not row[m.WORKER_RESTARTS.key] or row[m.LOST_WORKERS.key]:
+        began = time.monotonic()
+        row = algorithm.train()["moe"]
+        seconds.append(time.monotonic() - began)
+        assert sum(seconds) < 12 * SAMPLE_TIMEOUT
+    began = time.monotonic()
+    row = algorithm.train()["moe"]
+    after = time.monotonic() - began
+    print(
+        f"APPO, {num_workers} workers, SIGSTOP: iterations of {', '.join(f'{each:.1f}' for each in seconds)} s at a "
+        f"timeout of {timeout:.0f} s, {after:.1f} s from then on"
+    )
+    assert sum(each >= timeout for each in seconds) == 1
+    assert after < timeout
+    assert row[m.WORKER_RESTARTS.key] == 1
+    assert row[m.ENV_STEPS_TOTAL.key] - row[m.EPISODES_TOTAL.key] * EPISODE < 4 * BATCH
 
 
 def test_native_code_that_hangs_ends_its_worker_which_comes_back(build: Callable[..., MoEPPO]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,7 +60,7 @@ class FakeAlgorithm:
             file.write_bytes(b"pickled")
 
     def get_policy(self) -> Any:
-        return SimpleNamespace(model=SimpleNamespace(network=self.network))
+        return SimpleNamespace(model=SimpleNamespace(network=self.network), _lock=threading.RLock())
 
 
 def save(

@@ -1,0 +1,82 @@
+"""What PPO and APPO share: the policy, with shuffled batches and a guard against updates that are not finite."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
+from ray.rllib.policy.sample_batch import SampleBatch
+
+MAX_SKIPPED_IN_A_ROW = 20
+"""Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""
+
+
+class CannotGoOnError(RuntimeError):
+    """Training cannot go on, and what was learned is whole. The message says why in a sentence."""
+
+
+class NonFiniteUpdatesError(CannotGoOnError):
+    """No update is finite any more; the weights are those of the last good one. The message names the losses."""
+
+
+class MoEPPOPolicy(PPOTorchPolicy):
+    """PPO's policy with shuffled batches, a fused optimizer and a guard against updates that are not finite."""
+
+    skipped_updates: int = 0
+    """Gradient steps skipped so far because a gradient was NaN or infinite; saved with the policy."""
+    _skipped_in_a_row: int = 0
+
+    def __init__(self, observation_space: Any, action_space: Any, config: dict[str, Any]) -> None:
+        super().__init__(observation_space, action_space, config)
+        for tower in self.model_gpu_towers:
+            tower.network.mixed_precision = config.get("mixed_precision", False)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam over all parameters; the learning rate is the phase's."""
+        return torch.optim.Adam(self.model.parameters(), lr=self.config["lr"], fused=True)
+
+    def load_batch_into_buffer(self, batch: SampleBatch, buffer_index: int = 0) -> int:
+        """Shuffle the rows first.
+
+        RLlib permutes the order of minibatches but not their rows, so a minibatch would hold a few whole trajectories:
+        correlated gradients, and load balance measured over a handful of episodes.
+        """
+        return super().load_batch_into_buffer(batch.shuffle(), buffer_index)
+
+    def apply_gradients(self, gradients: Any) -> None:
+        """Take the optimizer's step, unless a gradient is not finite: then weights and optimizer stay as they were.
+
+        Raises:
+            NonFiniteUpdatesError: `MAX_SKIPPED_IN_A_ROW` steps in a row were not finite.
+        """
+        norms = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
+        if not norms or math.isfinite(float(torch.stack(norms).sum())):
+            super().apply_gradients(gradients)
+            self._skipped_in_a_row = 0
+            return
+        self.skipped_updates += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row == MAX_SKIPPED_IN_A_ROW:
+            losses = {name: value for name, value in self.model.metrics().items() if not math.isfinite(value)}
+            told = ", ".join(f"{name} = {value}" for name, value in losses.items()) or "all losses are finite"
+            raise NonFiniteUpdatesError(
+                f"{MAX_SKIPPED_IN_A_ROW} gradient steps in a row were not finite ({told}); none of them was taken"
+            )
+
+    def get_state(self) -> dict[str, Any]:
+        """RLlib's state and the count of skipped updates."""
+        return {**super().get_state(), "skipped_updates": self.skipped_updates}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_state`; the configuration stays this policy's own.
+
+        RLlib takes the saved one, so that a run resumed with another clip range or critic weight would not have it
+        (https://github.com/ray-project/ray/issues/62173).
+        """
+        self.skipped_updates = state.get("skipped_updates", 0)
+        config = self.config
+        super().set_state(state)
+        self.num_grad_updates = state.get("num_grad_updates", 0)  # which RLlib saves and does not restore
+        self.config = config

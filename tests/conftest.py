@@ -50,7 +50,12 @@ def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
             model=ModelConfig(hidden_size=16, trunk_size=16, expert_hidden_size=16, critic_hidden_size=16),
             environment=EnvironmentConfig(env="regimes", max_steps=EPISODE),
             training=TrainingConfig(
-                num_workers=num_workers, num_envs_per_worker=4, batch_size=8 * EPISODE, minibatch_size=64, **training
+                num_workers=num_workers,
+                num_envs_per_worker=4,
+                batch_size=8 * EPISODE,
+                minibatch_size=64,
+                num_epochs=4,
+                **training,
             ),
         ).check()
         return algorithm_config(experiment, PhaseSchedule.load("v3").with_boundaries([16, 32]))
@@ -62,7 +67,7 @@ def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
 def small_flags() -> tuple[str, ...]:
     """Flags of `scripts/train.py` for the same small experiment, sampled in the driver."""
     sizes = "--hidden-size 16 --trunk-size 16 --expert-hidden-size 16 --critic-hidden-size 16"
-    training = f"--num-workers 0 --num-envs-per-worker 4 --batch-size {8 * EPISODE} --minibatch-size 64"
+    training = f"--num-workers 0 --num-envs-per-worker 4 --batch-size {8 * EPISODE} --minibatch-size 64 --num-epochs 4"
     return tuple(f"--env regimes --max-steps {EPISODE} --phase-boundaries 16,32 {training} {sizes}".split())
 
 

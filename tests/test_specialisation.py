@@ -54,7 +54,7 @@ def test_the_default_schedule_ends_with_every_expert_used_and_decided(play: Play
     """Mutual information is at most ln 4 less the entropy that the last phase aims at: 1.386 - 0.35 = 1.036."""
     guided = play(
         "scheduled",
-        "--gamma 0 --gae-lambda 0 --minibatch-size 256 --episodes 1600 --phase-boundaries 320,960",
+        "--gamma 0 --gae-lambda 0 --num-epochs 4 --minibatch-size 256 --episodes 1600 --phase-boundaries 320,960",
         "--set *.learning_rate=1e-3 --set fine-tune.learning_rate=3e-4",
     )
     assert guided[m.MUTUAL_INFORMATION] >= 1.0
@@ -69,7 +69,8 @@ def test_without_the_schedule_the_experts_specialise_less(play: Play) -> None:
     Then only the schedule makes the router tell states apart; neither run earns more than chance in so short a time.
     Where the reward says it all, at `--gamma 0`, the unguided router specialises too, beyond what the schedule aims at.
     """
-    setting = "--minibatch-size 128 --episodes 960 --phase-boundaries 192,576 --set *.learning_rate=5e-4"
+    sizes = "--gae-lambda 0.95 --num-epochs 4 --minibatch-size 128 --episodes 960 --phase-boundaries 192,576"
+    setting = f"{sizes} --set *.learning_rate=5e-4"
     guided = play("scheduled", setting)
     unguided = play("unguided", setting, UNGUIDED)
     assert guided[m.MUTUAL_INFORMATION] > unguided[m.MUTUAL_INFORMATION] + 0.3

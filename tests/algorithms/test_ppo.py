@@ -195,7 +195,7 @@ def test_the_algorithm_is_the_configurations(name: Any) -> None:
     experiment = ExperimentConfig(training=TrainingConfig(algo=name)).check()
     built = algorithm_config(experiment, PhaseSchedule.load("default"))
     assert type(built) is ALGORITHMS[name]
-    assert (built.minibatch_size, built.num_epochs, built.clip_param, built.vf_clip_param) == (512, 4, 0.2, math.inf)
+    assert (built.minibatch_size, built.num_epochs, built.clip_param, built.vf_clip_param) == (256, 2, 0.2, math.inf)
 
 
 def test_a_restored_policy_keeps_the_configuration_it_was_built_with(small_config: SmallConfig, tmp_path: Path) -> None:

@@ -101,17 +101,20 @@ class Timeline {
     pen.fillStyle = colours.accent;
     pen.fillText(`${short(value[1])} value`, end + 6, top + 7);
     pen.fillText(short(value[0]), end + 6, top + height - 6);
-    for (let step = 1; step < this.count; step++) {
-      if (this.data.depth[step] === this.data.depth[step - 1]) continue;
+    const changes = [...this.data.depth.keys()].filter((step) => step && this.data.depth[step] !== this.data.depth[step - 1]);
+    changes.forEach((step, index) => {
       pen.strokeStyle = colours.muted;
       pen.setLineDash([3, 3]);
       line(pen, [this.x(step), top], [this.x(step), top + height]);
       pen.setLineDash([]);
       pen.fillStyle = colours.text;
-      const isRight = this.x(step) > end - 60;
+      const text = `depth ${this.data.depth[step]}`, room = pen.measureText(text).width + 8;
+      const isRight = this.x(step) > end - room;
+      const neighbour = changes[index + (isRight ? -1 : 1)];
+      if (neighbour !== undefined && Math.abs(this.x(neighbour) - this.x(step)) < room) return; // the last one is told
       pen.textAlign = isRight ? "right" : "left";
-      pen.fillText(`depth ${this.data.depth[step]}`, this.x(step) + (isRight ? -4 : 4), top + height - 8);
-    }
+      pen.fillText(text, this.x(step) + (isRight ? -4 : 4), top + height - 8);
+    });
   }
 
   drawScenes(pen, colours) {

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import ray
-from ray._private import services
 
 import rllib_moe
 
 JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set in the process of a Ray job, whose runtime environment holds the package already."""
-START_SECONDS, TELL_SECONDS = 300.0, 30.0
-"""How long Ray's own processes may take to start, and after how long that is told."""
+ATTEMPTS = 4
+"""Times Ray is started on this machine, at most."""
+TOO_SLOW = "timed out during startup"
+"""What Ray says when its own processes took too long."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,42 +52,39 @@ def ray_session(
             "include_dashboard": False,
         }
     try:
-        with patient():
-            ray.init(**options)
+        start(options)
         yield
     finally:
         ray.shutdown()
 
 
-@contextmanager
-def patient() -> Iterator[None]:
-    """Let Ray wait longer for its own processes, which it starts inside the block.
+def start(options: dict[str, Any]) -> None:
+    """Start or join Ray, and try again where its own processes took too long.
 
-    It gives them 30 s, which is fixed (`ray/_private/node.py`), and then fails. Where many processes wait for each core
-    they take minutes.
+    Its raylet gives its agents 15 s, and it gives the raylet 30; both are fixed (`WaitForPersistedPort` in
+    `ray/util/port_persistence.h`, `ray/_private/node.py`). Where many processes wait for each core that is too little.
+
+    Args:
+        options: Of `ray.init`.
     """
-    get_node = services.get_node
-    begin = time.monotonic()
+    for attempt in range(ATTEMPTS):
+        before = set(_children())
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray's answer is no more than that
+            if TOO_SLOW not in str(error) or attempt == ATTEMPTS - 1:
+                raise
+        logger.warning("Ray did not start in time; another attempt (%d of %d)", attempt + 2, ATTEMPTS)
+        late = [process for process in _children() if process not in before]
+        for process in late:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(late, timeout=10)
 
-    def get_node_later(*args: Any, **kwargs: Any) -> Any:
-        has_told = False
-        while True:
-            try:
-                return get_node(*args, **kwargs)
-            except RuntimeError:  # not there yet
-                waited = time.monotonic() - begin
-                if waited > START_SECONDS:
-                    raise
-                if waited > TELL_SECONDS and not has_told:
-                    has_told = True
-                    logger.warning("Ray is slow to start; waiting for it up to %d s", START_SECONDS)
-                time.sleep(0.1)
 
-    services.get_node = get_node_later
-    try:
-        yield
-    finally:
-        services.get_node = get_node
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
 
 
 def package_for_workers() -> dict[str, Any]:

@@ -52,16 +52,20 @@ def ray_session(
             "include_dashboard": False,
         }
     try:
-        _start(options)
+        start(options)
         yield
     finally:
         ray.shutdown()
 
 
-def _start(options: dict[str, Any]) -> None:
-    """Start or join Ray, and try again where its own processes took too long: it gives them 30 s, which is fixed.
+def start(options: dict[str, Any]) -> None:
+    """Start or join Ray, and try again where its own processes took too long.
 
-    On a machine where many processes wait for each core that is too little.
+    Its raylet gives its agents 15 s, and it gives the raylet 30; both are fixed (`WaitForPersistedPort` in
+    `ray/util/port_persistence.h`, `ray/_private/node.py`). Where many processes wait for each core that is too little.
+
+    Args:
+        options: Of `ray.init`.
     """
     for attempt in range(ATTEMPTS):
         before = set(_children())

@@ -18,6 +18,7 @@ from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.ray_session import start
 from scripts.train import main
 
 torch.set_num_threads(1)  # the tests' tensors are small, and Ray's workers share the cores
@@ -35,7 +36,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray, once for all tests that need it."""
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    start({"num_cpus": 4, "include_dashboard": False, "log_to_driver": False})
     yield
     ray.shutdown()
 

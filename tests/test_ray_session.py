@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rllib_moe.ray_session import ATTEMPTS, JOB_CONFIG_VARIABLE, package_for_workers, ray_session
@@ -97,7 +97,7 @@ def test_a_start_that_took_too_long_is_tried_again(monkeypatch: pytest.MonkeyPat
     try:
         slow, told = 2, "The current node timed out during startup. This could happen because ..."
         with ray_session(None, 1):
-            assert [process.wait(timeout=10) for process in left] == [-signal.SIGKILL] * 2
+            assert [psutil.pid_exists(process.pid) for process in left] == [False, False]
         slow, left = ATTEMPTS, []
         with pytest.raises(Exception, match="timed out during startup"), ray_session(None, 1):
             pass

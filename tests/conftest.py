@@ -36,7 +36,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray, once for all tests that need it."""
-    start({"num_cpus": 4, "include_dashboard": False, "log_to_driver": False})
+    start({"address": "local", "num_cpus": 4, "include_dashboard": False, "log_to_driver": False})
     yield
     ray.shutdown()
 

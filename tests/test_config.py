@@ -41,7 +41,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "algo": "appo",
         "batch_size": 120,
         "minibatch_size": 30,
-        "num_epochs": 2,
+        "num_epochs": 3,
         "gamma": 0.5,
         "gae_lambda": 0.25,
         "clip_param": 0.3,

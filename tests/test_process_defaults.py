@@ -21,6 +21,8 @@ for _ in range(10):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+FEW = 100
+"""Page faults; otherwise there are 1,000, of many pages each where the system has large ones."""
 
 
 def run(program: str, **variables: str) -> str:
@@ -31,13 +33,16 @@ def run(program: str, **variables: str) -> str:
     ).stdout.strip()
 
 
+def faults(first: str, **variables: str) -> int:
+    return int(run(FAULTS.format(first=first), **variables))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="about glibc's malloc")
 def test_memory_is_not_asked_for_anew_at_every_step() -> None:
-    with_package = int(run(FAULTS.format(first="import rllib_moe")))
-    without = int(run(FAULTS.format(first="")))
-    assert without > 300  # of many pages each, where the system has large ones
-    assert with_package < without / 10
-    assert int(run(FAULTS.format(first="import rllib_moe"), MALLOC_TRIM_THRESHOLD_="131072")) > without / 10
+    assert faults("import rllib_moe") < FEW
+    # Now and then something lies on top of the freed blocks, by chance, and keeps them: so not every time.
+    assert any(faults("") > FEW for _ in range(5))
+    assert any(faults("import rllib_moe", MALLOC_TRIM_THRESHOLD_="131072") > FEW for _ in range(5))
 
 
 @pytest.mark.parametrize(

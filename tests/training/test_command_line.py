@@ -36,7 +36,7 @@ TOGETHER = {
     "hidden_size": (96, ()),
     "num_heads": (8, ()),
     "batch_size": (8192, ()),
-    "minibatch_size": (256, ()),
+    "minibatch_size": (128, ()),
     "num_workers": (4, ()),
     "num_envs_per_worker": (8, ()),
     "trunk_size": (2, ()),

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -266,7 +267,15 @@ class MoEAPPO(APPO):
         return results
 
     def _get_samples_from_workers_old_api_stack(self, *args: Any, **kwargs: Any) -> list[tuple[int, Any]]:
-        """RLlib's, and a note of who gave some."""
+        """RLlib's, and a note of who gave some.
+
+        While no rollout worker is healthy there are none: RLlib would sample in the driver meanwhile, and then fail to
+        send weights to a worker 0.
+        """
+        group = self.env_runner_group
+        if group is not None and group.num_remote_env_runners() and not group.num_healthy_remote_env_runners():
+            time.sleep(POLL_SECONDS)
+            return []
         samples = super()._get_samples_from_workers_old_api_stack(*args, **kwargs)
         self._clock.note(index for index, _ in samples)
         return samples

@@ -28,9 +28,9 @@ from rllib_moe.algorithms.appo import (
     MoEAPPOConfig,
     MoEAPPOPolicy,
     NoSamplesError,
-    correct_off_policy,
     learner_threads,
 )
+from rllib_moe.algorithms.off_policy import correct_off_policy
 from rllib_moe.algorithms.policy import NonFiniteUpdatesError
 from rllib_moe.callbacks.moe_callbacks import MoECallbacks
 from rllib_moe.callbacks.phase_curriculum import schedule_of

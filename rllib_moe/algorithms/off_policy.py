@@ -1,0 +1,80 @@
+"""What makes a batch that older policies sampled one that PPO can learn: V-trace, by the critic as it is."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.policy.sample_batch import SampleBatch
+from ray.rllib.utils.sgd import standardized
+from torch import Tensor
+
+from rllib_moe.algorithms.advantages import advantage_estimates
+from rllib_moe.algorithms.policy import MoEPPOPolicy
+
+
+def correct_off_policy(policy: MoEPPOPolicy, batch: SampleBatch, reached: np.ndarray | None) -> float:
+    """Make a batch by older policies one that PPO can learn: V-trace (https://arxiv.org/abs/1802.01561), in place.
+
+    Values, action probabilities and logits become those of the policy as it is: the anchor of PPO's ratio. Advantages
+    are V-trace's with lambda, importance weights cut at 1; advantages are then standardised, as RLlib's PPO does.
+
+    Args:
+        policy: The policy that will learn.
+        batch: Rows [S * T] of a `VectorSampler`: whole fragments of T steps, one environment's after another's.
+        reached: Its `observations_reached` [n, num_bytes]; None where there are none.
+
+    Returns:
+        The share of the rows' weight that is kept: mean of the importance weights.
+    """
+    config = policy.config
+    behaviour = np.asarray(batch[SampleBatch.ACTION_LOGP])
+    logits, values = _evaluated(policy, np.asarray(batch[SampleBatch.OBS]))
+    actions = torch.from_numpy(np.asarray(batch[SampleBatch.ACTIONS])).to(policy.device)
+    logp = cast(Any, policy.dist_class)(logits, policy.model).logp(actions)
+    for key, column in (
+        (SampleBatch.ACTION_DIST_INPUTS, logits),
+        (SampleBatch.VF_PREDS, values),
+        (SampleBatch.ACTION_LOGP, logp),
+    ):
+        batch[key] = column.cpu().numpy()
+
+    def by_time(column: Any) -> np.ndarray:  # [T, S]
+        return np.asarray(column).reshape(-1, config["rollout_fragment_length"]).T
+
+    terminated, truncated = by_time(batch[SampleBatch.TERMINATEDS]), by_time(batch[SampleBatch.TRUNCATEDS])
+    current = by_time(batch[SampleBatch.VF_PREDS])
+    following = np.zeros_like(current)
+    following[:-1] = np.where(terminated[:-1], 0, current[1:])
+    if reached is not None:
+        is_last = np.arange(len(current))[:, None] == len(current) - 1
+        # Transposed, so that places are in the order of the rows.
+        following.T[(~terminated & (truncated | is_last)).T] = _evaluated(policy, reached)[1].cpu().numpy()
+    weights = np.minimum(np.exp(by_time(batch[SampleBatch.ACTION_LOGP]) - by_time(behaviour)), 1)
+    advantages = advantage_estimates(
+        by_time(batch[SampleBatch.REWARDS]),
+        current,
+        following,
+        terminated | truncated,
+        config["gamma"],
+        config["lambda"],
+        weights,
+    )
+    batch[Postprocessing.VALUE_TARGETS] = (advantages + current).T.reshape(-1)
+    batch[Postprocessing.ADVANTAGES] = standardized(advantages.T.reshape(-1))
+    return float(weights.mean())
+
+
+@torch.no_grad()
+def _evaluated(policy: MoEPPOPolicy, observations: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Logits [n, A] and critic's estimates [n] of observations [n, num_bytes], a minibatch at a time."""
+    model, size = policy.model, policy.config["minibatch_size"]
+    model.eval()
+    logits, values = [], []
+    for begin in range(0, len(observations), size):
+        rows = torch.from_numpy(observations[begin : begin + size]).to(policy.device)
+        logits.append(model({SampleBatch.OBS: rows})[0])
+        values.append(model.value_function())
+    return torch.cat(logits), torch.cat(values)

@@ -170,7 +170,7 @@ class TrainingConfig(Section):
     mixed_precision: bool = False
     """Learn with the encoder in bfloat16; routing, actions, losses and sampling stay in float32."""
     seed: int = 0
-    """Seed of weights, sampling and environments, at most `MAX_SEED`."""
+    """Seed of weights, sampling and environments, at most 2147483647 (`MAX_SEED`)."""
 
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""

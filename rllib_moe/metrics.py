@@ -43,7 +43,7 @@ EPISODES = Metric("run/episodes", "episodes", "Finished in this iteration")
 ITERATION = Metric("run/iteration", "count", "Training iterations over the whole run")
 ENV_STEPS_TOTAL = Metric("run/env_steps_total", "steps", "Environment steps over the whole run")
 STEPS_PER_SECOND = Metric(
-    "run/env_steps_per_second", "steps/s", "Environment steps of this iteration over its wall time"
+    "run/env_steps_per_second", "steps/s", "Environment steps over wall time, of the last ten iterations"
 )
 WALL_SECONDS = Metric("run/wall_seconds", "s", "Wall time of all iterations of the run so far, start-up excluded")
 SAMPLE_SECONDS = Metric(

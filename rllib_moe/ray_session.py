@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import ray
+import torch
 
 import rllib_moe
+from rllib_moe.config import ConfigError
 
 JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set in the process of a Ray job, whose runtime environment holds the package already."""
@@ -20,6 +24,8 @@ ATTEMPTS = 4
 """Times Ray is started on this machine, at most."""
 TOO_SLOW = "timed out during startup"
 """What Ray says when its own processes took too long."""
+CONNECT_SECONDS = 10
+"""Time for a cluster's head to take a connection. Ray itself would try for minutes, a warning a second."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +43,22 @@ def ray_session(
         num_cpus: Processes that will work at once; a Ray started here offers as many CPUs, or the machine's if more.
         num_gpus: GPUs that a Ray started here offers; 0 leaves the count to Ray.
         log_to_driver: Whether what the processes print is printed here, too.
+
+    Raises:
+        ConfigError: nothing answers at the address, or this machine lacks the GPUs; nothing was started.
     """
     if ray.is_initialized():
         yield
         return
     options: dict[str, Any] = {"log_to_driver": log_to_driver, "logging_level": logging.ERROR}
     if found := address or os.environ.get("RAY_ADDRESS"):
+        _check_address(found)
         options |= {"address": found, "runtime_env": package_for_workers()}
     else:
+        if num_gpus > torch.cuda.device_count():
+            raise ConfigError(
+                [f"num_gpus: this machine has {torch.cuda.device_count()} that torch can use, got {num_gpus:g}"]
+            )
         options |= {
             "address": "local",  # also where `ray start` was called on this machine, for another purpose
             "num_cpus": max(os.cpu_count() or 1, num_cpus),
@@ -56,6 +70,21 @@ def ray_session(
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Refuse the address of a head node that takes no connection.
+
+    Raises:
+        ConfigError: so it is.
+    """
+    found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    if not found:  # `auto`, and whatever else Ray can read
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:  # OverflowError: no such port
+        raise ConfigError([f"address: no Ray cluster answers at {address!r} ({error})"]) from error
 
 
 def start(options: dict[str, Any]) -> None:

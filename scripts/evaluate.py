@@ -1,7 +1,7 @@
 """Evaluate a checkpoint, or a baseline beside it, on a fixed list of seeds.
 
 How to run:
-    python scripts/evaluate.py --checkpoint results/full_training --episodes 1000 --json results/full_training/eval.json
+    python scripts/evaluate.py --checkpoint results/full_training --json results/full_training/evaluation.json
     python scripts/evaluate.py --checkpoint results/full_training --episodes 1000 --remove-expert 2
     python scripts/evaluate.py --policy scripted --episodes 1000
     python scripts/evaluate.py --help

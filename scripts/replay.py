@@ -5,7 +5,7 @@ How to run:
     python scripts/replay.py --checkpoint results/full_training --seed 1003 --gif replay.gif --max-steps 200
     python scripts/replay.py --help
 
-Results to expect: a page of 1 MB or so to open in any browser (it loads nothing from anywhere), or a moving picture.
+Results to expect: a page to open in any browser (it loads nothing from anywhere), or a moving picture.
 The episode is the one that `scripts/evaluate.py` plays with this seed. Exit status: 0 done, 2 refused, 130 interrupted.
 """
 

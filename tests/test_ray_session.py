@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from rllib_moe.config import ConfigError
 from rllib_moe.ray_session import ATTEMPTS, JOB_CONFIG_VARIABLE, package_for_workers, ray_session
 
 ROOT = Path(__file__).parents[1]
@@ -111,6 +112,21 @@ def test_a_start_that_took_too_long_is_tried_again(monkeypatch: pytest.MonkeyPat
         for process in (*left, other):
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "localhost:99999"])
+def test_an_address_where_nothing_answers_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=f"address: no Ray cluster answers at '{address}'"), ray_session(address, 1):
+        pass
+
+
+def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    told = r"num_gpus: this machine has \d+ that torch can use, got 1000"
+    with pytest.raises(ConfigError, match=told), ray_session(None, 1, 1000):
+        pass
 
 
 def test_in_a_job_the_package_is_there_already(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from typing import Annotated, get_args, get_type_hints
 import tyro
 
 from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from rllib_moe.envs.registry import environment_faults
+from rllib_moe.output_checks import file_faults
 from rllib_moe.phases import PhaseSchedule, ScheduleError
 
 REPEATS = {"quick": 3, "full": 7}
@@ -133,6 +135,8 @@ class BenchmarkConfig:
             yield f"scaling: expected whole numbers such as 1,2,4, got {self.scaling!r}"
         if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.phase_push):
             yield f"phase_push: expected whole numbers such as 2,16,128, got {self.phase_push!r}"
+        if self.json is not None:
+            yield from file_faults("json", self.json)
         yield from self._contradictions()
         trained = [self.with_training(algo=name) for name in self.algorithm_names] or [self.experiment]
         yield from dict.fromkeys(fault for experiment in trained for fault in experiment.faults())
@@ -173,6 +177,7 @@ def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
         config.phases()
     except ScheduleError as error:
         faults += [f"{error.source}: {fault}" for fault in error.faults]
+    faults += [] if faults else environment_faults(config.env, config.max_steps, {})
     if faults:
         raise ConfigError(faults)
     return config

@@ -14,8 +14,9 @@ import torch
 from ray.rllib.policy.sample_batch import SampleBatch
 from rich.console import Console
 
+from rllib_moe import provenance
 from rllib_moe.algorithms.rllib_config import algorithm_config
-from rllib_moe.benchmarks import machine, memory, parts, scaling
+from rllib_moe.benchmarks import memory, parts, scaling
 from rllib_moe.benchmarks.algorithms import compare_algorithms
 from rllib_moe.benchmarks.config import BenchmarkConfig
 from rllib_moe.benchmarks.encoder_forms import compare_forms
@@ -31,6 +32,7 @@ from rllib_moe.envs.packing import PackedSpace
 from rllib_moe.envs.registry import prepare
 from rllib_moe.ray_session import ray_session
 from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
+from rllib_moe.whole_files import whole
 
 LOG_WIDTH = 120
 """Columns of the tables when the output is no terminal."""
@@ -46,7 +48,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         All numbers, as in the JSON file.
     """
     console = Console(width=None if Console().is_terminal else LOG_WIDTH)
-    numbers: dict[str, Any] = {"environment": machine.describe(), "settings": _settings(config)}
+    numbers: dict[str, Any] = {"environment": provenance.describe(), "settings": _settings(config)}
     prepare(config.env)
     # Room for ours and stock at once; all else as in training, its threads too.
     processes = max([config.training.num_workers + config.stock.num_workers, *config.factors]) + 1
@@ -60,7 +62,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     numbers["environment"]["load_average_end"] = os.getloadavg()[0]
     show(numbers, console)
     if config.json:
-        Path(config.json).write_text(json.dumps(numbers, indent=2) + "\n")
+        with whole(Path(config.json)) as partial:
+            partial.write_text(json.dumps(numbers, indent=2) + "\n")
     return numbers
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
+from collections import deque
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -56,8 +57,17 @@ PHASE_METRICS = {
 """Values of the phase, read from the model that learned under it."""
 
 
+SPEED_WINDOW = 10
+"""Iterations over which speed is averaged: APPO's take what has come, nothing after a long wait or much at once."""
+
+
 class EpisodeMetrics(RLlibCallback):
     """Collects the row of measures on the driver."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._speed: deque[tuple[int, float]] = deque(maxlen=SPEED_WINDOW)
+        """Environment steps and seconds of the last iterations."""
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any) -> None:
         """Write `result["moe"]`: a flat dict by the keys of `metrics.py`, describing the phase just played.
@@ -75,7 +85,8 @@ class EpisodeMetrics(RLlibCallback):
         row[m.ITERATION] = counters[ITERATIONS_COUNTER]
         row[m.WALL_SECONDS] = counters[WALL_SECONDS_COUNTER]
         row[m.ENV_STEPS_TOTAL] = counters[NUM_ENV_STEPS_SAMPLED]
-        row[m.STEPS_PER_SECOND] = result.get("num_env_steps_sampled_this_iter", 0) / result["time_this_iter_s"]
+        self._speed.append((result.get("num_env_steps_sampled_this_iter", 0), result["time_this_iter_s"]))
+        row[m.STEPS_PER_SECOND] = sum(steps for steps, _ in self._speed) / sum(seconds for _, seconds in self._speed)
         row[m.LOST_WORKERS] = _lost_workers(algorithm)
         shares = _shares(result)
         row[m.USAGE_ENTROPY] = m.entropy(shares) if shares else math.nan
@@ -133,6 +144,8 @@ def _phase_measures(algorithm: Algorithm) -> dict[m.Metric, Any]:
     # Where the learner has a thread of its own, a later phase may be in force by now.
     state, learning_rate = getattr(policy, "learned_under", None) or InForce.of(policy)
     row: dict[m.Metric, Any] = {metric: state.value(name) for metric, name in PHASE_METRICS.items()}
+    top = math.log(policy.model.network.router.num_experts)
+    row[m.ALPHA_ENTROPY_TARGET] = min(row[m.ALPHA_ENTROPY_TARGET], top)  # NaN stays NaN
     row[m.PHASE] = schedule_of(algorithm).at(int(state.episodes)).name
     row[m.ROUTING] = state.routing
     row[m.LEARNING_RATE] = learning_rate

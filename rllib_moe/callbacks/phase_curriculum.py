@@ -9,6 +9,7 @@ sampling, for workers that restart unseen.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -151,16 +152,19 @@ class PhaseCurriculum(RLlibCallback):
         enter = getattr(policy, "enter_phase", None) or partial(apply_phase, policy)
         enter(phase, episodes)
         send_weights(algorithm)
+        experts = policy.model.network.router.num_experts
         if before is None or schedule.index_at(before) != schedule.index_at(episodes):
-            logger.info("%s", banner(phase, episodes, schedule.end_of(schedule.index_at(episodes))))
+            logger.info("%s", banner(phase, episodes, schedule.end_of(schedule.index_at(episodes)), experts))
         if before is None or before // LOG_EVERY != episodes // LOG_EVERY:
             logger.info("Episode %d, Routing: %s, Phase: %s", episodes, phase.routing.capitalize(), phase.name)
 
 
-def banner(phase: PhaseConfig, episodes: int, end: int | None) -> str:
+def banner(phase: PhaseConfig, episodes: int, end: int | None, num_experts: int) -> str:
     """The line that says a phase begins (or is resumed)."""
     until = "on" if end is None else f"to {end - 1}"
-    target = "bonus" if phase.alpha_entropy_target is None else f"target {phase.alpha_entropy_target:.3g} nats"
+    target = "bonus"
+    if phase.alpha_entropy_target is not None:
+        target = f"target {min(phase.alpha_entropy_target, math.log(num_experts)):.3g} nats"
     return (
         f"===== {phase.name.upper()} from episode {episodes} {until}: {phase.routing}, "
         f"temperature {phase.temperature:.3g}, learning rate {phase.learning_rate:.1e}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -19,7 +19,7 @@ from rllib_moe.comparison.runner import Runner, check_directory
 class ComparisonRequest:
     """What to compare, and where."""
 
-    plan: tyro.conf.Positional[str]
+    plan: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PLAN")]
     """Name of a bundled plan (nethack), or a YAML file."""
     output_dir: str | None = None
     """Where the runs go; by default results/comparison-<plan>."""

@@ -23,6 +23,7 @@ from rich.console import Console
 from rllib_moe.comparison.done import judgements, trained
 from rllib_moe.comparison.plan import Plan, Run
 from rllib_moe.config import ConfigError
+from rllib_moe.output_checks import directory_faults
 from rllib_moe.training.checkpoints import FINAL, LATEST, load_checkpoint
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -156,8 +157,6 @@ def check_directory(directory: Path, jobs: int) -> None:
         ConfigError: jobs is out of range, or the directory cannot be written to.
     """
     faults = [] if jobs >= 1 else [f"jobs: expected a whole number, 1 or more, got {jobs}"]
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        faults.append(f"output_dir: cannot write to {existing}")
+    faults += directory_faults("output_dir", directory)
     if faults:
         raise ConfigError(faults)

@@ -6,8 +6,8 @@ Owns the short names, the outer limit on steps and the checks. Environments are 
 
 import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_type_hints
 
 import gymnasium
 from gymnasium import spaces
@@ -70,6 +70,8 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
         known = sorted(set(parameters) | {"max_steps"})
         told = "; ".join(f"'{name}'{nearest(name, known)}" for name in unknown)
         raise ValueError(f"environment '{env_id}' takes no argument {told}")
+    if env_id in _SHORT_NAMES and (faults := list(_kind_faults(creator, kwargs))):
+        raise ValueError(f"environment '{env_id}': {'; '.join(faults)}")
 
     env = create(kwargs)
     try:
@@ -83,6 +85,14 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
         env.close()
         raise ValueError(f"environment '{env_id}' cannot be used: {error}") from error
     return env if limit is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps=limit)
+
+
+def environment_faults(env_id: str, max_steps: int | None, env_args: Mapping[str, Any]) -> Iterator[str]:
+    """Why an environment cannot be made, in words, found by making it once."""
+    try:
+        make_env(env_id, max_steps=max_steps, **env_args).close()
+    except (ValueError, TypeError, ImportError) as error:
+        yield f"env: {error}"
 
 
 def prepare(env_id: str) -> None:
@@ -106,7 +116,13 @@ def _creator(
         return creator, lambda kwargs: creator(**kwargs)
     module, _, name = env_id.rpartition(":")
     if module:
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ImportError(
+                f"{error} (asked for by environment '{env_id}'; a module in this directory is found with PYTHONPATH=. "
+                "before the command)"
+            ) from error
     spec = gymnasium.registry.get(name)
     if spec is None or spec.entry_point is None:
         known = [*environment_names(), *gymnasium.registry]
@@ -119,6 +135,25 @@ def _creator(
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     # The contract's own tests check environments; gymnasium's checker would do so at every step.
     return creator, lambda kwargs: gymnasium.make(name, disable_env_checker=True, **kwargs)
+
+
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "text"),
+    str | None: ((str, type(None)), "text"),
+}
+"""Of an argument's annotation: types it takes, and their name. A bool is no number."""
+
+
+def _kind_faults(creator: Any, kwargs: Mapping[str, Any]) -> Iterator[str]:
+    """Arguments of an environment of ours that are not of the kind it says."""
+    hints = get_type_hints(creator.__init__)
+    for name, value in kwargs.items():
+        kinds, expected = _KINDS[hints[name]]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            yield f"{name} must be {expected}, got {value!r}"
 
 
 def _faults(env: gymnasium.Env[Any, Any]) -> list[str]:

@@ -17,6 +17,7 @@ import tyro
 from rllib_moe.config import ConfigError, EnvironmentConfig, ModelConfig
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player, PolicyName
+from rllib_moe.output_checks import file_faults
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.command_line import assignments
 
@@ -66,7 +67,7 @@ class EvaluationRequest:
                 yield f"{name}: expected a whole number, {least} or more, got {value!r}"
         if self.policy == "checkpoint":
             if self.checkpoint is None:
-                yield "checkpoint: needed for policy 'checkpoint'"
+                yield "checkpoint: expected a checkpoint or run directory, such as pretrained/nethack"
         else:
             if self.deterministic:
                 yield f"deterministic: is for policy 'checkpoint', got policy {self.policy!r}"
@@ -81,10 +82,10 @@ class EvaluationRequest:
                 yield "plot: is for --explain"
             if Path(self.plot).suffix.lower() != ".png":
                 yield f"plot: expected a file that ends in .png, got {self.plot!r}"
-            elif Path(self.plot).is_dir():
-                yield f"plot: expected a file, {self.plot!r} is a directory"
-        if self.json is not None and Path(self.json).is_dir():
-            yield f"json: expected a file, {self.json!r} is a directory"
+            else:
+                yield from file_faults("plot", self.plot)
+        if self.json is not None:
+            yield from file_faults("json", self.json)
 
 
 @dataclass(frozen=True, kw_only=True)

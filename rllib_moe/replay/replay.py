@@ -14,6 +14,7 @@ from rllib_moe.config import ConfigError
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation, watched
 from rllib_moe.models.policy_network import phase_of
+from rllib_moe.output_checks import file_faults
 from rllib_moe.replay.animation import write_gif
 from rllib_moe.replay.page import page
 from rllib_moe.replay.recording import Recording, record
@@ -54,8 +55,8 @@ class ReplayRequest:
         for name, file, suffix in (("out", self.out, ".html"), ("gif", self.gif, ".gif")):
             if file is not None and Path(file).suffix.lower() != suffix:
                 yield f"{name}: expected a file that ends in {suffix}, got {file!r}"
-            elif file is not None and Path(file).is_dir():
-                yield f"{name}: expected a file, {file!r} is a directory"
+            elif file is not None:
+                yield from file_faults(name, file)
 
 
 def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, Any]:

@@ -39,31 +39,29 @@ class ScheduleFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvironmentFlags:
+class EnvironmentFlags(EnvironmentConfig):
     """The environment."""
 
-    env: str
-    max_steps: int
-    step_timeout: float
+    env_args: tyro.conf.Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Keyword arguments that hold where no flag says otherwise."""
     env_arg: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """One keyword argument of the environment, such as depth_bonus=1.0; may be repeated."""
 
     @classmethod
     def of(cls, environment: EnvironmentConfig) -> EnvironmentFlags:
         """The flags whose defaults are an environment's values."""
-        return cls(env=environment.env, max_steps=environment.max_steps, step_timeout=environment.step_timeout)
+        return cls(**vars(environment))
 
-    def config(self, env_args: Mapping[str, Any], faults: list[str]) -> EnvironmentConfig:
+    def config(self, faults: list[str]) -> EnvironmentConfig:
         """The environment that is asked for.
 
         Args:
-            env_args: Keyword arguments that hold where no flag says otherwise.
             faults: Gets one entry an argument that cannot be read.
         """
         return EnvironmentConfig(
             env=self.env,
             max_steps=self.max_steps,
-            env_args={**env_args, **assignments("env_arg", self.env_arg, faults)},
+            env_args={**self.env_args, **assignments("env_arg", self.env_arg, faults)},
             step_timeout=self.step_timeout,
         )
 
@@ -104,7 +102,7 @@ def parse(arguments: Sequence[str], description: str) -> Request:
     faults: list[str] = []
     config = ExperimentConfig(
         model=flags.model,
-        environment=flags.environment.config(base.environment.env_args, faults),
+        environment=flags.environment.config(faults),
         training=flags.training,
         run=flags.run,
     )

@@ -9,16 +9,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
+from rllib_moe import provenance
 from rllib_moe.algorithms.policy import CannotGoOnError
 from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
 from rllib_moe.phases import PhaseSchedule
@@ -70,7 +73,10 @@ def run_experiment(request: Request, command: Sequence[str] = ()) -> dict[str, A
         directory = RunDirectory.claim(request.config, request.resumed.path if request.resumed else None)
         mirror = _claim_storage(request, directory)
         with directory.locked():
-            rows = _train(request, command, directory, mirror, console, stop)
+            try:
+                rows = _train(request, command, directory, mirror, console, stop)
+            finally:
+                directory.remove_if_empty()
             summary = summarise(rows)
             paths = {}
             if rows:
@@ -130,9 +136,10 @@ def _train(
                 _say(console, f"Set aside a later checkpoint of this run: {path}")
         with _told(directory):
             if request.fetched and request.fetched.run.name == directory.path.name:
-                directory.adopt_progress(request.fetched.run / "progress.csv")
+                directory.adopt(request.fetched.run)
             rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
             directory.describe(request.config, request.schedule, command)
+            directory.add_start({"episode": first_episode, "command": list(command), **provenance.describe()})
         run = _Run(algorithm, request.config, request.schedule, directory, mirror, rows)
         try:
             with _progress(request, rows, console, stop) as progress:
@@ -270,7 +277,14 @@ def _check_environment(request: Request) -> None:
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"env: {error}"]) from error
     shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
+    step_bytes = ObservationLayout(env.observation_space).num_bytes  # type: ignore[arg-type]  # checked by make_env
     env.close()
+    batch_bytes, memory = request.config.training.batch_size * step_bytes, psutil.virtual_memory().total
+    if batch_bytes > memory:
+        told = (
+            f"whose observations fit into {memory / 1e9:.0f} GB of memory, those would take {batch_bytes / 1e9:.0f} GB"
+        )
+        raise ConfigError([f"batch_size: expected one {told}; got {request.config.training.batch_size}"])
     if request.resumed:
         network = GATMoEPolicy(shape, num_actions, request.config.model)
         faults = weight_faults(network, request.resumed.weights())

@@ -1,7 +1,7 @@
-"""What a run leaves on disk: configuration, schedule, progress, TensorBoard events, summary, and where checkpoints go.
+"""What a run leaves on disk: configuration, schedule, starts, progress, TensorBoard events, summary, checkpoints.
 
     results/<exp-name>/
-      config.yaml  schedule.yaml  progress.csv  summary.json  events.out.tfevents.*
+      config.yaml  schedule.yaml  starts.jsonl  progress.csv  summary.json  events.out.tfevents.*
       checkpoints/episode_000500/ ...  latest  best  final
 
 Knows the layout and the rows of measures; no Ray.
@@ -18,7 +18,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self._progress = path / "progress.csv"
+        self._starts = path / "starts.jsonl"
         self._writer: SummaryWriter | None = None
         self._words: dict[str, str] = {}
 
@@ -100,15 +101,30 @@ class RunDirectory:
         (self.path / "config.yaml").write_text(text)
         schedule.save(self.path / "schedule.yaml")
 
+    def add_start(self, start: Mapping[str, Any]) -> None:
+        """Add a line to starts.jsonl: how and by what the run was begun or resumed.
+
+        Args:
+            start: Plain values.
+        """
+        before = self._starts.read_text() if self._starts.exists() else ""
+        with whole(self._starts) as partial:
+            partial.write_text(f"{before}{json.dumps(start)}\n")
+
     def rows(self) -> list[m.Row]:
         """All rows written so far (see `read_rows`)."""
         return read_rows(self._progress) if self._progress.exists() else []
 
-    def adopt_progress(self, file: Path) -> None:
-        """Take over the rows of a run that was fetched from a storage and goes on here."""
-        if file.exists() and not self._progress.exists():
-            with whole(self._progress) as partial:
-                shutil.copyfile(file, partial)
+    def adopt(self, run: Path) -> None:
+        """Take over rows and starts of a run that was fetched from a storage and goes on here.
+
+        Args:
+            run: Its directory.
+        """
+        for own in (self._progress, self._starts):
+            if (run / own.name).exists() and not own.exists():
+                with whole(own) as partial:
+                    shutil.copyfile(run / own.name, partial)
 
     def keep_rows_until(self, iteration: int) -> list[m.Row]:
         """Drop rows after an iteration: a resumed run plays them again. Returns the rows kept."""
@@ -176,6 +192,13 @@ class RunDirectory:
             partial.write_text(json.dumps(summary, indent=2) + "\n")
         return path
 
+    def remove_if_empty(self) -> None:
+        """Remove the directory where nothing was written to it."""
+        with suppress(OSError):
+            if list(self.path.iterdir()) == [self.checkpoints]:
+                self.checkpoints.rmdir()
+                self.path.rmdir()
+
     def close(self) -> None:
         """Close the event file."""
         if self._writer is not None:
@@ -203,7 +226,9 @@ def _came_to_nothing(path: Path) -> bool:
     """Whether a directory holds only what a run leaves that failed before its first iteration and checkpoint."""
     return (
         path.is_dir()
-        and all(entry.name in ("checkpoints", "config.yaml", "schedule.yaml") for entry in path.iterdir())
+        and all(
+            entry.name in ("checkpoints", "config.yaml", "schedule.yaml", "starts.jsonl") for entry in path.iterdir()
+        )
         and not any((path / "checkpoints").glob("*"))
     )
 

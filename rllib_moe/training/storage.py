@@ -1,7 +1,7 @@
 """A copy of a run on storage that outlives this machine: any path or URI that pyarrow knows (file://, s3://, gs://, hdfs://).
 
     <storage>/<exp-name>/
-      config.yaml  schedule.yaml  progress.csv  summary.json
+      config.yaml  schedule.yaml  starts.jsonl  progress.csv  summary.json
       checkpoints/episode_000500/ ...  links.json
 
 The local run comes first: a checkpoint is copied once it is whole on disk, and a copy that fails is reported and tried
@@ -27,7 +27,7 @@ from rllib_moe.config import ConfigError
 LINKS, MANIFEST, CHECKPOINTS = "links.json", "manifest.json", "checkpoints"
 LINK_NAMES = ("latest", "best", "final")
 """Links of a run's checkpoints; object stores have none, so `links.json` holds them."""
-RUN_FILES = ("config.yaml", "schedule.yaml", "progress.csv", "summary.json")
+RUN_FILES = ("config.yaml", "schedule.yaml", "starts.jsonl", "progress.csv", "summary.json")
 """Files of a run that are copied beside its checkpoints."""
 
 logger = logging.getLogger(__name__)

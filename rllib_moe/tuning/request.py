@@ -26,7 +26,7 @@ from rllib_moe.config import (
     Section,
     TrainingConfig,
 )
-from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.registry import environment_faults
 from rllib_moe.phases import PhaseSchedule, ScheduleError
 from rllib_moe.training.command_line import EnvironmentFlags, ScheduleFlags, read_flags, schedule_from_flags
 from rllib_moe.tuning.search_space import BUNDLED, SearchSpace
@@ -87,6 +87,10 @@ class SearchConfig(Section):
             yield f"grace_episodes: expected at most episodes={self.episodes}, got {self.grace_episodes}"
         if self.space is None:
             yield f"space: expected a YAML file or one of {', '.join(BUNDLED)}"
+        scheduled = {"grace_episodes": "asha", "reduction_factor": "asha", "perturb_every": "pbt"}
+        for name, scheduler in scheduled.items():
+            if self.scheduler != scheduler and getattr(self, name) != getattr(type(self), name):
+                yield f"{name}: is for --scheduler {scheduler}, got --scheduler {self.scheduler}"
         if self.search == "grid" and self.trials is not None:
             yield "trials: grid tries every combination once; give no number, or --search random"
         if self.scheduler == "pbt" and self.search == "optuna":
@@ -182,7 +186,7 @@ def _new(flags: Any) -> SearchRequest:
     faults = list(search.faults())
     config = ExperimentConfig(
         model=flags.model,
-        environment=flags.environment.config({}, faults),
+        environment=flags.environment.config(faults),
         training=flags.training,
         run=search.run(),
     )
@@ -235,16 +239,13 @@ def _environment_faults(space: SearchSpace) -> Iterator[str]:
     for parameter in space.parameters:
         if any(name.startswith(ENV_ARG) for name in parameter.names):
             variants += [{**values, parameter.name: value} for value in parameter.corners()]
-    told = set()
+    told: set[str] = set()
     for variant in variants:
         try:
             environment = space.settled(variant)[0].environment
         except SettingsError:  # this value needs others beside it
             continue
-        try:
-            make_env(environment.env, max_steps=environment.max_steps, **environment.env_args).close()
-        except (ValueError, TypeError, ImportError) as error:
-            told.add(f"env: {error}")
+        told |= set(environment_faults(environment.env, environment.max_steps, environment.env_args))
     yield from sorted(told)
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from rllib_moe.config import ConfigError
 from rllib_moe.envs.registry import prepare
+from rllib_moe.output_checks import directory_faults
 from rllib_moe.ray_session import ray_session
 from rllib_moe.training.progress import standard_console
 from rllib_moe.training.stop_signals import StopSignals
@@ -97,13 +98,12 @@ def _claim(request: SearchRequest) -> None:
         ConfigError: so it is.
     """
     directory = request.search.directory
+    if faults := list(directory_faults("output_dir", directory)):
+        raise ConfigError(faults)
     # A search that ended before its first trial leaves the request alone.
     if not request.is_resumed and directory.exists() and {each.name for each in directory.iterdir()} - {REQUEST}:
         told = f"exp_name: {directory} is not empty; choose another name, or go on with its search"
         raise ConfigError([f"{told} by --resume {directory}"])
-    parent = next(each for each in (directory.absolute(), *directory.absolute().parents) if each.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ConfigError([f"output_dir: cannot write to {parent}"])
 
 
 def _tuner(request: SearchRequest, progress: SearchProgress) -> tune.Tuner:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.rllib_config import algorithm_config
@@ -70,12 +71,14 @@ class MoETrial(tune.Trainable):
         self._config, self._schedule = trial_settings(config)
         self._window: list[list[float]] = []
         self._saved_at = self._empty = 0
+        self._env_steps: int = 0
 
     def step(self) -> dict[str, Any]:
         """Play and learn one iteration."""
         algorithm = self._algorithm or self._build(None)
         row: m.Row = algorithm.train()[MOE]
-        self._empty = 0 if row[m.STEPS_PER_SECOND.key] > 0 else self._empty + 1
+        before, self._env_steps = self._env_steps, row[m.ENV_STEPS_TOTAL.key]
+        self._empty = 0 if self._env_steps > before else self._empty + 1
         if self._empty == MAX_EMPTY_ITERATIONS:
             raise TrainingStoppedError(f"{self._empty} iterations in a row gave no sample: all rollout workers fail")
         self._remember(row)
@@ -131,6 +134,7 @@ class MoETrial(tune.Trainable):
         self._algorithm = algorithm_config(self._config, self._schedule, first_episode).build_algo()
         if saved:
             self._algorithm.restore(str(saved.algorithm_path))
+        self._env_steps = self._algorithm._counters[NUM_ENV_STEPS_SAMPLED]
         return self._algorithm
 
     def _remember(self, row: m.Row) -> None:

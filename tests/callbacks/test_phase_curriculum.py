@@ -207,11 +207,18 @@ def test_log_says_when_a_phase_begins(small_config: SmallConfig, monkeypatch: py
 
 def test_banner() -> None:
     phase = PhaseSchedule.load("v3").at(1000)
-    assert banner(phase, 1000, 3000) == (
+    assert banner(phase, 1000, 3000, 4) == (
         "===== TRANSITION from episode 1000 to 2999: sparsemax, temperature 1, learning rate 5.0e-05, entropy 0.02, "
         "alpha entropy 0.05 (bonus), load balance 0.01, diversity 0.01 ====="
     )
-    assert banner(phase, 3005, None).startswith("===== TRANSITION from episode 3005 on: sparsemax")
+    assert banner(phase, 3005, None, 4).startswith("===== TRANSITION from episode 3005 on: sparsemax")
+
+
+def test_banner_says_the_target_in_force() -> None:
+    """No more than ln K can be reached, and the schedule's 1.3863 is a trifle more than ln 4."""
+    phase = PhaseSchedule.load("default").at(0)
+    assert "(target 1.39 nats)" in banner(phase, 0, 1000, 4)
+    assert "(target 0.693 nats)" in banner(phase, 0, 1000, 2)
 
 
 def test_a_faulty_schedule_is_refused_at_build(small_config: SmallConfig) -> None:

@@ -174,7 +174,7 @@ def test_refuses_with_every_fault_in_one_message(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [
-        ({"checkpoint": None}, "checkpoint: needed for policy 'checkpoint'"),
+        ({"checkpoint": None}, "checkpoint: expected a checkpoint or run directory"),
         ({"policy": "best"}, "policy: expected one of checkpoint, random, random-legal, scripted, got 'best'"),
         ({"policy": "random-legal"}, "needs an environment with an action mask"),
         ({"policy": "random", "deterministic": True}, "deterministic: is for policy 'checkpoint'"),

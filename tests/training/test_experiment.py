@@ -146,6 +146,9 @@ def test_rows_after_the_checkpoint_are_played_again(train: Train, tmp_path: Path
     rows = RunDirectory(tmp_path / "mine").rows()
     assert [row[m.ITERATION.key] for row in rows] == [1, 2, 3, 4, 5]
     assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8, 16, 24, 32, 40]
+    starts = [json.loads(line) for line in (tmp_path / "mine" / "starts.jsonl").read_text().splitlines()]
+    assert [start["episode"] for start in starts] == [0, 16]
+    assert all(start["versions"]["ray"] and start["cpu"] and start["date"] for start in starts)
 
 
 def test_a_resumed_run_goes_on_with_its_weights(train: Train, tmp_path: Path) -> None:
@@ -208,6 +211,23 @@ def test_a_start_that_fails_can_be_tried_again(train: Train, monkeypatch: pytest
             with pytest.raises(RuntimeError, match=step):
                 train("mine", 8)
     assert train("mine", 8)["episodes_total"] == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--batch-size", "1000000000000"], r"batch_size: expected one whose observations fit into \d+ GB of memory"),
+        (["--address", "127.0.0.1:9"], "address: no Ray cluster answers at '127.0.0.1:9'"),
+        (["--num-gpus", "1000"], "num_gpus: this machine has"),
+    ],
+)
+def test_what_this_machine_has_not_is_refused_and_nothing_left(
+    flags: list[str], told: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=told):
+        train("mine", 8, *flags)
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_path_may_hold_brackets(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -213,6 +213,15 @@ class TestDescription:
         assert ExperimentConfig.from_dict(written) == mine
         assert PhaseSchedule.load(directory.path / "schedule.yaml") == schedule
 
+    def test_a_start_is_added_to_those_before(self, tmp_path: Path) -> None:
+        RunDirectory(tmp_path).add_start({"episode": 0, "git_commit": "a"})
+        RunDirectory(tmp_path).add_start({"episode": 48, "git_commit": "b"})
+        lines = (tmp_path / "starts.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == [
+            {"episode": 0, "git_commit": "a"},
+            {"episode": 48, "git_commit": "b"},
+        ]
+
     def test_summary_replaces_the_one_before(self, tmp_path: Path) -> None:
         directory = RunDirectory(tmp_path)
         directory.write_summary({"episodes_total": 1})

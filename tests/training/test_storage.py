@@ -20,7 +20,7 @@ from rllib_moe.training.storage import RunMirror, StorageError, fetch, fetch_run
 from scripts.train import main
 
 Train = Callable[..., dict[str, Any]]
-FILES = {"config.yaml", "schedule.yaml", "progress.csv", "summary.json"}
+FILES = {"config.yaml", "schedule.yaml", "starts.jsonl", "progress.csv", "summary.json"}
 
 
 def make_checkpoint(run: Path, episodes: int, text: str = "weights") -> Path:

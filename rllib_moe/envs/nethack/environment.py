@@ -12,6 +12,7 @@ from gymnasium import spaces
 from nle import nethack
 
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
+from rllib_moe.envs.nethack.characters import character_fault
 from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.features import NO_ACTION, Circumstances
@@ -51,7 +52,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         tile_bonus: shaping reward for each passable tile seen for the first time.
         dismiss_prompts: close questions the actions cannot usefully answer, within the step that opened them.
         no_progress_limit: steps in a row without the game clock moving after which the episode is truncated.
-        character: role, race, gender and alignment as NLE spells them.
+        character: role, race, gender and alignment, see ``characters``.
         temp_root: directory for NLE's temporary files, see ``temp_dirs.temp_root``.
         render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
 
@@ -91,6 +92,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             for name, value in weights.items()
             if not (np.isfinite(value) and value >= 0)
         ]
+        if fault := character_fault(character):
+            faults.append(fault)
         if render_mode not in (None, "ansi"):
             faults.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
         if faults:

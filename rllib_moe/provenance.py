@@ -1,4 +1,4 @@
-"""What numbers were measured on: without it they mean little."""
+"""What numbers were made by: commit, versions and machine. Without them they mean little."""
 
 from __future__ import annotations
 

@@ -1,0 +1,28 @@
+"""Names of characters: role, race, gender and alignment by their first three letters, such as ``mon-hum-neu-mal``.
+
+What is left out, and what NetHack does not know, the game draws; so a misspelt name would play another character in
+every episode without a word. Source: ``roles``, ``races``, ``genders`` and ``aligns`` in NetHack's ``src/role.c``.
+"""
+
+from typing import Final
+
+ROLES: Final = ("arc", "bar", "cav", "hea", "kni", "mon", "pri", "rog", "ran", "sam", "tou", "val", "wiz")
+RACES: Final = ("hum", "elf", "dwa", "gno", "orc")
+GENDERS: Final = ("mal", "fem")
+ALIGNMENTS: Final = ("law", "neu", "cha")
+
+
+def character_fault(name: str) -> str | None:
+    """What is wrong with a character's name, in words; None when nothing is.
+
+    Combinations that the game's rules forbid are not looked for: NetHack puts something allowed in their place.
+    """
+    words = name.split("-")
+    kinds = (ROLES, RACES, GENDERS, ALIGNMENTS)
+    used = [next((kind for kind in kinds if word in kind), None) for word in words]
+    if None not in used and len({id(kind) for kind in used}) == len(words):
+        return None
+    return (
+        f"character must be a role ({', '.join(ROLES)}), and if wanted a race ({', '.join(RACES)}), a gender "
+        f"({', '.join(GENDERS)}) and an alignment ({', '.join(ALIGNMENTS)}), such as mon-hum-neu-mal, got {name!r}"
+    )

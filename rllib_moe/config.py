@@ -145,7 +145,7 @@ class TrainingConfig(Section):
     batch_size: int = 4096
     """Environment steps a learning iteration."""
     minibatch_size: int = 256
-    """Rows of one gradient step."""
+    """Rows of one gradient step, at least 2 (the router measures how they differ)."""
     num_epochs: int = 2
     """Passes over each batch."""
     gamma: float = 0.995
@@ -178,8 +178,9 @@ class TrainingConfig(Section):
             yield f"algo: expected 'ppo' or 'appo', got {self.algo!r}"
         if not isinstance(self.mixed_precision, bool):
             yield f"mixed_precision: expected true or false, got {self.mixed_precision!r}"
-        for name in ("batch_size", "minibatch_size", "num_epochs", "num_envs_per_worker"):
+        for name in ("batch_size", "num_epochs", "num_envs_per_worker"):
             yield from _whole(name, getattr(self, name), at_least=1)
+        yield from _whole("minibatch_size", self.minibatch_size, at_least=2)
         for name in ("num_workers", "seed"):
             yield from _whole(name, getattr(self, name), at_least=0)
         if _is_whole(self.seed, 0) and self.seed > MAX_SEED:
@@ -190,6 +191,8 @@ class TrainingConfig(Section):
             yield from _real(name, getattr(self, name), least=0, most=math.inf)
         if self.algo == "appo" and isinstance(self.num_gpus, (int, float)) and 1 < self.num_gpus < math.inf:
             yield f"num_gpus: expected at most 1 with appo, whose learner has one device, got {self.num_gpus!r}"
+        if isinstance(self.num_gpus, float) and 1 < self.num_gpus < math.inf and not self.num_gpus.is_integer():
+            yield f"num_gpus: expected a part of one or a whole number (as Ray gives them out), got {self.num_gpus!r}"
         for name in ("clip_param", "grad_clip"):
             value = getattr(self, name)
             yield from _real(name, value, least=0, most=math.inf)

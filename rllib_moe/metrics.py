@@ -129,7 +129,9 @@ def expert_share(index: int) -> Metric:
 
 
 def entropy(shares: Sequence[float]) -> float:
-    """Entropy in nats of shares that sum to 1."""
+    """Entropy in nats of shares that sum to 1; NaN where one is NaN."""
+    if any(math.isnan(share) for share in shares):
+        return math.nan
     return -sum(share * math.log(share) for share in shares if share > 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import socket
@@ -62,7 +63,7 @@ def ray_session(
         options |= {
             "address": "local",  # also where `ray start` was called on this machine, for another purpose
             "num_cpus": max(os.cpu_count() or 1, num_cpus),
-            "num_gpus": num_gpus or None,
+            "num_gpus": math.ceil(num_gpus) or None,  # Ray offers whole ones, and gives out parts
             "include_dashboard": False,
         }
     try:

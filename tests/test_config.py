@@ -147,7 +147,8 @@ WHOLE = {
         if field.name != "graph_encoder"
     },
     "max_steps": (EnvironmentConfig, 1),
-    **dict.fromkeys(("batch_size", "minibatch_size", "num_epochs", "num_envs_per_worker"), (TrainingConfig, 1)),
+    **dict.fromkeys(("batch_size", "num_epochs", "num_envs_per_worker"), (TrainingConfig, 1)),
+    "minibatch_size": (TrainingConfig, 2),
     **dict.fromkeys(("num_workers", "seed"), (TrainingConfig, 0)),
     **dict.fromkeys(("episodes", "checkpoint_every", "keep_checkpoints"), (RunConfig, 1)),
 }
@@ -191,6 +192,12 @@ class TestRanges:
         assert faults(TrainingConfig(**{name: value})) == [
             f"{name}: expected a number from 0 to {REAL[name] if REAL[name] == math.inf else 1}, got {value!r}"
         ]
+
+    def test_gpus_are_given_out_in_parts_of_one_or_whole(self) -> None:
+        for value in (0, 0.5, 1, 2.0, 3):
+            assert TrainingConfig(num_gpus=value).check().num_gpus == value
+        (fault,) = faults(TrainingConfig(num_gpus=1.5))
+        assert fault == "num_gpus: expected a part of one or a whole number (as Ray gives them out), got 1.5"
 
     @pytest.mark.parametrize("name", SECONDS)
     @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "60", None, True])

@@ -41,6 +41,10 @@ def test_entropy(shares: list[float], expected: float) -> None:
     assert m.entropy(shares) == pytest.approx(expected, abs=1e-12)
 
 
+def test_entropy_of_unknown_shares_is_unknown() -> None:
+    assert math.isnan(m.entropy([math.nan] * 4))
+
+
 def test_shares_of_a_row_in_order() -> None:
     shares = [index / 66 for index in range(12)]  # more than ten: 10 must not sort before 2
     row: dict[str, object] = {m.expert_share(index).key: share for index, share in reversed(list(enumerate(shares)))}

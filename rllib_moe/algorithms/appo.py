@@ -227,10 +227,14 @@ class MoEAPPO(APPO):
         return MoEAPPOPolicy
 
     def setup(self, config: Any) -> None:
-        """What APPO does, with the rollout workers spread over the nodes of a cluster."""
+        """What APPO does, with the rollout workers spread over the nodes of a cluster.
+
+        Until `cleanup`, torch has as many threads in this process as `learner_threads` says.
+        """
+        self._threads_before = torch.get_num_threads()
         if "OMP_NUM_THREADS" not in os.environ:
             # Before the learner's thread is made: a new thread takes over torch's number of threads.
-            torch.set_num_threads(learner_threads(os.cpu_count() or 1, config.num_env_runners))
+            torch.set_num_threads(learner_threads(len(os.sched_getaffinity(0)), config.num_env_runners))
         with spread_workers():
             super().setup(config)
         self._clock = BatchClock()
@@ -290,6 +294,7 @@ class MoEAPPO(APPO):
         self._learner_thread.stopped = True
         super().cleanup()
         self._learner_thread.join(timeout=60)
+        torch.set_num_threads(self._threads_before)
 
     def _place_processed_samples_on_learner_thread_queue(self) -> None:
         """Queue every batch, waiting for room. RLlib drops batches, and waits for ever on a thread that died."""
@@ -297,7 +302,8 @@ class MoEAPPO(APPO):
             while True:
                 self._check_learner()
                 try:
-                    self._learner_thread.inqueue.put(batch, timeout=POLL_SECONDS)
+                    with self._clock.standing():  # however long the learner takes, it is no worker's delay
+                        self._learner_thread.inqueue.put(batch, timeout=POLL_SECONDS)
                 except queue.Full:
                     continue
                 break

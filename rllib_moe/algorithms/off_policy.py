@@ -52,7 +52,7 @@ def correct_off_policy(policy: MoEPPOPolicy, batch: SampleBatch, reached: np.nda
         is_last = np.arange(len(current))[:, None] == len(current) - 1
         # Transposed, so that places are in the order of the rows.
         following.T[(~terminated & (truncated | is_last)).T] = _evaluated(policy, reached)[1].cpu().numpy()
-    weights = np.minimum(np.exp(by_time(batch[SampleBatch.ACTION_LOGP]) - by_time(behaviour)), 1)
+    ratios = np.exp(by_time(batch[SampleBatch.ACTION_LOGP]) - by_time(behaviour))
     advantages = advantage_estimates(
         by_time(batch[SampleBatch.REWARDS]),
         current,
@@ -60,11 +60,11 @@ def correct_off_policy(policy: MoEPPOPolicy, batch: SampleBatch, reached: np.nda
         terminated | truncated,
         config["gamma"],
         config["lambda"],
-        weights,
+        ratios,
     )
     batch[Postprocessing.VALUE_TARGETS] = (advantages + current).T.reshape(-1)
     batch[Postprocessing.ADVANTAGES] = standardized(advantages.T.reshape(-1))
-    return float(weights.mean())
+    return float(np.minimum(ratios, 1).mean())
 
 
 @torch.no_grad()

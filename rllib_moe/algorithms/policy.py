@@ -48,11 +48,14 @@ class MoEPPOPolicy(PPOTorchPolicy):
     def apply_gradients(self, gradients: Any) -> None:
         """Take the optimizer's step, unless a gradient is not finite: then weights and optimizer stay as they were.
 
+        The router's running mean and std, which no gradient moves, have seen the batch (as far as it was finite).
+
         Raises:
             NonFiniteUpdatesError: `MAX_SKIPPED_IN_A_ROW` steps in a row were not finite.
         """
-        norms = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
-        if not norms or math.isfinite(float(torch.stack(norms).sum())):
+        # A sum is finite only if every term is; one of finite terms that overflows would be no good step either.
+        sums = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
+        if not sums or math.isfinite(float(torch.stack(sums).sum())):
             super().apply_gradients(gradients)
             self._skipped_in_a_row = 0
             return

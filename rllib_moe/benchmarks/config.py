@@ -7,6 +7,7 @@ before it is used. The stock reference has settings of its own: it stays what it
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -116,6 +117,21 @@ class BenchmarkConfig:
     def with_training(self, **changes: object) -> ExperimentConfig:
         """The experiment with some fields of its `TrainingConfig` changed."""
         return dataclasses.replace(self.experiment, training=dataclasses.replace(self.training, **changes))  # type: ignore[arg-type]
+
+    def scaled(self, factors: Sequence[int]) -> list[dict[str, int]]:
+        """Changes of `TrainingConfig`: so many workers each, then so many times the environments of a worker.
+
+        Batches are as near to the usual size as environments and minibatches allow.
+        """
+        training = self.training
+        settings = [(factor, training.num_envs_per_worker) for factor in factors]
+        settings += [(training.num_workers, factor * training.num_envs_per_worker) for factor in factors]
+        changes = []
+        for num_workers, num_envs in dict.fromkeys(settings):
+            unit = math.lcm(max(1, num_workers) * num_envs, training.minibatch_size)
+            batch_size = max(1, round(training.batch_size / unit)) * unit
+            changes.append({"num_workers": num_workers, "num_envs_per_worker": num_envs, "batch_size": batch_size})
+        return changes
 
     def phases(self) -> PhaseSchedule:
         """The schedule."""

@@ -70,7 +70,12 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
 def _settings(config: BenchmarkConfig) -> dict[str, Any]:
     experiment = config.experiment.to_dict()
     del experiment["run"]
-    return {**experiment, "stock": vars(config.stock), "schedule": config.schedule, "repeats": config.num_repeats}
+    return {
+        **experiment,
+        "stock": vars(config.stock),
+        "schedule": config.schedule,
+        "repeats": config.num_rounds if config.algorithms else config.num_repeats,
+    }
 
 
 def _soak(config: BenchmarkConfig) -> dict[str, Any]:

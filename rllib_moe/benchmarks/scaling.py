@@ -115,22 +115,14 @@ def training_scaling(config: BenchmarkConfig, factors: Sequence[int]) -> list[di
         Rows `num_workers`, `num_envs_per_worker`, `batch_size`, the medians of `Iteration`, and `us_a_step`: sampling
         and learning of one environment step. Cost is linear in the environments where it stays the same.
     """
-    training = config.training
-    settings = [(factor, training.num_envs_per_worker) for factor in factors]
-    settings += [(training.num_workers, factor * training.num_envs_per_worker) for factor in factors]
     rows = []
-    for num_workers, num_envs in dict.fromkeys(settings):
-        together = max(1, num_workers) * num_envs
-        batch_size = max(1, training.batch_size // together) * together
-        experiment = config.with_training(
-            num_workers=num_workers, num_envs_per_worker=num_envs, batch_size=batch_size
-        ).check()
+    for setting in config.scaled(factors):
+        experiment = config.with_training(**setting)
         algorithm = algorithm_config(experiment, config.phases()).build_algo()
         try:
             (iterations,) = take_turns({"ours": algorithm}, ITERATIONS, warm_up=1).values()
         finally:
             algorithm.stop()
-        setting = {"num_workers": num_workers, "num_envs_per_worker": num_envs, "batch_size": batch_size}
         times = medians(iterations)
         rows.append({**setting, **times, "us_a_step": 1e6 / times["steps_per_second"]})
     return rows

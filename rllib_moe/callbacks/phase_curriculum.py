@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.policy.policy import Policy
@@ -24,6 +25,9 @@ from rllib_moe.phases import PhaseConfig, PhaseSchedule
 
 EPISODES_COUNTER = "moe_episodes"
 """Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""
+
+FIRST_EPISODE = "first_episode"
+"""Key in `env_config` of the episode that a run goes on from."""
 
 LOG_EVERY = 100
 """Episodes between two regular log lines."""
@@ -107,12 +111,15 @@ class PhaseCurriculum(RLlibCallback):
     """
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
-        """Apply the first phase before anything is sampled."""
+        """Apply the first phase before anything is sampled; where a checkpoint is loaded next, without a word."""
         if not logger.hasHandlers():  # nobody configured logging, as in the process of a Tune trial
             logger.addHandler(logging.StreamHandler(sys.stdout))
             logger.setLevel(logging.INFO)
         super().on_algorithm_init(algorithm=algorithm, **kwargs)
-        self._enter(algorithm, schedule_of(algorithm), before=None)
+        config = cast(AlgorithmConfig, algorithm.config)
+        first = int(config.env_config.get(FIRST_EPISODE, 0))
+        algorithm._counters[EPISODES_COUNTER] = first
+        self._enter(algorithm, schedule_of(algorithm), before=first or None)
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any) -> None:
         """Count the iteration's episodes and apply the phase they lead to, before the workers sample again."""

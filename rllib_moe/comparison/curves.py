@@ -51,9 +51,10 @@ def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int]
         (line,) = axes.plot(episodes[known], scores.mean(0)[known], label=label)
         low, high = scores.min(0)[known], scores.max(0)[known]
         axes.fill_between(episodes[known], low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    lowest = min(float(np.nanmin(run[1], initial=0)) for runs in curves.values() for run in runs)
     for boundary in boundaries:
         axes.axvline(boundary, color="0.6", linewidth=1, linestyle=":")
-    axes.set(xlabel="training episodes", ylabel="score (points, raw)", ylim=(0, None), xlim=(0, None))
+    axes.set(xlabel="training episodes", ylabel="score (points, raw)", ylim=(lowest, None), xlim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left")
     figure.savefig(path, dpi=150)

@@ -19,6 +19,7 @@ import yaml
 
 from rllib_moe.config import ConfigError
 from rllib_moe.spelling import nearest
+from rllib_moe.training.checkpoints import CheckpointError
 from rllib_moe.training.command_line import parse
 
 BUNDLED = ("nethack",)
@@ -127,7 +128,7 @@ def load_plan(source: str) -> Plan:
     try:
         path = resources.files(__package__) / "plans" / f"{source}.yaml" if source in BUNDLED else Path(source)
         data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no text, or a date that does not exist
         known = ", ".join(BUNDLED)
         raise ConfigError(
             [f"plan: cannot read {source!r} ({error}); expected a YAML file or one of {known}"]
@@ -222,5 +223,7 @@ def _command_faults(run: Run) -> Iterator[str]:
             parse([*run.flags, "--exp-name", run.name], description="")
     except ConfigError as error:
         yield from (f"{run.name}: {fault}" for fault in error.faults)
+    except CheckpointError as error:
+        yield f"{run.name}: {error}"
     except SystemExit:  # the parser's own answer to an unknown flag
         yield f"{run.name}: flags refused: {shlex.join(run.flags)}\n{said.getvalue().strip()}"

@@ -35,7 +35,7 @@ class Step:
     """One process of a run."""
 
     command: tuple[str, ...]
-    """The command, from the project's root."""
+    """The command."""
     log: Path
     """Where its output goes."""
 
@@ -141,6 +141,8 @@ class Runner:
                 step.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
             self._processes.add(process)
+            if self._stopping:  # since the last look, so `_stop` has not seen this one
+                process.send_signal(signal.SIGTERM)
             try:
                 return process.wait()
             finally:

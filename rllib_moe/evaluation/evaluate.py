@@ -60,13 +60,13 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
             numbers["explain"] = _explain(plan, records, request, console)
     numbers["env_steps_per_second"] = round(numbers["env_steps"] * _num_parallel(request) / seconds, 1)
     numbers["wall_seconds"] = round(time.perf_counter() - began, 2)
-    files = _write_all(numbers, request)
-    if console:
+    if console:  # before anything is written, so that a full disk does not take the numbers along
         for table in evaluation_tables(numbers):
             console.print(table)
         for table in explanation_tables(numbers["explain"]) if request.explain else ():
             console.print(table)
-        for name, file in files.items():
+    for name, file in _write_all(numbers, request).items():
+        if console:
             console.print(f"{name}: {file}", highlight=False, markup=False, soft_wrap=True)
     return numbers
 

@@ -1,6 +1,6 @@
 """What is asked of an evaluation, checked against the checkpoint and the environment that it names.
 
-Of a checkpoint only `weights.pt` is read (without unpickling objects): the phase, gate and temperature, is among the
+Nothing of a checkpoint is unpickled: it is `weights.pt` that plays, with the phase, gate and temperature, among the
 weights.
 """
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import tyro
 
 from rllib_moe.config import ConfigError
-from rllib_moe.jobs.package import SENT_WHERE_NAMED
+from rllib_moe.jobs.package import SENT_WHERE_NAMED, files_of
 from rllib_moe.training import command_line
 from rllib_moe.training.command_line import Request
 from rllib_moe.training.storage import is_uri
@@ -134,7 +134,7 @@ def left_behind(training: Sequence[str], tree: Path) -> list[str]:
     faults = []
     if named.resume and not is_uri(named.resume) and not Path(named.resume).is_absolute():
         resume = Path(named.resume)
-        if resume.parts[0] not in SENT_WHERE_NAMED or resume.resolve() != (tree / resume).resolve():
+        if not SENT_WHERE_NAMED & set(resume.parts[:1]) or resume.resolve() != (tree / resume).resolve():
             faults.append(
                 "resume: expected a URI or an absolute path that the cluster sees too (results are not sent), or one "
                 f"of {tree} below {' or '.join(sorted(SENT_WHERE_NAMED))}, got {named.resume!r}"
@@ -142,6 +142,8 @@ def left_behind(training: Sequence[str], tree: Path) -> list[str]:
     file = Path(named.schedule or "default")
     if file.exists() and (file.is_absolute() or file.resolve() != (tree / file).resolve()):
         faults.append(f"schedule: expected a file of {tree}, by its path from there, got {named.schedule!r}")
+    elif file.exists() and tree / file not in files_of(tree):
+        faults.append(f"schedule: {named.schedule!r} is not sent (results are not, for one); copy it to {tree}")
     return faults
 
 

@@ -172,7 +172,7 @@ class Router(nn.Module):
     The mean is what keeps experts alive. The states of a game resemble each other, so raw logits differ little between
     states and much between experts, and an entropy target would be met by preferring the same expert everywhere.
     Without the mean all experts weigh alike over the states, and the entropy falls only by telling states apart.
-    Mean and std are buffers, moved by `update_statistics` after a gradient step and constant in between, so that
+    Mean and std are buffers, moved by `update_statistics` once a minibatch and constant in between, so that
     sampling and learning agree on the gate of a batch.
 
     The scale starts at 0.1: softmax at temperature 1 then has an entropy of 1.383 of ln 4 = 1.386, so warmup begins
@@ -238,7 +238,7 @@ class Router(nn.Module):
         self.num_updates = self.num_updates + variance.isfinite()
 
     def forward(self, z: Tensor) -> Tensor:
-        """Logits [B, K] of encoded states z [B, D]; an all-zero state gets equal logits.
+        """Logits [B, K] of encoded states z [B, D].
 
         Raises:
             ValueError: On an input that is not [B, D].

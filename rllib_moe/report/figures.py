@@ -81,11 +81,12 @@ def _draw_windows(axes: Axes, run: Run) -> None:
     if run.schedule is None:
         return
     label: str | None = "expected"
-    for index, (_, first, last) in enumerate(run.phases()):
+    for span in run.phases():
+        if span.name not in (phase.name for phase in run.schedule.phases):
+            continue
         # The phase in force changes with the iteration, so a window is drawn where the iterations were.
-        start = run.schedule.phases[index].start if index < len(run.schedule.phases) else first
-        episodes = np.linspace(first, last, 60)
-        end = run.schedule.end_of(run.schedule.index_at(int(start)))
+        start, end = run.schedule.phases[span.index].start, run.schedule.end_of(span.index)
+        episodes = np.linspace(span.first, span.last, 60)
         within = np.clip(episodes, start, math.inf if end is None else end - 1)
         windows = [window_at(run.schedule, int(episode), run.num_experts) for episode in within]
         if any(window is None for window in windows):
@@ -155,8 +156,8 @@ def shares(run: Run) -> Drawing:
         labels=[f"expert {index}" for index in range(run.num_experts)],
         alpha=0.9,
     )
-    for _, first, _ in phases[1:]:
-        axes.axvline(first, color=LIGHT.background, linewidth=1, linestyle=(0, (2, 2)))
+    for span in phases[1:]:
+        axes.axvline(span.first, color=LIGHT.background, linewidth=1, linestyle=(0, (2, 2)))
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel("share of the gate")
@@ -236,8 +237,7 @@ def throughput(run: Run) -> Drawing:
     return Drawing(
         key="throughput",
         title="Throughput",
-        caption="Steps per second are of each iteration; the times for sampling and learning are means of the last "
-        "ten iterations. What else runs on the machine shows here.",
+        caption="All are means of the last ten iterations. What else runs on the machine shows here.",
         figure=figure,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from rllib_moe.report.runs import Run
@@ -29,7 +30,7 @@ def group_runs(runs: Sequence[Run], grouping: Grouping) -> list[Group]:
     for run in runs:
         key = {"none": str(run.path), "all": ""}.get(grouping) if grouping != "seed" else _identity(run)
         parts.setdefault(str(key), []).append(run)
-    names = _names(runs)
+    names = run_names(runs)
     return [Group(_title(members, names), tuple(members)) for members in parts.values()]
 
 
@@ -44,17 +45,17 @@ def _identity(run: Run) -> str:
     return json.dumps([config, run.schedule.to_dict()], sort_keys=True, default=str)
 
 
-def _names(runs: Sequence[Run]) -> dict[str, str]:
+def run_names(runs: Sequence[Run]) -> dict[Path, str]:
     """A name for each run by its path; runs of one name are told apart by their parent directory."""
     names = [run.name for run in runs]
     return {
-        str(run.path): run.name if names.count(run.name) == 1 else f"{run.path.resolve().parent.name}/{run.name}"
+        run.path: run.name if names.count(run.name) == 1 else f"{run.path.resolve().parent.name}/{run.name}"
         for run in runs
     }
 
 
-def _title(members: Sequence[Run], names: dict[str, str]) -> str:
-    first = names[str(members[0].path)]
+def _title(members: Sequence[Run], names: dict[Path, str]) -> str:
+    first = names[members[0].path]
     if len(members) == 1:
         return first
     seeds = [str(run.seed) for run in members]

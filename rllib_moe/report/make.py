@@ -11,7 +11,7 @@ import tyro
 
 from rllib_moe.report.comparison import comparison_figures, comparison_rows
 from rllib_moe.report.figures import RUN_FIGURES, NotLoggedError
-from rllib_moe.report.groups import Grouping, group_runs
+from rllib_moe.report.groups import Grouping, group_runs, run_names
 from rllib_moe.report.page import RunSection, render, state_of, write
 from rllib_moe.report.runs import ReportError, Run, read_runs
 from rllib_moe.report.scenes import scene_figure
@@ -59,6 +59,7 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
             prefix = "" if len(runs) == 1 else f"{index}_{section.run.name}_"
             pictures |= {f"{prefix}{drawing.key}.png": png(drawing.figure) for drawing in section.drawings}
         page = render(sections, comparison, rows, command)
+    names = run_names(runs)
     try:
         path = write(page, pictures, output)
     except OSError as error:
@@ -66,8 +67,8 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
     return {
         "page": str(path),
         "pictures": sorted(pictures),
-        "runs": {run.name: state_of(run) for run in runs},
-        "omissions": {section.run.name: [*section.run.omissions, *section.omitted] for section in sections},
+        "runs": {names[run.path]: state_of(run) for run in runs},
+        "omissions": {names[section.run.path]: [*section.run.omissions, *section.omitted] for section in sections},
     }
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -32,6 +32,19 @@ class ReportError(ValueError):
     def __init__(self, faults: list[str]) -> None:
         self.faults = list(faults)
         super().__init__("report refused:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+class PhaseSpan(NamedTuple):
+    """A phase as a run played it."""
+
+    name: str
+    """Its name."""
+    first: float
+    """First episode; a run that branched off another one may begin in the middle of a phase."""
+    last: float
+    """Last episode."""
+    index: int
+    """Its position in the schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +95,18 @@ class Run:
         """One metric's numbers [iterations], NaN where it is missing or no number."""
         return np.array([_number(row.get(metric.key)) for row in self.rows])
 
-    def phases(self) -> list[tuple[str, float, float]]:
-        """Phases played, in order: name, first and last episode."""
-        spans: list[tuple[str, float, float]] = []
+    def phases(self) -> list[PhaseSpan]:
+        """Phases played, in order."""
+        known = [phase.name for phase in self.schedule.phases] if self.schedule else []
+        spans: list[PhaseSpan] = []
         for row in self.rows:
             name, episode = str(row[m.PHASE.key]), float(row[m.EPISODES_TOTAL.key])
-            if spans and spans[-1][0] == name:
-                spans[-1] = (name, spans[-1][1], episode)
+            if spans and spans[-1].name == name:
+                spans[-1] = spans[-1]._replace(last=episode)
             else:
-                spans.append((name, spans[-1][2] if spans else episode - float(row[m.EPISODES.key]), episode))
+                first = spans[-1].last if spans else episode - float(row[m.EPISODES.key])
+                index = known.index(name) if name in known else len(spans)
+                spans.append(PhaseSpan(name, first, episode, index))
         return spans
 
     def summary(self) -> dict[str, Any]:

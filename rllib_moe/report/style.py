@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rllib_moe.colours import LIGHT, PHASE_OPACITY, phase_colour
+from rllib_moe.report.runs import PhaseSpan
 
 WIDTH = 9.0
 """Inches of a figure."""
@@ -90,20 +91,20 @@ def new_figure(rows: int = 1, columns: int = 1, height: float = 3.0) -> tuple[Fi
     return figure, axes
 
 
-def shade_phases(axes: Axes, phases: Sequence[tuple[str, float, float]], *, named: bool = True) -> None:
+def shade_phases(axes: Axes, phases: Sequence[PhaseSpan], *, named: bool = True) -> None:
     """Lay each phase's shade behind the curves, with its name along the top where there is room.
 
     Args:
         axes: Axes over episodes.
-        phases: Name, first and last episode of each.
+        phases: The phases played.
         named: Whether to write the names.
     """
     if not phases:
         return
-    begin, end = phases[0][1], max(phases[-1][2], phases[0][1] + 1)
-    for index, (name, first, last) in enumerate(phases):
+    begin, end = phases[0].first, max(phases[-1].last, phases[0].first + 1)
+    for place, (name, first, last, index) in enumerate(phases):
         axes.axvspan(first, last, color=phase_colour(index), alpha=PHASE_OPACITY, linewidth=0, zorder=0)
-        if index:
+        if place:
             axes.axvline(first, color=LIGHT.muted, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
         # A letter is about 0.9 % of the width of a figure with one column.
         if named and (last - first) / (end - begin) > 0.009 * len(name) + 0.01:

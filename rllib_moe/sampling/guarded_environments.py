@@ -119,9 +119,9 @@ class GuardedEnvironments:
         """
         failures: dict[int, Exception] = {}
         terminated, truncated = ends
-        self._watchdog.watch()
         for e in which:
             try:
+                self._watchdog.watch()
                 observations[e], rewards[e], terminated[e], truncated[e], info = self._environments[e].step(actions[e])
                 if not isinstance(info, dict):
                     raise TypeError(f"info must be a dict, got {info!r}")
@@ -129,7 +129,6 @@ class GuardedEnvironments:
             except Exception as error:  # whatever the environment raises
                 failures[e] = error
                 observations[e], rewards[e] = 0, 0
-                self._watchdog.watch()
         self._watchdog.rest()
         for e in np.flatnonzero(~np.isfinite(rewards)).tolist():
             failures.setdefault(e, ValueError(f"its reward is {rewards[e]}"))

@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 class BatchClock:
-    """How long ago the rollout workers gave a batch, by a clock that goes during iterations only.
+    """How long ago the rollout workers gave a batch, by a clock that goes while the driver would take one.
 
-    What happens between two of them (a checkpoint to a storage that hangs) is no worker's delay.
+    What happens between two iterations (a checkpoint to a storage that hangs) is no worker's delay, nor is a learner's.
 
     Args:
         now: Seconds by any clock.
@@ -46,6 +46,15 @@ class BatchClock:
             yield
         finally:
             self._stopped_at = self._now()
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """A part of an iteration in which no batch would be taken."""
+        self._stopped_at = self._now()
+        try:
+            yield
+        finally:
+            self._stood, self._stopped_at = self._stood + self._now() - self._stopped_at, math.inf
 
     def note(self, workers: Iterable[int]) -> None:
         """These workers, by index, have given a batch just now."""

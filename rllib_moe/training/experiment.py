@@ -34,7 +34,7 @@ from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.progress import ConsoleHandler, PhaseTable, ProgressLines, standard_console
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.stop_signals import StopSignals
-from rllib_moe.training.storage import RunMirror
+from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
 from rllib_moe.training.summary import recent_score, summarise
 
 MAX_EMPTY_ITERATIONS = 10
@@ -138,6 +138,7 @@ def _train(
             if request.fetched and request.fetched.run.name == directory.path.name:
                 directory.adopt(request.fetched.run)
             rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
+            kept = len(rows)
             directory.describe(request.config, request.schedule, command)
             directory.add_start({"episode": first_episode, "command": list(command), **provenance.describe()})
         run = _Run(algorithm, request.config, request.schedule, directory, mirror, rows)
@@ -147,8 +148,12 @@ def _train(
         except CannotWriteError:
             raise
         except Exception:
-            if rows:  # the learner is whole: what it learned must not go with the error
+            # The learner is whole: what it learned must not go with the error. But in the first iteration after a
+            # resume that is part of a batch, and the checkpoint of that count is there already.
+            if len(rows) > kept:
                 run.save()
+                with _told(directory):
+                    directory.write_summary(summarise(rows))
             raise
         if rows:
             run.save(is_final=episodes_of(algorithm) >= request.config.run.episodes)
@@ -257,7 +262,10 @@ def _claim_storage(request: Request, directory: RunDirectory) -> RunMirror | Non
     if storage is None:
         return None
     place = f"{storage.rstrip('/')}/{directory.path.name}"
-    is_own = request.fetched.uri == place if request.fetched else _is_within(request, directory)
+    try:
+        is_own = is_same_place(request.fetched.uri, place) if request.fetched else _is_within(request, directory)
+    except StorageError as error:
+        raise ConfigError([f"storage: {error}"]) from error
     return RunMirror.claim(storage, directory.path, is_own=is_own)
 
 

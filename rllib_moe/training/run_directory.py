@@ -98,8 +98,10 @@ class RunDirectory:
     def describe(self, config: ExperimentConfig, schedule: PhaseSchedule, command: Iterable[str]) -> None:
         """Write the configuration, with the command that was given, and the schedule."""
         text = yaml.safe_dump({"command": list(command), **config.to_dict()}, sort_keys=False)
-        (self.path / "config.yaml").write_text(text)
-        schedule.save(self.path / "schedule.yaml")
+        with whole(self.path / "config.yaml") as partial:
+            partial.write_text(text)
+        with whole(self.path / "schedule.yaml") as partial:
+            schedule.save(partial)
 
     def add_start(self, start: Mapping[str, Any]) -> None:
         """Add a line to starts.jsonl: how and by what the run was begun or resumed.
@@ -140,14 +142,17 @@ class RunDirectory:
             row: The measures by key.
             histograms: For TensorBoard alone: the fields of a `gate_histograms.Histogram` by key.
         """
+        if self._writer is None:
+            kept = self.rows()
+            # What is later than the rows kept, of a run that was resumed, is played again.
+            purge_step = kept[-1][m.EPISODES_TOTAL.key] + 1 if kept else 0
+            self._writer = SummaryWriter(str(self.path), purge_step=purge_step)
         columns = self._columns()
         if columns == list(row):
             with self._progress.open("a", newline="") as stream:
                 csv.DictWriter(stream, columns).writerow(row)
         else:
             self._rewrite([*self.rows(), row])
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self.path), purge_step=row[m.EPISODES_TOTAL.key])
         episodes = row[m.EPISODES_TOTAL.key]
         for key, value in row.items():
             if isinstance(value, (int, float)) and math.isfinite(value):

@@ -54,6 +54,16 @@ def locate(uri: str) -> tuple[pafs.FileSystem, str]:
         raise StorageError(f"{uri}: {_reason(error)}") from error
 
 
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two URIs or paths, however they are spelled, lead to the same place.
+
+    Raises:
+        StorageError: one of them leads nowhere.
+    """
+    (filesystem, path), (another, another_path) = locate(one), locate(other)
+    return bool(filesystem == another) and PurePosixPath(path) == PurePosixPath(another_path)
+
+
 class RunMirror:
     """The copy of one run.
 
@@ -67,7 +77,7 @@ class RunMirror:
         self._filesystem, self._path, self._run = filesystem, PurePosixPath(path), run
 
     @classmethod
-    def claim(cls, storage: str, run: Path, *, is_own: bool) -> RunMirror:
+    def claim(cls, storage: str, run: Path, *, is_own: bool) -> RunMirror | None:
         """Take a run's place on the storage.
 
         Args:
@@ -75,12 +85,17 @@ class RunMirror:
             run: The local run directory; its name is the run's.
             is_own: Whether what lies there may be this run itself, which goes on.
 
+        Returns:
+            The mirror; None where the run is written to that place itself, so that there is nothing to copy.
+
         Raises:
             ConfigError: it cannot be reached, or holds another run.
         """
         try:
             filesystem, root = locate(storage)
             mirror = cls(filesystem, f"{root}/{run.name}", run)
+            if isinstance(filesystem, pafs.LocalFileSystem) and Path(mirror._path).resolve() == run.resolve():
+                return None
             if mirror._holds_run() and not is_own:
                 raise ConfigError(
                     [f"storage: {storage} holds a run {run.name} already; choose another --exp-name, or --resume it"]

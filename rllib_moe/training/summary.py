@@ -56,7 +56,8 @@ def _phase(name: str, rows: list[m.Row]) -> dict[str, Any]:
         # Variance of the pooled episodes: within the iterations plus between them.
         variance = _weighted(scored, lambda row: row[m.SCORE_STD.key] ** 2 + (row[m.SCORE_MEAN.key] - mean) ** 2)
         spread = math.sqrt(variance or 0.0)
-    shares = list(zip(*(m.shares_of(row) for row in rows if m.shares_of(row)), strict=True))
+    measured = [each for row in rows if (each := m.shares_of(row)) and not any(map(math.isnan, each))]
+    shares = list(zip(*measured, strict=True))
     return {
         "phase": name,
         "routing": rows[-1][m.ROUTING.key],

@@ -6,6 +6,7 @@ Tune has files of this kind, but begins them anew when a search is resumed.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,14 @@ def trial_number(trial: Trial) -> int:
 
 
 def append_line(file: Path, entry: dict[str, Any]) -> None:
-    """Add a JSON object to a file of lines."""
+    """Add a JSON object to a file of lines; after a line that was cut off (killed, disk full), on a new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as stream:
-        stream.write(json.dumps(entry) + "\n")
+    with file.open("ab+") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write(json.dumps(entry).encode() + b"\n")
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:

@@ -61,11 +61,14 @@ def _write_best(record: TrialRecord, request: SearchRequest, directory: Path) ->
     flags = train_flags(config, directory / "schedule.yaml", f"{request.search.exp_name}-best")
     _replace(directory / "train.sh", shlex.join(["python", "scripts/train.py", *flags]) + "\n")
     paths = {"schedule": directory / "schedule.yaml", "command": directory / "train.sh"}
-    checkpoints = sorted(Path(record.path).glob(f"checkpoint_*/{CHECKPOINT}"))
+    copy = directory / "checkpoint"
+    shutil.rmtree(copy, ignore_errors=True)  # of another trial, of an earlier part of the search
+    # A trial that became another one's clone begins from a copy of the donor's checkpoint.
+    checkpoints = [
+        each for kind in ("", "cloned_") for each in Path(record.path).glob(f"{kind}checkpoint_*/{CHECKPOINT}")
+    ]
     if checkpoints:
-        copy = directory / "checkpoint"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(checkpoints[-1], copy)
+        shutil.copytree(max(checkpoints, key=lambda path: path.stat().st_mtime_ns), copy)
         paths["checkpoint"] = copy
     return paths
 

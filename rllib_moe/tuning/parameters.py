@@ -73,7 +73,11 @@ class Parameter:
         if self.is_list:
             place = self.values.index(value) + int(generator.choice((-1, 1)))
             return self.values[min(max(place, 0), len(self.values) - 1)]
-        return self._within(value * float(generator.choice(FACTORS)))
+        factor = float(generator.choice(FACTORS))
+        if self.kind == "randint":  # a step of one at least: a factor of 1.25 leaves 1 and 2 where they are
+            least = value + (1 if factor > 1 else -1)
+            return self._within(max(value * factor, least) if factor > 1 else min(value * factor, least))
+        return self._within(value * factor)
 
     def corners(self) -> tuple[Any, ...]:
         """The values that tell whether all are usable: every one of a list, both ends of a range."""

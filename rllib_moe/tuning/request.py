@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,7 +256,7 @@ def resumed(flags: ResumeFlags) -> SearchRequest:
     Raises:
         ConfigError: there is none in the directory, or it was written by another version.
     """
-    directory = Path(flags.resume)
+    directory = Path(os.path.relpath(Path(flags.resume).resolve()))  # whatever leads there, its own name and place
     file = directory / REQUEST
     if not file.is_file():
         raise ConfigError([f"resume: {directory} holds no search ({REQUEST} is missing)"])
@@ -263,7 +264,7 @@ def resumed(flags: ResumeFlags) -> SearchRequest:
         plain = yaml.safe_load(file.read_text())
         search = SearchConfig.from_dict(plain["search"])
         search = dataclasses.replace(
-            search, exp_name=directory.resolve().name, output_dir=str(directory.parent), address=flags.address
+            search, exp_name=directory.name, output_dir=str(directory.parent), address=flags.address
         )
         space = SearchSpace.from_dict(
             plain["space"], ExperimentConfig.from_dict(plain["config"]), PhaseSchedule.from_dict(plain["schedule"])

@@ -205,6 +205,25 @@ def test_log_says_when_a_phase_begins(small_config: SmallConfig, monkeypatch: py
     assert "Episode 0, Routing: Softmax, Phase: warmup" in lines
 
 
+def test_a_resumed_run_says_its_own_phase_alone(
+    small_config: SmallConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    algorithm = small_config(num_workers=0).build_algo()
+    for _ in range(3):
+        algorithm.train()
+    algorithm.save(str(tmp_path))
+    algorithm.stop()
+    lines: list[str] = []
+    monkeypatch.setattr(phase_curriculum.logger, "info", lambda text, *values: lines.append(text % values))
+    config = small_config(num_workers=0)
+    restored = config.environment(env_config={**config.env_config, "first_episode": 24}).build_algo()
+    assert in_force(restored) == (5e-5, 5e-5, 0.02, 0.75)
+    restored.restore(str(tmp_path))
+    restored.stop()
+    assert [line.split()[1] for line in lines if line.startswith("=====")] == ["TRANSITION"]
+    assert not any("warmup" in line for line in lines)
+
+
 def test_banner() -> None:
     phase = PhaseSchedule.load("v3").at(1000)
     assert banner(phase, 1000, 3000, 4) == (

@@ -19,7 +19,7 @@ def test_the_published_run_is_read_whole() -> None:
     assert run.rows[-1][m.EPISODES_TOTAL.key] == 2002
     assert run.episodes_asked == 2000
     assert run.num_experts == 4
-    assert [(name, int(last)) for name, _, last in run.phases()] == [
+    assert [(span.name, int(span.last)) for span in run.phases()] == [
         ("warmup", 411),
         ("transition", 1205),
         ("fine-tune", 2002),

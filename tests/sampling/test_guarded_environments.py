@@ -16,6 +16,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.packing import PackObservation
+from rllib_moe.envs.regimes import RegimesEnv
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import (
     MAX_REPLACED_IN_A_ROW,
@@ -109,6 +110,21 @@ def test_a_broken_environment_is_replaced_and_its_episode_cut(
             )
             np.testing.assert_allclose(rows["advantages"][begin:end], expected[Postprocessing.ADVANTAGES], atol=1e-4)
     assert all(np.isfinite(np.asarray(column, np.float64)).all() for column in batch.values())
+
+
+def test_slow_environments_are_not_hung() -> None:
+    """The limit is one step's; many environments together may take longer."""
+
+    class Slow(RegimesEnv):
+        def step(self, action: Any) -> Any:
+            time.sleep(0.1)
+            return super().step(action)
+
+    environments, watchdog = guarded(lambda *_: PackObservation(Slow()), seconds=0.25)
+    size = {environments.begin(e).shape[0] for e in range(NUM_ENVS)}.pop()
+    arrays = np.zeros((NUM_ENVS, size), np.uint8), np.zeros(NUM_ENVS, np.float32), np.zeros((2, NUM_ENVS), bool)
+    with watchdog:
+        assert environments.step(range(NUM_ENVS), np.zeros(NUM_ENVS, int), *arrays, [{}] * NUM_ENVS) == {}
 
 
 def test_an_episode_that_broke_is_not_counted(config: MoEPPOConfig, policy: MoEPPOPolicy) -> None:

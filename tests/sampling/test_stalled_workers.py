@@ -29,6 +29,20 @@ def test_who_is_late_is_named_once_and_pauses_do_not_count() -> None:
         assert clock.silence() == 14
 
 
+def test_waiting_for_the_learner_is_no_workers_delay() -> None:
+    time = SimpleNamespace(now=0.0)
+    clock = BatchClock(lambda: time.now)
+    with clock.going():
+        clock.note([1])
+        time.now += 3
+        with clock.standing():
+            time.now += 1000
+        time.now += 4
+        assert (clock.silence(), clock.late([1], 10)) == (7, [])
+        time.now += 4
+        assert clock.late([1], 10) == [1]
+
+
 def test_a_worker_that_was_away_has_all_its_time() -> None:
     time = SimpleNamespace(now=0.0)
     clock = BatchClock(lambda: time.now)

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from rllib_moe import metrics as m
+from rllib_moe.algorithms.ppo import MoEPPO
 from rllib_moe.config import ConfigError
 from rllib_moe.training import experiment
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
@@ -244,6 +245,42 @@ def test_workers_that_never_sample_end_the_run(train: Train, tmp_path: Path, mon
     with pytest.raises(TrainingStoppedError, match="10 iterations in a row gave no sample"):
         train("new", 16, resume=tmp_path / "mine")
     assert RunDirectory(tmp_path / "new").rows() == []
+
+
+def test_an_error_in_the_first_iteration_after_a_resume_leaves_the_checkpoint_alone(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("mine", 16)
+    before = (load_checkpoint(tmp_path / "mine").path / "manifest.json").read_text()
+    training_step = MoEPPO.training_step
+
+    def fail(self: MoEPPO) -> Any:
+        training_step(self)  # what it learned is part of a batch that never was
+        raise RuntimeError("in the middle of an update")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MoEPPO, "training_step", fail)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            train("mine", 32, resume=tmp_path / "mine")
+    assert (load_checkpoint(tmp_path / "mine").path / "manifest.json").read_text() == before
+    assert train("mine", 32, resume=tmp_path / "mine")["episodes_total"] == 32
+
+
+def test_an_error_later_on_saves_checkpoint_and_summary(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_step, steps = MoEPPO.training_step, itertools.count(1)
+
+    def fail(self: MoEPPO) -> Any:
+        if next(steps) == 3:
+            raise RuntimeError("the third time")
+        return training_step(self)
+
+    monkeypatch.setattr(MoEPPO, "training_step", fail)
+    with pytest.raises(RuntimeError, match="the third time"):
+        train("mine", 48)
+    assert load_checkpoint(tmp_path / "mine").episodes == 16
+    assert json.loads((tmp_path / "mine" / "summary.json").read_text())["episodes_total"] == 16
 
 
 def test_environments_that_fail_are_replaced_and_counted(train: Train, tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import json
 import logging
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError, ExperimentConfig, RunConfig
@@ -106,6 +108,21 @@ class TestKeepRowsUntil:
         assert kept == [row(1), row(2), row(3)] == directory.rows()
         directory.append(row(4, SCORE_MEAN=9.0))
         assert directory.rows() == [*kept, row(4, SCORE_MEAN=9.0)]
+
+    def test_what_is_played_again_replaces_the_points_of_tensorboard(self, tmp_path: Path) -> None:
+        """Also where the first new iteration ends at a later episode than the old one did."""
+        first = RunDirectory(tmp_path)
+        for iteration in range(1, 6):
+            first.append(row(iteration))
+        first.close()
+        time.sleep(1.1)  # files are named by the second
+        second = RunDirectory(tmp_path)
+        second.keep_rows_until(3)
+        last = row(5)[m.EPISODES_TOTAL.key] + 1
+        second.append(row(4, EPISODES_TOTAL=last))
+        second.close()
+        shown = EventAccumulator(str(tmp_path)).Reload().Scalars(m.SCORE_MEAN.key)
+        assert [point.step for point in shown] == [*(row(each)[m.EPISODES_TOTAL.key] for each in (1, 2, 3)), last]
 
     def test_all_rows_go(self, tmp_path: Path) -> None:
         directory = RunDirectory(tmp_path)

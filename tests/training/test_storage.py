@@ -16,7 +16,7 @@ from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError, RunConfig
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
-from rllib_moe.training.storage import RunMirror, StorageError, fetch, fetch_run, locate, read_links
+from rllib_moe.training.storage import RunMirror, StorageError, fetch, fetch_run, is_same_place, locate, read_links
 from scripts.train import main
 
 Train = Callable[..., dict[str, Any]]
@@ -204,6 +204,27 @@ def test_links_name_only_what_is_there(stored: tuple[RunMirror, Path, str], tmp_
 def test_what_is_not_there_is_named(uri: str) -> None:
     with pytest.raises(StorageError, match=uri):
         fetch(uri)
+
+
+@pytest.mark.parametrize("spelling", ["as_uri", "__str__"])
+def test_a_run_that_is_written_to_its_storage_itself_is_not_copied_onto_itself(
+    spelling: str, train: Train, tmp_path: Path
+) -> None:
+    """A copy of a file to itself would empty it."""
+    summary = train("mine", 16, "--checkpoint-every", "8", "--storage", getattr(tmp_path, spelling)())
+    assert "storage" not in summary["paths"]
+    assert len(RunDirectory(tmp_path / "mine").rows()) == 2
+    assert load_checkpoint(tmp_path / "mine").episodes == 16
+
+
+def test_a_place_may_be_spelled_as_path_or_uri(train: Train, tmp_path: Path) -> None:
+    """Made with a path, resumed from a URI, on another machine."""
+    storage = tmp_path / "shared"
+    train("mine", 8, "--storage", str(storage))
+    shutil.rmtree(tmp_path / "mine")
+    assert main(["--resume", f"{storage.as_uri()}/mine", "--episodes", "16"])["episodes_total"] == 16
+    assert is_same_place(str(storage), storage.as_uri() + "/")
+    assert not is_same_place(str(storage), f"mock://{storage}")
 
 
 def test_a_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -90,6 +90,11 @@ class TestPhases:
         (phase,) = summarise([row([1]), second])["phases"]
         assert phase["expert_share"] == [0.5, 0.5]
 
+    def test_shares_that_were_not_measured_are_left_out(self) -> None:
+        unknown = row([1]) | {m.expert_share(index).key: math.nan for index in range(2)}
+        (phase,) = summarise([row([1]), unknown])["phases"]
+        assert phase["expert_share"] == summarise([row([1])])["phases"][0]["expert_share"]
+
     def test_what_was_not_measured_is_left_out_of_a_mean(self) -> None:
         (phase,) = summarise([row([1], ALPHA_ENTROPY=1.0), row([1], ALPHA_ENTROPY=math.nan)])["phases"]
         assert (phase["alpha_entropy"], phase["alpha_entropy_end"]) == (1.0, None)

@@ -85,7 +85,8 @@ class ScriptedStairsPolicy:
             return [DOWN]
 
         foes = (types == NODE_MONSTER) & (nodes[:, ADJACENT] > 0) & (nodes[:, AVOID] == 0)
-        preferences = [FIRST_MOVE + _first_step(nodes[i]) for i in np.flatnonzero(foes)]
+        # -1: beside, but not to be reached, such as a peaceful one that was refused just now.
+        preferences = [FIRST_MOVE + step for i in np.flatnonzero(foes) if (step := _first_step(nodes[i])) >= 0]
         gold = _nearest(nodes, types == NODE_GOLD)
         if gold is not None and nodes[gold, CLOSENESS] >= 1 / (1 + MAX_GOLD_DETOUR / CLOSENESS_SCALE):
             preferences.append(FIRST_MOVE + _first_step(nodes[gold]))

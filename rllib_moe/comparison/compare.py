@@ -24,7 +24,7 @@ class ComparisonRequest:
     output_dir: str | None = None
     """Where the runs go; by default results/comparison-<plan>."""
     variants: str | None = None
-    """Some variants only, as name,name; by default all."""
+    """Some variants to carry out now, as name,name; by default all. The table is over all that is done."""
     jobs: int = 1
     """Runs at a time."""
 

@@ -17,7 +17,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 """Episodes [P] and scores [P]."""
 
 
-def score_curve(rows: Sequence[m.Row], episodes: int) -> Curve:
+def mean_scores(rows: Sequence[m.Row], episodes: int) -> Curve:
     """Mean raw score in `NUM_BINS` equal stretches of the training, NaN where no episode ended.
 
     Args:

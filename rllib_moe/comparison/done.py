@@ -76,12 +76,18 @@ def judgements(plan: Plan, run: Run, num_experts: int) -> Iterator[Judgement]:
 
 
 def trained(directory: Path, episodes: int) -> Checkpoint | None:
-    """The final checkpoint of a run with all episodes of its plan; None where there is none, or it is damaged."""
-    try:
-        checkpoint = load_checkpoint(directory / "checkpoints" / FINAL)
-    except CheckpointError:
-        return None
-    return checkpoint if checkpoint.episodes >= episodes else None
+    """The last checkpoint of a run with all episodes of its plan; None where there is none, or it is damaged.
+
+    One that was killed as it ended has that checkpoint, and may not call it final yet.
+    """
+    for name in (FINAL, LATEST):
+        try:
+            checkpoint = load_checkpoint(directory / "checkpoints" / name)
+        except CheckpointError:
+            continue
+        if checkpoint.episodes >= episodes:
+            return checkpoint
+    return None
 
 
 def check_reuse(plan: Plan, directory: Path) -> None:

@@ -7,6 +7,7 @@ error.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import shlex
 from collections.abc import Iterator, Mapping
@@ -88,6 +89,8 @@ class Plan:
     """How the runs are judged."""
     variants: tuple[Variant, ...]
     """The variants, the reference first."""
+    chosen: frozenset[str] | None = None
+    """Names of the variants to carry out now; None all."""
 
     def runs(self) -> Iterator[Run]:
         """All runs: first seeds first, so that an early stop leaves something of every variant."""
@@ -96,12 +99,16 @@ class Plan:
                 if place < len(variant.seeds):
                     yield self._run(variant, variant.seeds[place])
 
+    def chosen_runs(self) -> Iterator[Run]:
+        """The runs to carry out now, in the same order."""
+        return (run for run in self.runs() if self.chosen is None or run.variant in self.chosen)
+
     def of_reference(self, run: Run) -> bool:
         """Whether a run is one of the first variant's."""
         return run.variant == self.variants[0].name
 
     def only(self, names: list[str]) -> Plan:
-        """The plan with some of its variants, in its own order.
+        """The plan with some of its variants chosen; what the others have found already still counts.
 
         Raises:
             ConfigError: a name is unknown, or there is none.
@@ -111,8 +118,7 @@ class Plan:
             raise ConfigError(faults)
         if not names:
             raise ConfigError([f"variants: expected at least one of {', '.join(known)}"])
-        chosen = tuple(variant for variant in self.variants if variant.name in names)
-        return Plan(episodes=self.episodes, flags=self.flags, evaluation=self.evaluation, variants=chosen)
+        return dataclasses.replace(self, chosen=frozenset(names))
 
     def _run(self, variant: Variant, seed: int) -> Run:
         own = ("--episodes", str(self.episodes), "--seed", str(seed))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.comparison.curves import draw_curves, score_curve
+from rllib_moe.comparison.curves import draw_curves, mean_scores
 from rllib_moe.comparison.done import DRAWN, MOST_PROBABLE, judgements, trained, without_expert
 from rllib_moe.comparison.plan import Plan, Run
 from rllib_moe.comparison.table import markdown, removal_row, run_numbers, variant_row
@@ -41,7 +41,7 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
         rows, drawn = RunDirectory(path).rows(), measured[DRAWN]
         numbers = run_numbers(run.seed, summarise(rows), drawn, measured.get(MOST_PROBABLE))
         done.setdefault(run.variant, []).append(numbers)
-        curves.setdefault(run.variant, []).append(score_curve(rows, plan.episodes))
+        curves.setdefault(run.variant, []).append(mean_scores(rows, plan.episodes))
         boundaries = boundaries or PhaseSchedule.load(path / "schedule.yaml").boundaries
         removals += [
             removal_row(run.seed, expert, drawn, measured[name])

@@ -24,7 +24,7 @@ from rllib_moe.comparison.done import judgements, trained
 from rllib_moe.comparison.plan import Plan, Run
 from rllib_moe.config import ConfigError
 from rllib_moe.output_checks import directory_faults
-from rllib_moe.training.checkpoints import FINAL, LATEST, load_checkpoint
+from rllib_moe.training.checkpoints import LATEST
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 """Where train.py and evaluate.py are."""
@@ -69,7 +69,9 @@ class Runner:
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(self._jobs) as pool:
-            running: list[Future[str | None]] = [pool.submit(self._carry_out_run, run) for run in self._plan.runs()]
+            running: list[Future[str | None]] = [
+                pool.submit(self._carry_out_run, run) for run in self._plan.chosen_runs()
+            ]
             try:
                 return [failure for done in as_completed(running) if (failure := done.result())]
             except KeyboardInterrupt:
@@ -110,12 +112,13 @@ class Runner:
             else:
                 self._set_aside(directory)
                 yield self._step(run, "train", *run.flags, *place)
-        final = directory / "checkpoints" / FINAL
-        checkpoint = load_checkpoint(final)
+        checkpoint = trained(directory, self._plan.episodes)
+        if checkpoint is None:
+            raise RuntimeError(f"{run.name} was trained, and has no whole checkpoint of {self._plan.episodes} episodes")
         for asked in judgements(self._plan, run, checkpoint.config.model.num_experts):
             if asked.numbers(directory, checkpoint) is None:
                 target = str(directory / f"{asked.name}.json")
-                what = ("--checkpoint", str(final), "--json", target, "--num-workers", "1", *asked.flags)
+                what = ("--checkpoint", str(checkpoint.path), "--json", target, "--num-workers", "1", *asked.flags)
                 seeds = ("--episodes", str(asked.episodes), "--seed-base", str(asked.seed_base))
                 yield self._step(run, "evaluate", *what, *seeds, log=asked.name)
 

@@ -58,7 +58,9 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
         numbers = _described(plan, request) | evaluation_numbers(records, request.remove_expert)
         if request.explain:
             numbers["explain"] = _explain(plan, records, request, console)
-    numbers["env_steps_per_second"] = round(numbers["env_steps"] * _num_parallel(request) / seconds, 1)
+    numbers["env_steps_per_second"] = round(
+        numbers["env_steps"] * min(_num_parallel(request), len(_parts(request))) / seconds, 1
+    )
     numbers["wall_seconds"] = round(time.perf_counter() - began, 2)
     if console:  # before anything is written, so that a full disk does not take the numbers along
         for table in evaluation_tables(numbers):
@@ -118,9 +120,7 @@ def _workers(environment: EnvironmentConfig, request: EvaluationRequest) -> Iter
 
 def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationRequest) -> Iterator[Share]:
     """Play the episodes share by share, as they are done."""
-    size = math.ceil(request.episodes / (SHARES_PER_WORKER * _num_parallel(request)))
-    seeds = range(request.seed_base, request.seed_base + request.episodes)
-    parts = [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
+    parts = _parts(request)
     if request.num_workers == 0:
         for part in parts:
             yield play(environment, player, part, request.envs_per_worker)
@@ -135,6 +135,13 @@ def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationR
         if (following := next(waiting, None)) is not None:
             running.append(task.remote(*shared, following, request.envs_per_worker))
         yield ray.get(done[0])
+
+
+def _parts(request: EvaluationRequest) -> list[list[int]]:
+    """The seeds of each share."""
+    size = math.ceil(request.episodes / (SHARES_PER_WORKER * _num_parallel(request)))
+    seeds = range(request.seed_base, request.seed_base + request.episodes)
+    return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 
 
 def _num_parallel(request: EvaluationRequest) -> int:

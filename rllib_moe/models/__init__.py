@@ -5,5 +5,5 @@ One legend of shapes holds for the whole package:
     B  batch                F  features of a node       K  experts
     N  nodes, padding included                          A  actions
     H  attention heads      C  width of a head          D  hidden width (D = H * C)
-    R  edge types
+    R  edge types, a node's edge to itself included (the encoder adds it to those of the environment)
 """

@@ -25,7 +25,7 @@ class GraphAttention(nn.Module):
     Args:
         size: Width D of the nodes, a multiple of num_heads.
         num_heads: Heads H.
-        num_edge_types: Edge types R.
+        num_edge_types: Edge types R, self-loops included.
 
     Raises:
         ValueError: `size` is not a multiple of `num_heads`.

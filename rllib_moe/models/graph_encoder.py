@@ -28,12 +28,12 @@ class EncodedGraph(NamedTuple):
 class GraphEncoder(nn.Module):
     """Graph attention layers, the last of which is read at the ego node alone.
 
-    An empty graph counts as an ego node without features.
+    An empty graph counts as an ego node, with what stands at its place (zeros, in a padded observation).
 
     Args:
         node_features: Width F of the node features.
         num_node_types: Node categories T; 0 when there are none.
-        num_edge_types: Edge types R.
+        num_edge_types: Edge types of the environment, R - 1.
         size: Width D.
         num_heads: Heads H.
         num_layers: Layers, at least 1.

@@ -28,7 +28,9 @@ LIT = "#8fd3e8"
 """What is looked at: no expert's colour, and no letter's."""
 
 _DEFAULT = 7
-_PIECES = re.compile(r"\x1b\[([0-9;]*)m|\x1b\[[0-9;?]*[A-Za-z]|([^\x1b]+)|\x1b")
+_PIECES = re.compile(r"\x1b\[(?P<codes>[0-9;]*)m|\x1b\[[0-9;?]*[A-Za-z]|(?P<plain>[^\x1b]+)|\x1b")
+_ARGUMENTS = {"5": 2, "2": 4}
+"""Words after 38 or 48 that belong to it: `5;n` is a colour of 256, `2;r;g;b` one of all."""
 
 
 class Line(NamedTuple):
@@ -46,12 +48,12 @@ def parse_ansi(text: str) -> list[Line]:
     state = _Pen()
     for row in text.split("\n"):
         characters, colours = "", ""
-        for codes, plain in _PIECES.findall(row):
-            if plain:
+        for piece in _PIECES.finditer(row):
+            if (plain := piece["plain"]) is not None:
                 shown = "".join(each if each.isprintable() else " " for each in plain)
                 characters += shown
                 colours += state.code() * len(shown)
-            else:
+            elif (codes := piece["codes"]) is not None:
                 state.take(codes)
         kept = len(characters) if any(code in INVERSE_CODES for code in colours) else len(characters.rstrip())
         lines.append(Line(characters[:kept], colours[:kept]))
@@ -67,9 +69,12 @@ class _Pen:
     ground: int | None = None
 
     def take(self, codes: str) -> None:
-        for word in codes.split(";"):
-            code = int(word or 0)
-            if code == 0:
+        words = codes.split(";")
+        while words:
+            code = int(words.pop(0) or 0)
+            if code in (38, 48):  # a colour beyond the sixteen: none of ours
+                del words[: _ARGUMENTS.get(words[0] if words else "", 0)]
+            elif code == 0:
                 self.colour, self.bold, self.ground = _DEFAULT, False, None
             elif code == 1:
                 self.bold = True

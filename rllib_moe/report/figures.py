@@ -85,7 +85,7 @@ def _draw_windows(axes: Axes, run: Run) -> None:
         if span.name not in (phase.name for phase in run.schedule.phases):
             continue
         # The phase in force changes with the iteration, so a window is drawn where the iterations were.
-        start, end = run.schedule.phases[span.index].start, run.schedule.end_of(span.index)
+        start, end = run.schedule.phases[span.position].start, run.schedule.end_of(span.position)
         episodes = np.linspace(span.first, span.last, 60)
         within = np.clip(episodes, start, math.inf if end is None else end - 1)
         windows = [window_at(run.schedule, int(episode), run.num_experts) for episode in within]

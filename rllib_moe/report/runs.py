@@ -43,7 +43,7 @@ class PhaseSpan(NamedTuple):
     """First episode; a run that branched off another one may begin in the middle of a phase."""
     last: float
     """Last episode."""
-    index: int
+    position: int
     """Its position in the schedule."""
 
 
@@ -105,8 +105,8 @@ class Run:
                 spans[-1] = spans[-1]._replace(last=episode)
             else:
                 first = spans[-1].last if spans else episode - float(row[m.EPISODES.key])
-                index = known.index(name) if name in known else len(spans)
-                spans.append(PhaseSpan(name, first, episode, index))
+                position = known.index(name) if name in known else len(spans)
+                spans.append(PhaseSpan(name, first, episode, position))
         return spans
 
     def summary(self) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def shade_phases(axes: Axes, phases: Sequence[PhaseSpan], *, named: bool = True)
     if not phases:
         return
     begin, end = phases[0].first, max(phases[-1].last, phases[0].first + 1)
-    for place, (name, first, last, index) in enumerate(phases):
-        axes.axvspan(first, last, color=phase_colour(index), alpha=PHASE_OPACITY, linewidth=0, zorder=0)
+    for place, (name, first, last, position) in enumerate(phases):
+        axes.axvspan(first, last, color=phase_colour(position), alpha=PHASE_OPACITY, linewidth=0, zorder=0)
         if place:
             axes.axvline(first, color=LIGHT.muted, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
         # A letter is about 0.9 % of the width of a figure with one column.

@@ -256,7 +256,7 @@ def resumed(flags: ResumeFlags) -> SearchRequest:
     Raises:
         ConfigError: there is none in the directory, or it was written by another version.
     """
-    directory = Path(os.path.relpath(Path(flags.resume).resolve()))  # whatever leads there, its own name and place
+    directory = Path(flags.resume).resolve()  # its own name and place, whatever leads there
     file = directory / REQUEST
     if not file.is_file():
         raise ConfigError([f"resume: {directory} holds no search ({REQUEST} is missing)"])
@@ -264,7 +264,7 @@ def resumed(flags: ResumeFlags) -> SearchRequest:
         plain = yaml.safe_load(file.read_text())
         search = SearchConfig.from_dict(plain["search"])
         search = dataclasses.replace(
-            search, exp_name=directory.name, output_dir=str(directory.parent), address=flags.address
+            search, exp_name=directory.name, output_dir=os.path.relpath(directory.parent), address=flags.address
         )
         space = SearchSpace.from_dict(
             plain["space"], ExperimentConfig.from_dict(plain["config"]), PhaseSchedule.from_dict(plain["schedule"])

@@ -56,7 +56,7 @@ def run_search(request: SearchRequest, command: Sequence[str] = ()) -> dict[str,
         written) and `stopped_by` (name of the signal that ended the search early, or None).
 
     Raises:
-        ConfigError: the directory is refused; nothing was started or written.
+        ConfigError: the directory is refused, or holds nothing to resume; nothing was written.
     """
     console = standard_console()
     search, directory = request.search, request.search.directory

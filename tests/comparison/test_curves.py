@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rllib_moe import metrics as m
-from rllib_moe.comparison.curves import NUM_BINS, draw_curves, score_curve
+from rllib_moe.comparison.curves import NUM_BINS, draw_curves, mean_scores
 
 
 def rows(*played: tuple[int, int, float]) -> list[m.Row]:
@@ -19,11 +22,21 @@ def rows(*played: tuple[int, int, float]) -> list[m.Row]:
 def test_a_point_is_the_mean_over_its_episodes() -> None:
     # 100 episodes in 50 stretches of 2. The first holds 1 + 3 episodes, the last what ends at 100 and beyond.
     nan = float("nan")
-    episodes, scores = score_curve(rows((1, 1, 10.0), (2, 3, 30.0), (2, 0, nan), (100, 1, 7.0), (103, 1, 9.0)), 100)
+    episodes, scores = mean_scores(rows((1, 1, 10.0), (2, 3, 30.0), (2, 0, nan), (100, 1, 7.0), (103, 1, 9.0)), 100)
     assert episodes[0] == 1.0
     assert scores[0] == (10 + 3 * 30) / 4
     assert scores[-1] == 8.0
     assert np.isnan(scores[1:-1]).all()
+
+
+def test_scores_below_zero_are_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Axes] = []
+    subplots = Figure.subplots
+    monkeypatch.setattr(Figure, "subplots", lambda self: drawn.append(subplots(self)) or drawn[-1])
+    points = np.linspace(0, 100, NUM_BINS)
+    draw_curves({"whole": [(points, points - 150)]}, [20], tmp_path / "a.png")
+    draw_curves({"whole": [(points, points)]}, [20], tmp_path / "b.png")
+    assert [axes.get_ylim()[0] for axes in drawn] == [-150, 0]
 
 
 def test_the_picture_shows_each_variant(tmp_path: Path) -> None:

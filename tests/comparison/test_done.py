@@ -140,8 +140,16 @@ def test_only_what_the_plan_asks_for_enters_the_table(finished: Path) -> None:
     result = write_result(PLAN, finished)
     assert result["missing"] == ["soft-seed0"]
     assert list(result["variants"]) == ["whole"]
-    (finished / whole.name / "checkpoints" / FINAL).unlink()
+    (finished / whole.name / "checkpoints" / FINAL).unlink()  # killed as it ended
+    assert write_result(PLAN, finished)["missing"] == ["soft-seed0"]
+    (finished / whole.name / "checkpoints" / LATEST).unlink()
     assert write_result(PLAN, finished)["missing"] == ["soft-seed0", "whole-seed0"]
+
+
+def test_the_table_is_over_all_that_is_done_whatever_is_carried_out_now(finished: Path) -> None:
+    result = write_result(PLAN.only(["soft"]), finished)
+    assert list(result["variants"]) == ["whole", "soft"]
+    assert result["variants"]["soft"]["difference"]["mean"] == 0.0
 
 
 def test_experts_are_removed_from_the_first_variant_and_old_ones_do_not_count(finished: Path) -> None:

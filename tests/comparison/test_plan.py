@@ -56,7 +56,9 @@ def test_flags_of_a_run_reach_the_training(tmp_path: Path) -> None:
 
 def test_some_variants(tmp_path: Path) -> None:
     plan = load(tmp_path)
-    assert [run.name for run in plan.only(["soft"]).runs()] == ["soft-seed0"]
+    some = plan.only(["soft"])
+    assert [run.name for run in some.chosen_runs()] == ["soft-seed0"]
+    assert list(some.runs()) == list(plan.runs()) == list(plan.chosen_runs())  # the table is over all
     with pytest.raises(ConfigError, match=r"variants: no variant 'sotf' \(did you mean 'soft'\?\)"):
         plan.only(["sotf"])
     with pytest.raises(ConfigError, match="variants: expected at least one of whole, soft"):
@@ -101,6 +103,18 @@ def test_commands_are_tried_before_anything_starts(tmp_path: Path) -> None:
     assert any(fault.startswith("a-seed0: num_experts: expected a whole number") for fault in found)
     assert any(fault.startswith("a-seed0: ") and "temperature" in fault for fault in found)
     assert any(fault.startswith("b-seed0: flags refused") and "--num-expert" in fault for fault in found)
+
+
+def test_a_checkpoint_that_is_not_there_is_a_fault_of_the_plan(tmp_path: Path) -> None:
+    (fault, *_) = faults(tmp_path, variants=[{"name": "a", "flags": "--resume nowhere", "seeds": [0]}])
+    assert fault.startswith("a-seed0: ")
+    assert "nowhere" in fault
+
+
+def test_a_date_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("about: 2026-02-30\n")
+    with pytest.raises(ConfigError, match=r"plan: cannot read .*day is out of range"):
+        load_plan(str(tmp_path / "plan.yaml"))
 
 
 def test_a_missing_file_names_the_bundled_plans() -> None:

@@ -1,11 +1,13 @@
 """What `scripts/submit.py` refuses before anything is sent."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from rllib_moe.config import ConfigError
-from rllib_moe.jobs.request import DEFAULT_TREE, learner_gpus, parse, results_of
+from rllib_moe.jobs.request import DEFAULT_TREE, learner_gpus, left_behind, parse, results_of
+from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training import command_line
 from scripts.submit import main
 
@@ -33,6 +35,22 @@ def test_names_every_fault_at_once() -> None:
     )
 
     assert [fault.split(":")[0] for fault in faults] == ["address", "grace", "max_mb", "gamma", "episodes"]
+
+
+def test_refuses_a_schedule_that_is_not_sent(tmp_path: Path) -> None:
+    schedule = tmp_path / "results" / "best" / "schedule.yaml"
+    schedule.parent.mkdir(parents=True)
+    PhaseSchedule.load("default").save(schedule)
+    faults = left_behind(["--schedule", "results/best/schedule.yaml"], Path.cwd())
+    assert faults == []  # nor there: the flags are refused for that already
+    with contextlib.chdir(tmp_path):
+        (fault,) = left_behind(["--schedule", "results/best/schedule.yaml"], Path())
+    assert fault.startswith("schedule: 'results/best/schedule.yaml' is not sent")
+
+
+def test_resuming_from_where_one_is_is_refused_in_words(tmp_path: Path) -> None:
+    (fault,) = left_behind(["--resume", "."], tmp_path)
+    assert fault.startswith("resume: expected a URI or an absolute path")
 
 
 @pytest.mark.parametrize("resume", ["results/mine", "results/mine/checkpoints/best"])

@@ -11,6 +11,11 @@ def test_a_coloured_ground_keeps_its_blanks():
     assert parse_ansi("a\x1b[41m  \x1b[49mb  \x1b[42m \x1b[0m") == [Line("a  b   ", "7hh777i")]
 
 
+def test_other_sequences_change_no_colour():
+    assert parse_ansi("\x1b[31mred\x1b[Kstill\x1b[2;3H.\x1b[m.") == [Line("redstill..", "1111111117")]
+    assert parse_ansi("\x1b[38;5;1ma\x1b[48;2;1;2;3;32mb\x1b[38mc") == [Line("abc", "722")]
+
+
 def test_what_cannot_be_printed_becomes_a_blank():
     assert parse_ansi("a\0b\x1b") == [Line("a b", "777")]
 

@@ -15,9 +15,11 @@ from selenium.webdriver.common.by import By
 
 from rllib_moe import metrics as m
 from rllib_moe.colours import DARK, LIGHT, expert_colour
-from rllib_moe.report.runs import ReportError
+from rllib_moe.entropy_windows import window_at
+from rllib_moe.report.figures import alpha_entropy
+from rllib_moe.report.runs import ReportError, Run
 from scripts.report import main
-from tests.report.report_runs import PUBLISHED, write_run
+from tests.report.report_runs import PUBLISHED, SCHEDULE, row, write_run
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,32 @@ def test_the_page_says_what_the_run_was(published: Path) -> None:
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(set(ids)) == len(ids)
     assert set(re.findall(r'(?:url\(|href=")#([^")]+)', page)) <= set(ids)
+
+
+def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> None:
+    """A run that began at episode 100 was never in warmup (phases begin at 0, 100 and 200)."""
+    rows = [row(iteration) for iteration in range(11, 31)]
+    run = Run(
+        path=Path("branch"), rows=rows, config=None, command=None, schedule=SCHEDULE, evaluations={}, omissions=()
+    )
+    assert [(span.name, span.first, span.last, span.position) for span in run.phases()] == [
+        ("transition", 100, 200, 1),
+        ("fine-tune", 200, 300, 2),
+    ]
+    axes = alpha_entropy(run).figure.axes[0]
+    drawn = [band.get_paths()[0].vertices for band in axes.collections if band.get_hatch()]
+    for band, first, end in zip(drawn, (100, 200), (200, 300), strict=True):
+        for episode in (first, end - 1):
+            expected = window_at(SCHEDULE, episode, 4)
+            assert expected is not None
+            edge = band[np.abs(band[:, 0] - episode) <= 1, 1]
+            assert (edge.min(), edge.max()) == pytest.approx((expected.low, expected.high), abs=0.02)
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / place / "mine", np.arange(12)) for place in ("a", "b")]
+    made = main([*map(str, runs), "--output", str(tmp_path / "report")])
+    assert made["runs"].keys() == made["omissions"].keys() == {"a/mine", "b/mine"}
 
 
 def test_several_runs_are_compared_by_group(compared: Path) -> None:

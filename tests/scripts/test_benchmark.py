@@ -32,6 +32,19 @@ STOCK = "--stock.num-workers 0 --stock.num-envs-per-worker 4 --stock.batch-size 
 SPACE = graph_space(max_nodes=12, node_features=3, features=2, num_edge_types=2, num_node_types=4, num_actions=5)
 
 
+@pytest.mark.parametrize("factors", [[1, 3], [5, 7]])
+def test_every_scaling_factor_makes_a_valid_experiment(factors):
+    config = parse([], "")
+    scaled = config.scaled(factors)
+    assert {(each["num_workers"], each["num_envs_per_worker"]) for each in scaled} == {
+        *((factor, 32) for factor in factors),
+        *((2, 32 * factor) for factor in factors),
+    }
+    for each in scaled:
+        config.with_training(**each).check()
+        assert 2048 <= each["batch_size"] <= 8192
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_writes_every_number(tmp_path, capsys):
     file = tmp_path / "numbers.json"

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from rllib_moe.config import ConfigError
-from rllib_moe.tuning.request import parse
+from rllib_moe.tuning.request import REQUEST, parse
+
+
+def test_the_directory_of_a_search_may_be_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = parse(["--space", "coefficients", "--env", "regimes", "--exp-name", "mine"], description="")
+    own = tmp_path / "tune" / "mine"
+    own.mkdir(parents=True)
+    (own / REQUEST).write_text(yaml.safe_dump(request.to_plain([])))
+    (tmp_path / "link").symlink_to(own)
+    for place, resume in ((own, "."), (tmp_path, "link"), (tmp_path, str(own))):
+        monkeypatch.chdir(place)
+        resumed = parse(["--resume", resume], description="")
+        assert resumed.search.directory.resolve() == own
+        assert resumed.search.exp_name == "mine"
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,14 @@ def test_mutations_leave_the_curriculum_whole() -> None:
     assert all(len(seen) > 2 for seen in moved.values())
 
 
+def test_small_whole_numbers_move_both_ways() -> None:
+    parameter = space({"num_epochs": {"randint": [1, 8]}}).parameters[0]
+    generator = np.random.default_rng(0)
+    for value, near in ((1, {1, 2}), (2, {1, 3}), (3, {2, 4}), (8, {6, 8})):
+        seen = [parameter.mutated(value, generator) for _ in range(200)]
+        assert all(seen.count(each) > 40 for each in near), (value, seen)
+
+
 def test_what_may_change_in_the_middle_of_a_run() -> None:
     assert [name for name in TRAINING_FIELDS if is_mutable(name)] == [
         *("num_epochs", "gamma", "gae_lambda", "clip_param", "vf_loss_coef", "grad_clip")

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, R
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.command_line import parse
 from rllib_moe.tuning.journal import RESULTS, append_line, read_results
-from rllib_moe.tuning.outcome import train_flags
+from rllib_moe.tuning.outcome import train_flags, write_outcome
 from rllib_moe.tuning.plot import plot_trials
 from rllib_moe.tuning.records import FAILED, FINISHED, STOPPED, UNFINISHED, TrialRecord
+from rllib_moe.tuning.request import SearchConfig, SearchRequest
+from rllib_moe.tuning.search_space import SearchSpace
 from rllib_moe.tuning.table import TrialTable
+from rllib_moe.tuning.trial import CHECKPOINT
 
 
 def record(number: int, state: str = FINISHED, score: float = 1.0, **fields: Any) -> TrialRecord:
@@ -82,6 +86,34 @@ def test_iterations_played_again_replace_those_of_before(tmp_path: Path) -> None
     kept = [(result["training_iteration"], result["tag"]) for result in read_results(tmp_path)]
     assert kept == [(1, "a"), (2, "b"), (3, "b")]
     assert read_results(tmp_path / "none") == []
+
+
+def test_a_line_that_was_cut_off_takes_no_other_along(tmp_path: Path) -> None:
+    file = tmp_path / RESULTS
+    append_line(file, {"training_iteration": 1})
+    file.write_text(file.read_text() + '{"training_iter')
+    append_line(file, {"training_iteration": 2})
+    append_line(file, {"training_iteration": 3})
+    assert [result["training_iteration"] for result in read_results(tmp_path)] == [1, 2, 3]
+
+
+def test_the_best_trials_checkpoint_is_its_newest_whoever_made_it(tmp_path: Path) -> None:
+    """A clone (PBT) begins from a copy of another trial's; and nothing of an earlier best trial stays."""
+    schedule = PhaseSchedule.load("default")
+    config = ExperimentConfig(environment=EnvironmentConfig(env="regimes"))
+    space = SearchSpace.from_dict({"parameters": {"gamma": {"choice": [0.9, 0.99]}}}, config, schedule)
+    request = SearchRequest(SearchConfig(exp_name="mine"), space, (), 0, is_resumed=False)
+    trial = tmp_path / "trial_0"
+    for age, name in enumerate(("cloned_checkpoint_000002", "checkpoint_000001")):
+        (trial / name / CHECKPOINT).mkdir(parents=True)
+        (trial / name / CHECKPOINT / "whose").write_text(name)
+        os.utime(trial / name / CHECKPOINT, (1000 - age, 1000 - age))
+    best = record(0, FINISHED, 3.0, path=str(trial), settings={"gamma": 0.9})
+    paths = write_outcome([best], request, tmp_path)
+    assert (Path(paths["checkpoint"]) / "whose").read_text() == "cloned_checkpoint_000002"
+    other = record(1, FINISHED, 4.0, path=str(tmp_path / "trial_1"), settings={"gamma": 0.9})
+    assert "checkpoint" not in write_outcome([other], request, tmp_path)
+    assert not Path(paths["checkpoint"]).exists()
 
 
 def test_the_flags_of_a_configuration_are_read_back_by_train(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ DRAWN = "evaluation"
 """Name of the evaluation with actions drawn from the policy."""
 MOST_PROBABLE = "evaluation-deterministic"
 """Name of the evaluation with the most probable actions."""
+BASELINES = "baselines"
+"""Directory of the evaluations of players that learn nothing, beside the runs."""
 
 
 def without_expert(expert: int) -> str:
@@ -41,19 +43,19 @@ class Judgement:
     flags: tuple[str, ...] = ()
     """Flags of scripts/evaluate.py that make it what it is."""
 
-    def numbers(self, directory: Path, checkpoint: Checkpoint) -> dict[str, Any] | None:
+    def numbers(self, directory: Path, checkpoint_episodes: int | None) -> dict[str, Any] | None:
         """What was measured, None where it was not (or on other episodes, or on an earlier checkpoint).
 
         Args:
             directory: Of the run.
-            checkpoint: Its final one.
+            checkpoint_episodes: At which its final checkpoint stands; None without one.
         """
         try:
             numbers: dict[str, Any] = json.loads((directory / f"{self.name}.json").read_text())
         except FileNotFoundError:
             return None
         asked = {
-            "checkpoint_episodes": checkpoint.episodes,
+            "checkpoint_episodes": checkpoint_episodes,
             "episodes": self.episodes,
             "seed_base": self.seed_base,
         }
@@ -73,6 +75,17 @@ def judgements(plan: Plan, run: Run, num_experts: int) -> Iterator[Judgement]:
     if judged.without_expert_episodes and plan.of_reference(run) and num_experts > 1:
         for expert in range(num_experts):
             yield judgement(without_expert(expert), judged.without_expert_episodes, "--remove-expert", str(expert))
+
+
+def baselines(plan: Plan) -> Iterator[Judgement]:
+    """The evaluations of a plan's baselines; their files are in a directory `BASELINES`."""
+    judged, environment = plan.evaluation, plan.environment()
+    where = ["--env", environment.env, "--max-steps", str(environment.max_steps)]
+    for name, value in environment.env_args.items():
+        where += ["--env-arg", f"{name}={json.dumps(value)}"]
+    for policy in judged.baselines:
+        flags = ("--policy", policy, *where)
+        yield Judgement(name=policy, episodes=judged.episodes, seed_base=judged.seed_base, flags=flags)
 
 
 def trained(directory: Path, episodes: int) -> Checkpoint | None:

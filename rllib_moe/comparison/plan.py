@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
-from rllib_moe.config import ConfigError
+from rllib_moe.config import ConfigError, EnvironmentConfig
+from rllib_moe.evaluation.actors import PolicyName
 from rllib_moe.spelling import nearest
 from rllib_moe.training.checkpoints import CheckpointError
 from rllib_moe.training.command_line import parse
@@ -39,6 +40,8 @@ class Evaluation:
     """Episodes with the most probable actions; None as many as with drawn ones, 0 leaves that out."""
     without_expert_episodes: int = 0
     """Episodes with each expert of the first variant removed in turn; 0 leaves that out."""
+    baselines: tuple[PolicyName, ...] = ()
+    """Players that learn nothing, to stand beside the variants: `random`, `random-legal`, `scripted`."""
 
     @property
     def num_most_probable(self) -> int:
@@ -103,6 +106,10 @@ class Plan:
         """The runs to carry out now, in the same order."""
         return (run for run in self.runs() if self.chosen is None or run.variant in self.chosen)
 
+    def environment(self) -> EnvironmentConfig:
+        """The environment that the plan's own flags name: that of the baselines."""
+        return parse(self.flags, description="").config.environment
+
     def of_reference(self, run: Run) -> bool:
         """Whether a run is one of the first variant's."""
         return run.variant == self.variants[0].name
@@ -144,7 +151,7 @@ def load_plan(source: str) -> Plan:
     plan = Plan(
         episodes=data["episodes"],
         flags=tuple(shlex.split(data.get("flags", ""))),
-        evaluation=Evaluation(**data["evaluation"]),
+        evaluation=Evaluation(**data["evaluation"] | {"baselines": tuple(data["evaluation"].get("baselines", ()))}),
         variants=tuple(
             Variant(**row | {"flags": tuple(shlex.split(row.get("flags", ""))), "seeds": tuple(row["seeds"])})
             for row in data["variants"]
@@ -166,7 +173,8 @@ def _faults(data: Any) -> Iterator[str]:
     evaluation = data.get("evaluation", {"episodes": 1, "seed_base": 0})
     if isinstance(evaluation, Mapping):
         optional = ("most_probable_episodes", "without_expert_episodes")
-        yield from _key_faults("evaluation", evaluation, ("episodes", "seed_base"), optional)
+        yield from _key_faults("evaluation", evaluation, ("episodes", "seed_base"), (*optional, "baselines"))
+        yield from _baseline_faults(evaluation.get("baselines", []))
         for key, least in (("episodes", 1), ("seed_base", 0), *((key, 0) for key in optional)):
             yield from _whole_fault(f"evaluation.{key}", evaluation.get(key, least), least)
     else:
@@ -197,6 +205,12 @@ def _faults(data: Any) -> Iterator[str]:
             or len(set(seeds)) < len(seeds)
         ):
             yield f"{where}.seeds: expected a list of different whole numbers, got {seeds!r}"
+
+
+def _baseline_faults(names: Any) -> Iterator[str]:
+    known = [name for name in get_args(PolicyName) if name != "checkpoint"]
+    if not isinstance(names, list) or any(name not in known for name in names) or len(set(names)) < len(names):
+        yield f"evaluation.baselines: expected a list of some of {', '.join(known)}, got {names!r}"
 
 
 def _key_faults(

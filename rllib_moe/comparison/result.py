@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rllib_moe.comparison.curves import draw_curves, mean_scores
-from rllib_moe.comparison.done import DRAWN, MOST_PROBABLE, judgements, trained, without_expert
+from rllib_moe.comparison.done import BASELINES, DRAWN, MOST_PROBABLE, baselines, judgements, trained, without_expert
 from rllib_moe.comparison.plan import Plan, Run
-from rllib_moe.comparison.table import markdown, removal_row, run_numbers, variant_row
+from rllib_moe.comparison.table import baseline_row, markdown, removal_row, run_numbers, variant_row
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.summary import summarise
@@ -25,8 +25,8 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
         directory: Where its runs are.
 
     Returns:
-        The rows of the variants with at least one run done (`variants`), of the experts removed (`removed_experts`),
-        and the names of the runs that are not done (`missing`).
+        The rows of the baselines (`baselines`), of the variants with at least one run done (`variants`), of the experts
+        removed (`removed_experts`), and the names of what is not done (`missing`).
     """
     done: dict[str, list[dict[str, Any]]] = {}
     curves: dict[str, list[Any]] = {}
@@ -48,18 +48,25 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
             for expert in range(len(drawn["expert_share"] or ()))
             if (name := without_expert(expert)) in measured
         ]
+    played = {}
+    for asked in baselines(plan):
+        found = asked.numbers(directory / BASELINES, None)
+        if found is None:
+            missing.append(f"{BASELINES}/{asked.name}")
+        else:
+            played[asked.name] = baseline_row(found)
     reference = done.get(plan.variants[0].name, [])
     table = {
         variant.name: variant_row(variant.about, done[variant.name], reference)
         for variant in plan.variants
         if variant.name in done
     }
-    result = {"variants": table, "removed_experts": removals, "missing": missing}
+    result = {"baselines": played, "variants": table, "removed_experts": removals, "missing": missing}
     if table:
         with whole(directory / "table.json") as partial:
             partial.write_text(json.dumps(result, indent=1) + "\n")
         with whole(directory / "table.md") as partial:
-            partial.write_text(markdown(table, removals))
+            partial.write_text(markdown(played, table, removals))
         with whole(directory / "curves.png") as partial:
             draw_curves({name: curves[name] for name in table}, boundaries, partial)
     return result
@@ -74,6 +81,8 @@ def _measured(plan: Plan, run: Run, directory: Path) -> dict[str, dict[str, Any]
     if checkpoint is None:
         return None
     asked = list(judgements(plan, run, checkpoint.config.model.num_experts))
-    measured = {each.name: numbers for each in asked if (numbers := each.numbers(directory, checkpoint)) is not None}
+    measured = {
+        each.name: numbers for each in asked if (numbers := each.numbers(directory, checkpoint.episodes)) is not None
+    }
     needed = {each.name for each in asked if each.name in (DRAWN, MOST_PROBABLE)}
     return measured if needed <= measured.keys() else None

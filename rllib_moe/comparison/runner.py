@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rllib_moe.comparison.done import judgements, trained
+from rllib_moe.comparison.done import BASELINES, Judgement, baselines, judgements, trained
 from rllib_moe.comparison.plan import Plan, Run
 from rllib_moe.config import ConfigError
 from rllib_moe.output_checks import directory_faults
@@ -69,9 +69,8 @@ class Runner:
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(self._jobs) as pool:
-            running: list[Future[str | None]] = [
-                pool.submit(self._carry_out_run, run) for run in self._plan.chosen_runs()
-            ]
+            running: list[Future[str | None]] = [pool.submit(self._carry_out, BASELINES, self._baselines())]
+            running += [pool.submit(self._carry_out, run.name, self._steps(run)) for run in self._plan.chosen_runs()]
             try:
                 return [failure for done in as_completed(running) if (failure := done.result())]
             except KeyboardInterrupt:
@@ -87,19 +86,19 @@ class Runner:
         for process in tuple(self._processes):
             process.send_signal(signal.SIGTERM)
 
-    def _carry_out_run(self, run: Run) -> str | None:
-        """Train, then evaluate. Returns what failed, None when all is done."""
-        for step in self._steps(run):
+    def _carry_out(self, name: str, steps: Iterator[Step]) -> str | None:
+        """Do what is left of a run, in order. Returns what failed, None when all is done."""
+        for step in steps:
             if self._stopping:
                 return None
             began = time.perf_counter()
-            self._say(f"{run.name}: {shlex.join(step.command)}")
+            self._say(f"{name}: {shlex.join(step.command)}")
             status = self._execute(step)
             if self._stopping:
                 return None
             if status:
-                return f"{run.name}: exit status {status}, see {step.log}"
-            self._say(f"{run.name}: {step.log.stem} done in {time.perf_counter() - began:.0f} s")
+                return f"{name}: exit status {status}, see {step.log}"
+            self._say(f"{name}: {step.log.stem} done in {time.perf_counter() - began:.0f} s")
         return None
 
     def _steps(self, run: Run) -> Iterator[Step]:
@@ -108,23 +107,31 @@ class Runner:
         place = ("--output-dir", str(self._directory), "--exp-name", run.name)
         if trained(directory, self._plan.episodes) is None:
             if (directory / "checkpoints" / LATEST).exists():
-                yield self._step(run, "train", "--resume", str(directory), "--episodes", str(self._plan.episodes))
+                yield self._step(run.name, "train", "--resume", str(directory), "--episodes", str(self._plan.episodes))
             else:
                 self._set_aside(directory)
-                yield self._step(run, "train", *run.flags, *place)
+                yield self._step(run.name, "train", *run.flags, *place)
         checkpoint = trained(directory, self._plan.episodes)
         if checkpoint is None:
             raise RuntimeError(f"{run.name} was trained, and has no whole checkpoint of {self._plan.episodes} episodes")
         for asked in judgements(self._plan, run, checkpoint.config.model.num_experts):
-            if asked.numbers(directory, checkpoint) is None:
-                target = str(directory / f"{asked.name}.json")
-                what = ("--checkpoint", str(checkpoint.path), "--json", target, "--num-workers", "1", *asked.flags)
-                seeds = ("--episodes", str(asked.episodes), "--seed-base", str(asked.seed_base))
-                yield self._step(run, "evaluate", *what, *seeds, log=asked.name)
+            if asked.numbers(directory, checkpoint.episodes) is None:
+                yield self._evaluation(run.name, asked, "--checkpoint", str(checkpoint.path))
 
-    def _step(self, run: Run, script: str, *flags: str, log: str = "") -> Step:
+    def _baselines(self) -> Iterator[Step]:
+        """The evaluations of the baselines that are left."""
+        for asked in baselines(self._plan):
+            if asked.numbers(self._directory / BASELINES, None) is None:
+                yield self._evaluation(BASELINES, asked)
+
+    def _evaluation(self, name: str, asked: Judgement, *flags: str) -> Step:
+        seeds = ("--episodes", str(asked.episodes), "--seed-base", str(asked.seed_base), "--num-workers", "1")
+        file = str(self._directory / name / f"{asked.name}.json")
+        return self._step(name, "evaluate", *flags, "--json", file, *asked.flags, *seeds, log=asked.name)
+
+    def _step(self, name: str, script: str, *flags: str, log: str = "") -> Step:
         path = SCRIPTS / f"{script}.py"
-        return Step((sys.executable, str(path), *flags), self._directory / f"{run.name}.{log or script}.log")
+        return Step((sys.executable, str(path), *flags), self._directory / f"{name}.{log or script}.log")
 
     def _set_aside(self, directory: Path) -> None:
         """Move away what a run left that was killed before its first checkpoint: it cannot be resumed."""

@@ -81,6 +81,13 @@ def variant_row(about: str, runs: Sequence[Numbers], reference: Sequence[Numbers
     return row | {"runs": list(runs)}
 
 
+def baseline_row(numbers: Numbers) -> dict[str, Any]:
+    """A player that learns nothing: its evaluation as columns of the table, errors over episodes."""
+    row: dict[str, Any] = {key: {"mean": numbers.get(key), "se": None} for key, _ in COLUMNS}
+    row["score_mean"]["se"] = numbers["score_se"]
+    return row | {"evaluation_episodes": numbers["episodes"]}
+
+
 def removal_row(seed: int, expert: int, whole: Numbers, without: Numbers) -> dict[str, Any]:
     """What one expert is worth: the score lost without it, on the same evaluation seeds.
 
@@ -112,12 +119,14 @@ def removal_row(seed: int, expert: int, whole: Numbers, without: Numbers) -> dic
     }
 
 
-def markdown(rows: Mapping[str, Numbers], removals: Sequence[Numbers]) -> str:
+def markdown(baselines: Mapping[str, Numbers], rows: Mapping[str, Numbers], removals: Sequence[Numbers]) -> str:
     """Both tables as Markdown, for reading and for the documentation."""
     lines = [
         f"| variant | seeds | {' | '.join(heading for _, heading in COLUMNS)} | against the first |",
         "|---" * (len(COLUMNS) + 3) + "|",
     ]
+    for name, row in baselines.items():
+        lines.append(f"| {name} | | {' | '.join(_with_error(key, row[key]) for key, _ in COLUMNS)} | |")
     for name, row in rows.items():
         cells = [_with_error(key, row[key]) for key, _ in COLUMNS]
         lines.append(f"| {name} | {len(row['seeds'])} | {' | '.join(cells)} | {_difference(row.get('difference'))} |")

@@ -13,7 +13,15 @@ import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.comparison.compare import ComparisonRequest, compare
-from rllib_moe.comparison.done import DRAWN, MOST_PROBABLE, check_reuse, judgements, without_expert
+from rllib_moe.comparison.done import (
+    BASELINES,
+    DRAWN,
+    MOST_PROBABLE,
+    baselines,
+    check_reuse,
+    judgements,
+    without_expert,
+)
 from rllib_moe.comparison.plan import Evaluation, Plan, Run, Variant
 from rllib_moe.comparison.result import write_result
 from rllib_moe.config import ConfigError
@@ -150,6 +158,24 @@ def test_the_table_is_over_all_that_is_done_whatever_is_carried_out_now(finished
     result = write_result(PLAN.only(["soft"]), finished)
     assert list(result["variants"]) == ["whole", "soft"]
     assert result["variants"]["soft"]["difference"]["mean"] == 0.0
+
+
+def test_baselines_are_judged_on_the_same_episodes_in_the_plans_environment(finished: Path) -> None:
+    plan = judged(baselines=("random",))
+    (asked,) = baselines(plan)
+    assert (asked.name, asked.episodes, asked.seed_base) == ("random", 4, 7)
+    assert asked.flags == ("--policy", "random", "--env", "regimes", "--max-steps", "8")
+    assert write_result(plan, finished)["missing"] == ["baselines/random"]
+    numbers = {
+        "checkpoint_episodes": None, "episodes": 4, "seed_base": 7, "score_mean": 2.0, "score_se": 0.5,
+        "score_median": 1.5, "depth2_rate": None,
+    }  # fmt: skip
+    (finished / BASELINES).mkdir()
+    (finished / BASELINES / "random.json").write_text(json.dumps(numbers))
+    result = write_result(plan, finished)
+    assert result["missing"] == []
+    assert result["baselines"]["random"]["score_mean"] == {"mean": 2.0, "se": 0.5}
+    assert "| random | | 2.0 ± 0.5 |" in (finished / "table.md").read_text()
 
 
 def test_experts_are_removed_from_the_first_variant_and_old_ones_do_not_count(finished: Path) -> None:

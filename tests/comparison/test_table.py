@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.comparison.table import COLUMNS, markdown, removal_row, variant_row
+from rllib_moe.comparison.table import COLUMNS, baseline_row, markdown, removal_row, variant_row
 
 
 def numbers(seed: int, score: float) -> dict[str, Any]:
@@ -37,7 +37,15 @@ def test_a_number_that_has_no_meaning_stays_empty() -> None:
     runs = [{**numbers(0, 1.0), "depth2_rate": None}]
     row = variant_row("no depth", runs, runs)
     assert row["depth2_rate"] == {"mean": None, "se": None}
-    assert "| 1.0 | 1.0 |" in markdown({"no depth": row}, [])
+    assert "| 1.0 | 1.0 |" in markdown({}, {"no depth": row}, [])
+
+
+def test_a_baseline_stands_above_the_variants_with_its_error_over_episodes() -> None:
+    played = {"score_mean": 10.25, "score_se": 0.5, "score_median": 4.0, "depth2_rate": 0.03, "episodes": 1000}
+    lines = markdown({"random": baseline_row(played)}, {"whole": variant_row("it", [numbers(0, 100.0)], [])}, [])
+    baseline, whole = lines.splitlines()[2:4]
+    assert baseline == "| random | | 10.2 ± 0.5 |  | 4.0 | 0.03 |  |  |  | |"
+    assert whole.startswith("| whole | 1 | 100.0 |")
 
 
 def test_an_expert_is_worth_the_paired_difference() -> None:
@@ -48,7 +56,7 @@ def test_an_expert_is_worth_the_paired_difference() -> None:
     assert (row["episodes"], row["difference"]) == (3, -4.0)
     assert row["se"] == pytest.approx(2 / math.sqrt(3))
     assert row["p"] == pytest.approx(0.0742, abs=1e-4)  # t = -3.46, 2 degrees of freedom
-    assert "| 1 | 2 | -4.0 ± 1.2 | 0.074 |" in markdown({}, [row])
+    assert "| 1 | 2 | -4.0 ± 1.2 | 0.074 |" in markdown({}, {}, [row])
 
 
 def test_other_seeds_cannot_be_paired() -> None:

@@ -17,7 +17,7 @@ PLAN = {
     "episodes": 120,
     "flags": "--env regimes --max-steps 8 --num-workers 0 --num-envs-per-worker 8 --batch-size 64 --minibatch-size 64 "
     "--phase-boundaries 40,80 --checkpoint-every 20",
-    "evaluation": {"episodes": 16, "seed_base": 5, "without_expert_episodes": 8},
+    "evaluation": {"episodes": 16, "seed_base": 5, "without_expert_episodes": 8, "baselines": ["random"]},
     "variants": [
         {"name": "whole", "about": "all of it", "seeds": [0, 1]},
         {"name": "soft", "about": "softmax", "flags": "--set *.routing=softmax", "seeds": [0]},
@@ -53,6 +53,7 @@ def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
     table = json.loads((tmp_path / "out/table.json").read_text())
     assert {name: row["seeds"] for name, row in table["variants"].items()} == {"whole": [0, 1], "soft": [0]}
     assert table["missing"] == []
+    assert table["baselines"]["random"]["evaluation_episodes"] == 16
     assert [(row["seed"], row["expert"]) for row in table["removed_experts"]] == [
         (s, e) for s in (0, 1) for e in range(4)
     ]

@@ -15,6 +15,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import ray
 import torch
+from ray.exceptions import AuthenticationError
 
 import rllib_moe
 from rllib_moe.config import ConfigError
@@ -25,6 +26,11 @@ ATTEMPTS = 4
 """Times Ray is started on this machine, at most."""
 TOO_SLOW = "timed out during startup"
 """What Ray says when its own processes took too long."""
+TOKEN_ADVICE = (
+    "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the content of ~/.ray/auth_token of the "
+    "cluster's head node"
+)
+"""Where a cluster takes no calls without its token."""
 CONNECT_SECONDS = 10
 """Time for a cluster's head to take a connection. Ray itself would try for minutes, a warning a second."""
 
@@ -46,7 +52,7 @@ def ray_session(
         log_to_driver: Whether what the processes print is printed here, too.
 
     Raises:
-        ConfigError: nothing answers at the address, or this machine lacks the GPUs; nothing was started.
+        ConfigError: the cluster at the address cannot be joined, or this machine lacks the GPUs; nothing was started.
     """
     if ray.is_initialized():
         yield
@@ -67,7 +73,10 @@ def ray_session(
             "include_dashboard": False,
         }
     try:
-        start(options)
+        try:
+            start(options)
+        except ConnectionError as error:  # Ray's for an address alone; its cause says why
+            raise ConfigError([f"address: cannot join the Ray cluster at {found!r} ({_reason(error)})"]) from error
         yield
     finally:
         ray.shutdown()
@@ -86,6 +95,13 @@ def _check_address(address: str) -> None:
         socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:  # OverflowError: no such port
         raise ConfigError([f"address: no Ray cluster answers at {address!r} ({error})"]) from error
+
+
+def _reason(error: ConnectionError) -> str:
+    told = str(error.__cause__ or error).strip()  # Ray's last error, as a traceback
+    if AuthenticationError.__name__ in told:
+        return f"{TOKEN_ADVICE}; on a node of the cluster itself, --address auto does that"
+    return told.splitlines()[-1]
 
 
 def start(options: dict[str, Any]) -> None:

@@ -121,6 +121,22 @@ def test_an_address_where_nothing_answers_is_refused(address: str, monkeypatch: 
         pass
 
 
+def test_a_cluster_that_asks_for_a_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's error is that of a real `ray start --head`: its cause holds a traceback as text."""
+    last = "Failed to connect to GCS. Last connection error: Traceback (most recent call last):\n  File ...\n"
+    last += "ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken: Authentication token is missing\n"
+
+    def join(options: dict[str, Any]) -> None:
+        del options
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379") from RuntimeError(last)
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("rllib_moe.ray_session.start", join)
+    with pytest.raises(ConfigError, match=r"'auto' \(it asks for a token: set RAY_AUTH_MODE=token"):
+        with ray_session("auto", 1):
+            pass
+
+
 def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

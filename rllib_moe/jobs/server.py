@@ -18,6 +18,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rllib_moe.jobs.package import write_package
+from rllib_moe.ray_session import TOKEN_ADVICE
 
 POLL_SECONDS = 0.5
 """Time between two looks at a job's state."""
@@ -203,10 +204,7 @@ def _take_token(address: str) -> None:
 def _explained(address: str, error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     if isinstance(error, AuthenticationError):
-        return (
-            f"{address} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the content of "
-            f"~/.ray/auth_token of the cluster's head node"
-        )
+        return f"{address}: {TOKEN_ADVICE}"
     if isinstance(error, ConnectionError):
         return (
             f"{address}: no job server answers. Start one on this machine by `ray start --head`, or reach a cluster's "

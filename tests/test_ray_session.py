@@ -132,9 +132,9 @@ def test_a_cluster_that_asks_for_a_token_says_so(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("rllib_moe.ray_session.start", join)
-    with pytest.raises(ConfigError, match=r"'auto' \(it asks for a token: set RAY_AUTH_MODE=token"):
-        with ray_session("auto", 1):
-            pass
+    told = r"'auto' \(it asks for a token: set RAY_AUTH_MODE=token"
+    with pytest.raises(ConfigError, match=told), ray_session("auto", 1):
+        pass
 
 
 def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rllib_moe import metrics as m
+from rllib_moe.colours import ACCENT, LIGHT
 
+COLUMNS = 4
+"""Panels side by side."""
 NUM_BINS = 50
 """Points of a curve: each is the mean over all episodes that ended in its stretch of the training."""
 
@@ -35,26 +40,43 @@ def mean_scores(rows: Sequence[m.Row], episodes: int) -> Curve:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int], path: Path) -> None:
-    """Draw all variants into a PNG file.
+    """Draw all variants into a PNG file: a panel for each, the first variant behind every other one.
 
     Args:
-        curves: The curves of each variant's runs, at least one each.
+        curves: The curves of each variant's runs, at least one each; the first variant is the reference.
         boundaries: First episodes of the phases after the first, marked by lines.
         path: The file.
     """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name, runs in curves.items():
-        episodes, scores = runs[0][0], np.array([run[1] for run in runs])
-        known = ~np.isnan(scores).any(0)
-        label = f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
-        (line,) = axes.plot(episodes[known], scores.mean(0)[known], label=label)
-        low, high = scores.min(0)[known], scores.max(0)[known]
-        axes.fill_between(episodes[known], low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    reference, *others = curves
+    panels = others or [reference]
+    columns = min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(1 + 2.8 * columns, 0.8 + 2.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, name in zip(grid.flat, panels, strict=False):
+        for boundary in boundaries:
+            axes.axvline(boundary, color=LIGHT.muted, linewidth=1, linestyle=":")
+        if others:
+            _draw(axes, curves[reference], LIGHT.muted)
+        _draw(axes, curves[name], ACCENT)
+        num_runs = len(curves[name])
+        axes.set_title(f"{name} ({num_runs} seed{'s' if num_runs > 1 else ''})", fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
     lowest = min(float(np.nanmin(run[1], initial=0)) for runs in curves.values() for run in runs)
-    for boundary in boundaries:
-        axes.axvline(boundary, color="0.6", linewidth=1, linestyle=":")
-    axes.set(xlabel="training episodes", ylabel="score (points, raw)", ylim=(lowest, None), xlim=(0, None))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left")
+    grid[0, 0].set(ylim=(lowest, None), xlim=(0, None))
+    figure.supxlabel("training episodes", fontsize=10)
+    figure.supylabel("score (points, raw)", fontsize=10)
+    if others:
+        figure.suptitle(f"grey: {reference}; band: least to most over seeds; dotted: a phase begins", fontsize=10)
     figure.savefig(path, dpi=150)
+
+
+def _draw(axes: Axes, runs: Sequence[Curve], colour: str) -> None:
+    """The mean over a variant's runs, and the band from the least to the most."""
+    episodes, scores = runs[0][0], np.array([run[1] for run in runs])
+    known = ~np.isnan(scores).any(0)
+    axes.plot(episodes[known], scores.mean(0)[known], color=colour, linewidth=1.6)
+    low, high = scores.min(0)[known], scores.max(0)[known]
+    axes.fill_between(episodes[known], low, high, color=colour, alpha=0.2, linewidth=0)

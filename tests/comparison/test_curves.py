@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rllib_moe import metrics as m
+from rllib_moe.colours import ACCENT, LIGHT
 from rllib_moe.comparison.curves import NUM_BINS, draw_curves, mean_scores
 
 
@@ -29,24 +30,41 @@ def test_a_point_is_the_mean_over_its_episodes() -> None:
     assert np.isnan(scores[1:-1]).all()
 
 
-def test_scores_below_zero_are_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Axes] = []
-    subplots = Figure.subplots
-    monkeypatch.setattr(Figure, "subplots", lambda self: drawn.append(subplots(self)) or drawn[-1])
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are written."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
+    return figures
+
+
+def lines(axes: Axes) -> list[tuple[str, list[float]]]:
+    """Colour and scores of the curves in a panel, without the marks of the phases."""
+    return [
+        (line.get_color(), list(line.get_ydata())) for line in axes.get_lines() if len(line.get_ydata()) == NUM_BINS
+    ]
+
+
+def test_scores_below_zero_are_in_the_picture(tmp_path: Path, drawn: list[Figure]) -> None:
     points = np.linspace(0, 100, NUM_BINS)
     draw_curves({"whole": [(points, points - 150)]}, [20], tmp_path / "a.png")
     draw_curves({"whole": [(points, points)]}, [20], tmp_path / "b.png")
-    assert [axes.get_ylim()[0] for axes in drawn] == [-150, 0]
+    assert [figure.axes[0].get_ylim()[0] for figure in drawn] == [-150, 0]
 
 
-def test_the_picture_shows_each_variant(tmp_path: Path) -> None:
+def test_each_variant_has_a_panel_with_the_reference_behind_it(tmp_path: Path, drawn: list[Figure]) -> None:
     points = np.linspace(0, 100, NUM_BINS)
-    draw_curves(
-        {"whole": [(points, points), (points, points + 5)], "part": [(points, points / 2)]},
-        [20, 60],
-        tmp_path / "a.png",
-    )
-    draw_curves({"whole": [(points, points)]}, [20, 60], tmp_path / "b.png")
-    first, second = (np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("a.png", "b.png"))
-    assert first.shape == second.shape == (675, 1200, 3)
-    assert len(np.unique(first.reshape(-1, 3), axis=0)) > len(np.unique(second.reshape(-1, 3), axis=0))
+    whole = [(points, points), (points, points + 5)]
+    curves = {"whole": whole, **{f"part {number}": [(points, points / number)] for number in range(1, 6)}}
+    draw_curves(curves, [20, 60], tmp_path / "a.png")
+    assert [axes.get_title(loc="left") for axes in drawn[0].axes] == [
+        f"part {number} (1 seed)" for number in range(1, 6)
+    ]
+    for number, axes in enumerate(drawn[0].axes, 1):
+        assert lines(axes) == [(LIGHT.muted, list(points + 2.5)), (ACCENT, list(points / number))]
+
+
+def test_a_reference_alone_has_the_panel(tmp_path: Path) -> None:
+    points = np.linspace(0, 100, NUM_BINS)
+    draw_curves({"whole": [(points, points), (points, points + 5)]}, [20, 60], tmp_path / "a.png")
+    assert np.asarray(Image.open(tmp_path / "a.png")).shape[:2] == (450, 570)

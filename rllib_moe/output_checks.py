@@ -17,6 +17,8 @@ def file_faults(name: str, file: str) -> Iterator[str]:
     path = Path(file)
     if path.is_dir():
         yield f"{name}: expected a file, {file!r} is a directory"
+    elif path.exists() and not path.is_file():
+        yield f"{name}: expected a file, {file!r} is none"
     elif path.exists() and not os.access(path, os.W_OK):
         yield f"{name}: cannot write {file!r} (it is read-only)"
     else:

@@ -93,7 +93,7 @@ def _check_address(address: str) -> None:
         return
     try:
         socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:  # OverflowError: no such port
+    except (OSError, OverflowError, UnicodeError) as error:  # no such port, no host's name
         raise ConfigError([f"address: no Ray cluster answers at {address!r} ({error})"]) from error
 
 

@@ -23,6 +23,10 @@ def test_a_directory_where_a_file_is_due(tmp_path: Path) -> None:
     assert list(file_faults("json", str(tmp_path))) == [f"json: expected a file, {str(tmp_path)!r} is a directory"]
 
 
+def test_a_device_is_not_replaced_by_a_file() -> None:
+    assert list(file_faults("json", "/dev/null")) == ["json: expected a file, '/dev/null' is none"]
+
+
 def test_a_file_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     place = str(tmp_path / "file" / "a")

@@ -114,7 +114,7 @@ def test_a_start_that_took_too_long_is_tried_again(monkeypatch: pytest.MonkeyPat
             process.wait()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "localhost:99999"])
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "localhost:99999", "a..b:6379"])
 def test_an_address_where_nothing_answers_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(ConfigError, match=f"address: no Ray cluster answers at '{address}'"), ray_session(address, 1):
@@ -131,6 +131,7 @@ def test_a_cluster_that_asks_for_a_token_says_so(monkeypatch: pytest.MonkeyPatch
         raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6379") from RuntimeError(last)
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
     monkeypatch.setattr("rllib_moe.ray_session.start", join)
     told = r"'auto' \(it asks for a token: set RAY_AUTH_MODE=token"
     with pytest.raises(ConfigError, match=told), ray_session("auto", 1):

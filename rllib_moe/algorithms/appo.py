@@ -251,7 +251,8 @@ class MoEAPPO(APPO):
     def training_step(self) -> Any:
         """Take the samples that are there, queue them, send weights to the workers that gave them.
 
-        A worker that has given no batch for `sample_timeout_s`, and does not answer, is killed; Ray starts it anew.
+        A worker that has given no batch for `sample_timeout_s` of the `BatchClock`, and does not answer, is killed; Ray
+        starts it anew.
 
         Raises:
             NoSamplesError: No worker has given a batch for `SILENT_TIMEOUTS` times that.

@@ -59,8 +59,7 @@ def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int]
         if others:
             _draw(axes, curves[reference], LIGHT.muted)
         _draw(axes, curves[name], ACCENT)
-        num_runs = len(curves[name])
-        axes.set_title(f"{name} ({num_runs} seed{'s' if num_runs > 1 else ''})", fontsize=10, loc="left")
+        axes.set_title(_title(name, curves), fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
@@ -69,8 +68,14 @@ def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int]
     figure.supxlabel("training episodes", fontsize=10)
     figure.supylabel("score (points, raw)", fontsize=10)
     if others:
-        figure.suptitle(f"grey: {reference}; band: least to most over seeds; dotted: a phase begins", fontsize=10)
+        legend = (f"grey: {_title(reference, curves)}", "band: least to most over seeds", "dotted: a phase begins")
+        figure.suptitle(("; " if columns > 1 else "\n").join(legend), fontsize=10)
     figure.savefig(path, dpi=150)
+
+
+def _title(name: str, curves: Mapping[str, Sequence[Curve]]) -> str:
+    num_runs = len(curves[name])
+    return f"{name} ({num_runs} seed{'s' if num_runs > 1 else ''})"
 
 
 def _draw(axes: Axes, runs: Sequence[Curve], colour: str) -> None:

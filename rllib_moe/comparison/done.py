@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_moe.comparison.plan import Plan, Run
-from rllib_moe.config import ConfigError, ExperimentConfig
+from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.checkpoints import FINAL, LATEST, Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.command_line import parse
@@ -42,6 +42,8 @@ class Judgement:
     """Seed of the first one."""
     flags: tuple[str, ...] = ()
     """Flags of scripts/evaluate.py that make it what it is."""
+    environment: EnvironmentConfig | None = None
+    """Where a baseline plays; None where a checkpoint says so."""
 
     def numbers(self, directory: Path, checkpoint_episodes: int | None) -> dict[str, Any] | None:
         """What was measured, None where it was not (or on other episodes, or on an earlier checkpoint).
@@ -59,6 +61,8 @@ class Judgement:
             "episodes": self.episodes,
             "seed_base": self.seed_base,
         }
+        if self.environment:
+            asked |= {name: getattr(self.environment, name) for name in ("env", "max_steps", "env_args")}
         return numbers if all(numbers.get(key) == value for key, value in asked.items()) else None
 
 
@@ -79,13 +83,15 @@ def judgements(plan: Plan, run: Run, num_experts: int) -> Iterator[Judgement]:
 
 def baselines(plan: Plan) -> Iterator[Judgement]:
     """The evaluations of a plan's baselines; their files are in a directory `BASELINES`."""
-    judged, environment = plan.evaluation, plan.environment()
+    judged, environment = plan.evaluation, plan.environment
     where = ["--env", environment.env, "--max-steps", str(environment.max_steps)]
     for name, value in environment.env_args.items():
         where += ["--env-arg", f"{name}={json.dumps(value)}"]
     for policy in judged.baselines:
         flags = ("--policy", policy, *where)
-        yield Judgement(name=policy, episodes=judged.episodes, seed_base=judged.seed_base, flags=flags)
+        yield Judgement(
+            name=policy, episodes=judged.episodes, seed_base=judged.seed_base, flags=flags, environment=environment
+        )
 
 
 def trained(directory: Path, episodes: int) -> Checkpoint | None:

@@ -106,9 +106,10 @@ class Plan:
         """The runs to carry out now, in the same order."""
         return (run for run in self.runs() if self.chosen is None or run.variant in self.chosen)
 
+    @property
     def environment(self) -> EnvironmentConfig:
-        """The environment that the plan's own flags name: that of the baselines."""
-        return parse(self.flags, description="").config.environment
+        """The environment of the first variant: that of the baselines."""
+        return parse(next(self.runs()).flags, description="").config.environment
 
     def of_reference(self, run: Run) -> bool:
         """Whether a run is one of the first variant's."""

@@ -140,9 +140,10 @@ def left_behind(training: Sequence[str], tree: Path) -> list[str]:
                 f"of {tree} below {' or '.join(sorted(SENT_WHERE_NAMED))}, got {named.resume!r}"
             )
     file = Path(named.schedule or "default")
-    if file.exists() and (file.is_absolute() or file.resolve() != (tree / file).resolve()):
+    sent = files_of(tree, SENT_WHERE_NAMED & set(Path(named.resume or "").parts[:1]))
+    if file.is_file() and (file.is_absolute() or file.resolve() != (tree / file).resolve()):
         faults.append(f"schedule: expected a file of {tree}, by its path from there, got {named.schedule!r}")
-    elif file.exists() and tree / file not in files_of(tree):
+    elif file.is_file() and file.resolve() not in (path.resolve() for path in sent):
         faults.append(f"schedule: {named.schedule!r} is not sent (results are not, for one); copy it to {tree}")
     return faults
 

@@ -237,7 +237,8 @@ def throughput(run: Run) -> Drawing:
     return Drawing(
         key="throughput",
         title="Throughput",
-        caption="All are means of the last ten iterations. What else runs on the machine shows here.",
+        caption="All are means of the last ten iterations; under APPO the time for sampling is the driver's wait in "
+        "each one. What else runs on the machine shows here.",
         figure=figure,
     )
 

@@ -139,6 +139,22 @@ def _score(path: Path) -> float | None:
         return None
 
 
+def adopt(checkpoint: Path, directory: Path) -> None:
+    """Take over a whole checkpoint that lies elsewhere, and make it the latest.
+
+    Args:
+        checkpoint: Its directory.
+        directory: Of a run's checkpoints, without one of that name.
+    """
+    partial = directory / f"{PARTIAL}{checkpoint.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(checkpoint, partial)
+    _sync(partial)
+    partial.rename(directory / checkpoint.name)
+    point(directory, LATEST, directory / checkpoint.name)
+    _sync_directory(directory)
+
+
 def set_aside_later(resumed: Checkpoint) -> list[Path]:
     """Rename the periodic checkpoints beside `resumed` that are later: a run that goes on from it plays them again.
 

@@ -28,7 +28,16 @@ from rllib_moe.phases import PhaseSchedule
 from rllib_moe.placement import notices
 from rllib_moe.ray_session import ray_session
 from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
-from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint, set_aside_later
+from rllib_moe.training.checkpoints import (
+    FINAL,
+    LATEST,
+    adopt,
+    point,
+    point_best,
+    prune,
+    save_checkpoint,
+    set_aside_later,
+)
 from rllib_moe.training.command_line import Request
 from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.progress import ConsoleHandler, PhaseTable, ProgressLines, standard_console
@@ -136,6 +145,7 @@ def _train(
                 _say(console, f"Set aside a later checkpoint of this run: {path}")
         with _told(directory):
             if request.fetched and request.fetched.run.name == directory.path.name:
+                adopt(request.fetched.checkpoint, directory.checkpoints)
                 directory.adopt(request.fetched.run)
             rows = directory.keep_rows_until(request.resumed.iteration) if request.resumed else []
             kept = len(rows)
@@ -151,9 +161,9 @@ def _train(
             # The learner is whole: what it learned must not go with the error. But in the first iteration after a
             # resume that is part of a batch, and the checkpoint of that count is there already.
             if len(rows) > kept:
-                run.save()
                 with _told(directory):
                     directory.write_summary(summarise(rows))
+                run.save()
             raise
         if rows:
             run.save(is_final=episodes_of(algorithm) >= request.config.run.episodes)

@@ -63,12 +63,12 @@ def _write_best(record: TrialRecord, request: SearchRequest, directory: Path) ->
     paths = {"schedule": directory / "schedule.yaml", "command": directory / "train.sh"}
     copy = directory / "checkpoint"
     shutil.rmtree(copy, ignore_errors=True)  # of another trial, of an earlier part of the search
-    # A trial that became another one's clone begins from a copy of the donor's checkpoint.
+    # A trial that became another one's clone begins from a copy of the donor's checkpoint, which has the donor's mtime.
     checkpoints = [
         each for kind in ("", "cloned_") for each in Path(record.path).glob(f"{kind}checkpoint_*/{CHECKPOINT}")
     ]
     if checkpoints:
-        shutil.copytree(max(checkpoints, key=lambda path: path.stat().st_mtime_ns), copy)
+        shutil.copytree(max(checkpoints, key=lambda path: path.stat().st_ctime_ns), copy)
         paths["checkpoint"] = copy
     return paths
 

@@ -168,7 +168,7 @@ def test_baselines_are_judged_on_the_same_episodes_in_the_plans_environment(fini
     assert write_result(plan, finished)["missing"] == ["baselines/random"]
     numbers = {
         "checkpoint_episodes": None, "episodes": 4, "seed_base": 7, "score_mean": 2.0, "score_se": 0.5,
-        "score_median": 1.5, "depth2_rate": None,
+        "score_median": 1.5, "depth2_rate": None, "env": "regimes", "max_steps": 8, "env_args": {},
     }  # fmt: skip
     (finished / BASELINES).mkdir()
     (finished / BASELINES / "random.json").write_text(json.dumps(numbers))
@@ -176,6 +176,27 @@ def test_baselines_are_judged_on_the_same_episodes_in_the_plans_environment(fini
     assert result["missing"] == []
     assert result["baselines"]["random"]["score_mean"] == {"mean": 2.0, "se": 0.5}
     assert "| random | | 2.0 ± 0.5 |" in (finished / "table.md").read_text()
+
+
+def test_baselines_of_another_environment_do_not_count(finished: Path) -> None:
+    plan = judged(baselines=("random",))
+    (asked,) = baselines(plan)
+    numbers = {"checkpoint_episodes": None, "episodes": 4, "seed_base": 7, "env": "regimes", "env_args": {}}
+    for max_steps, counts in ((8, True), (20, False)):
+        (finished / "random.json").write_text(json.dumps({**numbers, "max_steps": max_steps}))
+        assert (asked.numbers(finished, None) is not None) == counts
+
+
+def test_flags_that_are_valid_with_a_variants_alone_make_a_plan() -> None:
+    """A minibatch of 256 would not divide the batch."""
+    flags = ("--env", "regimes", "--num-workers", "0", "--num-envs-per-worker", "8", "--batch-size", "64")
+    variant = Variant(name="whole", flags=("--minibatch-size", "64", "--env-arg", "num_cues=4"), seeds=(0,))
+    plan = changed(flags=flags, variants=(variant,))
+    assert list(baselines(plan)) == []
+    (asked,) = baselines(
+        dataclasses.replace(plan, evaluation=Evaluation(episodes=1, seed_base=0, baselines=("random",)))
+    )
+    assert asked.flags[-2:] == ("--env-arg", "num_cues=4")
 
 
 def test_experts_are_removed_from_the_first_variant_and_old_ones_do_not_count(finished: Path) -> None:

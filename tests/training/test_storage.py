@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow.fs as pafs
 import pytest
@@ -112,6 +113,20 @@ def test_going_on_from_a_storage_alone(train: Train, tmp_path: Path, capsys: pyt
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=r"weights\.pt is damaged"):
         main(["--resume", f"{storage.as_uri()}/mine", "--episodes", "64", "--exp-name", "branch"])
+
+
+def test_a_fetched_run_whose_first_iteration_fails_can_go_on_where_it_was_put(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("mine", 16, "--storage", (tmp_path / "shared").as_uri())
+    shutil.rmtree(tmp_path / "mine")
+    with monkeypatch.context() as patched:
+        patched.setattr("rllib_moe.algorithms.ppo.MoEPPO.training_step", Mock(side_effect=RuntimeError("at once")))
+        with pytest.raises(RuntimeError, match="at once"):
+            main(["--resume", f"{(tmp_path / 'shared').as_uri()}/mine", "--episodes", "32"])
+    assert load_checkpoint(tmp_path / "mine").episodes == 16
+    assert main(["--resume", str(tmp_path / "mine"), "--episodes", "32"])["episodes_total"] == 32
+    assert len(RunDirectory(tmp_path / "mine").rows()) == 4
 
 
 def test_a_fetched_run_is_gone_with_its_owner(tmp_path: Path) -> None:

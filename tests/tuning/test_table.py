@@ -6,7 +6,8 @@ import dataclasses
 import io
 import json
 import math
-import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +105,14 @@ def test_the_best_trials_checkpoint_is_its_newest_whoever_made_it(tmp_path: Path
     space = SearchSpace.from_dict({"parameters": {"gamma": {"choice": [0.9, 0.99]}}}, config, schedule)
     request = SearchRequest(SearchConfig(exp_name="mine"), space, (), 0, is_resumed=False)
     trial = tmp_path / "trial_0"
-    for age, name in enumerate(("cloned_checkpoint_000002", "checkpoint_000001")):
-        (trial / name / CHECKPOINT).mkdir(parents=True)
-        (trial / name / CHECKPOINT / "whose").write_text(name)
-        os.utime(trial / name / CHECKPOINT, (1000 - age, 1000 - age))
+    for place in (tmp_path / "donor", trial / "checkpoint_000001"):
+        (place / CHECKPOINT).mkdir(parents=True)
+        (place / CHECKPOINT / "whose").write_text(place.name)
+        time.sleep(0.01)
+    shutil.copytree(tmp_path / "donor", trial / "cloned_checkpoint_000000")  # with the donor's earlier mtime
     best = record(0, FINISHED, 3.0, path=str(trial), settings={"gamma": 0.9})
     paths = write_outcome([best], request, tmp_path)
-    assert (Path(paths["checkpoint"]) / "whose").read_text() == "cloned_checkpoint_000002"
+    assert (Path(paths["checkpoint"]) / "whose").read_text() == "donor"
     other = record(1, FINISHED, 4.0, path=str(tmp_path / "trial_1"), settings={"gamma": 0.9})
     assert "checkpoint" not in write_outcome([other], request, tmp_path)
     assert not Path(paths["checkpoint"]).exists()

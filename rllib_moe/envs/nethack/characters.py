@@ -1,5 +1,7 @@
 """Names of characters: role, race, gender and alignment by their first three letters, such as ``mon-hum-neu-mal``.
 
+``@`` is NLE's name of one that the game draws whole.
+
 What is left out, and what NetHack does not know, the game draws; so a misspelt name would play another character in
 every episode without a word. Source: ``roles``, ``races``, ``genders`` and ``aligns`` in NetHack's ``src/role.c``.
 """
@@ -9,6 +11,7 @@ from typing import Final
 ROLES: Final = ("arc", "bar", "cav", "hea", "kni", "mon", "pri", "rog", "ran", "sam", "tou", "val", "wiz")
 RACES: Final = ("hum", "elf", "dwa", "gno", "orc")
 GENDERS: Final = ("mal", "fem")
+RANDOM: Final = "@"
 ALIGNMENTS: Final = ("law", "neu", "cha")
 
 
@@ -17,12 +20,15 @@ def character_fault(name: str) -> str | None:
 
     Combinations that the game's rules forbid are not looked for: NetHack puts something allowed in their place.
     """
+    if name == RANDOM:
+        return None
     words = name.split("-")
     kinds = (ROLES, RACES, GENDERS, ALIGNMENTS)
     used = [next((kind for kind in kinds if word in kind), None) for word in words]
     if None not in used and len({id(kind) for kind in used}) == len(words):
         return None
     return (
-        f"character must be a role ({', '.join(ROLES)}), and if wanted a race ({', '.join(RACES)}), a gender "
-        f"({', '.join(GENDERS)}) and an alignment ({', '.join(ALIGNMENTS)}), such as mon-hum-neu-mal, got {name!r}"
+        f"character must be one or more of a role ({', '.join(ROLES)}), a race ({', '.join(RACES)}), a gender "
+        f"({', '.join(GENDERS)}) and an alignment ({', '.join(ALIGNMENTS)}), such as mon-hum-neu-mal, or {RANDOM} for "
+        f"one that the game draws, got {name!r}"
     )

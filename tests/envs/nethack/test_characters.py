@@ -6,18 +6,21 @@ from rllib_moe.envs.nethack.characters import ROLES, character_fault
 from rllib_moe.envs.nethack.environment import NetHackGraphEnv
 
 
-@pytest.mark.parametrize("name", ["mon-hum-neu-mal", "val", "wiz-orc", "cha-rog", *ROLES])
+@pytest.mark.parametrize("name", ["mon-hum-neu-mal", "val", "wiz-orc", "cha-rog", "hum", "@", *ROLES])
 def test_names_the_game_knows(name):
     assert character_fault(name) is None
 
 
 @pytest.mark.parametrize("name", ["", "foo", "mon-", "mon-mon", "Mon", "mon hum", "mon-hum-neu-mal-x"])
 def test_other_names_are_refused(name):
-    with pytest.raises(ValueError, match=f"character must be a role .*, got '{name}'"):
+    with pytest.raises(ValueError, match=f"character must be one or more of a role .*, got '{name}'"):
         NetHackGraphEnv(character=name)
 
 
-@pytest.mark.parametrize(("name", "title"), [("val", "Valkyrie"), ("wiz-orc-cha-fem", "chaotic female orcish Wizard")])
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("val", "Valkyrie"), ("wiz-orc-cha-fem", "chaotic female orcish Wizard"), ("@", "welcome to NetHack")],
+)
 def test_the_game_plays_the_character(name, title):
     env = NetHackGraphEnv(character=name)
     env.reset(seed=0)

@@ -14,6 +14,7 @@ from ray.tune.registry import register_env
 
 from rllib_moe.algorithms.appo import MoEAPPOConfig
 from rllib_moe.algorithms.ppo import MoEPPOConfig
+from rllib_moe.callbacks.phase_curriculum import FIRST_EPISODE
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
@@ -35,7 +36,7 @@ def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
             `replacement`, a number above 0, where the environment takes the place of one that failed.
     """
     env = make_env(context["env"], max_steps=context["max_steps"], **context["env_args"])
-    place = (context["seed"], context["first_episode"], context.worker_index, context.vector_index)
+    place = (context["seed"], context[FIRST_EPISODE], context.worker_index, context.vector_index)
     replacement = (context["replacement"],) if "replacement" in context else ()
     return PackObservation(EpisodeSeeds(env, (*place, _life(context.worker_index), *replacement)))
 
@@ -77,7 +78,7 @@ def algorithm_config(
             env_config={
                 **environment.to_dict(),
                 "seed": training.seed,
-                "first_episode": first_episode,
+                FIRST_EPISODE: first_episode,
             },
             disable_env_checking=True,
         )

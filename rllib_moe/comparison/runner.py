@@ -105,13 +105,14 @@ class Runner:
         """What is left of a run. Each step is asked for when the one before is done."""
         directory = self._directory / run.name
         place = ("--output-dir", str(self._directory), "--exp-name", run.name)
-        if trained(directory, self._plan.episodes) is None:
+        checkpoint = trained(directory, self._plan.episodes)
+        if checkpoint is None:
             if (directory / "checkpoints" / LATEST).exists():
                 yield self._step(run.name, "train", "--resume", str(directory), "--episodes", str(self._plan.episodes))
             else:
                 self._set_aside(directory)
                 yield self._step(run.name, "train", *run.flags, *place)
-        checkpoint = trained(directory, self._plan.episodes)
+            checkpoint = trained(directory, self._plan.episodes)
         if checkpoint is None:
             raise RuntimeError(f"{run.name} was trained, and has no whole checkpoint of {self._plan.episodes} episodes")
         for asked in judgements(self._plan, run, checkpoint.config.model.num_experts):

@@ -27,6 +27,7 @@ from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
 from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError, ExperimentConfig
+from rllib_moe.output_checks import directory_faults
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.whole_files import whole
 
@@ -70,7 +71,7 @@ class RunDirectory:
         except OSError as error:
             raise ConfigError([f"output_dir: cannot make {path} ({error.strerror})"]) from error
         if faults := [
-            f"output_dir: cannot write to {each}" for each in (path, directory.checkpoints) if not _writable(each)
+            fault for each in (path, directory.checkpoints) for fault in directory_faults("output_dir", each)
         ]:
             raise ConfigError(faults)
         return directory
@@ -236,10 +237,6 @@ def _came_to_nothing(path: Path) -> bool:
         )
         and not any((path / "checkpoints").glob("*"))
     )
-
-
-def _writable(directory: Path) -> bool:
-    return os.access(directory, os.W_OK | os.X_OK)
 
 
 def _parsed(value: str) -> Any:

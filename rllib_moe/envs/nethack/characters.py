@@ -11,8 +11,8 @@ from typing import Final
 ROLES: Final = ("arc", "bar", "cav", "hea", "kni", "mon", "pri", "rog", "ran", "sam", "tou", "val", "wiz")
 RACES: Final = ("hum", "elf", "dwa", "gno", "orc")
 GENDERS: Final = ("mal", "fem")
-RANDOM: Final = "@"
 ALIGNMENTS: Final = ("law", "neu", "cha")
+RANDOM: Final = "@"
 
 
 def character_fault(name: str) -> str | None:

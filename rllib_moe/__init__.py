@@ -1,5 +1,5 @@
 """Graph-attention mixture-of-experts policies, trained on Ray RLlib through a phased curriculum."""
 
-from rllib_moe import process_defaults
+from rllib_moe.runtime import process_settings
 
-process_defaults.apply()  # here, because it must come before torch is imported
+process_settings.apply()  # here, because it must come before torch is imported

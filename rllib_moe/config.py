@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from rllib_moe.spelling import nearest
+from rllib_moe.errors import did_you_mean
 
 MAX_SEED = 2**31 - 1
 """Largest seed: RLlib adds worker indices to it, and numpy takes 32 bits."""
@@ -63,7 +63,9 @@ class Section:
             raise ConfigError([f"{cls.__name__}: expected a mapping, got {data!r}"])
         known = {each.name: each for each in dataclasses.fields(cls)}  # type: ignore[arg-type]
         faults = [
-            f"{cls.__name__}: unknown key {key!r}{nearest(str(key), list(known))}" for key in data if key not in known
+            f"{cls.__name__}: unknown key {key!r}{did_you_mean(str(key), list(known))}"
+            for key in data
+            if key not in known
         ]
         values = {}
         for key in known.keys() & data.keys():

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from rllib_moe.spelling import nearest
+from rllib_moe.errors import did_you_mean
 
 ROUTINGS = ("softmax", "entmax15", "sparsemax")
 """The gates by name, from soft to sparse."""
@@ -78,7 +78,7 @@ def number(value: Any) -> float:
 def _row_faults(row: Mapping[str, Any], where: str, is_last: bool) -> Iterator[str]:
     for key in row:
         if key not in PHASE_KEYS:
-            yield f"{where}: unknown key {key!r}{nearest(str(key), PHASE_KEYS)}"
+            yield f"{where}: unknown key {key!r}{did_you_mean(str(key), PHASE_KEYS)}"
     for key in PHASE_KEYS:
         if key not in row:
             if key not in OPTIONAL_KEYS:

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
+from rllib_moe.errors import did_you_mean
 from rllib_moe.phase_checks import PHASE_KEYS, VALUE_KEYS, ScheduleError, number, schedule_faults
-from rllib_moe.spelling import nearest
 
 BUNDLED = ("default", "v3")
 
@@ -166,9 +166,9 @@ class PhaseSchedule:
             if not dot:
                 faults.append(f"{path}: expected <phase>.<key>, such as {names[0]}.temperature or *.temperature")
             elif name != "*" and name not in names:
-                faults.append(f"{path}: no phase {name!r}{nearest(name, names)}")
+                faults.append(f"{path}: no phase {name!r}{did_you_mean(name, names)}")
             elif key not in PHASE_KEYS:
-                faults.append(f"{path}: unknown key {key!r}{nearest(key, PHASE_KEYS)}")
+                faults.append(f"{path}: unknown key {key!r}{did_you_mean(key, PHASE_KEYS)}")
             else:
                 for row in rows:
                     if name in ("*", row["name"]):

@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
-from rllib_moe.exit_status import exit_statuses
+from rllib_moe.runtime.exit_status import exit_statuses
 from rllib_moe.training.progress import standard_console
 
 

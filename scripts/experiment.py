@@ -19,8 +19,8 @@ from typing import Any
 
 import tyro
 
-from rllib_moe.comparison.compare import ComparisonRequest, compare
-from rllib_moe.exit_status import FAILED, exit_statuses
+from rllib_moe.runtime.exit_status import FAILED, exit_statuses
+from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 from rllib_moe.training.progress import standard_console
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import tyro
 
-from rllib_moe.exit_status import exit_statuses
-from rllib_moe.replay.replay import ReplayRequest, replay
+from rllib_moe.evaluation.replay.replay import ReplayRequest, replay
+from rllib_moe.runtime.exit_status import exit_statuses
 from rllib_moe.training.progress import standard_console
 
 

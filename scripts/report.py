@@ -17,9 +17,9 @@ from typing import Any
 
 import tyro
 
-from rllib_moe.exit_status import exit_statuses
-from rllib_moe.report.make import ReportRequest, make_report
-from rllib_moe.report.runs import ReportError
+from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.studies.report.make import ReportRequest, make_report
+from rllib_moe.studies.report.runs import ReportError
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_moe.config import ConfigError
-from rllib_moe.exit_status import exit_statuses
 from rllib_moe.jobs.request import parse
 from rllib_moe.jobs.server import JobError
 from rllib_moe.jobs.submit import run
+from rllib_moe.runtime.exit_status import exit_statuses
 from rllib_moe.training.checkpoints import CheckpointError
 
 

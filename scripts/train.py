@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_moe.config import ConfigError
-from rllib_moe.exit_status import exit_statuses
+from rllib_moe.runtime.exit_status import exit_statuses
 from rllib_moe.training.checkpoints import CheckpointError
 from rllib_moe.training.command_line import parse
 from rllib_moe.training.experiment import TrainingStoppedError, run_experiment

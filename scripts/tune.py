@@ -19,9 +19,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rllib_moe.exit_status import FAILED, exit_statuses
-from rllib_moe.tuning.request import parse
-from rllib_moe.tuning.search import run_search
+from rllib_moe.runtime.exit_status import FAILED, exit_statuses
+from rllib_moe.studies.tuning.request import parse
+from rllib_moe.studies.tuning.search import run_search
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.ray_session import start
+from rllib_moe.runtime.ray_session import start
 from scripts.train import main
 
 torch.set_num_threads(1)  # the tests' tensors are small, and Ray's workers share the cores

@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 import tyro
 
-from rllib_moe.benchmarks.config import parse as parse_benchmark
-from rllib_moe.comparison.compare import ComparisonRequest
-from rllib_moe.comparison.plan import load_plan
+from benchmarks.config import parse as parse_benchmark
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest
+from rllib_moe.evaluation.replay.replay import ReplayRequest
 from rllib_moe.jobs.request import parse as parse_submit
 from rllib_moe.metrics import METRICS, expert_share
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.replay.replay import ReplayRequest
-from rllib_moe.report.make import ReportRequest
+from rllib_moe.studies.comparison.compare import ComparisonRequest
+from rllib_moe.studies.comparison.plan import load_plan
+from rllib_moe.studies.report.make import ReportRequest
+from rllib_moe.studies.tuning.request import parse as parse_search
 from rllib_moe.training import command_line
 from rllib_moe.training.checkpoints import Checkpoint
 from rllib_moe.training.storage import Fetched
-from rllib_moe.tuning.request import parse as parse_search
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ import torch
 from rllib_moe.training.checkpoints import MANIFEST, WEIGHTS, load_checkpoint
 from scripts.evaluate import main as evaluate
 from scripts.report import main as report
-from tests.report.report_runs import write_run
+from tests.studies.report.report_runs import write_run
 from tests.untrained_checkpoint import save_untrained
 
 ROOT = Path(__file__).parents[1]

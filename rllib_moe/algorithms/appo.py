@@ -34,11 +34,11 @@ from ray.rllib.utils.metrics import SAMPLE_TIMER
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY, LearnerInfoBuilder
 
 from rllib_moe.algorithms.off_policy import correct_off_policy
+from rllib_moe.algorithms.placement import spread_workers
 from rllib_moe.algorithms.policy import CannotGoOnError, MoEPPOPolicy
 from rllib_moe.callbacks.moe_callbacks import MoECallbacks
 from rllib_moe.callbacks.phase_curriculum import InForce, apply_phase
 from rllib_moe.phases import PhaseConfig, PhaseSchedule
-from rllib_moe.placement import spread_workers
 from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
 from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 

@@ -8,12 +8,12 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.policy.policy import Policy
 
+from rllib_moe.algorithms.placement import spread_workers
 from rllib_moe.algorithms.policy import MoEPPOPolicy  # older checkpoints know it, and MoECallbacks, by this module
 from rllib_moe.algorithms.random_states import random_states, set_random_states
 from rllib_moe.callbacks.moe_callbacks import MoECallbacks
 from rllib_moe.callbacks.phase_curriculum import send_weights
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.placement import spread_workers
 from rllib_moe.sampling.stalled_workers import kill_stalled_workers
 from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 

@@ -15,7 +15,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.spelling import nearest
+from rllib_moe.errors import did_you_mean
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",
@@ -68,7 +68,7 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
         wrapper_kwargs["max_nodes"] = kwargs.pop("max_nodes")
     if not takes_any and (unknown := sorted(kwargs.keys() - parameters.keys())):
         known = sorted(set(parameters) | {"max_steps"})
-        told = "; ".join(f"'{name}'{nearest(name, known)}" for name in unknown)
+        told = "; ".join(f"'{name}'{did_you_mean(name, known)}" for name in unknown)
         raise ValueError(f"environment '{env_id}' takes no argument {told}")
     if env_id in _SHORT_NAMES and (faults := list(_kind_faults(creator, kwargs))):
         raise ValueError(f"environment '{env_id}': {'; '.join(faults)}")
@@ -127,7 +127,7 @@ def _creator(
     if spec is None or spec.entry_point is None:
         known = [*environment_names(), *gymnasium.registry]
         raise ValueError(
-            f"unknown environment '{env_id}'{nearest(name, known, otherwise='')}; known are "
+            f"unknown environment '{env_id}'{did_you_mean(name, known, otherwise='')}; known are "
             f"{', '.join(environment_names())} and every registered gymnasium id, with its version ('module:id' "
             "imports a module first)"
         )

@@ -26,8 +26,8 @@ from rllib_moe.evaluation.explanation_report import explanation_numbers, explana
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation
 from rllib_moe.models.policy_network import phase_of
-from rllib_moe.ray_session import ray_session
-from rllib_moe.whole_files import whole
+from rllib_moe.runtime.files import atomic_write
+from rllib_moe.runtime.ray_session import ray_session
 
 SHARES_PER_WORKER = 4
 """Shares of the episodes per worker: enough to even out long and short ones and to show progress, few enough to keep a
@@ -181,5 +181,5 @@ def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str,
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         write(partial)

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rllib_moe.colours import ACCENT, LIGHT, expert_colour
 from rllib_moe.evaluation.explanation import ALL
+from rllib_moe.runtime.colors import ACCENT, LIGHT, expert_color
 
 _MOST_PURPOSES = 9
 _MOST_SCENES = 16
@@ -43,7 +43,7 @@ def _draw_scenes(axes: Axes, by_scene: Mapping[str, Any]) -> None:
     shares = np.array([shown[name]["share"] for name in names])  # [scenes, K]
     left = np.zeros(len(names))
     for expert, share in enumerate(100 * shares.T):
-        axes.barh(range(len(names)), share, left=left, color=expert_colour(expert), label=f"expert {expert}")
+        axes.barh(range(len(names)), share, left=left, color=expert_color(expert), label=f"expert {expert}")
         for place, (value, start) in enumerate(zip(share, left, strict=True)):
             if value >= 8:
                 axes.text(start + value / 2, place, f"{value:.0f}", ha="center", va="center", color="white", fontsize=8)
@@ -66,7 +66,7 @@ def _draw_purposes(axes: Axes, scene: Mapping[str, Any]) -> None:
         places = np.arange(len(names)) - 0.4 + (expert + 0.5) * height
         label = f"expert {expert} (leads {100 * scene['leads'][expert]:.0f} %)"
         axes.barh(
-            places, [100 * purposes.get(name, 0) for name in names], height, color=expert_colour(expert), label=label
+            places, [100 * purposes.get(name, 0) for name in names], height, color=expert_color(expert), label=label
         )
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.invert_yaxis()
@@ -108,7 +108,7 @@ def _draw_removal(axes: Axes, removal: list[Mapping[str, Any]]) -> None:
     values = [row["score_difference"] for row in removal]
     # 1.96 standard errors: a bar whose whisker does not reach 0 is told from 0 at the 5 % level.
     errors = [1.96 * (row["score_difference_se"] or 0) for row in removal]
-    axes.bar(places, values, 0.6, color=[expert_colour(place) for place in places])
+    axes.bar(places, values, 0.6, color=[expert_color(place) for place in places])
     axes.errorbar(places, values, errors, fmt="none", ecolor=LIGHT.text, capsize=5)
     axes.axhline(0, color=LIGHT.muted, linewidth=1)
     labels = [

@@ -17,7 +17,7 @@ import tyro
 from rllib_moe.config import ConfigError, EnvironmentConfig, ModelConfig
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player, PolicyName
-from rllib_moe.output_checks import file_faults
+from rllib_moe.runtime.files import file_faults
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.command_line import assignments
 

@@ -18,7 +18,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rllib_moe.jobs.package import write_package
-from rllib_moe.ray_session import TOKEN_ADVICE
+from rllib_moe.runtime.ray_session import TOKEN_ADVICE
 
 POLL_SECONDS = 0.5
 """Time between two looks at a job's state."""

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rllib_moe.compilation import compiled
+from rllib_moe.runtime.numba_cache import compiled
 
 MIN_GRAPHS_A_THREAD = 64
 """Fewer graphs are not worth another thread."""

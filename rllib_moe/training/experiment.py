@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe import provenance
+from rllib_moe.algorithms.placement import notices
 from rllib_moe.algorithms.policy import CannotGoOnError
 from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
@@ -25,8 +25,8 @@ from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.placement import notices
-from rllib_moe.ray_session import ray_session
+from rllib_moe.runtime import provenance
+from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
 from rllib_moe.training.checkpoints import (
     FINAL,

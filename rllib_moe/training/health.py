@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 
 from rllib_moe import metrics as m
-from rllib_moe.entropy_windows import Window, window_at
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training.entropy_windows import Window, window_at
 
 LEAST_SHARE = 0.05
 """Share of the gate below which an expert is about to be lost."""

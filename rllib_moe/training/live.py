@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rllib_moe import metrics as m
-from rllib_moe.colours import ACCENT, WARNING, expert_colour
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.runtime.colors import ACCENT, WARNING, expert_color
 from rllib_moe.training.health import concerns, expected_entropy
 from rllib_moe.training.progress import Pace, clock
 from rllib_moe.training.stop_signals import StopSignals
@@ -140,7 +140,7 @@ def _shares(row: m.Row) -> Table:
     for justify in ("left", "right", "left"):
         table.add_column(justify=justify, no_wrap=True)
     for index, share in enumerate(m.shares_of(row)):
-        bar = Text("█" * max(1, round(BAR * share)) if share > 0 else "", style=expert_colour(index))
+        bar = Text("█" * max(1, round(BAR * share)) if share > 0 else "", style=expert_color(index))
         table.add_row(f"expert {index}", f"{100 * share:.0f} %", bar)
     return table
 

@@ -27,9 +27,8 @@ from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
 from rllib_moe import metrics as m
 from rllib_moe.config import ConfigError, ExperimentConfig
-from rllib_moe.output_checks import directory_faults
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.whole_files import whole
+from rllib_moe.runtime.files import atomic_write, directory_faults
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +98,9 @@ class RunDirectory:
     def describe(self, config: ExperimentConfig, schedule: PhaseSchedule, command: Iterable[str]) -> None:
         """Write the configuration, with the command that was given, and the schedule."""
         text = yaml.safe_dump({"command": list(command), **config.to_dict()}, sort_keys=False)
-        with whole(self.path / "config.yaml") as partial:
+        with atomic_write(self.path / "config.yaml") as partial:
             partial.write_text(text)
-        with whole(self.path / "schedule.yaml") as partial:
+        with atomic_write(self.path / "schedule.yaml") as partial:
             schedule.save(partial)
 
     def add_start(self, start: Mapping[str, Any]) -> None:
@@ -111,7 +110,7 @@ class RunDirectory:
             start: Plain values.
         """
         before = self._starts.read_text() if self._starts.exists() else ""
-        with whole(self._starts) as partial:
+        with atomic_write(self._starts) as partial:
             partial.write_text(f"{before}{json.dumps(start)}\n")
 
     def rows(self) -> list[m.Row]:
@@ -126,7 +125,7 @@ class RunDirectory:
         """
         for own in (self._progress, self._starts):
             if (run / own.name).exists() and not own.exists():
-                with whole(own) as partial:
+                with atomic_write(own) as partial:
                     shutil.copyfile(run / own.name, partial)
 
     def keep_rows_until(self, iteration: int) -> list[m.Row]:
@@ -183,7 +182,7 @@ class RunDirectory:
 
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write progress.csv anew, in one step; what a row lacks is NaN."""
-        with whole(self._progress) as partial, partial.open("w", newline="") as stream:
+        with atomic_write(self._progress) as partial, partial.open("w", newline="") as stream:
             if rows:
                 writer = csv.DictWriter(
                     stream, list(dict.fromkeys(key for row in rows for key in row)), restval=math.nan
@@ -194,7 +193,7 @@ class RunDirectory:
     def write_summary(self, summary: Mapping[str, Any]) -> Path:
         """Write summary.json in one step and return its path."""
         path = self.path / "summary.json"
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(json.dumps(summary, indent=2) + "\n")
         return path
 

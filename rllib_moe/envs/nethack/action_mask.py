@@ -10,7 +10,6 @@ is always a legal action.
 
 import numpy as np
 
-from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import (
     ACTION_KEYS,
     DIRECTION_DX,
@@ -42,6 +41,7 @@ from rllib_moe.envs.nethack.glyphs import (
 )
 from rllib_moe.envs.nethack.level_memory import LevelMemory
 from rllib_moe.envs.nethack.prompts import Prompt
+from rllib_moe.runtime.numba_cache import compiled
 
 HUNGRY = 2
 """Value of ``NLE_BL_HUNGER`` from which the hero is hungry (0 satiated, 1 not hungry)."""

@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 
-from rllib_moe.compilation import compiled, inlined
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
 from rllib_moe.envs.nethack.glyphs import (
     CORRIDOR,
@@ -34,6 +33,7 @@ from rllib_moe.envs.nethack.glyphs import (
 )
 from rllib_moe.envs.nethack.level_memory import LevelMemory
 from rllib_moe.envs.nethack.path_search import UNREACHABLE, Paths, count_ways, path_to
+from rllib_moe.runtime.numba_cache import compiled, inlined
 
 FRONTIER_SPACING: Final = 2
 MAX_SEARCHES: Final = 20

@@ -4,8 +4,8 @@ from typing import Final
 
 import numpy as np
 
-from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.glyphs import CROP_COLUMN
+from rllib_moe.runtime.numba_cache import compiled
 
 CROP_RADIUS: Final = 4
 CROP_SIZE: Final = 2 * CROP_RADIUS + 1

@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from nle import nethack
 
-from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
     DIRECTION_DX,
@@ -38,6 +37,7 @@ from rllib_moe.envs.nethack.level_memory import LevelMemory
 from rllib_moe.envs.nethack.message_cues import MESSAGE_CUES
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, FIRST_STEP, REACHABLE, Graph
+from rllib_moe.runtime.numba_cache import compiled
 
 _CONDITIONS = tuple(
     name.removeprefix("BL_MASK_").lower()

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from nle import nethack
 
-from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
 from rllib_moe.envs.nethack.glyphs import (
     ASSUMED,
@@ -27,6 +26,7 @@ from rllib_moe.envs.nethack.glyphs import (
     WALL,
 )
 from rllib_moe.envs.nethack.path_search import BLOCKED, NO_DIAGONAL, OPEN
+from rllib_moe.runtime.numba_cache import compiled
 
 MAP_SHAPE: tuple[int, int] = nethack.DUNGEON_SHAPE
 """Rows and columns of a level: (21, 79)."""

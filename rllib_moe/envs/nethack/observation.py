@@ -10,7 +10,6 @@ import numpy as np
 from gymnasium import spaces
 from nle import nethack
 
-from rllib_moe.compilation import compiled
 from rllib_moe.envs.graph_space import graph_space
 from rllib_moe.envs.nethack.action_mask import mask_answers, mask_free_actions
 from rllib_moe.envs.nethack.actions import NUM_ACTIONS
@@ -31,6 +30,7 @@ from rllib_moe.envs.nethack.path_search import Paths, search_paths
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_flags import SCENE_FLAGS, write_scene
 from rllib_moe.envs.nethack.scene_graph import NUM_EDGE_TYPES, NUM_NODE_FEATURES, Graph, write_graph
+from rllib_moe.runtime.numba_cache import compiled
 
 _X, _Y = int(nethack.NLE_BL_X), int(nethack.NLE_BL_Y)
 _DEPTH, _HUNGER = int(nethack.NLE_BL_DEPTH), int(nethack.NLE_BL_HUNGER)

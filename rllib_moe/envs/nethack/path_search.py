@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
+from rllib_moe.runtime.numba_cache import compiled
 
 BLOCKED = 0
 OPEN = 1

@@ -5,7 +5,6 @@ from typing import Final
 import numpy as np
 from nle import nethack
 
-from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
 from rllib_moe.envs.nethack.glyphs import (
     NODE_COLUMN,
@@ -18,6 +17,7 @@ from rllib_moe.envs.nethack.glyphs import (
     STAIRS_DOWN,
 )
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, CLOSENESS_SCALE, REACHABLE, Graph
+from rllib_moe.runtime.numba_cache import compiled
 
 NEAR_STEPS: Final = 8
 """Walking distance within which a frontier or an item counts as near."""

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from rllib_moe.compilation import compiled
 from rllib_moe.envs.nethack.actions import DIRECTION_NAMES, NUM_DIRECTIONS
 from rllib_moe.envs.nethack.candidates import MAX_SEARCHES, cell_of, count_unseen, type_of
 from rllib_moe.envs.nethack.glyphs import (
@@ -21,6 +20,7 @@ from rllib_moe.envs.nethack.glyphs import (
 )
 from rllib_moe.envs.nethack.level_memory import LevelMemory
 from rllib_moe.envs.nethack.path_search import NO_STEP, UNREACHABLE, Paths, path_to
+from rllib_moe.runtime.numba_cache import compiled
 
 NODE_FEATURE_NAMES: Final = (
     "dx",

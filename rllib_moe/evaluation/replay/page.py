@@ -1,0 +1,79 @@
+"""A recording as one HTML page that needs nothing else: no network, no files beside it.
+
+The recording travels in it as compressed JSON; what shows it are the files in `assets/`.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+from rllib_moe.evaluation.replay.recording import Recording
+from rllib_moe.evaluation.replay.screen import COLOUR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL
+from rllib_moe.runtime.colors import ACCENT, DARK, LIGHT, WARNING, Surface, expert_color
+
+_SCRIPTS = ("stage.js", "timeline.js", "panels.js", "player.js")
+
+
+def page(recording: Recording, title: str, facts: Sequence[tuple[str, str]]) -> str:
+    """Build the page.
+
+    Args:
+        recording: The episode, of one step at least.
+        title: Heading of the page.
+        facts: Names and values for its head line.
+    """
+    assets = resources.files("rllib_moe.evaluation.replay") / "assets"
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    template = environment.from_string((assets / "page.html").read_text(encoding="utf-8"))
+    compressed = gzip.compress(json.dumps(page_data(recording), separators=(",", ":"), allow_nan=False).encode())
+    ours = {  # not escaped by the template, unlike title and facts
+        "light": _variables(LIGHT),
+        "dark": _variables(DARK),
+        "accent": ACCENT,
+        "warning": WARNING,
+        "style": (assets / "page.css").read_text(encoding="utf-8"),
+        "script": "\n".join((assets / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        "screen": json.dumps(
+            {"TERMINAL": TERMINAL, "GROUND": GROUND, "LIT": LIT, "CODES": COLOUR_CODES, "INVERSE": INVERSE_CODES}
+        ),
+        "recording": base64.b64encode(compressed).decode(),
+    }
+    return template.render(title=title, facts=facts, **ours)
+
+
+def page_data(recording: Recording) -> Mapping[str, Any]:
+    """What the page's scripts read; messages are kept once each."""
+    messages = {text: place for place, text in enumerate(dict.fromkeys(recording.message))}
+    return {
+        "colours": [expert_color(k) for k in range(recording.num_experts)],
+        "actions": recording.description.action_names,
+        "node_types": recording.description.node_type_names,
+        "distance_unit": recording.description.distance_unit,
+        "scenes": recording.scene_names,
+        "heads": recording.num_heads,
+        "screens": recording.screens.to_dict() if recording.screens else None,
+        "gate": recording.gate,
+        "probabilities": recording.probabilities,
+        "expert_probabilities": recording.expert_probabilities,
+        "legal": recording.legal,
+        "action": recording.action,
+        "value": recording.value,
+        "reward": recording.reward,
+        "score": recording.score,
+        "depth": recording.depth,
+        "scene": recording.scene,
+        "messages": list(messages),
+        "message": [messages[text] for text in recording.message],
+        "nodes": recording.nodes,
+    }
+
+
+def _variables(surface: Surface) -> str:
+    return " ".join(f"--{name}: {value};" for name, value in vars(surface).items())

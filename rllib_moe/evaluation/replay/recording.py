@@ -1,0 +1,187 @@
+"""Playing one episode and keeping all that was seen and said in it, as plain data.
+
+The actions are those of an evaluation on the same seed: the same actor chooses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from rllib_moe.config import EnvironmentConfig
+from rllib_moe.envs.description import GraphDescription, describe
+from rllib_moe.envs.registry import make_env
+from rllib_moe.evaluation.actors import Player
+from rllib_moe.evaluation.replay.screen import Screens, parse_ansi
+from rllib_moe.models.policy_network import ILLEGAL, PolicyOutput
+
+DIGITS = 4
+"""Decimals of probabilities, gates and attention: finer than a picture shows."""
+
+
+@dataclass(kw_only=True)
+class Recording:
+    """An episode. Lists have one entry for each step: the state, what was decided in it, and what that earned."""
+
+    seed: int
+    """Seed of the environment's reset."""
+    description: GraphDescription
+    """Names of the environment's parts."""
+    num_experts: int = 0
+    """Experts K."""
+    num_heads: int = 0
+    """Attention heads H; 0 for an encoder without attention."""
+    scene_names: list[str] = field(default_factory=list)
+    """Names of the scene's flags."""
+    screens: Screens | None = None
+    """What the environment shows, where it renders text."""
+    gate: list[list[float]] = field(default_factory=list)
+    """Weights of the experts [K]."""
+    probabilities: list[list[float]] = field(default_factory=list)
+    """The policy's action probabilities [A]."""
+    expert_probabilities: list[list[list[float]]] = field(default_factory=list)
+    """Those of each expert alone [K, A], over the legal actions."""
+    legal: list[list[int]] = field(default_factory=list)
+    """Legal actions; empty where the environment has no mask."""
+    action: list[int] = field(default_factory=list)
+    """The action taken."""
+    value: list[float] = field(default_factory=list)
+    """The critic's estimate of the discounted return."""
+    reward: list[float] = field(default_factory=list)
+    """What the action earned."""
+    score: list[float] = field(default_factory=list)
+    """Raw score before the action; the return so far where the environment has none."""
+    depth: list[int | None] = field(default_factory=list)
+    """Deepest level before the action; None where the environment has none."""
+    scene: list[list[int]] = field(default_factory=list)
+    """Numbers of the scene's flags that hold."""
+    message: list[str] = field(default_factory=list)
+    """What the environment says."""
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    """The graph: `types` [n], `distances` [n], `cells` [n, 2] or None, `edges` (i attends to j: triples i, j, type),
+    `attention` [H, n] of the ego node in the encoder's last layer, empty without."""
+    final_score: float = 0.0
+    """Raw score at the end."""
+    final_depth: int | None = None
+    """Deepest level at the end."""
+    ending: str = "cut short"
+    """How it ended: `terminated`, `truncated`, or `cut short`."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the episode."""
+        return len(self.action)
+
+
+def record(
+    environment: EnvironmentConfig, player: Player, seed: int, on_step: Callable[[int], None] | None = None
+) -> Recording:
+    """Play one episode.
+
+    Args:
+        environment: The environment; it is asked to render text where it can.
+        player: A `watched` player with a network.
+        seed: Seed of the episode.
+        on_step: Told the number of steps after each.
+    """
+    env = _make_env(environment)
+    try:
+        with torch.inference_mode():
+            return _record(env, player, seed, on_step or (lambda _: None))
+    finally:
+        env.close()
+
+
+def _make_env(environment: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
+    env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
+    if "ansi" not in (env.metadata.get("render_modes") or ()) or env.render_mode is not None:
+        return env
+    env.close()
+    return make_env(environment.env, max_steps=environment.max_steps, **environment.env_args, render_mode="ansi")
+
+
+def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Callable[[int], None]) -> Recording:
+    actor = player.actor(env)
+    description = describe(env)
+    recording = Recording(seed=seed, description=description)
+    observation, info = env.reset(seed=seed)
+    memory = actor.start(seed)
+    total, done = 0.0, False
+    while not done:
+        choice = actor.act({name: np.asarray(leaf)[None] for name, leaf in observation.items()}, [memory])
+        assert choice.output is not None
+        action = int(choice.actions[0])
+        _add_screen(recording, env)
+        _add_decision(recording, choice.output, observation.get("action_mask"))
+        recording.nodes.append(_graph(observation, description, env, choice.output))
+        recording.message.append(description.message(env))
+        _add_info(recording, info, total)
+        observation, reward, terminated, truncated, info = env.step(action)
+        total += float(reward)
+        recording.action.append(action)
+        recording.reward.append(round(float(reward), DIGITS))
+        done = terminated or truncated
+        recording.ending = "terminated" if terminated else "truncated" if truncated else recording.ending
+        recording.final_score = float(info.get("score", total))
+        recording.final_depth = info.get("max_depth")
+        on_step(recording.steps)
+    return recording
+
+
+def _add_screen(recording: Recording, env: gymnasium.Env[Any, Any]) -> None:
+    shown: Any = env.render() if env.render_mode == "ansi" else None
+    if isinstance(shown, str):
+        recording.screens = recording.screens or Screens()
+        recording.screens.add(parse_ansi(shown))
+
+
+def _add_decision(recording: Recording, output: PolicyOutput, action_mask: np.ndarray | None) -> None:
+    logits = output.expert_logits[0]  # [K, A]
+    if action_mask is not None:
+        logits = logits.masked_fill(torch.as_tensor(action_mask) == 0, ILLEGAL)
+    recording.num_experts = len(logits)
+    recording.num_heads = 0 if output.attention is None else output.attention.shape[1]
+    recording.gate.append(_rounded(output.gate[0]))
+    recording.probabilities.append(_rounded(output.logits[0].softmax(-1)))
+    recording.expert_probabilities.append(_rounded(logits.softmax(-1)))
+    recording.value.append(round(float(output.value[0]), DIGITS))
+    recording.legal.append([] if action_mask is None else np.flatnonzero(action_mask).tolist())
+
+
+def _add_info(recording: Recording, info: Mapping[str, Any], total: float) -> None:
+    flags = info.get("scene", {})
+    recording.scene_names = recording.scene_names or list(flags)
+    recording.scene.append([place for place, name in enumerate(recording.scene_names) if flags.get(name)])
+    recording.score.append(float(info.get("score", total)))
+    recording.depth.append(info.get("max_depth"))
+
+
+def _graph(
+    observation: Mapping[str, np.ndarray],
+    description: GraphDescription,
+    env: gymnasium.Env[Any, Any],
+    output: PolicyOutput,
+) -> dict[str, Any]:
+    count = int(observation["node_mask"].sum())
+    edges = observation["edges"][:count, :count]
+    cells = description.cells(env)
+    types = observation["node_types"][:count] if "node_types" in observation else np.zeros(count, int)
+    return {
+        "types": types.tolist(),
+        "distances": description.distances(observation).tolist(),
+        "cells": None if cells is None else cells.tolist(),
+        # One entry for an edge that runs both ways.
+        "edges": [
+            [i, j, int(edges[i, j])] for i, j in np.argwhere(edges).tolist() if i < j or edges[j, i] != edges[i, j]
+        ],
+        "attention": [] if output.attention is None else _rounded(output.attention[0, :, :count]),
+    }
+
+
+def _rounded(values: torch.Tensor) -> Any:
+    return np.round(values.double().numpy(), DIGITS).tolist()

@@ -1,0 +1,57 @@
+"""Colours of every picture: one for each expert, the same everywhere, shades of the phases, light and dark surfaces.
+
+Experts have the colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people with any colour vision tell
+apart. The first four also have a contrast of 3:1 against the light and the dark surface. Pure data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXPERT_COLORS: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+"""Blue, vermilion, green, purple, orange, sky blue, yellow."""
+
+PHASE_COLORS: tuple[str, ...] = ("#8A8F98", "#6E86A8", "#A08A6A", "#7F9A86")
+"""Muted, so that no phase is taken for an expert; meant as a shade behind curves (`PHASE_OPACITY`)."""
+
+PHASE_OPACITY = 0.16
+"""Opacity at which a phase's colour is laid behind curves."""
+
+RUN_COLORS: tuple[str, ...] = ("#3B8EA5", "#B5693A", "#8B70B8", "#7D8C2F", "#B85C7A", "#7C828C")
+"""Colours of runs that are compared: none of an expert's; to be drawn in different dashes besides."""
+
+ACCENT = "#3B8EA5"
+"""A curve that belongs to no expert; reads on both surfaces."""
+
+WARNING = "#D9534F"
+"""What needs attention; always with a word beside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """What a picture or page is drawn on."""
+
+    background: str
+    """The page."""
+    panel: str
+    """A box on the page."""
+    text: str
+    """Text."""
+    muted: str
+    """Text of less weight, axes."""
+    line: str
+    """Grid lines and borders."""
+
+
+LIGHT = Surface(background="#FFFFFF", panel="#F5F6F8", text="#1B1F26", muted="#59616E", line="#D5D9E0")
+DARK = Surface(background="#14171C", panel="#1D2128", text="#E8EAEE", muted="#A3ABB8", line="#3A414D")
+
+
+def expert_color(index: int) -> str:
+    """The colour of one expert; beyond the palette they begin again."""
+    return EXPERT_COLORS[index % len(EXPERT_COLORS)]
+
+
+def phase_color(index: int) -> str:
+    """The colour of the phase at a position of the schedule; beyond the palette they begin again."""
+    return PHASE_COLORS[index % len(PHASE_COLORS)]

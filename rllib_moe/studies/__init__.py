@@ -1,0 +1,1 @@
+"""Many runs: comparisons of variants, searches with Ray Tune, and reports of finished runs."""

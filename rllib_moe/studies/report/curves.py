@@ -1,0 +1,99 @@
+"""Curves of a run and of several: smoothing by episodes, confidence intervals, means over seeds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats  # type: ignore[import-untyped]
+
+from rllib_moe import metrics as m
+from rllib_moe.studies.report.runs import Run
+from rllib_moe.training.summary import SCORE_WINDOW
+
+CONFIDENCE = 0.95
+GRID = 200
+"""Points at which the curves of several runs are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A mean with an interval around it."""
+
+    episodes: np.ndarray
+    """Global episode counts [n], increasing."""
+    mean: np.ndarray
+    """Means [n]."""
+    low: np.ndarray
+    """Lower ends of the interval [n]; NaN where there is none."""
+    high: np.ndarray
+    """Upper ends [n]."""
+
+
+def score_curve(run: Run, window: int = SCORE_WINDOW) -> Curve | None:
+    """Mean score of the last `window` episodes (or a few more), with the confidence interval of that mean.
+
+    The episodes of the window's iterations are pooled: variance within the iterations and between them.
+
+    Returns:
+        The curve at every iteration from the first in which `window` episodes are played (or the last, in a shorter
+        run); None where no score was logged.
+    """
+    played, mean, std = run.column(m.EPISODES), run.column(m.SCORE_MEAN), run.column(m.SCORE_STD)
+    scored = (played > 0) & np.isfinite(mean)
+    if not scored.any():
+        return None
+    total = run.column(m.EPISODES_TOTAL)[scored]
+    played, mean = played[scored], mean[scored]
+    square = np.nan_to_num(std[scored]) ** 2 + mean**2
+    counts = np.concatenate(([0.0], np.cumsum(played)))
+    sums = np.concatenate(([0.0], np.cumsum(played * mean)))
+    squares = np.concatenate(([0.0], np.cumsum(played * square)))
+    last = np.arange(1, len(counts))
+    # The latest start that leaves `window` episodes.
+    first = np.maximum(np.searchsorted(counts, counts[last] - window, side="right") - 1, 0)
+    keep = counts[last] >= min(window, counts[-1])
+    last, first, total = last[keep], first[keep], total[keep]
+    number = counts[last] - counts[first]
+    average = (sums[last] - sums[first]) / number
+    variance = np.maximum((squares[last] - squares[first]) / number - average**2, 0)
+    half = stats.norm.ppf(0.5 + CONFIDENCE / 2) * np.sqrt(variance / number)
+    return Curve(episodes=total, mean=average, low=average - half, high=average + half)
+
+
+def metric_curve(run: Run, metric: m.Metric) -> Curve | None:
+    """A metric as it was logged, unsmoothed, without an interval; None where it never was."""
+    values = run.column(metric)
+    measured = np.isfinite(values)
+    if not measured.any():
+        return None
+    nothing = np.full(int(measured.sum()), np.nan)
+    return Curve(
+        episodes=run.column(m.EPISODES_TOTAL)[measured], mean=values[measured], low=nothing, high=nothing.copy()
+    )
+
+
+def mean_of(curves: Sequence[Curve]) -> Curve | None:
+    """Mean over runs with the confidence interval (Student's t) of that mean.
+
+    Only where all runs have been: their first common episode to the end of the shortest.
+
+    Args:
+        curves: One for each run (seed), at least one.
+
+    Returns:
+        The curve; a single one as it is, without an interval (one run tells nothing of the spread over seeds); None
+        where the runs have no episode in common.
+    """
+    if len(curves) == 1:
+        nothing = np.full(len(curves[0].mean), np.nan)
+        return Curve(episodes=curves[0].episodes, mean=curves[0].mean, low=nothing, high=nothing.copy())
+    first, last = max(curve.episodes[0] for curve in curves), min(curve.episodes[-1] for curve in curves)
+    if first > last:
+        return None
+    grid = np.linspace(first, last, GRID)
+    values = np.stack([np.interp(grid, curve.episodes, curve.mean) for curve in curves])  # [runs, GRID]
+    mean = values.mean(0)
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1) * values.std(0, ddof=1) / np.sqrt(len(curves))
+    return Curve(episodes=grid, mean=mean, low=mean - half, high=mean + half)

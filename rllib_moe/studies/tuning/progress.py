@@ -1,0 +1,77 @@
+"""Tune's callback of a search: writes down what trials report, shows it, and hands a stop signal on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from rich.console import Console
+
+from rllib_moe import metrics as m
+from rllib_moe.studies.tuning.journal import ITERATION, RESULTS, append_line, trial_directory
+from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, MUTUAL_INFORMATION, SCORE
+from rllib_moe.training.stop_signals import StopSignals
+
+SHOWN_PARTS = 5
+"""Progress lines of a trial, spread over its episodes."""
+
+
+class SearchProgress(tune.Callback):
+    """Keeps the journal, prints a line now and then, and ends the search when a signal came.
+
+    Args:
+        console: Where to.
+        episodes: Episodes of a trial.
+        stop: The signals received.
+    """
+
+    def __init__(self, console: Console, episodes: int, stop: StopSignals) -> None:
+        self._console, self._episodes, self._stop = console, episodes, stop
+        self._shown: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune saves its callbacks with the search, and a console is of one process."""
+        return {}
+
+    def on_step_end(self, *args: Any, **info: Any) -> None:
+        """End the search at the first signal: on this one Tune saves its state and stops the trials."""
+        del args, info
+        if self._stop:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def on_trial_restore(self, *args: Any, **info: Any) -> None:
+        """Say that a trial goes on from a checkpoint."""
+        del args
+        trial: Trial = info["trial"]
+        manager = trial.run_metadata.checkpoint_manager
+        saved = manager.latest_checkpoint_result if manager else None
+        episodes = saved.metrics.get(EPISODES_TOTAL, 0) if saved else 0
+        self._say(f"{trial}  goes on from episode {episodes}")
+
+    def on_trial_result(self, *args: Any, **info: Any) -> None:
+        """Write a trial's measures down, and show them a few times over its episodes."""
+        del args
+        trial, result = info["trial"], info["result"]
+        kept = {key: result[key] for key in (SCORE, MUTUAL_INFORMATION, EPISODES_TOTAL, MOE, ITERATION)}
+        append_line(trial_directory(trial) / RESULTS, kept)
+        part = SHOWN_PARTS * result[EPISODES_TOTAL] // self._episodes
+        if self._shown.get(trial.trial_id) == part:
+            return
+        self._shown[trial.trial_id] = part
+        row = result[MOE]
+        self._say(
+            f"{trial}  episode {result[EPISODES_TOTAL]}/{self._episodes}  {row[m.PHASE.key]}  "
+            f"score {result[SCORE]:.1f}  alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  "
+            f"MI {row[m.MUTUAL_INFORMATION.key]:.2f}"
+        )
+
+    def on_trial_error(self, *args: Any, **info: Any) -> None:
+        """Say that a trial failed for good."""
+        del args
+        self._say(f"{info['trial']}  failed; see {trial_directory(info['trial']) / 'error.txt'}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)

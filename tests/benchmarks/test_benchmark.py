@@ -1,0 +1,335 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import ray
+import torch
+from gymnasium import spaces
+
+from benchmarks.algorithms import median_rows
+from benchmarks.config import parse
+from benchmarks.encoder_forms import CONVOLUTIONS, SparseEncoder
+from benchmarks.iterations import Iteration, medians
+from benchmarks.memory import SAVE_EVERY, growth, slope
+from benchmarks.padded_encoder import PaddedGraphEncoder, PaddedGrid
+from benchmarks.parts import breakdown
+from benchmarks.phase_push import StandIn, phase_push
+from benchmarks.scaling import random_graphs, with_growth
+from benchmarks.stock import StatusNumbers, make_stock_env
+from rllib_moe.config import ConfigError, ModelConfig, TrainingConfig
+from rllib_moe.envs.graph_space import GraphShape, graph_space
+from rllib_moe.envs.packing import ObservationLayout
+from rllib_moe.models.graph_encoder import GraphEncoder
+from rllib_moe.models.observation_encoder import CategoryGrid
+from scripts.benchmark import main
+
+TINY = (
+    "--env regimes --max-steps 16 --num-envs-per-worker 4 --batch-size 64 --minibatch-size 32 --num-epochs 1 "
+    "--hidden-size 16 --trunk-size 16 --expert-hidden-size 16 --critic-hidden-size 16 "
+)
+STOCK = "--stock.num-workers 0 --stock.num-envs-per-worker 4 --stock.batch-size 64 --stock.minibatch-size 32"
+SPACE = graph_space(max_nodes=12, node_features=3, features=2, num_edge_types=2, num_node_types=4, num_actions=5)
+
+
+@pytest.mark.parametrize("factors", [[1, 3], [5, 7]])
+def test_every_scaling_factor_makes_a_valid_experiment(factors):
+    config = parse([], "")
+    scaled = config.scaled(factors)
+    assert {(each["num_workers"], each["num_envs_per_worker"]) for each in scaled} == {
+        *((factor, 32) for factor in factors),
+        *((2, 32 * factor) for factor in factors),
+    }
+    for each in scaled:
+        config.with_training(**each).check()
+        assert 2048 <= each["batch_size"] <= 8192
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_writes_every_number(tmp_path, capsys):
+    file = tmp_path / "numbers.json"
+    numbers = main(f"--quick --repeats 1 --num-workers 1 --scaling 1 --json {file} {TINY} {STOCK}".split())
+    assert json.loads(file.read_text()) == numbers
+    above_zero = [
+        "train_steps_per_second",
+        "stock_steps_per_second",
+        "ratio_to_stock",
+        "wall_seconds",
+        "sample_seconds",
+        "learn_seconds",
+        "alone_learn_seconds",
+        "padded_learn_seconds",
+        "learn_speedup_over_padded",
+    ]
+    assert all(numbers[name] > 0 for name in above_zero)
+    assert numbers["ratio_to_stock"] == pytest.approx(
+        numbers["train_steps_per_second"] / numbers["stock_steps_per_second"]
+    )  # one repeat: the median of ratios is the ratio of medians
+    assert sum(part["seconds"] for part in numbers["parts"]) == pytest.approx(numbers["wall_seconds"])
+    assert sum(part["share"] for part in numbers["parts"]) == pytest.approx(1)
+    assert [row["rows"] for row in numbers["batch_scaling"]] == [32, 128, 512, 2048]
+    assert [row["mean_nodes"] for row in numbers["node_scaling"]] == [4, 8]  # regimes has room for 8
+    assert len(numbers["encoder_forms"]) == 5
+    assert [(row["num_workers"], row["num_envs_per_worker"]) for row in numbers["scaling"]] == [(1, 4)]
+    assert set(numbers["memory"]) == {"driver", "worker 1", "total"}
+    assert {"cpu", "cores", "versions", "date", "git_commit", "driver_threads"} <= set(numbers["environment"])
+    assert numbers["settings"]["training"]["batch_size"] == 64
+    shown = capsys.readouterr().out
+    assert "Where an iteration goes" in shown
+    assert "torch-geometric GATv2Conv" in shown
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_algorithms_are_trained_in_turn(tmp_path, capsys):
+    file = tmp_path / "numbers.json"
+    main(f"--algorithms appo,ppo --minutes 0.005 --repeats 2 --num-workers 0 --json {file} {TINY}".split())
+    rows = json.loads(file.read_text())["algorithms"]
+    assert [(row["algorithm"], row["round"]) for row in rows] == [("appo", 1), ("ppo", 1), ("appo", 2), ("ppo", 2)]
+    assert all(row["steps_per_second"] > 0 and row["env_steps"] >= 128 for row in rows)
+    assert "Medians over the rounds" in capsys.readouterr().out
+
+
+def test_medians_over_the_rounds():
+    rows = [{"algorithm": name, "round": turn, "score": score} for name, turn, score in (("a", 1, 1.0), ("b", 1, 5.0))]
+    rows.append({"algorithm": "a", "round": 2, "score": 4.0})
+    assert median_rows(rows) == [{"algorithm": "a", "score": 2.5}, {"algorithm": "b", "score": 5.0}]
+
+
+def test_growth_is_the_exponent_of_cost():
+    rows = [{"n": 2, "t": 3.0}, {"n": 4, "t": 6.0}, {"n": 8, "t": 24.0}, {"n": 16, "t": 24.0}]
+    growths = [row["growth"] for row in with_growth(rows, "n", lambda row: row["t"])]
+    assert growths[0] is None
+    assert growths[1:] == pytest.approx([1, 2, 0])
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_soak_watches_memory_files_and_directories():
+    numbers = main(f"--soak 0.03 --num-workers 0 {TINY}".split())
+    watched = numbers["soak"]["processes"]
+    assert set(watched) == {"driver", "total"}
+    assert numbers["soak"]["checkpoints"] == -(-numbers["soak"]["iterations"] // SAVE_EVERY)
+    driver, total = watched["driver"], watched["total"]
+    assert total["open_files_end"] == driver["open_files_end"]  # there is no worker
+    assert total["rss_mb_end"] == driver["rss_mb_end"]
+    assert total["temporary_directories_end"] > 0  # the one that holds the checkpoints
+    assert driver["rss_mb_begin"] > 50
+    assert driver["open_files_end"] > 0
+    assert driver["temporary_directories_end"] == 0  # regimes plays no NetHack
+    assert {"rss_mb_per_minute", "open_files_per_minute", "temporary_directories_per_minute"} <= set(driver)
+    assert "train_steps_per_second" not in numbers
+
+
+def test_refuses_before_anything_starts():
+    with pytest.raises(ConfigError) as refused:
+        parse(
+            [
+                "--repeats",
+                "0",
+                "--scaling",
+                "1,x",
+                "--soak",
+                "-1",
+                "--batch-size",
+                "7",
+                "--algorithms",
+                "ppo,sac",
+                "--minutes",
+                "0",
+                "--stock.num-epochs",
+                "0",
+                "--schedule",
+                "nowhere",
+            ],
+            "",
+        )
+    told = str(refused.value)
+    assert all(
+        name in told
+        for name in ("repeats", "scaling", "soak", "algorithms", "minutes", "batch_size", "stock.num_epochs", "nowhere")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--algorithms ppo,appo --soak 30", "soak, algorithms: each measures nothing else; give one of them"),
+        ("--phase-push 2 --algorithms ppo", "algorithms, phase_push: each measures nothing else; give one of them"),
+        ("--phase-push 2 --soak 1", "soak, phase_push: each measures nothing else; give one of them"),
+        ("--soak 1 --scaling 1,2", "scaling: is of whole training, which soak leaves out"),
+        ("--soak 1 --quick", "quick: soak has no repeats"),
+        ("--soak 1 --repeats 3", "repeats: soak has no repeats"),
+        ("--minutes 5", "minutes: are of algorithms, which is not given"),
+        ("--algorithms ppo --algo appo", "algo: algorithms=ppo says what is trained, got 'appo' besides"),
+        ("--algo appo --quick", "compare it by --algorithms ppo,appo"),
+        ("--algorithms ppo,appo --num-gpus 2", "num_gpus: expected at most 1 with appo"),
+    ],
+)
+def test_refuses_options_that_would_be_ignored_or_unfair(words, told):
+    with pytest.raises(ConfigError) as refused:
+        parse(words.split(), "")
+    (fault,) = refused.value.faults
+    assert told in fault
+
+
+@pytest.mark.parametrize("words", ["--soak 1 --algo appo", "--phase-push 2 --quick", "--algorithms appo --minutes 2"])
+def test_takes_options_that_go_together(words):
+    parse(words.split(), "")
+
+
+def test_quick_measures_less_unless_told():
+    assert (parse([], "").factors, parse(["--quick"], "").factors) == ([1, 2, 4], [])
+    assert parse(["--quick", "--scaling", "1,3"], "").factors == [1, 3]
+    assert parse(["--quick"], "").num_repeats < parse([], "").num_repeats
+
+
+def packed_graphs(mean_nodes=6):
+    layout, shape = ObservationLayout(SPACE), GraphShape.from_space(SPACE)
+    packed = random_graphs(layout, shape, 200, mean_nodes)
+    return shape, layout.unpack_torch(torch.from_numpy(packed))
+
+
+def graph_leaves(leaves):
+    return {name: leaves[name] for name in ("nodes", "node_mask", "edges", "node_types")}
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_the_padded_form_gives_the_same_numbers_and_gradients(num_layers):
+    shape, leaves = packed_graphs()
+    torch.manual_seed(0)
+    encoder = GraphEncoder(shape.node_features, shape.num_node_types, shape.num_edge_types, 16, 4, num_layers)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # type_bias begins at 0, where a wrong one would not show
+    padded = PaddedGraphEncoder(encoder)
+    ours, plain = encoder(**graph_leaves(leaves)).ego, padded(**graph_leaves(leaves)).ego
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+    ours.square().mean().backward()
+    plain.square().mean().backward()
+    features = shape.node_features
+    torch.testing.assert_close(encoder.embed.weight.grad[:, :features], padded.embed.weight.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        encoder.embed.weight.grad[:, features:].T, padded.node_type.weight.grad, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_the_padded_grid_gives_the_same_numbers():
+    torch.manual_seed(0)
+    grid = CategoryGrid(num_cells=9, num_categories=5, category_size=4, size=8)
+    cells = torch.randint(0, 5, (20, 3, 3)).to(torch.uint8)
+    torch.testing.assert_close(grid(cells), PaddedGrid(grid)(cells), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(CONVOLUTIONS))
+def test_a_sparse_form_reads_what_exists(name):
+    shape, leaves = packed_graphs()
+    leaves = {leaf: value[:20] for leaf, value in graph_leaves(leaves).items()}
+    torch.manual_seed(0)
+    form = SparseEncoder(shape, ModelConfig(hidden_size=16, num_heads=4), CONVOLUTIONS[name])
+    before = form(**leaves)
+    assert before.shape == (20, 16)
+    padding = leaves["node_mask"] == 0
+    assert padding.any()
+    noise = {**leaves, "nodes": leaves["nodes"] + 9 * padding.unsqueeze(-1)}
+    torch.testing.assert_close(form(**noise), before)
+    existing = {**leaves, "nodes": leaves["nodes"] + 9 * ~padding.unsqueeze(-1)}
+    assert not torch.allclose(form(**existing), before, atol=1e-3)
+
+
+@pytest.mark.parametrize("mean", [4, 6, 12])
+def test_random_graphs_have_the_size_asked_for_and_follow_the_contract(mean):
+    _, leaves = packed_graphs(mean)
+    sizes = leaves["node_mask"].sum(1)
+    # Sizes evenly from 1 to 2m - 1: a standard deviation of at most 12/sqrt(12), over 200 graphs 0.25.
+    assert float(sizes.float().mean()) == pytest.approx(mean, abs=1)
+    layout = ObservationLayout(SPACE)
+    packed = random_graphs(layout, GraphShape.from_space(SPACE), 5, mean)
+    assert all(SPACE.contains({name: leaf[row] for name, leaf in layout.unpack(packed).items()}) for row in range(5))
+    assert (leaves["edges"].bool() & (leaves["node_mask"] == 0).unsqueeze(1)).sum() == 0
+
+
+def test_parts_add_up_by_hand():
+    training = TrainingConfig(num_workers=2, num_envs_per_worker=5, batch_size=1000, minibatch_size=100, num_epochs=3)
+    whole = {"wall_seconds": 1.0, "sample_seconds": 0.4, "learn_seconds": 0.5, "sync_seconds": 0.02}
+    alone = {
+        "environment_us": 100.0,  # 500 steps of a worker: 0.05 s, of which NetHack 0.01
+        "game_us": 20.0,
+        "packing_us": 2.0,  # 0.001 s
+        "inference_us": 200.0,  # 0.1 s
+        "sample_us": 400.0,  # 0.2 s, so 0.049 s around them
+        "transfer_seconds": 0.03,
+        "minibatch_ms": {"forward": 4.0, "backward": 8.0, "optimizer": 1.0},  # 30 minibatches: 0.12, 0.24, 0.03 s
+    }
+    parts = [round(row["seconds"], 9) for row in breakdown(whole, alone, training)]
+    assert parts == [0.01, 0.04, 0.001, 0.1, 0.049, 0.03, 0.17, 0.12, 0.24, 0.03, 0.11, 0.02, 0.08]
+
+
+def test_medians():
+    iterations = [
+        Iteration(steps_per_second=n, wall_seconds=1 / n, sample_seconds=n, learn_seconds=0, sync_seconds=0)
+        for n in (1.0, 10.0, 2.0)
+    ]
+    assert medians(iterations)["steps_per_second"] == 2
+    assert medians(iterations)["wall_seconds"] == 0.5
+
+
+def test_what_grows_has_a_slope():
+    assert slope([0, 1, 2], [5, 7, 9]) == pytest.approx(2)
+    assert slope([0, 1, 2, 3], [4, 4, 4, 4]) == pytest.approx(0)
+    # Means 1.5 and 2.75; products of the deviations 4.125 - 0.125 + 0.125 + 3.375 = 7.5 over 5.
+    assert slope([0, 1, 2, 3], [0, 3, 3, 5]) == pytest.approx(1.5)
+    assert slope([0, 1], [5, 7]) is None
+    grown = growth("open_files", [(1.0, 20), (1.5, 21), (2.0, 24)])
+    assert grown == {"open_files_begin": 20, "open_files_end": 24, "open_files_per_minute": pytest.approx(4)}
+
+
+def test_stock_plays_the_same_environment_flat():
+    env = make_stock_env({"env": "regimes", "max_steps": 3})
+    observation, _ = env.reset(seed=1)
+    assert isinstance(env.observation_space, spaces.Box)
+    assert observation.shape == env.observation_space.shape
+    assert observation.ndim == 1
+    assert [env.step(0)[3] for _ in range(3)] == [False, False, True]
+
+
+def test_stock_sees_27_numbers_of_nethack():
+    pytest.importorskip("nle")
+    env = make_stock_env({"env": "nethack", "max_steps": 3})
+    observation, _ = env.reset()
+    assert isinstance(env, StatusNumbers)
+    assert (observation.dtype, observation.shape) == (np.float32, (27,))
+    assert env.observation_space.contains(observation)
+    assert math.isfinite(env.step(0)[1])
+    assert [env.step(0)[3] for _ in range(2)] == [False, True]
+    env.close()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_the_phase_push_reaches_every_worker(tmp_path):
+    file = tmp_path / "push.json"
+    numbers = main(f"--phase-push 1,2 --repeats 2 --json {file} {TINY}".split())
+
+    assert json.loads(file.read_text())["phase_push"] == numbers["phase_push"]
+    assert [row["workers"] for row in numbers["phase_push"]] == [1, 2]
+    for row in numbers["phase_push"]:
+        assert 0 < row["put_ms"] + row["calls_ms"] <= row["arrived_ms"] * 2  # medians of parts and of the whole
+        assert row["answer_ms"] > 0
+        assert 0.01 < row["megabytes"] < 1
+    assert "train_steps_per_second" not in numbers
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_stand_in_takes_the_weights():
+    weights = {"gate": np.arange(3.0), "phase": np.array(2)}
+    worker = StandIn.remote(weights)
+    ray.get(worker.set_weights.remote([ray.put({"gate": np.full(3, 7.0), "phase": np.array(5)})]))
+    taken = ray.get(worker.__ray_call__.remote(lambda stand_in: stand_in._weights))
+    ray.kill(worker)
+
+    assert taken["gate"].tolist() == [7, 7, 7]
+    assert taken["phase"] == 5
+
+
+def test_a_push_to_more_workers_than_fit_is_refused():
+    with pytest.raises(ConfigError, match="phase_push: 10000000 workers need"):
+        phase_push({"gate": np.zeros(1)}, [10_000_000], repeats=1)
+    with pytest.raises(ConfigError, match="phase_push: expected whole numbers"):
+        main(["--phase-push", "2,x"])

@@ -1,0 +1,39 @@
+"""A checkpoint and a recording to show, made once."""
+
+import dataclasses
+
+import pytest
+
+from rllib_moe.config import EnvironmentConfig
+from rllib_moe.evaluation.actors import Player
+from rllib_moe.evaluation.replay.recording import record
+from rllib_moe.training.checkpoints import load_checkpoint
+from tests.untrained_checkpoint import save_untrained
+
+
+@pytest.fixture(scope="session")
+def regimes_checkpoint(tmp_path_factory):
+    return save_untrained(tmp_path_factory.mktemp("regimes"), "regimes", max_steps=20, num_cues=4)
+
+
+@pytest.fixture(scope="session")
+def nethack_checkpoint(tmp_path_factory):
+    pytest.importorskip("nle")
+    return save_untrained(tmp_path_factory.mktemp("nethack"), "nethack", max_steps=40)
+
+
+def watch(checkpoint, seed, **environment):
+    loaded = load_checkpoint(checkpoint)
+    player = Player(policy="checkpoint", watched=True, model=loaded.config.model, weights=loaded.weights())
+    plain = loaded.config.environment.to_dict() | environment
+    return record(dataclasses.replace(EnvironmentConfig(), **plain), player, seed)
+
+
+@pytest.fixture(scope="session")
+def regimes_recording(regimes_checkpoint):
+    return watch(regimes_checkpoint, seed=3)
+
+
+@pytest.fixture(scope="session")
+def nethack_recording(nethack_checkpoint):
+    return watch(nethack_checkpoint, seed=3)

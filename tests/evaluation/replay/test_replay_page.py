@@ -1,0 +1,129 @@
+import base64
+import gzip
+import json
+import re
+import time
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from rllib_moe.evaluation.replay.page import page
+
+
+@pytest.fixture(params=["nethack", "regimes"])
+def recording(request):
+    return request.getfixturevalue(f"{request.param}_recording")
+
+
+@pytest.fixture
+def opened(browser, recording, tmp_path):
+    """The page in a browser, its scripts started."""
+    file = tmp_path / "replay.html"
+    file.write_text(page(recording, "a <title>", [("name", "<b>")]), encoding="utf-8")
+    browser.set_window_size(1440, 1000)
+    browser.get_log("browser")
+    browser.get(file.as_uri())
+    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "step").text)
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def step_of(browser):
+    return int(browser.execute_script("return document.body.dataset.step"))
+
+
+def press(browser, *keys):
+    for key in keys:
+        browser.find_element(By.TAG_NAME, "body").send_keys(key)
+
+
+def picture(browser, canvas):
+    return browser.execute_script(f"return document.getElementById('{canvas}').toDataURL()")
+
+
+def test_steps_by_button_key_slider_and_click(opened, recording):
+    last = recording.steps - 1
+    canvas = "screen" if recording.screens else "graph"
+    assert step_of(opened) == 0
+    assert opened.find_element(By.TAG_NAME, "h1").text == "a <title>"
+    before = picture(opened, canvas)
+    opened.find_element(By.ID, "forward").click()
+    assert step_of(opened) == 1
+    assert picture(opened, canvas) != before
+    press(opened, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    assert step_of(opened) == 2
+    press(opened, Keys.END)
+    assert step_of(opened) == last
+    press(opened, Keys.ARROW_RIGHT)
+    assert step_of(opened) == last
+    press(opened, Keys.SHIFT + Keys.ARROW_LEFT)
+    assert step_of(opened) == last - 10
+    press(opened, Keys.HOME)
+    assert step_of(opened) == 0
+    opened.find_element(By.ID, "last").click()
+    opened.find_element(By.ID, "back").click()
+    assert step_of(opened) == last - 1
+    opened.execute_script(
+        "const s = document.getElementById('slider'); s.value = 7; s.dispatchEvent(new Event('input'))"
+    )
+    assert (step_of(opened), opened.find_element(By.ID, "step").text) == (7, f"7 / {last}")
+    opened.find_element(By.ID, "track").click()  # its middle
+    assert abs(step_of(opened) - last / 2) <= last / 10
+
+
+def test_plays_and_pauses(opened, recording):
+    opened.execute_script("document.getElementById('speed').value = 4")  # slow: it must not come to the end by itself
+    press(opened, Keys.SPACE)
+    WebDriverWait(opened, 20, poll_frequency=0.05).until(lambda _: step_of(opened) >= 2)
+    press(opened, Keys.SPACE)
+    stopped = step_of(opened)
+    time.sleep(0.3)
+    assert step_of(opened) == stopped
+    assert 2 <= stopped < recording.steps - 1
+    opened.execute_script("document.getElementById('speed').value = 32")
+    opened.find_element(By.ID, "play").click()
+    WebDriverWait(opened, 30).until(lambda _: step_of(opened) == recording.steps - 1)
+    assert opened.find_element(By.ID, "play").text == "▶ play"
+
+
+def test_shows_what_was_recorded(opened, recording):
+    step = 5
+    opened.execute_script(f"document.getElementById('slider').value = {step}")
+    opened.execute_script("document.getElementById('slider').dispatchEvent(new Event('input'))")
+    fills = opened.execute_script("return [...document.querySelectorAll('#experts .fill')].map((e) => e.style.width)")
+    assert [float(width.rstrip("%")) / 100 for width in fills] == pytest.approx(recording.gate[step], abs=1e-4)
+    taken = opened.execute_script("return [...document.querySelectorAll('.action.taken .name')].map((e) => e.title)")
+    assert taken == [recording.description.action_names[recording.action[step]]]
+    flags = opened.execute_script("return [...document.querySelectorAll('.flag.on')].map((e) => e.textContent)")
+    assert flags == [recording.scene_names[each].replace("_", " ") for each in recording.scene[step]]
+    canvas = "screen" if recording.nodes[step]["cells"] else "graph"
+    looked = picture(opened, canvas)
+    opened.find_element(By.ID, "show-attention").click()
+    assert picture(opened, canvas) != looked
+    opened.find_element(By.ID, "show-attention").click()
+    opened.execute_script("head.value = 1; head.dispatchEvent(new Event('change'))")
+    assert picture(opened, canvas) != looked
+
+
+def test_light_and_dark(opened):
+    button = opened.find_element(By.ID, "theme")
+    grounds = {}
+    for theme in ("light", "dark"):
+        button.click()
+        assert button.text == f"theme: {theme}"
+        grounds[theme] = opened.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}
+
+
+def test_needs_nothing_but_itself(recording):
+    text = page(recording, "title", [])
+    assert not re.search(r"https?://|src=|@import|url\(", text)
+    packed = re.search(r'id="recording">([^<]*)<', text)[1]
+    data = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert data["gate"] == recording.gate
+    assert [data["messages"][number] for number in data["message"]] == recording.message
+    # 5 MB for 500 steps, of which the scripts and styles are a fixed part.
+    assert len(packed) < 5e6 / 500 * recording.steps
+    assert len(text) - len(packed) < 100_000

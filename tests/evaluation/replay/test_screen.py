@@ -1,0 +1,34 @@
+from rllib_moe.evaluation.replay.screen import Line, Screens, parse_ansi
+
+
+def test_reads_colours_and_leaves_blanks_at_the_end_out():
+    # Bold red, plain green, reset; then bright blue, and a cursor movement that shows nothing.
+    text = "\x1b[1;31mab\x1b[0;32mc\x1b[0m d  \n\x1b[94mx\x1b[2J\n"
+    assert parse_ansi(text) == [Line("abc d", "99277"), Line("x", "c"), Line("", "")]
+
+
+def test_a_coloured_ground_keeps_its_blanks():
+    assert parse_ansi("a\x1b[41m  \x1b[49mb  \x1b[42m \x1b[0m") == [Line("a  b   ", "7hh777i")]
+
+
+def test_other_sequences_change_no_colour():
+    assert parse_ansi("\x1b[31mred\x1b[Kstill\x1b[2;3H.\x1b[m.") == [Line("redstill..", "1111111117")]
+    assert parse_ansi("\x1b[38;5;1ma\x1b[48;2;1;2;3;32mb\x1b[38mc") == [Line("abc", "722")]
+
+
+def test_what_cannot_be_printed_becomes_a_blank():
+    assert parse_ansi("a\0b\x1b") == [Line("a b", "777")]
+
+
+def test_screens_keep_each_line_once_and_give_all_back():
+    first = [Line("ab", "77"), Line("cd", "77")]
+    second = [Line("ab", "77"), Line("ce", "77"), Line("ab", "77")]
+    third = [Line("", ""), Line("ce", "77")]
+    screens = Screens()
+    for screen in (first, second, second, third):
+        screens.add(screen)
+    assert (screens.height, screens.width) == (3, 2)
+    # Lines by number: ab 0, cd 1, ce 2, blank 3. The second screen twice changes nothing.
+    assert screens.changes == [[(0, 0), (1, 1)], [(1, 2), (2, 0)], [], [(0, 3), (2, 3)]]
+    blank = [Line("", "")]
+    assert screens.screens() == [first + blank, second, second, third + blank]

@@ -1,0 +1,34 @@
+"""How a script ends after an error: its status, and why on the error output."""
+
+from __future__ import annotations
+
+import pytest
+
+from rllib_moe.config import ConfigError
+from rllib_moe.runtime.exit_status import exit_statuses
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ConfigError(["gamma: no"]), 2, "configuration refused:\n  - gamma: no\n"),
+        (TimeoutError("too late"), 1, "too late\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (SystemExit(143), 143, ""),
+    ],
+)
+def test_an_error_becomes_a_status(
+    error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended, exit_statuses("Interrupted.", failed=(TimeoutError,)):
+        raise error
+    assert ended.value.code == status
+    assert capsys.readouterr().err == said
+
+
+def test_nothing_is_said_twice_and_a_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), exit_statuses(None):
+        raise KeyboardInterrupt
+    with pytest.raises(ZeroDivisionError), exit_statuses(None):
+        _ = 1 / 0
+    assert capsys.readouterr().err == ""

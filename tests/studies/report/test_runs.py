@@ -1,0 +1,111 @@
+"""Reading runs: finished, going on, damaged, and what is no run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rllib_moe import metrics as m
+from rllib_moe.studies.report.runs import ReportError, read_run, read_runs
+from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, write_run
+
+
+def test_the_published_run_is_read_whole() -> None:
+    run = read_run(PUBLISHED)
+    assert run.rows[-1][m.EPISODES_TOTAL.key] == 2002
+    assert run.episodes_asked == 2000
+    assert run.num_experts == 4
+    assert [(span.name, int(span.last)) for span in run.phases()] == [
+        ("warmup", 411),
+        ("transition", 1205),
+        ("fine-tune", 2002),
+    ]
+    # As its own summary has it.
+    own = json.loads((PUBLISHED / "summary.json").read_text())["phases"]
+    assert [phase["score_mean"] for phase in run.summary()["phases"]] == [phase["score_mean"] for phase in own]
+    assert run.evaluations.keys() == {path.name for path in PUBLISHED.glob("evaluation*.json")}
+
+
+def test_a_run_that_is_going_on(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "mine", range(25))
+    progress = path / "progress.csv"
+    whole = progress.read_text()
+    progress.write_text(whole[:-3])  # the last row is being written: even its number may be cut in two
+    run = read_run(path)
+    assert len(run.rows) == 24
+    assert run.omissions == ()
+    assert run.schedule == SCHEDULE
+    assert run.command == ["scripts/train.py", "--exp-name", "mine"]
+
+
+def test_nothing_is_written_to_a_run_that_is_read(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "mine", range(3))
+    (path / "checkpoints").rmdir()
+    before = sorted(path.rglob("*"))
+    read_run(path)
+    assert sorted(path.rglob("*")) == before
+
+
+def test_all_that_is_no_run_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "blank").mkdir()
+    (tmp_path / "blank" / "progress.csv").write_text("")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "progress.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / "progress.csv").write_bytes(b"\xff\xfe\n" * 9)
+    names = ("missing", "empty", "blank", "other", "binary")
+    with pytest.raises(ReportError) as refusal:
+        read_runs([tmp_path / name for name in names])
+    assert len(refusal.value.faults) == 5
+    for fault, part in zip(
+        refusal.value.faults,
+        ("no such directory", "expected a run directory", "no iteration yet", "run/episodes_total", "cannot be read"),
+        strict=True,
+    ):
+        assert part in fault
+
+
+def test_a_checkpoint_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ReportError, match="not its checkpoints"):
+        read_run(tmp_path)
+
+
+def test_what_is_damaged_is_named_and_left_out(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "mine", range(4))
+    (path / "config.yaml").write_text("{")
+    (path / "schedule.yaml").unlink()
+    (path / "evaluation.json").write_text('{"policy": "checkp')
+    (path / "evaluation-list.json").write_text("[1]")
+    progress = path / "progress.csv"
+    lines = progress.read_text().splitlines()
+    columns = lines[0].split(",")
+    cells = lines[2].split(",")
+    cells[columns.index(m.STEPS_PER_SECOND.key)] = "fast"
+    broken = lines[3].split(",")
+    broken[columns.index(m.EPISODES_TOTAL.key)] = "?"
+    lines[2:4] = [",".join(cells), ",".join(broken)]
+    progress.write_text("\n".join([lines[0] + ",mine/own", *(f"{line},7" for line in lines[1:])]) + "\n")
+
+    run = read_run(path)
+
+    assert len(run.rows) == 3
+    assert (run.config, run.command, run.schedule, run.evaluations) == (None, None, None, {})
+    assert np.isnan(run.column(m.STEPS_PER_SECOND)).tolist() == [False, True, False]
+    named = "\n".join(run.omissions)
+    for part in (
+        "1 damaged rows",
+        "mine/own",
+        f"taken as missing, in {m.STEPS_PER_SECOND.key}",
+        "config.yaml: damaged",
+        "schedule.yaml: missing",
+        "evaluation.json: damaged",
+        "evaluation-list.json: damaged",
+    ):
+        assert part in named
+    assert math.isfinite(run.summary()["wall_seconds"])

@@ -1,0 +1,241 @@
+"""Real searches: what they leave, ASHA, PBT across a phase boundary, and going on after the driver was killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rllib_moe import metrics as m
+from rllib_moe.config import ConfigError
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.studies.tuning.journal import CLONES, ITERATION, read_lines, read_results
+from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE
+from rllib_moe.training.checkpoints import load_checkpoint
+from rllib_moe.training.command_line import parse as parse_training
+from scripts.tune import main
+
+Search = Callable[..., dict[str, Any]]
+PATIENCE = 600
+"""Seconds until a test gives up waiting, many times what is needed."""
+
+
+def trial_directories(search: Path) -> list[Path]:
+    return sorted(search.glob("trial_*"))
+
+
+def test_a_search_leaves_a_table_a_plot_and_the_best_ready_to_train(
+    search: Search, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parameters = {"*.load_balance_coef": {"grid": [0.0, 0.5]}, "num_experts": 3, "gamma": 0.9}
+    outcome = search("mine", parameters, "--search", "grid", "--episodes", "48")
+    shown = capsys.readouterr().out
+    directory = tmp_path / "tune" / "mine"
+    assert [trial["state"] for trial in outcome["trials"]] == ["finished", "finished"]
+    assert {trial["values"]["*.load_balance_coef"] for trial in outcome["trials"]} == {0.0, 0.5}
+    assert outcome["trials"][0]["score"] >= outcome["trials"][1]["score"]
+    assert json.loads((directory / "trials.json").read_text()) == outcome["trials"]
+    with (directory / "trials.csv").open() as stream:
+        assert [int(row["number"]) for row in csv.DictReader(stream)] == [each["number"] for each in outcome["trials"]]
+    assert (directory / "trials.png").read_bytes().startswith(b"\x89PNG")
+    for text in ("Trials by score", "2 finished", *outcome["paths"].values()):
+        assert text in shown
+
+    # The curriculum, from the callback alone: phases at 16 and 32, each trial under its own coefficients.
+    for path in trial_directories(directory):
+        rows = [result[MOE] for result in read_results(path)]
+        assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8, 16, 24, 32, 40, 48]
+        assert [row[m.PHASE.key] for row in rows] == [*["warmup"] * 2, *["transition"] * 2, *["fine-tune"] * 2]
+        assert len({row[m.LOAD_BALANCE_COEF.key] for row in rows}) == 1
+
+    best = outcome["trials"][0]["values"]["*.load_balance_coef"]
+    words = (directory / "best" / "train.sh").read_text().split()
+    assert words[:2] == ["python", "scripts/train.py"]
+    request = parse_training(words[2:], "")
+    saved = load_checkpoint(outcome["paths"]["checkpoint"])
+    assert request.schedule == saved.schedule == PhaseSchedule.load(directory / "best" / "schedule.yaml")
+    assert request.schedule.boundaries == (16, 32)
+    assert {request.schedule.at(episode).load_balance_coef for episode in (0, 16, 32)} == {best}
+    for section in ("model", "training", "environment"):
+        assert getattr(request.config, section) == getattr(saved.config, section)
+    assert (request.config.model.num_experts, request.config.training.gamma) == (3, 0.9)
+    assert (request.config.run.episodes, saved.episodes) == (48, 48)
+
+    with pytest.raises(ConfigError, match="is not empty; choose another name"):
+        search("mine", parameters, "--search", "grid", "--episodes", "48")
+
+
+@pytest.mark.slow
+def test_asha_stops_the_weak_on_episodes(search: Search) -> None:
+    """Rungs at 16 and 32 episodes: of three trials one after the other, a weaker one than before ends on a rung."""
+    outcome = search(
+        "mine",
+        {"env_arg.num_regimes": {"grid": [4, 5, 7]}},  # of 16 steps, chance gets 4, 3.2 and 2.3
+        *("--search", "grid", "--scheduler", "asha", "--grace-episodes", "16", "--reduction-factor", "2"),
+        *("--episodes", "64", "--max-concurrent", "1"),
+    )
+    states = [trial["state"] for trial in outcome["trials"]]
+    print(*((trial["state"], trial["episodes"], trial["score"]) for trial in outcome["trials"]), sep="\n")
+    assert set(states) <= {"finished", "stopped early"}
+    assert "finished" in states
+    assert "stopped early" in states
+    for trial in outcome["trials"]:
+        assert trial["episodes"] == 64 if trial["state"] == "finished" else trial["episodes"] in (16, 32)
+
+
+@pytest.mark.slow
+def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path: Path) -> None:
+    """By chance, 16 steps earn 16 / R among R regimes: 8 with 2 of them, 2.3 with 7. Trials 0 to 3 are drawn evenly."""
+    outcome = search(
+        "mine",
+        {
+            "env_arg.num_regimes": {"randint": [2, 7]},
+            "*.load_balance_coef": {"loguniform": [0.001, 0.1]},
+            "env_arg.num_cues": 2,
+        },
+        *("--search", "optuna", "--trials", "12", "--episodes", "24", "--max-concurrent", "1"),
+    )
+    trials = sorted(outcome["trials"], key=lambda trial: trial["number"])
+    proposed = [trial["values"]["env_arg.num_regimes"] for trial in trials]
+    print("regimes proposed:", proposed, "score:", [round(trial["score"], 1) for trial in trials])
+    assert [trial["state"] for trial in trials] == ["finished"] * 12
+    assert all(type(number) is int and 2 <= number <= 7 for number in proposed)
+    coefficients = [trial["values"]["*.load_balance_coef"] for trial in trials]
+    assert all(0.001 <= coefficient <= 0.1 for coefficient in coefficients)
+    assert len(set(coefficients)) == 12
+    assert proposed[4:].count(2) >= 3  # of 8; evenly drawn, a sixth of them
+    # What Optuna was told, as it is kept for a resumed search.
+    (state,) = (tmp_path / "tune" / "mine").glob("searcher-state-*.pkl")
+    told = [trial.value for trial in pickle.loads(state.read_bytes())["_ot_study"].trials]
+    assert told == [trial["score"] for trial in trials]
+
+    best = outcome["trials"][0]
+    assert best["score"] == max(trial["score"] for trial in trials)
+    words = (tmp_path / "tune" / "mine" / "best" / "train.sh").read_text().split()
+    request = parse_training(words[2:], "")
+    assert request.config.environment.env_args["num_regimes"] == best["values"]["env_arg.num_regimes"]
+    assert request.schedule.at(0).load_balance_coef == pytest.approx(best["values"]["*.load_balance_coef"])
+    assert (tmp_path / "tune" / "mine" / "trials.png").is_file()
+
+
+@pytest.mark.slow
+def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search, tmp_path: Path) -> None:
+    """Copies are made at 24 (in transition), 48 and 72 episodes (in fine-tune).
+
+    A clone's next iteration follows the donor's count, in the phase of that count, at the values of its own schedule.
+    """
+    outcome = search(
+        "mine",
+        {"*.load_balance_coef": {"uniform": [0.01, 0.5]}, "fine-tune.learning_rate": {"loguniform": [1e-5, 1e-3]}},
+        *("--scheduler", "pbt", "--perturb-every", "24", "--trials", "4", "--episodes", "96"),
+    )
+    assert {trial["state"] for trial in outcome["trials"]} == {"finished"}
+    clones = 0
+    for path in trial_directories(tmp_path / "tune" / "mine"):
+        results = [json.loads(line) for line in (path / "results.jsonl").read_text().splitlines()]
+        cloned = read_lines(path / CLONES)
+        coefficients = [clone["values"]["*.load_balance_coef"] for clone in cloned]
+        for clone, coefficient in zip(cloned, coefficients, strict=True):
+            clones += 1
+            if coefficients.count(coefficient) > 1:  # at the edge of its range: whose iterations they are is not told
+                continue
+            after = [
+                result
+                for result in results
+                if result[MOE][m.LOAD_BALANCE_COEF.key] == pytest.approx(coefficient, rel=1e-6)
+            ]
+            first = after[0][MOE]
+            print(path.name, clone, first[m.EPISODES_TOTAL.key], first[m.PHASE.key])
+            # 8 episodes an iteration: the first one of the clone ends 8 after the donor's checkpoint.
+            assert first[m.EPISODES_TOTAL.key] == clone[EPISODES_TOTAL] + 8
+            assert first[m.ITERATION.key] == first[m.EPISODES_TOTAL.key] / 8
+            for result in after:
+                row = result[MOE]
+                before = row[m.EPISODES_TOTAL.key] - 8
+                phase = "warmup" if before < 16 else "transition" if before < 32 else "fine-tune"
+                assert row[m.PHASE.key] == phase
+                if phase == "fine-tune":
+                    learning_rate = clone["values"]["fine-tune.learning_rate"]
+                    assert row[m.LEARNING_RATE.key] == pytest.approx(learning_rate, rel=1e-6)
+        assert read_results(path)[-1][EPISODES_TOTAL] == 96
+    assert clones > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param((), id="random"),
+        pytest.param(("--scheduler", "pbt"), id="pbt"),
+        # The last trial is proposed by the search that was resumed.
+        pytest.param(("--search", "optuna", "--max-concurrent", "2"), id="optuna"),
+    ],
+)
+def test_a_search_goes_on_after_its_driver_ended(
+    number: signal.Signals, kind: tuple[str, ...], search_flags: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """The driver is stopped or killed half-way, Ray with it; `--resume` ends with every trial whole, none twice."""
+    flags = search_flags(
+        "mine",
+        {"*.load_balance_coef": {"uniform": [0.01, 0.5]}},
+        *("--trials", "3", "--episodes", "240", "--checkpoint-every", "16", *kind),
+    )
+    directory = tmp_path / "tune" / "mine"
+    with (tmp_path / "output").open("w+") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "scripts/tune.py", *flags],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=Path(__file__).parents[3],
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not any(len(read_results(path)) >= 6 for path in trial_directories(directory)):
+            assert process.poll() is None, (tmp_path / "output").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        time.sleep(3)
+        process.send_signal(number)
+        process.wait(timeout=PATIENCE)
+    told = (tmp_path / "output").read_text()
+    if number == signal.SIGINT:
+        assert process.returncode == 128 + number, told
+        assert f"To go on: python scripts/tune.py --resume {directory}" in told
+    before = {
+        path.name: len((path / "results.jsonl").read_text().splitlines()) for path in trial_directories(directory)
+    }
+
+    outcome = main(["--resume", str(directory)])
+
+    assert [trial["state"] for trial in outcome["trials"]] == ["finished"] * 3
+    assert {trial["episodes"] for trial in outcome["trials"]} == {240}
+    assert {path.name for path in trial_directories(directory)} >= before.keys()
+    went_on = 0
+    for path in trial_directories(directory):
+        iterations = [row[ITERATION] for row in read_results(path)]
+        leaps = [later - earlier for earlier, later in pairwise(iterations) if later != earlier + 1]
+        assert iterations[-1] == 30
+        assert all(leap > 1 for leap in leaps), "an iteration counts twice"
+        assert len(leaps) <= len(read_lines(path / CLONES)), "only a clone leaps, to its donor's count"
+        written = len((path / "results.jsonl").read_text().splitlines())
+        went_on += before.get(path.name, 0) > 2 and written < before[path.name] + 30
+    coefficients = {trial["values"]["*.load_balance_coef"] for trial in outcome["trials"]}
+    assert len(coefficients) == 3
+    print(number.name, *kind, before, "went on from a checkpoint:", went_on)
+    assert went_on > 0
+
+
+def test_a_directory_without_a_search_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"resume: {tmp_path} holds no search (search.yaml is missing)")):
+        main(["--resume", str(tmp_path)])

@@ -15,10 +15,11 @@ from typing import Annotated, get_args, get_type_hints
 
 import tyro
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from rllib_moe.validation import ConfigError
 from rllib_moe.envs.registry import environment_faults
 from rllib_moe.phases import PhaseSchedule, ScheduleError
-from rllib_moe.runtime.files import file_faults
+from rllib_moe.runtime.files import file_errors
 
 REPEATS = {"quick": 3, "full": 7}
 """Measured iterations of whole training, and repeats of every single measurement."""
@@ -152,7 +153,7 @@ class BenchmarkConfig:
         if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.phase_push):
             yield f"phase_push: expected whole numbers such as 2,16,128, got {self.phase_push!r}"
         if self.json is not None:
-            yield from file_faults("json", self.json)
+            yield from file_errors("json", self.json)
         yield from self._contradictions()
         trained = [self.with_training(algo=name) for name in self.algorithm_names] or [self.experiment]
         yield from dict.fromkeys(fault for experiment in trained for fault in experiment.faults())
@@ -192,7 +193,7 @@ def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
     try:
         config.phases()
     except ScheduleError as error:
-        faults += [f"{error.source}: {fault}" for fault in error.faults]
+        faults += [f"{error.source}: {fault}" for fault in error.errors]
     faults += [] if faults else environment_faults(config.env, config.max_steps, {})
     if faults:
         raise ConfigError(faults)

@@ -1,4 +1,4 @@
-"""Every logged metric: its key, unit and meaning, declared once. Pure data; `callbacks/episode_metrics.py` measures.
+"""Every logged metric: its key, unit and meaning, declared once. Pure data; `callbacks/measures.py` measures.
 
 A row of `progress.csv`, a TensorBoard scalar and `result["moe"]` in RLlib all use these keys.
 """
@@ -6,9 +6,11 @@ A row of `progress.csv`, a TensorBoard scalar and `result["moe"]` in RLlib all u
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from rllib_moe.phases import VALUES
 
 Row = dict[str, Any]
 """One iteration's measures by metric key."""
@@ -68,14 +70,10 @@ RETURN_MEAN = Metric("score/return_mean", "reward", "Mean undiscounted sum of (s
 LENGTH_MEAN = Metric("score/length_mean", "steps", "Mean length of the iteration's episodes")
 
 PHASE = Metric("phase/name", "name", "Phase under which the iteration was sampled and learned (APPO: learned)")
-ROUTING = Metric("phase/routing", "name", "Gate function in force")
-TEMPERATURE = Metric("phase/temperature", "1", "Gate temperature in force")
-LEARNING_RATE = Metric("phase/learning_rate", "1", "Learning rate read back from the optimizer after the update")
-ENTROPY_COEF = Metric("phase/entropy_coef", "1", "Action entropy coefficient in force")
-ALPHA_ENTROPY_COEF = Metric("phase/alpha_entropy_coef", "1", "Alpha entropy coefficient in force")
-ALPHA_ENTROPY_TARGET = Metric("phase/alpha_entropy_target", "nats", "Alpha entropy aimed at; NaN for a plain bonus")
-LOAD_BALANCE_COEF = Metric("phase/load_balance_coef", "1", "Load balance coefficient in force")
-DIVERSITY_COEF = Metric("phase/diversity_coef", "1", "Diversity coefficient in force")
+ROUTING = Metric("phase/routing", "name", "Active gate function")
+PHASE_VALUES = {name: Metric(f"phase/{name}", value.unit, value.meaning) for name, value in VALUES.items()}
+"""One metric for each value of a phase; the learning rate is read back from the optimizer after the update."""
+TEMPERATURE, LEARNING_RATE = PHASE_VALUES["temperature"], PHASE_VALUES["learning_rate"]
 
 ALPHA_ENTROPY = Metric("moe/alpha_entropy", "nats", "Mean entropy of the gate in a state; ln K undecided, 0 one expert")
 USAGE_ENTROPY = Metric("moe/usage_entropy", "nats", "Entropy of the experts' mean share; ln K when all are used alike")
@@ -112,7 +110,16 @@ REPLACED_ENVIRONMENTS = Metric(
 WORKER_RESTARTS = Metric("run/worker_restarts", "count", "Rollout workers that failed and came back, in the whole run")
 LOST_WORKERS = Metric("run/lost_workers", "count", "Rollout workers that are down at the end of the iteration")
 
-METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+def _declared() -> Iterator[Metric]:
+    for value in list(globals().values()):
+        if isinstance(value, Metric):
+            yield value
+        elif value is PHASE_VALUES:
+            yield from PHASE_VALUES.values()
+
+
+METRICS = tuple(dict.fromkeys(_declared()))
 """All metrics but the experts' shares, which depend on the number of experts."""
 
 GATE_ENTROPY = Distribution("moe/gate_entropy", "nats", "Entropy of the gate in each state, from 0 to ln K")
@@ -128,11 +135,22 @@ def expert_share(index: int) -> Metric:
     return Metric(f"moe/expert_share_{index}", "share", f"Mean gate weight of expert {index}; all shares sum to 1")
 
 
+def raw_loss(name: str) -> Metric:
+    """Return the metric of a routing loss beyond those declared above, by its name in the model (`..._loss`)."""
+    return Metric(f"loss/{name.removesuffix('_loss')}", "1", f"Raw {name.replace('_', ' ')}")
+
+
 def entropy(shares: Sequence[float]) -> float:
     """Entropy in nats of shares that sum to 1; NaN where one is NaN."""
     if any(math.isnan(share) for share in shares):
         return math.nan
     return -sum(share * math.log(share) for share in shares if share > 0)
+
+
+def in_order(row: Mapping[Metric, Any]) -> Row:
+    """Return measures by key: those of `METRICS` in its order, then all others."""
+    places = {metric: place for place, metric in enumerate(METRICS)}
+    return {metric.key: row[metric] for metric in sorted(row, key=lambda metric: places.get(metric, len(places)))}
 
 
 def shares_of(row: Mapping[str, object]) -> list[float]:

@@ -296,4 +296,4 @@ class TestMessage:
 
     def test_survives_pickling_as_ray_does_it(self) -> None:
         error = pickle.loads(pickle.dumps(ConfigError(["one", "two"])))
-        assert (error.faults, str(error)) == (["one", "two"], "configuration refused:\n  - one\n  - two")
+        assert (error.errors, str(error)) == (["one", "two"], "configuration refused:\n  - one\n  - two")

@@ -185,7 +185,7 @@ class TestMessage:
 
     def test_survives_pickling_as_ray_does_it(self) -> None:
         error = pickle.loads(pickle.dumps(ScheduleError(["one", "two"], "schedule x")))
-        assert (error.faults, error.source, str(error)) == (
+        assert (error.errors, error.source, str(error)) == (
             ("one", "two"),
             "schedule x",
             "schedule x refused:\n  - one\n  - two",

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_moe.phase_checks import OPTIONAL_KEYS, POSITIVE_KEYS, ROUTINGS, VALUE_KEYS, ScheduleError
+from rllib_moe.phase_checks import OPTIONAL_KEYS, POSITIVE_KEYS, GATES, VALUE_KEYS, ScheduleError
 from rllib_moe.phases import BUNDLED, Phase, PhaseConfig, PhaseSchedule, Ramp
 
 LAST = 10**9
@@ -259,7 +259,7 @@ def schedules(draw: st.DrawFn) -> PhaseSchedule:
     )
     rows = []
     for start, name in zip(starts, names, strict=True):
-        row: dict[str, Any] = {"name": name, "start": start, "routing": draw(st.sampled_from(ROUTINGS))}
+        row: dict[str, Any] = {"name": name, "start": start, "routing": draw(st.sampled_from(GATES))}
         for key in VALUE_KEYS:
             number = positive if key in POSITIVE_KEYS else non_negative
             value = number if start == starts[-1] else number | st.builds(Ramp, number, number)

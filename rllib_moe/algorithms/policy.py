@@ -1,13 +1,16 @@
-"""What PPO and APPO share: the policy, with shuffled batches and a guard against updates that are not finite."""
+"""The policy of PPO and APPO: shuffled batches, the active phase, and a guard against updates that are not finite."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 from ray.rllib.policy.sample_batch import SampleBatch
+
+from rllib_moe.models.phase_state import PhaseState
+from rllib_moe.phases import PhaseConfig
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""
@@ -19,6 +22,15 @@ class CannotGoOnError(RuntimeError):
 
 class NonFiniteUpdatesError(CannotGoOnError):
     """No update is finite any more; the weights are those of the last good one. The message names the losses."""
+
+
+class ActivePhase(NamedTuple):
+    """Values that a policy learns under, as its model and optimizer hold them."""
+
+    phase: PhaseState
+    """The model's phase."""
+    learning_rate: float
+    """The optimizer's learning rate."""
 
 
 class MoEPPOPolicy(PPOTorchPolicy):
@@ -36,6 +48,32 @@ class MoEPPOPolicy(PPOTorchPolicy):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all parameters; the learning rate is the phase's."""
         return torch.optim.Adam(self.model.parameters(), lr=self.config["lr"], fused=True)
+
+    def request_phase(self, phase: PhaseConfig, episodes: int) -> None:
+        """Activate a phase: gate, temperature, all coefficients and the learning rate.
+
+        Args:
+            phase: The phase.
+            episodes: Global episode count that it belongs to.
+        """
+        self.model.network.phase.apply_phase(phase, episodes)
+        self.sync_optimizer()
+
+    def sync_optimizer(self) -> None:
+        """Make the optimizer and the loss agree with the phase that the model holds.
+
+        RLlib's own learning rate and entropy schedules stay unset, or they would overwrite these values.
+        """
+        state = self.model.network.phase
+        self.cur_lr, self.entropy_coeff = state.value("learning_rate"), state.value("entropy_coef")
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.cur_lr
+
+    @property
+    def learned_under(self) -> ActivePhase:
+        """The phase that the last batch was learned under."""
+        return ActivePhase(self.model.network.phase, self._optimizers[0].param_groups[0]["lr"])
 
     def load_batch_into_buffer(self, batch: SampleBatch, buffer_index: int = 0) -> int:
         """Shuffle the rows first.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput, weight_faults
+from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput, weight_errors
 
 PolicyName = Literal["checkpoint", "random", "random-legal", "scripted"]
 """The players: a checkpoint's network, uniform over all actions, uniform over the legal ones, walk to the stairs."""
@@ -89,7 +89,7 @@ class Player:
             assert self.model is not None
             assert self.weights is not None
             network = GATMoEPolicy(shape, num_actions, self.model)
-            if faults := weight_faults(network, self.weights):
+            if faults := weight_errors(network, self.weights):
                 raise ValueError("its network does not fit the environment: " + "; ".join(faults))
             network.load_state_dict(dict(self.weights))
             return NetworkActor(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rllib_moe.envs.description import UNREACHABLE, GraphDescription
-from rllib_moe.models.experts import mix
+from rllib_moe.models.experts import combine_experts
 from rllib_moe.models.policy_network import ILLEGAL, PolicyOutput
 from rllib_moe.models.routing import mask_experts
 
@@ -177,7 +177,7 @@ def removal_effects(output: PolicyOutput, action_mask: Tensor | None) -> tuple[n
     divergence = np.zeros(output.gate.shape)
     for expert in range(num_experts if num_experts > 1 else 0):
         available = torch.arange(num_experts) != expert
-        logits = mix(mask_experts(output.gate, available), output.expert_logits)
+        logits = combine_experts(mask_experts(output.gate, available), output.expert_logits)
         if action_mask is not None:
             logits = logits.masked_fill(action_mask == 0, ILLEGAL)
         without = logits.double().log_softmax(-1)

@@ -14,12 +14,13 @@ from typing import Annotated, get_args
 
 import tyro
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ModelConfig
+from rllib_moe.config import EnvironmentConfig, ModelConfig
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player, PolicyName
-from rllib_moe.runtime.files import file_faults
+from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.command_line import assignments
+from rllib_moe.validation import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,9 @@ class EvaluationRequest:
             if Path(self.plot).suffix.lower() != ".png":
                 yield f"plot: expected a file that ends in .png, got {self.plot!r}"
             else:
-                yield from file_faults("plot", self.plot)
+                yield from file_errors("plot", self.plot)
         if self.json is not None:
-            yield from file_faults("json", self.json)
+            yield from file_errors("json", self.json)
 
 
 @dataclass(frozen=True, kw_only=True)

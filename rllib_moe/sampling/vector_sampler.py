@@ -27,7 +27,7 @@ from ray.rllib.evaluation.sampler import SamplerInput
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 
-from rllib_moe.algorithms.advantages import advantage_estimates
+from rllib_moe.algorithms.advantages import gae
 from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
 from rllib_moe.sampling.watchdog import Watchdog
 
@@ -79,7 +79,7 @@ class VectorSampler(SamplerInput):
     """Plays a fragment in every environment and returns it with advantages.
 
     At the ends of fragments and of truncated episodes, what `VALUES_BOOTSTRAPPED` is an estimate of is in no row. It is
-    kept beside them (`observations_reached`), for a learner whose critic is not the one that sampled.
+    kept beside them (`bootstrap_obs`), for a learner whose critic is not the one that sampled.
 
     Args:
         environments: Environments E.
@@ -101,7 +101,7 @@ class VectorSampler(SamplerInput):
         self._steps = np.zeros(len(environments), dtype=np.int64)
         self._episode_ids = np.arange(len(environments), dtype=np.int64)
         self._finished: list[Any] = []
-        self.observations_reached: np.ndarray | None = None
+        self.bootstrap_obs: np.ndarray | None = None
         """Observations [n, num_bytes] reached by those rows of the last fragment, in their order, that are not
         terminated and are truncated or an environment's last; None before the first."""
         self._replaced_and_told = 0
@@ -157,15 +157,15 @@ class VectorSampler(SamplerInput):
         terminated, truncated = ends[:, 0], ends[:, 1]
         self._observations = observations[length]
         reached |= {(e, length - 1): observations[length, e] for e in np.flatnonzero(~ends[-1].any(0)).tolist()}
-        following = np.zeros_like(values)
-        following[:-1] = values[1:] * ~ends[:-1].any(1)
-        self.observations_reached = np.empty((len(reached), *observations.shape[2:]), observations.dtype)
+        next_values = np.zeros_like(values)
+        next_values[:-1] = values[1:] * ~ends[:-1].any(1)
+        self.bootstrap_obs = np.empty((len(reached), *observations.shape[2:]), observations.dtype)
         if reached:  # one forward pass for all of them
             places = sorted(reached)
-            np.stack([reached[place] for place in places], out=self.observations_reached)
+            np.stack([reached[place] for place in places], out=self.bootstrap_obs)
             environments, times = np.transpose(places)
-            following[times, environments] = self._values(self.observations_reached)
-        advantages = advantage_estimates(rewards, values, following, terminated | truncated, self._gamma, self._lambda)
+            next_values[times, environments] = self._values(self.bootstrap_obs)
+        advantages = gae(rewards, values, next_values, terminated | truncated, self._gamma, self._lambda)
 
         def rows(array: np.ndarray) -> np.ndarray:
             return array.swapaxes(0, 1).reshape(length * width, *array.shape[2:])
@@ -179,7 +179,7 @@ class VectorSampler(SamplerInput):
                 SampleBatch.TRUNCATEDS: rows(truncated),
                 SampleBatch.EPS_ID: rows(episode_ids),
                 SampleBatch.VF_PREDS: rows(values),
-                SampleBatch.VALUES_BOOTSTRAPPED: rows(following),
+                SampleBatch.VALUES_BOOTSTRAPPED: rows(next_values),
                 Postprocessing.ADVANTAGES: rows(advantages),
                 Postprocessing.VALUE_TARGETS: rows(advantages + values),
                 **{key: rows(np.stack([output[key] for output in outputs])) for key in outputs[0]},

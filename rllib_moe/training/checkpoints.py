@@ -22,12 +22,11 @@ from typing import Any
 
 import torch
 import yaml
-from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
-from rllib_moe.callbacks.phase_curriculum import policy_of
-from rllib_moe.config import ExperimentConfig
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
+from rllib_moe.experiment import Experiment
+from rllib_moe.validation import RefusedError
 
 MANIFEST, EXPERIMENT, WEIGHTS, ALGORITHM = "manifest.json", "experiment.yaml", "weights.pt", "algorithm"
 LATEST, BEST, FINAL = "latest", "best", "final"
@@ -39,7 +38,7 @@ REPLACED = f"{PARTIAL}replaced-"
 logger = logging.getLogger(__name__)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(RefusedError):
     """A checkpoint is missing, damaged, or does not fit. The message names the file or the field."""
 
 
@@ -49,10 +48,8 @@ class Checkpoint:
 
     path: Path
     """Its directory."""
-    config: ExperimentConfig
-    """Configuration of the run that wrote it."""
-    schedule: PhaseSchedule
-    """Schedule of that run."""
+    experiment: Experiment
+    """Experiment that wrote it."""
     episodes: int
     """Global episode count when it was written."""
     iteration: int
@@ -71,12 +68,10 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    algorithm: Algorithm,
+    algorithm: CurriculumAlgorithm,
     path: Path,
-    config: ExperimentConfig,
-    schedule: PhaseSchedule,
+    experiment: Experiment,
     *,
-    episodes: int,
     iteration: int,
     score: float | None,
 ) -> None:
@@ -88,20 +83,19 @@ def save_checkpoint(
     partial = path.with_name(f"{PARTIAL}{path.name}")
     if partial.exists():
         shutil.rmtree(partial)
-    experiment = {
-        "episodes": episodes,
+    described = {
+        "episodes": algorithm.episodes_total,
         "iteration": iteration,
         "score": score,
-        "config": config.to_dict(),
-        "schedule": schedule.to_dict(),
+        "experiment": experiment.to_dict(),
     }
     try:
         partial.mkdir(parents=True)
-        policy = policy_of(algorithm)
+        policy = algorithm.learner_policy
         with policy._lock:  # both of one moment, between two gradient steps, where the learner has a thread of its own
             algorithm.save(str(partial / ALGORITHM))
             _save_weights(policy.model.network.state_dict(), partial / WEIGHTS)
-        (partial / EXPERIMENT).write_text(yaml.safe_dump(experiment, sort_keys=False))
+        (partial / EXPERIMENT).write_text(yaml.safe_dump(described, sort_keys=False))
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         hashes = {str(file.relative_to(partial)): _sha256(file) for file in files}
         (partial / MANIFEST).write_text(json.dumps({"sha256": hashes}, indent=1))
@@ -267,16 +261,15 @@ def _hashes(path: Path) -> dict[str, str]:
 
 def _describe(path: Path) -> Checkpoint:
     try:
-        experiment: Mapping[str, Any] = yaml.safe_load((path / EXPERIMENT).read_text())
+        described: Mapping[str, Any] = yaml.safe_load((path / EXPERIMENT).read_text())
         return Checkpoint(
             path=path,
-            config=ExperimentConfig.from_dict(experiment["config"]),
-            schedule=PhaseSchedule.from_dict(experiment["schedule"]),
-            episodes=int(experiment["episodes"]),
-            iteration=int(experiment["iteration"]),
-            score=experiment["score"],
+            experiment=Experiment.from_dict(described["experiment"]),
+            episodes=int(described["episodes"]),
+            iteration=int(described["iteration"]),
+            score=described["score"],
         )
-    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:  # ConfigError and ScheduleError are ValueErrors
+    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:  # ConfigError is a ValueError
         raise CheckpointError(f"checkpoint {path}: {EXPERIMENT} was written by another version: {error}") from error
 
 

@@ -25,7 +25,7 @@ def recent_score(rows: Sequence[m.Row]) -> float | None:
     return total / episodes if episodes else None
 
 
-def summarise(rows: Sequence[m.Row]) -> dict[str, Any]:
+def summarize(rows: Sequence[m.Row]) -> dict[str, Any]:
     """Summarise a run.
 
     Args:

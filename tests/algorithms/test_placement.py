@@ -26,7 +26,8 @@ import json, sys
 from collections import Counter
 from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.algorithms.rllib_config import algorithm_config
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, TrainingConfig
+from rllib_moe.config import EnvironmentConfig, ExperimentConfig, TrainingConfig
+from rllib_moe.validation import ConfigError
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.algorithms.placement import notices
 from rllib_moe.runtime.ray_session import ray_session
@@ -39,7 +40,7 @@ with ray_session(sys.argv[1], 5):
     try:
         refused = notices(1, 1)
     except ConfigError as error:
-        refused = error.faults
+        refused = error.errors
     algorithm = algorithm_config(config, PhaseSchedule.load("default")).build_algo()
     where = algorithm.env_runner_group.foreach_env_runner(
         lambda worker: ray.get_runtime_context().get_node_id(), local_env_runner=False)

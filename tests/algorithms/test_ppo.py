@@ -20,7 +20,8 @@ from ray.rllib.policy.torch_policy_v2 import _directStepOptimizerSingleton
 from rllib_moe.algorithms.policy import MAX_SKIPPED_IN_A_ROW, MoEPPOPolicy, NonFiniteUpdatesError
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.algorithms.rllib_config import ALGORITHMS, algorithm_config, make_rollout_env
-from rllib_moe.config import ConfigError, ExperimentConfig, TrainingConfig
+from rllib_moe.config import ExperimentConfig, TrainingConfig
+from rllib_moe.validation import ConfigError
 from rllib_moe.phases import PhaseSchedule
 
 SmallConfig = Callable[..., MoEPPOConfig]

@@ -17,7 +17,8 @@ from benchmarks.parts import breakdown
 from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
 from benchmarks.stock import StatusNumbers, make_stock_env
-from rllib_moe.config import ConfigError, ModelConfig, TrainingConfig
+from rllib_moe.config import ModelConfig, TrainingConfig
+from rllib_moe.validation import ConfigError
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.models.graph_encoder import GraphEncoder

@@ -7,7 +7,7 @@ import pytest
 import ray
 import torch
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import NetworkActor, _choose

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.envs.description import UNREACHABLE
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.evaluation.explanation import BAND_NAMES, AttentionSum, Explanation, removal_effects

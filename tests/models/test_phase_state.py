@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rllib_moe.models.phase_state import PhaseState
-from rllib_moe.phase_checks import ROUTINGS, VALUE_KEYS
+from rllib_moe.phase_checks import GATES, VALUE_KEYS
 from rllib_moe.phases import PhaseConfig, PhaseSchedule
 
 NAMES = {"routing_index", "episodes", *VALUE_KEYS}
@@ -57,7 +57,7 @@ def test_values_of_seven_digits_survive_float32(value: float) -> None:
         assert state.value("learning_rate") == value
 
 
-@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("routing", GATES)
 def test_every_routing(routing: str) -> None:
     state = PhaseState()
     state.apply_phase(PhaseSchedule.load("v3").with_overrides({"*.routing": routing}).at(0), 0)

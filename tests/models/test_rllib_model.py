@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from ray.rllib.models.catalog import MODEL_DEFAULTS
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.envs.graph_space import graph_space
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.runtime.exit_status import exit_statuses
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.config import SECTIONS, ConfigError, ExperimentConfig
+from rllib_moe.config import SECTIONS, ExperimentConfig
+from rllib_moe.validation import ConfigError
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.checkpoints import CheckpointError
 from rllib_moe.training.command_line import Request, parse

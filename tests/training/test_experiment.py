@@ -17,7 +17,7 @@ import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.ppo import MoEPPO
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.training import experiment
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.experiment import TrainingStoppedError

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.experiment import CannotWriteError
 

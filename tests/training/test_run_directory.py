@@ -16,7 +16,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ConfigError, ExperimentConfig, RunConfig
+from rllib_moe.config import ExperimentConfig, RunConfig
+from rllib_moe.validation import ConfigError
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
 

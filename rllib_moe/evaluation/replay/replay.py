@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from rllib_moe.config import ConfigError
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.replay.animation import write_gif
 from rllib_moe.evaluation.replay.page import page
 from rllib_moe.evaluation.replay.recording import Recording, record
 from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation, watched
 from rllib_moe.models.policy_network import phase_of
-from rllib_moe.runtime.files import atomic_write, file_faults
+from rllib_moe.runtime.files import atomic_write, file_errors
+from rllib_moe.validation import ConfigError
 
 _PROGRESS_EVERY = 100
 
@@ -55,7 +55,7 @@ class ReplayRequest:
             if file is not None and Path(file).suffix.lower() != suffix:
                 yield f"{name}: expected a file that ends in {suffix}, got {file!r}"
             elif file is not None:
-                yield from file_faults(name, file)
+                yield from file_errors(name, file)
 
 
 def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _plan(request: ReplayRequest) -> Plan:
             )
         )
     except ConfigError as error:
-        raise ConfigError([*faults, *error.faults]) from error
+        raise ConfigError([*faults, *error.errors]) from error
     if faults:
         raise ConfigError(faults)
     return plan

@@ -18,11 +18,11 @@ from typing import Any, get_args
 
 import yaml
 
-from rllib_moe.config import ConfigError, EnvironmentConfig
-from rllib_moe.errors import did_you_mean
+from rllib_moe.config import EnvironmentConfig
 from rllib_moe.evaluation.actors import PolicyName
 from rllib_moe.training.checkpoints import CheckpointError
 from rllib_moe.training.command_line import parse
+from rllib_moe.validation import ConfigError, did_you_mean
 
 BUNDLED = ("nethack",)
 """Plans that come with the package, by name."""
@@ -244,7 +244,7 @@ def _command_faults(run: Run) -> Iterator[str]:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             parse([*run.flags, "--exp-name", run.name], description="")
     except ConfigError as error:
-        yield from (f"{run.name}: {fault}" for fault in error.faults)
+        yield from (f"{run.name}: {fault}" for fault in error.errors)
     except CheckpointError as error:
         yield f"{run.name}: {error}"
     except SystemExit:  # the parser's own answer to an unknown flag

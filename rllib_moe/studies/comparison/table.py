@@ -32,7 +32,7 @@ def run_numbers(seed: int, summary: Numbers, drawn: Numbers, most_probable: Numb
 
     Args:
         seed: Of the training.
-        summary: Its `summary.summarise`.
+        summary: Its `summary.summarize`.
         drawn: Its evaluation with actions drawn from the policy.
         most_probable: Its evaluation with the most probable actions; None where the plan leaves that out.
     """

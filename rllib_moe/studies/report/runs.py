@@ -19,14 +19,15 @@ import yaml
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import TEXT_KEYS, read_rows
-from rllib_moe.training.summary import summarise
+from rllib_moe.training.summary import summarize
+from rllib_moe.validation import RefusedError
 
 PROGRESS = "progress.csv"
 NEEDED = (m.EPISODES_TOTAL, m.EPISODES, m.ITERATION, m.PHASE)
 """Columns without which nothing can be drawn."""
 
 
-class ReportError(ValueError):
+class ReportError(RefusedError):
     """A run cannot be reported on. The message lists every fault, one a line."""
 
     def __init__(self, faults: list[str]) -> None:
@@ -113,7 +114,7 @@ class Run:
         """The summary of the rows, as of now (a run that is going on has no file of it, or an old one)."""
         words = {m.PHASE.key: "?", m.ROUTING.key: "?"}
         filled = [dict.fromkeys((metric.key for metric in m.METRICS), math.nan) | words | row for row in self.rows]
-        return summarise(filled)
+        return summarize(filled)
 
 
 def read_run(path: Path) -> Run:
@@ -158,7 +159,7 @@ def read_runs(paths: list[Path]) -> list[Run]:
         try:
             runs.append(read_run(path))
         except ReportError as error:
-            faults += error.faults
+            faults += error.errors
     if faults:
         raise ReportError(faults)
     return runs

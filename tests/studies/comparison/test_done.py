@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 from rllib_moe.studies.comparison.done import (
     BASELINES,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from rllib_moe.config import ConfigError, ModelConfig
+from rllib_moe.config import ModelConfig
+from rllib_moe.validation import ConfigError
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.models.policy_network import GATMoEPolicy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.studies.tuning.request import REQUEST, parse
 
 

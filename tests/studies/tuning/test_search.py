@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.tuning.journal import CLONES, ITERATION, read_lines, read_results
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE

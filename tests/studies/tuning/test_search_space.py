@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, RunConfig
+from rllib_moe.config import EnvironmentConfig, ExperimentConfig, RunConfig
+from rllib_moe.validation import ConfigError
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.tuning.parameters import KINDS
 from rllib_moe.studies.tuning.search_space import BUNDLED, SearchSpace

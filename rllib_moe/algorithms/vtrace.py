@@ -1,4 +1,4 @@
-"""What makes a batch that older policies sampled one that PPO can learn: V-trace, by the critic as it is."""
+"""V-trace over a batch that older policies sampled, by the critic as it is: then PPO can learn it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.sgd import standardized
 from torch import Tensor
 
-from rllib_moe.algorithms.advantages import advantage_estimates
+from rllib_moe.algorithms.advantages import gae
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 
 
-def correct_off_policy(policy: MoEPPOPolicy, batch: SampleBatch, reached: np.ndarray | None) -> float:
+def vtrace(policy: MoEPPOPolicy, batch: SampleBatch, bootstrap_obs: np.ndarray | None) -> float:
     """Make a batch by older policies one that PPO can learn: V-trace (https://arxiv.org/abs/1802.01561), in place.
 
     Values, action probabilities and logits become those of the policy as it is: the anchor of PPO's ratio. Advantages
-    are V-trace's with lambda, importance weights cut at 1; advantages are then standardised, as RLlib's PPO does.
+    are V-trace's with lambda, importance weights cut at 1; advantages are then standardized, as RLlib's PPO does.
 
     Args:
         policy: The policy that will learn.
         batch: Rows [S * T] of a `VectorSampler`: whole fragments of T steps, one environment's after another's.
-        reached: Its `observations_reached` [n, num_bytes]; None where there are none.
+        bootstrap_obs: Its `bootstrap_obs` [n, num_bytes]; None where there are none.
 
     Returns:
-        The share of the rows' weight that is kept: mean of the importance weights.
+        Mean of the importance weights: the share of the rows' weight that is kept.
     """
     config = policy.config
     behaviour = np.asarray(batch[SampleBatch.ACTION_LOGP])
@@ -46,17 +46,17 @@ def correct_off_policy(policy: MoEPPOPolicy, batch: SampleBatch, reached: np.nda
 
     terminated, truncated = by_time(batch[SampleBatch.TERMINATEDS]), by_time(batch[SampleBatch.TRUNCATEDS])
     current = by_time(batch[SampleBatch.VF_PREDS])
-    following = np.zeros_like(current)
-    following[:-1] = np.where(terminated[:-1], 0, current[1:])
-    if reached is not None:
+    next_values = np.zeros_like(current)
+    next_values[:-1] = np.where(terminated[:-1], 0, current[1:])
+    if bootstrap_obs is not None:
         is_last = np.arange(len(current))[:, None] == len(current) - 1
         # Transposed, so that places are in the order of the rows.
-        following.T[(~terminated & (truncated | is_last)).T] = _evaluated(policy, reached)[1].cpu().numpy()
+        next_values.T[(~terminated & (truncated | is_last)).T] = _evaluated(policy, bootstrap_obs)[1].cpu().numpy()
     ratios = np.exp(by_time(batch[SampleBatch.ACTION_LOGP]) - by_time(behaviour))
-    advantages = advantage_estimates(
+    advantages = gae(
         by_time(batch[SampleBatch.REWARDS]),
         current,
-        following,
+        next_values,
         terminated | truncated,
         config["gamma"],
         config["lambda"],

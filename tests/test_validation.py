@@ -1,6 +1,6 @@
 """Hints at what an unknown word may have meant."""
 
-from rllib_moe.errors import did_you_mean
+from rllib_moe.validation import did_you_mean
 
 
 def test_nearest() -> None:

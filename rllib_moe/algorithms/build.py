@@ -1,4 +1,4 @@
-"""An experiment's configuration as RLlib's: environment creator, algorithm, and every option that is passed on."""
+"""An experiment as RLlib's configuration: environment creator, algorithm, and every option that is passed on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import register_env
 
 from rllib_moe.algorithms.appo import MoEAPPOConfig
+from rllib_moe.algorithms.curriculum import FIRST_EPISODE
 from rllib_moe.algorithms.ppo import MoEPPOConfig
-from rllib_moe.callbacks.phase_curriculum import FIRST_EPISODE
-from rllib_moe.config import ExperimentConfig
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
+from rllib_moe.experiment import Experiment
 from rllib_moe.models.rllib_model import GATMoEModel
-from rllib_moe.phases import PhaseSchedule
 
 ENVIRONMENT_NAME = "rllib_moe"
 
@@ -55,22 +54,18 @@ def _life(worker_index: int) -> int:
     return int(context.get_worker_id()[:8], 16) if restarted else 0
 
 
-def algorithm_config(
-    config: ExperimentConfig, schedule: PhaseSchedule, first_episode: int = 0
-) -> MoEPPOConfig | MoEAPPOConfig:
-    """Translate an experiment's configuration to RLlib's.
+def algorithm_config(experiment: Experiment, first_episode: int = 0) -> MoEPPOConfig | MoEAPPOConfig:
+    """Translate an experiment to RLlib's configuration.
 
     Args:
-        config: A checked configuration.
-        schedule: The phases.
+        experiment: The experiment.
         first_episode: Episodes played before this process, so that a resumed run sees new ones.
 
     Returns:
         The configuration, ready for `build_algo()` or Tune.
     """
     register_env(ENVIRONMENT_NAME, make_rollout_env)
-    training, environment = config.training, config.environment
-    num_envs = max(1, training.num_workers) * training.num_envs_per_worker
+    training, environment, phase = experiment.training, experiment.environment, experiment.schedule.at(first_episode)
     return (
         ALGORITHMS[training.algo]()
         .environment(
@@ -85,7 +80,7 @@ def algorithm_config(
         .env_runners(
             num_env_runners=training.num_workers,
             num_envs_per_env_runner=training.num_envs_per_worker,
-            rollout_fragment_length=training.batch_size // num_envs,
+            rollout_fragment_length=training.batch_size // training.num_envs,
             batch_mode="truncate_episodes",
             sample_timeout_s=training.sample_timeout,
         )
@@ -95,10 +90,10 @@ def algorithm_config(
             num_consecutive_env_runner_failures_tolerance=10,
         )
         .training(
-            schedule=schedule.to_dict(),
+            schedule=experiment.schedule.to_dict(),
             mixed_precision=training.mixed_precision,
-            lr=schedule.at(first_episode).learning_rate,
-            entropy_coeff=schedule.at(first_episode).entropy_coef,
+            lr=phase.learning_rate,
+            entropy_coeff=phase.entropy_coef,
             train_batch_size=training.batch_size,
             minibatch_size=training.minibatch_size,
             num_epochs=training.num_epochs,
@@ -109,7 +104,7 @@ def algorithm_config(
             vf_clip_param=math.inf,  # RLlib's clip gives large errors of the critic no gradient at all
             grad_clip=training.grad_clip,
             use_kl_loss=False,
-            model={"custom_model": GATMoEModel, "custom_model_config": config.model.to_dict()},
+            model={"custom_model": GATMoEModel, "custom_model_config": experiment.model.to_dict()},
         )
         .resources(num_gpus=training.num_gpus)
         .reporting(

@@ -8,7 +8,6 @@ from typing import Any
 from rllib_moe.cli.flags import Assignments, Parser
 from rllib_moe.experiment import ENV_ARG, SCHEDULE, SECTIONS, Experiment
 from rllib_moe.phases import BOUNDARIES, BUNDLED
-from rllib_moe.validation import read_yaml
 
 CONFIG = "config"
 """Name of the flag for the file that an experiment begins with."""
@@ -33,7 +32,7 @@ def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, lea
     group.add_argument(
         "--phase-boundaries",
         dest=BOUNDARIES,
-        type=lambda word: [read_yaml(each) for each in word.split(",")],
+        type=_boundaries,
         metavar="A,B",
         help="First episodes of the phases after the first, such as 1000,3000.",
     )
@@ -43,6 +42,10 @@ def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, lea
         metavar="PHASE.KEY=VALUE",
         help="One value of the schedule, such as transition.temperature=[1.0,0.5] or *.learning_rate=3e-4; repeatable.",
     )
+
+
+def _boundaries(word: str) -> Any:
+    return [int(each) if each.strip().isdecimal() else each for each in word.split(",")]
 
 
 def overrides_of(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,14 +10,16 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rllib_moe.validation import ConfigError, did_you_mean, read_yaml
+
+T = TypeVar("T")
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,18 +60,41 @@ class Parser(argparse.ArgumentParser):
             if name not in leave_out:
                 _add_flag(group, name, field)
 
-    def read(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """Return the values that were given by the names of their fields.
+    def collect(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """Return the values that were given by the names of their fields, and an error for each word that is refused.
 
         Raises:
-            ConfigError: A flag is unknown or lacks its value.
+            ConfigError: A flag lacks its value.
             SystemExit: `--help` was asked for.
         """
+        self._errors: list[str] = []
         given, rest = self.parse_known_args(list(arguments))
-        if rest:
-            known = [flag for action in self._actions for flag in action.option_strings]
-            raise ConfigError([f"unknown argument {word!r}{_hint(word, known)}" for word in rest], "command line")
-        return vars(given)
+        known = [flag for action in self._actions for flag in action.option_strings]
+        return vars(given), [*(f"unknown argument {word!r}{_hint(word, known)}" for word in rest), *self._errors]
+
+    def read(self, arguments: Sequence[str], make: Callable[[dict[str, Any]], T]) -> T:
+        """Return what is made of the values that were given.
+
+        Args:
+            arguments: Words of the command line.
+            make: Function of the values by the names of their fields.
+
+        Raises:
+            ConfigError: naming every error of the words, and every error that `make` finds.
+            SystemExit: `--help` was asked for.
+        """
+        given, errors = self.collect(arguments)
+        try:
+            made = make(given)
+        except ConfigError as error:
+            raise ConfigError(dict.fromkeys([*errors, *error.errors]), error.source) from None
+        if errors:
+            raise ConfigError(errors, "command line")
+        return made
+
+    def note(self, error: str) -> None:
+        """Note an error of a word, to be told with all others."""
+        self._errors.append(error)
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -81,32 +106,27 @@ class Assignments(argparse.Action):
     """Action of a repeatable flag whose words are `name=value`, values in YAML: they are collected in a dict."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        """Add one word.
-
-        Raises:
-            ConfigError: The word is no assignment.
-        """
-        del parser
+        """Add one word; one that is no assignment is noted as an error."""
         name, equals, value = str(values).partition("=")
-        if not equals or not name:
-            raise ConfigError([f"{option_string}: expected name=value, got {values!r}"], "command line")
-        collected = {**getattr(namespace, self.dest, {}), name: read_word(value, str(option_string))}
-        setattr(namespace, self.dest, collected)
+        try:
+            if not equals or not name:
+                raise ValueError
+            collected = {**getattr(namespace, self.dest, {}), name: read_word(value)}
+        except ValueError:
+            parser.note(f"{option_string}: expected name=value with a value in YAML, got {values!r}")
+        else:
+            setattr(namespace, self.dest, collected)
 
 
-def read_word(word: str, name: str) -> Any:
-    """Return a word read as YAML; `@` and the like, which YAML refuses, are text.
+def read_word(word: str) -> Any:
+    """Return a word read as YAML; a single word that YAML refuses, such as `@`, is text.
 
-    Args:
-        word: The word.
-        name: Name of its flag, for the refusal.
+    Raises:
+        ValueError: The word is a list or mapping that is not YAML, or a date that does not exist.
     """
-    try:
-        return read_yaml(word)
-    except ValueError:
-        if re.fullmatch(r"[^\s\[\]{}]+", word):
-            return word
-        raise ConfigError([f"{name}: expected a value in YAML, got {word!r}"], "command line") from None
+    if re.fullmatch(r"[@`%&*!|>?][^\s\[\]{}]*", word):
+        return word
+    return read_yaml(word)
 
 
 def words_of(arguments: Sequence[str] | None) -> list[str]:
@@ -133,13 +153,21 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
     default_metavar = f"{{{','.join(choices)}}}" if choices else "TEXT" if is_text else "NUMBER"
     options = {
         "metavar": extra.get("metavar", default_metavar),
-        "type": str if is_text else lambda word: read_word(word, name),
+        "type": str if is_text else _word,
         "help": about,
     }
     if extra.get("positional"):
         group.add_argument(name, nargs=extra.get("nargs"), **options)
     else:
         group.add_argument(f"--{name.replace('_', '-')}", dest=name, **options)
+
+
+def _word(word: str) -> Any:
+    """Read a word, or leave it as it is: the settings then refuse it with what they expect."""
+    try:
+        return read_word(word)
+    except ValueError:
+        return word
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:

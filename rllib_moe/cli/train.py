@@ -16,11 +16,15 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rllib_moe.cli.experiment_flags import CONFIG, add_experiment_flags, experiment_of
 from rllib_moe.cli.flags import Parser, words_of
+from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.exit_status import exit_statuses
+
+if TYPE_CHECKING:
+    from rllib_moe.training.resume import Resumed
 
 PROGRAM = "scripts/train.py"
 
@@ -30,18 +34,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     words = words_of(argv)
     parser = Parser("train.py", str(__doc__))
     add_experiment_flags(parser)
-    given = parser.read(words)
+    experiment, resumed = parser.read(words, _resolved)
 
-    # Late, so that help and most refusals take no time.
-    from rllib_moe.training.resume import Resumed
-
-    resumed = Resumed.find(given["resume"]) if "resume" in given else None
-    base = resumed.experiment if resumed and CONFIG not in given else None
-    experiment = experiment_of(given, base)
-
-    from rllib_moe.training.run import train
+    from rllib_moe.training.run import train  # late, so that help and most refusals take no time
 
     return train(experiment, [PROGRAM, *words], resumed)
+
+
+def _resolved(given: dict[str, Any]) -> tuple[Experiment, Resumed | None]:
+    """Return the experiment that is asked for, and the checkpoint that it goes on from where a flag names one."""
+    if "resume" not in given:
+        return experiment_of(given), None
+    from rllib_moe.training.resume import Resumed
+
+    resumed = Resumed.find(given["resume"])
+    return experiment_of(given, None if CONFIG in given else resumed.experiment), resumed
 
 
 def run() -> None:

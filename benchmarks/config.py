@@ -187,7 +187,7 @@ def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
         ConfigError: naming every fault.
         SystemExit: `--help`, or a flag that is unknown or no number where one is due.
     """
-    config = tyro.cli(BenchmarkConfig, args=list(arguments), description=description, prog="benchmark.py")
+    config = tyro.cli(BenchmarkConfig, args=list(arguments), description=description, prog="python -m benchmarks")
     faults = list(config.faults())
     try:
         config.phases()

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.config import BenchmarkConfig
-from benchmarks.timing import now
+from benchmarks.timing import medians, now
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.rllib_config import algorithm_config
 
@@ -35,15 +35,12 @@ def compare_algorithms(config: BenchmarkConfig) -> list[dict[str, Any]]:
 
 
 def median_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The median over the rounds of each algorithm."""
-    numbers = [name for name in rows[0] if name not in ("algorithm", "round")]
-    return [
-        {
-            "algorithm": algorithm,
-            **{key: statistics.median(row[key] for row in rows if row["algorithm"] == algorithm) for key in numbers},
-        }
-        for algorithm in dict.fromkeys(row["algorithm"] for row in rows)
-    ]
+    """Medians over the rounds of each algorithm."""
+    measured: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        numbers = {name: value for name, value in row.items() if name not in ("algorithm", "round")}
+        measured.setdefault(row["algorithm"], []).append(numbers)
+    return [{"algorithm": name, **medians(rounds)} for name, rounds in measured.items()]
 
 
 def _train(config: BenchmarkConfig, name: str) -> dict[str, float]:

@@ -177,11 +177,15 @@ def expectation(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (Union, UnionType):
-        kinds = [expectation(each, metadata) for each in arguments if each is not NoneType]
-        return " or ".join([*kinds, *(["null"] if NoneType in arguments else [])])
+        return " or ".join(expectation(each, metadata) for each in arguments if each is not NoneType)
     if origin in (list, tuple):
         return f"a list of {expectation(arguments[0]).removeprefix('a ')}s" if arguments else "a list"
-    kinds_by_type = {int: "a whole number", float: "a finite number", bool: "true or false", dict: "a mapping of names to values"}
+    kinds_by_type = {
+        int: "a whole number",
+        float: "a finite number",
+        bool: "true or false",
+        dict: "a mapping of names to values",
+    }
     if annotation is str:
         return "a non-empty text" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else "text"
     kind = kinds_by_type.get(origin or annotation, "a mapping")

@@ -6,7 +6,8 @@ A row of `progress.csv`, a TensorBoard scalar and `result["moe"]` in RLlib all u
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +64,6 @@ SCORE_MEAN = Metric(
 )
 SCORE_STD = Metric("score/std", "points", "Standard deviation of the raw score over the iteration's episodes")
 SCORE_MAX = Metric("score/max", "points", "Best raw score of the iteration's episodes")
-DEPTH_MEAN = Metric("score/max_depth_mean", "levels", "Mean deepest level reached by the iteration's episodes")
 RETURN_MEAN = Metric("score/return_mean", "reward", "Mean undiscounted sum of (scaled, shaped) rewards")
 LENGTH_MEAN = Metric("score/length_mean", "steps", "Mean length of the iteration's episodes")
 
@@ -113,7 +113,10 @@ WORKER_RESTARTS = Metric("run/worker_restarts", "count", "Rollout workers that f
 LOST_WORKERS = Metric("run/lost_workers", "count", "Rollout workers that are down at the end of the iteration")
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-"""All metrics but the experts' shares, which depend on the number of experts."""
+"""All metrics but the experts' shares and the episode measures, which depend on the network and the environment."""
+
+GENERAL_MEANS = ("score_mean", "return_mean", "length_mean")
+"""Means over episodes that evaluations have of every environment; an environment's own measures are named likewise."""
 
 GATE_ENTROPY = Distribution("moe/gate_entropy", "nats", "Entropy of the gate in each state, from 0 to ln K")
 
@@ -126,6 +129,34 @@ def gate_weight(index: int) -> Distribution:
 def expert_share(index: int) -> Metric:
     """The metric of one expert's share."""
     return Metric(f"moe/expert_share_{index}", "share", f"Mean gate weight of expert {index}; all shares sum to 1")
+
+
+def episode_measure(name: str, unit: str = "", meaning: str = "") -> Metric:
+    """The metric of an environment's own episode measure."""
+    return Metric(f"score/{name}", unit, meaning)
+
+
+def measures_of(row: Mapping[str, object]) -> list[str]:
+    """Return the names of the environment's own episode measures in a row, in order."""
+    general = {metric.key for metric in METRICS}
+    return [key.removeprefix("score/") for key in row if key.startswith("score/") and key not in general]
+
+
+def evaluated_measures(numbers: Mapping[str, object]) -> list[str]:
+    """Return the names of the environment's own episode measures in an evaluation, without those that are None."""
+    means = [name for name, value in numbers.items() if name.endswith(("_mean", "_rate")) and value is not None]
+    return [name for name in means if name not in GENERAL_MEANS]
+
+
+def mean_measure(values: Iterable[float]) -> float:
+    """Return the mean of the values of a measure over episodes, NaN where no episode had it."""
+    measured = [value for value in values if not math.isnan(value)]
+    return statistics.fmean(measured) if measured else math.nan
+
+
+def measure_heading(name: str) -> str:
+    """Return the heading of an episode measure: a mean is the usual case, and goes without saying."""
+    return name.removesuffix("_mean").replace("_", " ")
 
 
 def entropy(shares: Sequence[float]) -> float:

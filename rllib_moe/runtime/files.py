@@ -1,11 +1,13 @@
-"""Files written whole or not at all, and checks that a place can be written, made before hours of work."""
+"""Files written whole or not at all, numbers as JSON takes them, and checks that a place can be written."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -22,6 +24,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Return plain data for JSON, with its floats rounded and None for those that are not finite.
+
+    Args:
+        value: Plain data, arrays or tensors, also within mappings and lists.
+        digits: Decimals.
+    """
+    if isinstance(value, Mapping):
+        return {key: rounded(each, digits) for key, each in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return [rounded(each, digits) for each in value]
+    if isinstance(value, float):
+        return round(value, digits) + 0.0 if math.isfinite(value) else None  # -0.0 + 0.0 is 0.0
+    return value
 
 
 def file_faults(name: str, file: str) -> Iterator[str]:

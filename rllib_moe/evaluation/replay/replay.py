@@ -66,7 +66,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
         console: Where progress goes; None prints nothing.
 
     Returns:
-        `steps`, `score`, `max_depth`, `ending`, and `bytes` of each file by its path.
+        `steps`, `score`, the environment's own `measures`, `ending`, and `bytes` of each file by its path.
 
     Raises:
         ConfigError: the request is refused, for all the faults it names; nothing was written.
@@ -94,7 +94,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     return {
         "steps": recording.steps,
         "score": recording.final_score,
-        "max_depth": recording.final_depth,
+        "measures": recording.final_measures,
         "ending": recording.ending,
         "bytes": files,
     }
@@ -132,8 +132,9 @@ def _facts(request: ReplayRequest, plan: Plan, recording: Recording) -> list[tup
         ("steps", f"{recording.steps}, {recording.ending}"),
         ("final score", f"{recording.final_score:g}"),
     ]
-    if recording.final_depth is not None:
-        facts.append(("deepest level", str(recording.final_depth)))
+    facts += [
+        (name.replace("_", " "), f"{value:g}") for name, value in recording.final_measures.items() if value is not None
+    ]
     if request.remove_expert is not None:
         facts.append(("removed", f"expert {request.remove_expert}"))
     return facts

@@ -97,7 +97,7 @@ class GraphDescription:
     node_type_names: tuple[str, ...] = ()
     """One for each node type, a single one where nodes have no types; empty for numbers."""
     distance_unit: str = "edges"
-    """What :meth:`distances` counts."""
+    """Unit of :meth:`distances`."""
     baselines: Mapping[str, Callable[[int], BaselinePlayer]] = dataclasses.field(default_factory=dict)
     """Makers of players by name: each makes the player of one episode from the episode's seed."""
     episode_measures: tuple[EpisodeMeasure, ...] = ()
@@ -121,7 +121,7 @@ class GraphDescription:
         return (*GENERAL_POLICIES, *self.baselines)
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """How far each node is from the ego node: here the edges on the way.
+        """Return the distance of each node from the ego node: here the edges on the way.
 
         Args:
             observation: A graph observation, without a batch dimension.
@@ -142,7 +142,7 @@ class GraphDescription:
         return distances
 
     def cells(self, env: gymnasium.Env[Any, Any]) -> np.ndarray | None:  # noqa: ARG002
-        """Where the nodes of the environment's latest observation lie in the text it renders.
+        """Return the places of the nodes of the environment's latest observation in the text it renders.
 
         Returns:
             int [n, 2], line and column; None where nodes have no place.
@@ -150,15 +150,15 @@ class GraphDescription:
         return None
 
     def message(self, env: gymnasium.Env[Any, Any]) -> str:  # noqa: ARG002
-        """What the environment says, in words; empty where it says nothing."""
+        """Return the environment's message; empty where it has none."""
         return ""
 
     def purposes(self) -> tuple[str, ...]:
-        """What actions may be for: here their kinds."""
+        """Return the names of all purposes of actions: here their kinds."""
         return tuple(dict.fromkeys(self._kinds()))
 
     def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:  # noqa: ARG002
-        """What each action is for in a state.
+        """Return the purpose of each action in a state.
 
         Args:
             observation: A graph observation, without a batch dimension.

@@ -62,11 +62,11 @@ class Player:
     policy: str
     """Name of its policy, one of `GraphDescription.policies`."""
     deterministic: bool = False
-    """Whether the network's most probable action is taken instead of a drawn one."""
+    """Take the network's most probable action instead of drawing one."""
     removed_expert: int | None = None
     """Expert that is taken away from the network."""
     watched: bool = False
-    """Whether the network's whole output is kept, for those who want to know why."""
+    """Keep the network's whole output, for explanations."""
     model: ModelConfig | None = None
     """Sizes of the network."""
     weights: Mapping[str, Tensor] | None = None
@@ -112,7 +112,7 @@ class NetworkActor:
     Args:
         network: The network; is set to evaluation mode.
         deterministic: Take the most probable action.
-        removed_expert: Expert to take away; the gate is renormalised over the others.
+        removed_expert: Expert to take away; the gate is renormalized over the others.
         watched: Give the network's whole output with every choice.
     """
 

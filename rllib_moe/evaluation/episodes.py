@@ -29,7 +29,7 @@ class GateSum:
     """Gates added up over steps."""
 
     steps: int = 0
-    """How many."""
+    """Number of steps."""
     gate: np.ndarray | None = None
     """Their sum [K], float64; None without experts."""
 
@@ -63,7 +63,7 @@ class EpisodeRecord:
     scenes: dict[str, GateSum] = field(default_factory=dict)
     """Gates of the steps in each named scene."""
     explanation: Explanation | None = None
-    """What was behind the actions; only of a player that is `watched`."""
+    """Reasons of the actions; only of a player that is `watched`."""
 
 
 class Share(NamedTuple):

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,8 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
         numbers = _described(plan, request) | evaluation_numbers(records, measures, request.remove_expert)
         if request.explain:
             numbers["explain"] = _explain(plan, records, request, console)
-    numbers["env_steps_per_second"] = round(
-        numbers["env_steps"] * min(_num_parallel(request), len(_parts(request))) / seconds, 1
-    )
+    num_parallel = min(max(1, request.num_workers), len(_parts(request)))
+    numbers["env_steps_per_second"] = round(numbers["env_steps"] * num_parallel / seconds, 1)
     numbers["wall_seconds"] = round(time.perf_counter() - began, 2)
     if console:  # before anything is written, so that a full disk does not take the numbers along
         explained = explanation_tables(numbers["explain"]) if request.explain else ()
@@ -123,27 +123,21 @@ def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationR
         for part in parts:
             yield play(environment, player, part, request.envs_per_worker)
         return
-    # The parts are handed out `num_workers` at a time.
     task = ray.remote(num_cpus=1, max_retries=3)(play)
     shared = ray.put(environment), ray.put(player)
-    running = [task.remote(*shared, part, request.envs_per_worker) for part in parts[: request.num_workers]]
-    waiting = iter(parts[request.num_workers :])
+    tasks = (task.remote(*shared, part, request.envs_per_worker) for part in parts)  # each starts as it is drawn
+    running = list(islice(tasks, request.num_workers))
     while running:
         done, running = ray.wait(running)
-        if (following := next(waiting, None)) is not None:
-            running.append(task.remote(*shared, following, request.envs_per_worker))
+        running += islice(tasks, 1)
         yield ray.get(done[0])
 
 
 def _parts(request: EvaluationRequest) -> list[list[int]]:
     """The seeds of each share."""
-    size = math.ceil(request.episodes / (SHARES_PER_WORKER * _num_parallel(request)))
+    size = math.ceil(request.episodes / (SHARES_PER_WORKER * max(1, request.num_workers)))
     seeds = range(request.seed_base, request.seed_base + request.episodes)
     return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
-
-
-def _num_parallel(request: EvaluationRequest) -> int:
-    return max(1, request.num_workers)
 
 
 def _described(plan: Plan, request: EvaluationRequest) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _ROWS = (
     ("return_mean", "reward", "mean undiscounted return, shaping included"),
     ("alpha_entropy", "nats", "mean entropy of the gate in a state"),
     ("usage_entropy", "nats", "entropy of the experts' shares"),
-    ("mutual_information", "nats", "usage entropy - alpha entropy: specialisation"),
+    ("mutual_information", "nats", "usage entropy - alpha entropy: specialization"),
     ("expert_share", "share", "mean gate of each expert"),
     ("min_expert_share", "share", "share of the least used expert that is not removed"),
     ("env_steps", "steps", "environment steps in all"),

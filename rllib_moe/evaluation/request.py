@@ -1,4 +1,4 @@
-"""What is asked of an evaluation, checked against the checkpoint and the environment that it names.
+"""Request of an evaluation, checked against the checkpoint and the environment that it names.
 
 Nothing of a checkpoint is unpickled: it is `weights.pt` that plays, with the phase, gate and temperature, among the
 weights.
@@ -6,7 +6,6 @@ weights.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from rllib_moe.training.command_line import assignments
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """What to evaluate, on which episodes."""
+    """Subject and episodes of an evaluation."""
 
     checkpoint: str | None = None
     """Checkpoint directory, or a run directory (its latest checkpoint). A baseline takes only its environment."""
@@ -41,7 +40,7 @@ class EvaluationRequest:
     deterministic: bool = False
     """Take the network's most probable action instead of drawing one."""
     remove_expert: int | None = None
-    """Take this expert away; the gate is renormalised over the others."""
+    """Take this expert away; the gate is renormalized over the others."""
     env: str | None = None
     """Environment; by default the checkpoint's, or `nethack` without one."""
     max_steps: int | None = None
@@ -190,8 +189,3 @@ def policy_error(policy: str, known: Sequence[str]) -> str | None:
     if policy in known:
         return None
     return f"expected one of {', '.join(known)}, got {policy!r}{did_you_mean(policy, known, otherwise='')}"
-
-
-def watched(player: Player) -> Player:
-    """The same player, with the network's whole output kept."""
-    return dataclasses.replace(player, watched=True)

@@ -49,7 +49,7 @@ _GOALS: Final = {
     NODE_HOLE: "to the way down",
     NODE_STAIRS_DOWN: "to the way down",
 }
-"""Where a direction may lead; of several in one direction, the last here is what it is counted as."""
+"""Goals that a direction may lead to; of several in one direction, the last here counts."""
 
 _FIGHT, _ELSEWHERE = "fight", "elsewhere"
 _STILL = tuple(name for name in ACTION_NAMES if not name.startswith(("move_", "run_")))
@@ -83,11 +83,11 @@ class NetHackDescription(GraphDescription):
         return np.where(nodes[:, REACHABLE] > 0, steps, UNREACHABLE)
 
     def purposes(self) -> tuple[str, ...]:
-        """What a step or run leads to, by the shortest way to it; for other actions their own name."""
+        """Return the goals of a step or run, by the shortest way to them; for other actions their own name."""
         return _PURPOSES
 
     def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What each action is for: see :meth:`purposes`."""
+        """Return the purpose of each action, see :meth:`purposes`."""
         count = int(observation["node_mask"].sum())
         nodes, types = observation["nodes"][:count], observation["node_types"][:count]
         ways = np.full(NUM_DIRECTIONS, _PURPOSES.index(_ELSEWHERE))

@@ -40,7 +40,7 @@ class Recording:
     scene_names: list[str] = field(default_factory=list)
     """Names of the scene's flags."""
     screens: Screens | None = None
-    """What the environment shows, where it renders text."""
+    """Screens of the environment, where it renders text."""
     gate: list[list[float]] = field(default_factory=list)
     """Weights of the experts [K]."""
     probabilities: list[list[float]] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Recording:
     value: list[float] = field(default_factory=list)
     """The critic's estimate of the discounted return."""
     reward: list[float] = field(default_factory=list)
-    """What the action earned."""
+    """Reward of the action."""
     score: list[float] = field(default_factory=list)
     """Raw score before the action; the return so far where the environment has none."""
     measures: dict[str, list[float | None]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Recording:
     scene: list[list[int]] = field(default_factory=list)
     """Numbers of the scene's flags that hold."""
     message: list[str] = field(default_factory=list)
-    """What the environment says."""
+    """The environment's message."""
     nodes: list[dict[str, Any]] = field(default_factory=list)
     """The graph: `types` [n], `distances` [n], `cells` [n, 2] or None, `edges` (i attends to j: triples i, j, type),
     `attention` [H, n] of the ego node in the encoder's last layer, empty without."""
@@ -71,7 +71,7 @@ class Recording:
     final_measures: dict[str, float | None] = field(default_factory=dict)
     """The environment's own measures at the end."""
     ending: str = "cut short"
-    """How it ended: `terminated`, `truncated`, or `cut short`."""
+    """Ending of the episode: `terminated`, `truncated`, or `cut short`."""
 
     @property
     def steps(self) -> int:

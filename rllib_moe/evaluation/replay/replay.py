@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.replay.animation import write_gif
 from rllib_moe.evaluation.replay.page import page
 from rllib_moe.evaluation.replay.recording import Recording, record
-from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation, watched
+from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation
 from rllib_moe.models.policy_network import phase_of
 from rllib_moe.runtime.files import atomic_write, file_faults
 
@@ -78,7 +78,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
         if console and steps % _PROGRESS_EVERY == 0:
             console.print(f"steps {steps}/{plan.environment.max_steps}", highlight=False)
 
-    recording = record(plan.environment, watched(plan.player), request.seed, tell)
+    recording = record(plan.environment, replace(plan.player, watched=True), request.seed, tell)
     if request.out is not None:
         title = f"{plan.environment.env}, seed {request.seed}"
         with atomic_write(Path(request.out)) as partial:

@@ -102,7 +102,7 @@ def baseline_row(numbers: Numbers) -> dict[str, Any]:
 
 
 def removal_row(seed: int, expert: int, whole: Numbers, without: Numbers) -> dict[str, Any]:
-    """What one expert is worth: the score lost without it, on the same evaluation seeds.
+    """Return the worth of one expert: the score lost without it, on the same evaluation seeds.
 
     Args:
         seed: Of the training.

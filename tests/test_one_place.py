@@ -1,4 +1,4 @@
-"""One place for one change: a value of a phase is one field and its use in the loss, and arrives everywhere by itself."""
+"""One place for one change: a value of a phase is one field and its use in the loss, and arrives everywhere."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FIELD = '''    sharpness_coef: float = phase_value(off=0.0, ge=0)
 
     @field_validator("name")
 '''
-LOSS = '''        "sharpness": gate.square().sum(-1).mean(),
-        "alpha_entropy": '''
+LOSS = """        "sharpness": gate.square().sum(-1).mean(),
+        "alpha_entropy": """
 RUN = """
 import json, sys
 from rllib_moe import metrics as m
@@ -60,7 +60,12 @@ def run(package: Path, *arguments: str) -> dict:
     """Run the program with a package of one's own."""
     environment = {**os.environ, "PYTHONPATH": str(package), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *arguments], env=environment, cwd=package, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", RUN, *arguments],
+        env=environment,
+        cwd=package,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("TOLD ")).removeprefix("TOLD "))

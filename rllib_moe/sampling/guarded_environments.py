@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from rllib_moe.envs.description import EpisodeMeasure, describe
 from rllib_moe.envs.packed_check import PackedCheck
 from rllib_moe.sampling.watchdog import Watchdog
 
@@ -54,6 +55,11 @@ class GuardedEnvironments:
 
     def __len__(self) -> int:
         return len(self._environments)
+
+    @property
+    def measures(self) -> tuple[EpisodeMeasure, ...]:
+        """The environments' own episode measures."""
+        return describe(self._environments[0]).episode_measures
 
     def begin(self, e: int) -> np.ndarray:
         """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.

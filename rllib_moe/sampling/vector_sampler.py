@@ -14,7 +14,6 @@ Everything else is RLlib's: the worker, its weights, fault tolerance, metrics. R
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +26,7 @@ from ray.rllib.evaluation.sampler import SamplerInput
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 
+from rllib_moe import metrics as m
 from rllib_moe.algorithms.advantages import gae
 from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
 from rllib_moe.sampling.watchdog import Watchdog
@@ -92,6 +92,7 @@ class VectorSampler(SamplerInput):
         self, environments: GuardedEnvironments, policy: TorchPolicyV2, config: Any, watchdog: Watchdog
     ) -> None:
         self._environments = environments
+        self._measures = environments.measures
         self._policy = policy
         self._watchdog = watchdog
         self._length = config.get_rollout_fragment_length(worker_index=1)
@@ -218,7 +219,8 @@ class VectorSampler(SamplerInput):
     def _book_episode(self, e: int, info: dict[str, Any]) -> None:
         """Keep what is reported of the episode that ended in environment `e`."""
         total = float(self._returns[e])
-        measures = episode_measures(info, total)
+        measures = {"score": [float(info.get("score", total))]}
+        measures |= {m.episode_measure(each.name).key: [each.value(info)] for each in self._measures}
         # Told with the next episode: RLlib has no other channel to the driver that loses and repeats nothing.
         measures["replaced_environments"] = [float(self._environments.replaced - self._replaced_and_told)]
         self._replaced_and_told = self._environments.replaced
@@ -239,11 +241,3 @@ class VectorSampler(SamplerInput):
             model.eval()
             model({SampleBatch.OBS: torch.from_numpy(observations).to(self._policy.device)})
             return model.value_function().cpu().numpy()
-
-
-def episode_measures(info: dict[str, Any], total_reward: float) -> dict[str, list[float]]:
-    """What is kept of an episode for RLlib's `hist_stats`, from its last `info`."""
-    return {
-        "score": [float(info.get("score", total_reward))],
-        "max_depth": [float(info.get("max_depth", math.nan))],
-    }

@@ -224,8 +224,9 @@ def losses(run: Run) -> Drawing:
 
 
 def games(run: Run) -> Drawing:
-    """Depth, length and return of the episodes."""
-    figure, _ = _panels(run, (m.DEPTH_MEAN, m.LENGTH_MEAN, m.RETURN_MEAN), columns=3)
+    """Length and return of the episodes, and what else the environment tells of them."""
+    own = [m.episode_measure(name) for name in m.measures_of(run.rows[-1])]
+    figure, _ = _panels(run, (*own, m.LENGTH_MEAN, m.RETURN_MEAN), columns=min(4, len(own) + 2))
     return Drawing(
         key="games", title="Games", caption=f"Means over the episodes that ended in the iteration. {RAW}", figure=figure
     )

@@ -32,6 +32,7 @@ from rllib_moe.envs.registry import prepare
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
 
 LOG_WIDTH = 120
@@ -86,7 +87,8 @@ def _soak(config: BenchmarkConfig) -> dict[str, Any]:
         def save() -> None:
             episodes, iteration = episodes_of(algorithm), algorithm.iteration
             path = Path(directory) / f"episode_{episodes:06d}"
-            save_checkpoint(algorithm, path, experiment, phases, episodes=episodes, iteration=iteration, score=None)
+            state = capture(algorithm)
+            save_checkpoint(state, path, experiment, phases, episodes=episodes, iteration=iteration, score=None)
             point(path.parent, LATEST, path)
             prune(path.parent, experiment.run.keep_checkpoints)
 

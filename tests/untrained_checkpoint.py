@@ -1,9 +1,7 @@
-"""A checkpoint of an untrained network with decided gates and actions. RLlib's part is no pickle at all."""
+"""A checkpoint of an untrained network with decided gates and actions, to be evaluated; nothing could go on from it."""
 
 import math
 from pathlib import Path
-from threading import RLock
-from types import SimpleNamespace
 
 import torch
 
@@ -12,7 +10,7 @@ from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.training.checkpoints import save_checkpoint
+from rllib_moe.training.checkpoints import AlgorithmState, save_checkpoint
 
 EPISODE = 40
 """Episode count of the checkpoint: sparsemax at temperature 0.5 in its schedule."""
@@ -35,11 +33,8 @@ def save_untrained(run: Path, env: str, max_steps: int, graph_encoder: str = "at
         network.router.log_scale.mul_(math.log(1.5) / math.log(0.1))
         network.experts.output_weight.mul_(5)
     network.phase.apply_phase(schedule.at(EPISODE), EPISODE)
-    algorithm = SimpleNamespace(
-        save=lambda path: (Path(path).mkdir(), (Path(path) / "algorithm_state.pkl").write_bytes(b"no pickle")),
-        get_policy=lambda: SimpleNamespace(model=SimpleNamespace(network=network), _lock=RLock()),
-    )
+    state = AlgorithmState(weights=network.state_dict(), optimizer={}, plain={})
     path = run / "checkpoints" / f"episode_{EPISODE:06d}"
     path.parent.mkdir(exist_ok=True)
-    save_checkpoint(algorithm, path, config, schedule, episodes=EPISODE, iteration=3, score=None)
+    save_checkpoint(state, path, config, schedule, episodes=EPISODE, iteration=3, score=None)
     return path

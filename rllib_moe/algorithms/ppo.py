@@ -9,8 +9,7 @@ from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.policy.policy import Policy
 
 from rllib_moe.algorithms.placement import spread_workers
-from rllib_moe.algorithms.policy import MoEPPOPolicy  # older checkpoints know it, and MoECallbacks, by this module
-from rllib_moe.algorithms.random_states import random_states, set_random_states
+from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.callbacks.moe_callbacks import MoECallbacks
 from rllib_moe.callbacks.phase_curriculum import send_weights
 from rllib_moe.phases import PhaseSchedule
@@ -57,21 +56,6 @@ class MoEPPO(PPO):
 
     _unanswered = 0
     """Calls that workers had not answered in time when stalled ones were last looked for."""
-
-    @property
-    def _seed(self) -> int | None:
-        return self.config.seed if self.config else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """RLlib's state, and that of the random generators, so that a resumed run draws what this one would."""
-        return {**super().__getstate__(), "random_states": {"seed": self._seed, **random_states()}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Inverse of `__getstate__`; with another seed than the checkpoint's, the generators stay as seeded."""
-        super().__setstate__(state)
-        saved = state.get("random_states")
-        if saved and saved["seed"] == self._seed:
-            set_random_states(saved)
 
     @classmethod
     def get_default_config(cls) -> MoEPPOConfig:

@@ -131,10 +131,17 @@ def weight_faults(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str
     """Why saved weights do not fit a network, one entry a weight; empty when they do.
 
     Args:
-        network: The network that should take them.
+        network: The network that should take them; it does where they fit.
         weights: A state dict.
     """
-    needed = network.state_dict()
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        return _misfits(network.state_dict(), weights) or [str(error)]
+    return []
+
+
+def _misfits(needed: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
     faults = [
         f"{name}: the checkpoint has {list(weights[name].shape) if name in weights else 'none'}, this environment and "
         f"network need {list(value.shape)}"

@@ -28,6 +28,7 @@ from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
+from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.training.checkpoints import (
     FINAL,
     LATEST,
@@ -135,7 +136,7 @@ def _train(
         algorithm = algorithm_config(request.config, request.schedule, first_episode).build_algo()
         stack.callback(algorithm.stop)
         if request.resumed:
-            algorithm.restore(str(request.resumed.algorithm_path))
+            restore(algorithm, request.resumed.state())
             _say(console, f"Resumed {request.resumed.path} at episode {episodes_of(algorithm)}")
         if stop:
             return []
@@ -227,7 +228,7 @@ class _Run:
         with _told(self.directory):
             if self._saved_rows != len(self.rows):
                 save_checkpoint(
-                    self.algorithm,
+                    capture(self.algorithm),
                     path,
                     self.config,
                     self.schedule,
@@ -305,7 +306,7 @@ def _check_environment(request: Request) -> None:
         raise ConfigError([f"batch_size: expected one {told}; got {request.config.training.batch_size}"])
     if request.resumed:
         network = GATMoEPolicy(shape, num_actions, request.config.model)
-        faults = weight_faults(network, request.resumed.weights())
+        faults = weight_faults(network, request.resumed.state().weights)
         if faults:
             raise ConfigError(faults)
     prepare(environment.env)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,9 @@ ALWAYS_FINITE = (
 
 def optimizer_steps(run: Path) -> set[int]:
     """Steps that Adam has counted, over all parameters, in a run's latest checkpoint."""
-    file = load_checkpoint(run).algorithm_path / "policies" / "default_policy" / "policy_state.pkl"
-    state = pickle.loads(file.read_bytes())
-    state = state.get("policy_state", state)
-    per_parameter = state["_optimizer_variables"][0]["state"].values()
+    per_parameter = load_checkpoint(run).state().optimizer.values()
     for entry in per_parameter:
-        assert all(bool(torch.isfinite(torch.as_tensor(value)).all()) for value in entry.values())
+        assert all(bool(value.isfinite().all()) for value in entry.values())
     return {int(entry["step"]) for entry in per_parameter}
 
 

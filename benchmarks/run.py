@@ -32,6 +32,7 @@ from rllib_moe.envs.registry import prepare
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
 
 LOG_WIDTH = 120
@@ -83,8 +84,10 @@ def _soak(config: BenchmarkConfig) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
 
         def save() -> None:
-            path = Path(directory) / f"episode_{algorithm.episodes_total:06d}"
-            save_checkpoint(algorithm, path, experiment, iteration=algorithm.iteration, score=None)
+            episodes, iteration = algorithm.episodes_total, algorithm.iteration
+            path = Path(directory) / f"episode_{episodes:06d}"
+            state = capture(algorithm)
+            save_checkpoint(state, path, experiment, episodes=episodes, iteration=iteration, score=None)
             point(path.parent, LATEST, path)
             prune(path.parent, experiment.run.keep_checkpoints)
 

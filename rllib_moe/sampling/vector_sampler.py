@@ -51,21 +51,23 @@ class VectorRolloutWorker(RolloutWorker):
             sampler: Any = VectorSampler(environments, self.policy_map[DEFAULT_POLICY_ID], self.config, watchdog)
             self.sampler = self.input_reader = sampler
 
-    def get_state(self) -> dict[str, Any]:
-        """RLlib's state, and the sampler's where this worker has sampled and its environments can be saved."""
-        state = super().get_state()
-        if isinstance(self.sampler, VectorSampler) and (kept := self.sampler.get_state()):
-            state["sampler"] = {**kept, "env_config": dict(self.env_context) | {"first_episode": 0}}
-        return state
+    def get_episodes(self) -> dict[str, Any] | None:
+        """Return the episodes under way, None where this worker has none or its environments cannot be saved."""
+        state = self.sampler.get_state() if isinstance(self.sampler, VectorSampler) else None
+        return state and {**state, "env_config": self._env_config}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`. Environments that are asked for otherwise than in the state begin new episodes."""
-        super().set_state(state)
-        kept = state.get("sampler")
-        asked = dict(self.env_context) | {"first_episode": 0}
-        is_only_one = self.worker_index == 0 and self.num_workers == 0
-        if kept and is_only_one and kept["env_config"] == asked and isinstance(self.sampler, VectorSampler):
-            self.sampler.set_state(kept)
+    def set_episodes(self, state: dict[str, Any]) -> None:
+        """Go on with the episodes of a state by `get_episodes`.
+
+        They begin anew where environments are asked for otherwise than in the state, or other workers play them.
+        """
+        sampler, is_alone = self.sampler, self.num_workers == 0
+        if isinstance(sampler, VectorSampler) and is_alone and state["env_config"] == self._env_config:
+            sampler.set_state(state)
+
+    @property
+    def _env_config(self) -> dict[str, Any]:
+        return dict(self.env_context) | {"first_episode": 0}
 
     def _make_another(self, e: int, number: int) -> Env:
         """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""
@@ -196,17 +198,14 @@ class VectorSampler(SamplerInput):
         """None: every row is in `get_data`."""
         return []
 
-    def get_state(self) -> dict[str, Any]:
-        """Episodes under way with their environments; empty where there are none, or one cannot be saved."""
+    def get_state(self) -> dict[str, Any] | None:
+        """Return the episodes under way with their environments; None where there are none, or one cannot be saved."""
         environments = None if self._observations is None else self._environments.get_state()
-        if environments is None:
-            return {}
-        return {"environments": environments, **{name: getattr(self, name) for name in _KEPT}}
+        return environments and {"environments": environments, **{name: getattr(self, name) for name in _KEPT}}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`; ignored where the number of environments is another."""
-        if len(state["environments"]["pickled"]) == len(self._environments):
-            self._environments.set_state(state["environments"])
+        """Go on from a state by `get_state`; ignored where the environments are others."""
+        if self._environments.set_state(state["environments"]):
             for name in _KEPT:
                 setattr(self, name, state[name])
 

@@ -22,6 +22,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_errors
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.training.algorithm_state import restore
 from rllib_moe.training.checkpoints import LATEST, adopt, set_aside_later
 from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.loop import TrainingLoop, told
@@ -144,7 +145,7 @@ def _run(
         algorithm = build_algorithm(experiment, first_episode)
         stack.callback(algorithm.stop)
         if resumed:
-            algorithm.restore(str(resumed.checkpoint.algorithm_path))
+            restore(algorithm, resumed.checkpoint.state())
             say(console, f"Resumed {resumed.checkpoint.path} at episode {algorithm.episodes_total}")
         if stop:
             return []

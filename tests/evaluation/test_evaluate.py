@@ -195,10 +195,7 @@ def test_damaged_weights_are_refused(checkpoint, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in checkpoint.iterdir():
-        if file.is_file():
-            (copy / file.name).write_bytes(file.read_bytes())
-    (copy / "algorithm").mkdir()
-    (copy / "algorithm" / "algorithm_state.pkl").write_bytes(b"no pickle")
+        (copy / file.name).write_bytes(file.read_bytes())
     (copy / WEIGHTS).write_bytes(b"")
     with pytest.raises(ConfigError, match=f"{WEIGHTS} is damaged"):
         run(copy)

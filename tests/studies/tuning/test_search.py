@@ -57,7 +57,7 @@ def test_a_search_leaves_a_table_a_plot_and_the_best_ready_to_train(
         rows = [result[MOE] for result in read_results(path)]
         assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8, 16, 24, 32, 40, 48]
         assert [row[m.PHASE.key] for row in rows] == [*["warmup"] * 2, *["transition"] * 2, *["fine-tune"] * 2]
-        assert len({row[m.LOAD_BALANCE_COEF.key] for row in rows}) == 1
+        assert len({row[m.PHASE_VALUES["load_balance_coef"].key] for row in rows}) == 1
 
     best = outcome["trials"][0]["values"]["*.load_balance_coef"]
     words = (directory / "best" / "train.sh").read_text().split()
@@ -154,13 +154,13 @@ def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search, tmp_pa
         rows = iter([result[MOE] for result in read_lines(path / RESULTS)])
         for clone in read_lines(path / CLONES):
             coefficient = pytest.approx(clone["values"]["*.load_balance_coef"], rel=1e-6)
-            row = next(row for row in rows if row[m.LOAD_BALANCE_COEF.key] == coefficient)
+            row = next(row for row in rows if row[m.PHASE_VALUES["load_balance_coef"].key] == coefficient)
             print(path.name, clone, row[m.EPISODES_TOTAL.key], row[m.PHASE.key])
             # 8 episodes an iteration: the first one of the clone ends 8 after the donor's checkpoint.
             assert row[m.EPISODES_TOTAL.key] == clone[EPISODES_TOTAL] + 8
             donated.append(clone[EPISODES_TOTAL])
             for after in (row, next(rows), next(rows)):  # until the next comparison
-                assert after[m.LOAD_BALANCE_COEF.key] == coefficient
+                assert after[m.PHASE_VALUES["load_balance_coef"].key] == coefficient
                 assert after[m.ITERATION.key] == after[m.EPISODES_TOTAL.key] / 8
                 before = after[m.EPISODES_TOTAL.key] - 8
                 phase = "warmup" if before < 16 else "transition" if before < 32 else "fine-tune"

@@ -16,11 +16,11 @@ HEADINGS = ("trial", "score", "alpha entropy", "MI", "least share %", "episodes"
 
 
 class TrialTable:
-    """The table that ends a search, and below it how many trials came to which end and why some failed.
+    """The table that ends a search, and below it the number of trials in each state, and the reasons of failures.
 
     Args:
         records: The trials, best first.
-        metric: What the search maximises.
+        metric: Metric that the search maximizes.
     """
 
     def __init__(self, records: Sequence[TrialRecord], metric: str) -> None:
@@ -45,24 +45,19 @@ class TrialTable:
 
 
 def _cells(record: TrialRecord) -> tuple[str, ...]:
-    copied = f", copied {record.clones}x" if record.clones else ""
     return (
         str(record.number),
         shown(record.score),
-        _fixed(record.alpha_entropy),
-        _fixed(record.mutual_information),
-        "-" if math.isnan(record.min_expert_share) else f"{100 * record.min_expert_share:.0f}",
+        shown(record.alpha_entropy, ".2f"),
+        shown(record.mutual_information, ".2f"),
+        shown(100 * record.min_expert_share, ".0f"),
         str(record.episodes),
-        record.state + copied,
+        record.state + (f", copied {len(record.clones)}x" if record.clones else ""),
     )
 
 
-def _fixed(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
-
-
-def shown(value: Any) -> str:
-    """A value as people read it: four significant digits."""
+def shown(value: Any, form: str = ".4g") -> str:
+    """Return a value as people read it: of numbers four significant digits, unless another form is asked for."""
     if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:.4g}"
+        return "-" if math.isnan(value) else f"{value:{form}}"
     return str(value)

@@ -43,7 +43,7 @@ class Parameter:
     @property
     def names(self) -> tuple[str, ...]:
         """Overrides that take the value."""
-        return tuple(name.strip() for name in self.name.split(","))
+        return split_names(self.name)
 
     @property
     def is_range(self) -> bool:
@@ -82,6 +82,11 @@ class Parameter:
     def to_plain(self) -> Any:
         """Return the form in a file."""
         return self.values[0] if self.kind == FIXED else {self.kind: list(self.values)}
+
+
+def split_names(name: str) -> tuple[str, ...]:
+    """Return the names that a parameter's name joins by commas."""
+    return tuple(each.strip() for each in name.split(","))
 
 
 def read_parameter(name: str, form: Any) -> Parameter:

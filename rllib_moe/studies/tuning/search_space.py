@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from rllib_moe.config import RunConfig
-from rllib_moe.experiment import ENV_ARG, Experiment
+from rllib_moe.experiment import ENV_ARG, Experiment, override_error
 from rllib_moe.phases import VALUES, split_override
-from rllib_moe.studies.tuning.parameters import FIXED, Parameter, read_parameter
+from rllib_moe.studies.tuning.parameters import FIXED, Parameter, read_parameter, split_names
 from rllib_moe.validation import ConfigError
 
 MAX_COMBINATIONS = 10_000
@@ -65,15 +65,15 @@ class SearchSpace:
             raise ConfigError(["space: expected one key 'parameters' with a mapping of names to values"])
         errors, parameters = [], []
         for name, form in forms.items():
+            refused = [error for each in split_names(str(name)) if (error := _name_error(each, base))]
+            errors += refused
             try:
-                parameters.append(read_parameter(str(name), form))
+                parameter = read_parameter(str(name), form)
+                parameters += [] if refused else [parameter]
             except ValueError as error:
                 errors.append(str(error))
         names = [name for parameter in parameters for name in parameter.names]
         errors += [f"{name}: expected once" for name in dict.fromkeys(names) if names.count(name) > 1]
-        errors += [
-            f"{name}: is the same in all trials; give it as a flag" for name in names if name in SAME_IN_ALL_TRIALS
-        ]
         if not forms:
             errors.append("parameters: expected at least one")
         elif not errors and all(parameter.kind == FIXED for parameter in parameters):
@@ -224,6 +224,12 @@ class SearchSpace:
                     f"{name}: has no effect, {phase} begins at episode {starts[phase]} and trials end at {episodes} "
                     "(--phase-boundaries, --episodes)"
                 )
+
+
+def _name_error(name: str, base: Experiment) -> str | None:
+    if name in SAME_IN_ALL_TRIALS:
+        return f"{name}: is the same in all trials; give it as a flag"
+    return override_error(name, base.schedule)
 
 
 def is_mutable(name: str) -> bool:

@@ -45,7 +45,7 @@ def write_outcome(records: Sequence[TrialRecord], space: SearchSpace, directory:
         paths["plot"] = directory / "trials.png"
         boundaries = {space.apply_values(record.values).schedule.boundaries for record in records}
         plot_trials(records, boundaries.pop() if len(boundaries) == 1 else (), paths["plot"])
-    if records and records[0].state != FAILED and math.isfinite(records[0].metric):
+    if records and records[0].state != FAILED and math.isfinite(records[0].score):
         paths |= _write_best(records[0], space, directory / "best")
     return {name: str(path) for name, path in paths.items()}
 

@@ -1,8 +1,8 @@
-"""One line of a search space: the values a parameter may take, how they are drawn, and how PBT changes them. Pure.
+"""One parameter of a search space: the values it may take, how they are drawn, and how PBT changes them. Pure.
 
-Kinds: `{grid: [...]}` and `{choice: [...]}` (a list), `{uniform: [low, high]}`, `{loguniform: [low, high]}`,
-`{randint: [low, high]}` (both ends included), and a plain value, which is fixed. Tune's own domains know no inclusive
-ends, round to no digits that a table shows, and their mutations leave the range.
+Kinds: `{grid: [...]}` and `{choice: [...]}` (a list), `{uniform: [low, high]}`, `{loguniform: [low, high]}`, and
+`{randint: [low, high]}` (both ends included). Tune's own domains know no inclusive ends, round to no digits that a
+table shows, and their mutations leave the range.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import numpy as np
 from rllib_moe.config import is_finite_number
 from rllib_moe.validation import did_you_mean
 
-FIXED = "fixed"
 RANGES = ("uniform", "loguniform", "randint")
-KINDS = ("grid", "choice", *RANGES, FIXED)
+KINDS = ("grid", "choice", *RANGES)
 
 DIGITS = 4
 """Significant digits of a drawn number: it is exactly what the tables show."""
@@ -38,7 +37,7 @@ class Parameter:
     kind: str
     """One of `KINDS`."""
     values: tuple[Any, ...]
-    """All values of a list, both ends of a range, or the one fixed value: if these are usable, all are."""
+    """All values of a list, or both ends of a range: if these are usable, all are."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,8 +62,6 @@ class Parameter:
 
     def mutated(self, value: Any, generator: np.random.Generator) -> Any:
         """Return a value near the given one: the next of a list, a step in a range, now and then any at all."""
-        if self.kind == FIXED:
-            return value
         if generator.random() < RESAMPLE:
             return self.draw(generator)
         if not self.is_range:
@@ -81,7 +78,7 @@ class Parameter:
 
     def to_plain(self) -> Any:
         """Return the form in a file."""
-        return self.values[0] if self.kind == FIXED else {self.kind: list(self.values)}
+        return {self.kind: list(self.values)}
 
 
 def split_names(name: str) -> tuple[str, ...]:
@@ -89,7 +86,7 @@ def split_names(name: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in name.split(","))
 
 
-def read_parameter(name: str, form: Any) -> Parameter:
+def read_parameter(name: str, form: Mapping[Any, Any]) -> Parameter:
     """Read one parameter.
 
     Args:
@@ -99,15 +96,11 @@ def read_parameter(name: str, form: Any) -> Parameter:
     Raises:
         ValueError: The form is none of a parameter.
     """
-    if not isinstance(form, Mapping):
-        return Parameter(name, FIXED, (form,))
     if len(form) != 1:
         raise ValueError(f"{name}: expected one kind ({', '.join(KINDS)}), got {sorted(map(str, form))}")
     ((kind, content),) = form.items()
     if kind not in KINDS:
         raise ValueError(f"{name}: unknown kind {kind!r}{did_you_mean(str(kind), KINDS)}")
-    if kind == FIXED:
-        return Parameter(name, kind, (content,))
     if error := _range_error(kind, content) if kind in RANGES else _list_error(content):
         raise ValueError(f"{name}.{kind}: expected {error}")
     return Parameter(name, kind, tuple(content))

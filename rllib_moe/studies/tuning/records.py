@@ -33,8 +33,6 @@ class TrialRecord:
     """Number in the search, from 0."""
     state: str
     """One of `STATES`."""
-    metric: float = math.nan
-    """Value of the metric that the search maximizes."""
     score: float = math.nan
     """Mean raw score of the last episodes, NaN where none ended."""
     alpha_entropy: float = math.nan
@@ -48,8 +46,8 @@ class TrialRecord:
     phase: str = "-"
     """Phase of the last iteration."""
     values: Values
-    """Values of the parameters as they stood at the end, fixed ones left out."""
-    clones: tuple[dict[str, Any], ...] = ()
+    """Values of the parameters as they stood at the end."""
+    clones: list[dict[str, Any]]
     """Donor, its episode count and the values since, for each time that it became a copy of another trial (PBT)."""
     error: str = ""
     """Reason why it failed, in one line."""
@@ -58,15 +56,16 @@ class TrialRecord:
     checkpoint: str = ""
     """Its last checkpoint; empty where it has none."""
 
-    def rank(self) -> tuple[Any, ...]:
-        """Return the key that sorts the best first: whole trials before others, by the metric."""
-        return STATES.index(self.state), -self.metric if math.isfinite(self.metric) else math.inf, self.number
+    def rank(self, metric: str) -> tuple[Any, ...]:
+        """Return the key that sorts the best first: whole trials before others, by `score` or `mutual_information`."""
+        value = getattr(self, metric)
+        return STATES.index(self.state), -value if math.isfinite(value) else math.inf, self.number
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form; what is not known is None."""
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in (dataclasses.asdict(self) | {"clones": list(self.clones)}).items()
+            for key, value in dataclasses.asdict(self).items()
         }
 
 
@@ -79,14 +78,8 @@ def trial_number(trial: Trial) -> int:
     return int(trial.experiment_tag.partition("_")[0]) - 1
 
 
-def record_of(trial: Trial, space: SearchSpace, metric: str) -> TrialRecord:
-    """Return the record of a trial.
-
-    Args:
-        trial: Tune's trial.
-        space: The search space.
-        metric: Key that is maximized.
-    """
+def record_of(trial: Trial, space: SearchSpace) -> TrialRecord:
+    """Return the record of a trial of Tune's."""
     last: dict[str, Any] = trial.last_result or {}
     row: m.Row = last.get(MOE, {})
     episodes, has_failed = last.get(EPISODES_TOTAL, 0), trial.status == Trial.ERROR
@@ -94,15 +87,14 @@ def record_of(trial: Trial, space: SearchSpace, metric: str) -> TrialRecord:
     return TrialRecord(
         number=trial_number(trial),
         state=FAILED if has_failed else FINISHED if episodes >= space.example.run.episodes else interrupted,
-        metric=last.get(metric, math.nan),
         score=last.get(SCORE, math.nan),
         alpha_entropy=row.get(m.ALPHA_ENTROPY.key, math.nan),
         mutual_information=last.get(MUTUAL_INFORMATION, math.nan),
         min_expert_share=row.get(m.MIN_EXPERT_SHARE.key, math.nan),
         episodes=episodes,
         phase=row.get(m.PHASE.key, "-"),
-        values=space.searched(space.values(trial.config["overrides"])),
-        clones=tuple(trial.config.get(CLONES, ())),
+        values=space.values(trial.config["overrides"]),
+        clones=trial.config.get(CLONES, []),
         error=_error(trial) if has_failed else "",
         path=str(trial_directory(trial)),
         checkpoint=str(Path(trial.checkpoint.path) / CHECKPOINT) if trial.checkpoint else "",

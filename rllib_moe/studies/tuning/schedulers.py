@@ -92,6 +92,6 @@ class CurriculumPBT(PopulationBasedTraining):
         values = self._space.mutated(self._space.values(config["overrides"]), self._generator)
         config["overrides"] = self._space.overrides(values)
         episodes = self._trial_state[trial_to_clone].last_train_time
-        clone = {"of": str(trial_to_clone), EPISODES_TOTAL: episodes, "values": self._space.searched(values)}
+        clone = {"of": str(trial_to_clone), EPISODES_TOTAL: episodes, "values": values}
         config[CLONES] = [*trial.config.get(CLONES, ()), clone]
         return config, {}

@@ -16,22 +16,20 @@ import yaml
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.logger import TBXLoggerCallback
-from rich.console import Console
 
 from rllib_moe.envs.registry import environment_faults, prepare
 from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.studies.tuning.outcome import train_command, write_outcome
-from rllib_moe.studies.tuning.parameters import FIXED
 from rllib_moe.studies.tuning.progress import SearchProgress
-from rllib_moe.studies.tuning.records import TrialRecord, record_of, trial_number
+from rllib_moe.studies.tuning.records import record_of, trial_number
 from rllib_moe.studies.tuning.schedulers import CurriculumPBT, ResumableASHA
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
 from rllib_moe.studies.tuning.searchers import OptunaProposals
-from rllib_moe.studies.tuning.table import TrialTable
-from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MoETrial, trial_config
+from rllib_moe.studies.tuning.table import trial_table
+from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MoETrial
 from rllib_moe.training.progress import say, standard_console
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.validation import ConfigError, load_yaml
@@ -62,8 +60,6 @@ class Search:
     """The search space, with the experiment that all trials share."""
     candidates: tuple[Values, ...] = ()
     """The trials' values; empty when Optuna proposes them, and of a search that goes on."""
-    refused: int = 0
-    """Draws that made no valid experiment."""
     is_resumed: bool = False
     """Whether the search began earlier."""
 
@@ -82,13 +78,11 @@ class Search:
         shared = {**(shared or {}), "exp_name": config.exp_name, "num_workers": config.num_workers}
         space = SearchSpace.from_dict(load_yaml(str(config.space), BUNDLED, "space"), base, shared)
         candidates: list[Values] = []
-        total = 0
         if config.search == "grid":
             candidates = space.combinations()
         elif config.search == "random":
             generator = np.random.default_rng(space.example.training.seed)
-            draws = [space.draw(generator) for _ in range(config.num_trials)]
-            candidates, total = [values for values, _ in draws], sum(refused for _, refused in draws)
+            candidates = [space.draw(generator) for _ in range(config.num_trials)]
         errors = list(_environment_errors(space))
         episodes = space.example.run.episodes
         if (config.grace_episodes or 0) > episodes:
@@ -97,7 +91,7 @@ class Search:
             errors.append("trials: pbt compares trials; expected 2 or more, got 1")
         if errors:
             raise ConfigError(errors)
-        return cls(config, space, tuple(candidates), total)
+        return cls(config, space, tuple(candidates))
 
     @classmethod
     def load(cls, directory: str | Path, address: str | None = None) -> Search:
@@ -161,13 +155,18 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
         stop.listen()
         if not search.is_resumed:
             search.save(command)
-            _announce(search, console)
+            count, names = (
+                len(search.candidates) or config.num_trials,
+                ", ".join(each.name for each in space.parameters),
+            )
+            how = f"{config.search}, scheduler {config.scheduler}"
+            say(console, f"{count} trials of {run.episodes} episodes ({how}): {names}")
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         # ResultGrid tells no trial that was stopped early from one that was interrupted; its trials do.
         trials = _tuner(search, SearchProgress(console, run.episodes, stop)).fit()._experiment_analysis.trials
-    records = sorted((record_of(trial, space, config.metric) for trial in trials), key=TrialRecord.rank)
+    records = sorted((record_of(trial, space) for trial in trials), key=lambda record: record.rank(config.metric))
     paths = write_outcome(records, space, directory)
-    console.print(TrialTable(records, config.metric))
+    console.print(trial_table(records, config.metric))
     for name, path in paths.items():
         say(console, f"{name}: {path}")
     if "config" in paths:
@@ -184,7 +183,7 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
 
 def _environment_errors(space: SearchSpace) -> Iterator[str]:
     """Make the environment once with each of its arguments that is searched, so that a wrong one is refused at once."""
-    values, _ = space.draw(np.random.default_rng(0))
+    values = space.draw(np.random.default_rng(0))
     variants = [values]
     for parameter in space.parameters:
         if any(name.startswith(ENV_ARG) for name in parameter.names):
@@ -225,10 +224,14 @@ def _tuner(search: Search, progress: SearchProgress) -> tune.Tuner:
         tuner._local_tuner.get_run_config().callbacks = callbacks
         return tuner
     is_optuna = config.search == "optuna"
-    overrides = [space.overrides(values) for values in search.candidates]
     return tune.Tuner(
         trainable,
-        param_space=trial_config(space.base, {} if is_optuna else tune.grid_search(overrides)),
+        param_space={
+            "experiment": space.base.to_dict(),
+            "overrides": {}
+            if is_optuna
+            else tune.grid_search([space.overrides(values) for values in search.candidates]),
+        },
         tune_config=tune.TuneConfig(
             search_alg=OptunaProposals(space, metric=config.metric, trials=config.num_trials) if is_optuna else None,
             scheduler=_scheduler(config, space),
@@ -268,15 +271,3 @@ def _scheduler(config: SearchConfig, space: SearchSpace) -> Any:
 
 def _trial_name(trial: Trial) -> str:
     return f"trial_{trial_number(trial):05d}"
-
-
-def _announce(search: Search, console: Console) -> None:
-    config, space = search.config, search.space
-    names = ", ".join(each.name for each in space.parameters if each.kind != FIXED)
-    say(
-        console,
-        f"{len(search.candidates) or config.num_trials} trials of {space.example.run.episodes} episodes "
-        f"({config.search}, scheduler {config.scheduler}): {names}",
-    )
-    if search.refused:
-        say(console, f"{search.refused} draws made no valid experiment and were drawn again")

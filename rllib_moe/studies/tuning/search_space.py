@@ -6,8 +6,8 @@
       num_experts: {grid: [2, 4, 8]}
       gamma: 0.99
 
-Names are those of `Experiment.with_overrides`. Every value is tried together with others before anything starts; a
-value that no trial could use is refused.
+Names are those of `Experiment.with_overrides`; a plain value is the same in all trials. Every value is tried together
+with others before anything starts; a value that no trial could use is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import ENV_ARG, Experiment, override_error
 from rllib_moe.phases import VALUES, split_override
-from rllib_moe.studies.tuning.parameters import FIXED, Parameter, read_parameter, split_names
+from rllib_moe.studies.tuning.parameters import Parameter, read_parameter, split_names
 from rllib_moe.validation import ConfigError
 
 MAX_COMBINATIONS = 10_000
@@ -47,7 +47,7 @@ class SearchSpace:
     """Parameters and the experiment that they change."""
 
     parameters: tuple[Parameter, ...]
-    """In the order of the file."""
+    """Those that differ between trials, in the order of the file."""
     base: Experiment
     """Experiment that all trials begin with."""
     shared: Mapping[str, Any]
@@ -63,38 +63,35 @@ class SearchSpace:
         forms = data.get("parameters") if isinstance(data, Mapping) and set(data) == {"parameters"} else None
         if not isinstance(forms, Mapping):
             raise ConfigError(["space: expected one key 'parameters' with a mapping of names to values"])
-        errors, parameters = [], []
-        for name, form in forms.items():
-            refused = [error for each in split_names(str(name)) if (error := _name_error(each, base))]
-            errors += refused
-            try:
-                parameter = read_parameter(str(name), form)
-                parameters += [] if refused else [parameter]
-            except ValueError as error:
-                errors.append(str(error))
-        names = [name for parameter in parameters for name in parameter.names]
+        errors, parameters, fixed, names = [], [], {}, []
+        for name, form in ((str(name), form) for name, form in forms.items()):
+            names += split_names(name)
+            if refused := [error for each in split_names(name) if (error := _name_error(each, base))]:
+                errors += refused
+            elif not isinstance(form, Mapping):
+                fixed |= dict.fromkeys(split_names(name), form)
+            else:
+                try:
+                    parameters.append(read_parameter(name, form))
+                except ValueError as error:
+                    errors.append(str(error))
         errors += [f"{name}: expected once" for name in dict.fromkeys(names) if names.count(name) > 1]
-        if not forms:
-            errors.append("parameters: expected at least one")
-        elif not errors and all(parameter.kind == FIXED for parameter in parameters):
-            errors.append("parameters: all are fixed; at least one must have several values")
+        if not errors and not parameters:
+            errors.append("parameters: expected at least one with several values")
         # What was understood is checked although something else was not, for one message with everything in it.
-        space = cls(tuple(parameters), base, dict(shared or {}))
+        space = cls(tuple(parameters), base, {**(shared or {}), **fixed})
         errors += space._value_errors()
         if errors:
             raise ConfigError(errors)
         return space
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain form, the inverse of `from_dict`."""
+        """Return the plain form, which `from_dict` reads back over the same shared overrides."""
         return {"parameters": {parameter.name: parameter.to_plain() for parameter in self.parameters}}
 
     def overrides(self, values: Values) -> dict[str, Any]:
-        """Return the overrides of the base experiment that make a trial; fixed values need not be given."""
-        return {
-            **self.shared,
-            **{name: values.get(each.name, each.values[0]) for each in self.parameters for name in each.names},
-        }
+        """Return the overrides of the base experiment that make a trial."""
+        return {**self.shared, **{name: values[each.name] for each in self.parameters for name in each.names}}
 
     def values(self, overrides: Mapping[str, Any]) -> Values:
         """Return the values of the parameters in a trial's overrides: the inverse of `overrides`."""
@@ -119,7 +116,7 @@ class SearchSpace:
     @cached_property
     def example(self) -> Experiment:
         """One experiment of the space, for what is the same in all trials."""
-        return self.apply_values(self.draw(np.random.default_rng(0))[0])
+        return self.apply_values(self.draw(np.random.default_rng(0)))
 
     def combinations(self) -> list[Values]:
         """Return every combination of the listed values.
@@ -142,25 +139,22 @@ class SearchSpace:
         every = [dict(zip(names, values, strict=True)) for values in itertools.product(*lists)]
         refused = [(values, found) for values in every if (found := self.errors(values))]
         if refused:
-            shown = [f"{self.searched(values)}: {'; '.join(found)}" for values, found in refused[:3]]
+            shown = [f"{values}: {'; '.join(found)}" for values, found in refused[:3]]
             more = [f"... {len(refused)} of {size} combinations are not valid"] if len(refused) > len(shown) else []
             raise ConfigError([*shown, *more])
         return every
 
-    def draw(self, generator: np.random.Generator) -> tuple[Values, int]:
+    def draw(self, generator: np.random.Generator) -> Values:
         """Draw one valid combination.
-
-        Returns:
-            The values, and the number of draws that were refused before them.
 
         Raises:
             ConfigError: No valid one came.
         """
-        for refused in range(PATIENCE):
+        for _ in range(PATIENCE):
             values = self._drawn(generator)
-            if not self.errors(values):
-                return values, refused
-        raise ConfigError([f"space: {PATIENCE} draws gave no valid combination: {'; '.join(self.errors(values))}"])
+            if not (errors := self.errors(values)):
+                return values
+        raise ConfigError([f"space: {PATIENCE} draws gave no valid combination: {'; '.join(errors)}"])
 
     def mutated(self, values: Values, generator: np.random.Generator) -> Values:
         """Return values near the given ones, for a trial that goes on with another one's network at its episode count.
@@ -168,19 +162,13 @@ class SearchSpace:
         Only parameters that cannot break off the curriculum change (`is_mutable`): a boundary or a size is taken over.
         """
         for _ in range(MUTATIONS):
-            changed = {
-                each.name: each.mutated(values[each.name], generator)
-                if all(map(is_mutable, each.names))
-                else values[each.name]
-                for each in self.parameters
-            }
+            changed = dict(values)
+            for each in self.parameters:
+                if all(map(is_mutable, each.names)):
+                    changed[each.name] = each.mutated(values[each.name], generator)
             if not self.errors(changed):
                 return changed
         return dict(values)
-
-    def searched(self, values: Values) -> Values:
-        """Return the values that differ between trials."""
-        return {each.name: values[each.name] for each in self.parameters if each.kind != FIXED}
 
     def _drawn(self, generator: np.random.Generator) -> Values:
         return {each.name: each.draw(generator) for each in self.parameters}
@@ -211,11 +199,8 @@ class SearchSpace:
     def _unreached(self, generator: np.random.Generator) -> Iterator[str]:
         """Yield an error for each parameter of a phase that begins after the last episode in every combination."""
         starts: dict[str, int] = {}
-        for _ in range(PATIENCE):
-            values = self._drawn(generator)
-            if not self.errors(values):
-                for each in self.apply_values(values).schedule.phases:
-                    starts[each.name] = min(starts.get(each.name, each.start), each.start)
+        for schedule in (self.apply_values(self.draw(generator)).schedule for _ in range(PATIENCE)):
+            starts |= {each.name: min(starts.get(each.name, each.start), each.start) for each in schedule.phases}
         episodes = self.example.run.episodes
         for name in (name for parameter in self.parameters for name in parameter.names):
             phase = split_override(name)[0]

@@ -9,7 +9,7 @@ from optuna import distributions, samplers
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from rllib_moe.studies.tuning.parameters import FIXED, Parameter
+from rllib_moe.studies.tuning.parameters import Parameter
 from rllib_moe.studies.tuning.search_space import PATIENCE, SearchSpace, Values
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,7 @@ class OptunaProposals(OptunaSearch):
     def __init__(self, space: SearchSpace, *, metric: str, trials: int) -> None:
         startup = max(1, min(MOST_RANDOM, trials // RANDOM_PART))
         super().__init__(
-            space={
-                str(place): _distribution(each) for place, each in enumerate(space.parameters) if each.kind != FIXED
-            },
+            space={str(place): _distribution(each) for place, each in enumerate(space.parameters)},
             metric=metric,
             mode="max",
             sampler=samplers.TPESampler(seed=space.example.training.seed, n_startup_trials=startup),
@@ -44,11 +42,11 @@ class OptunaProposals(OptunaSearch):
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's configuration; the search ends where no valid combination comes any more."""
         for _ in range(PATIENCE):
-            values = self._values(super().suggest(trial_id) or {})
+            values = self._values(super().suggest(trial_id))
             errors = self.space.errors(values)
             if not errors:
                 return {"overrides": self.space.overrides(values)}
-            logger.info("Refused %s: %s", self.space.searched(values), "; ".join(errors))
+            logger.info("Refused %s: %s", values, "; ".join(errors))
             self.on_trial_complete(trial_id, error=True)
             self._completed_trials.discard(trial_id)
             del self._ot_trials[trial_id]
@@ -57,11 +55,8 @@ class OptunaProposals(OptunaSearch):
 
     def _values(self, proposed: dict[str, Any]) -> Values:
         """Return a trial's values, from Optuna's answers under the parameters' places."""
-        values: Values = {}
-        for place, each in enumerate(self.space.parameters):
-            answer = proposed.get(str(place), 0)
-            values[each.name] = answer if each.is_range else each.values[answer]
-        return values
+        answers = ((each, proposed[str(place)]) for place, each in enumerate(self.space.parameters))
+        return {each.name: answer if each.is_range else each.values[answer] for each, answer in answers}
 
 
 def _distribution(parameter: Parameter) -> distributions.BaseDistribution:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,33 +15,25 @@ from rllib_moe.studies.tuning.records import FINISHED, STATES, TrialRecord
 HEADINGS = ("trial", "score", "alpha entropy", "MI", "least share %", "episodes", "state")
 
 
-class TrialTable:
-    """The table that ends a search, and below it the number of trials in each state, and the reasons of failures.
+def trial_table(records: Sequence[TrialRecord], metric: str) -> RenderableType:
+    """Return the table that ends a search, and below it the number of trials in each state, and why some failed.
 
     Args:
         records: The trials, best first.
         metric: Metric that the search maximizes.
     """
-
-    def __init__(self, records: Sequence[TrialRecord], metric: str) -> None:
-        self._records, self._metric = records, metric
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Rich's own hook."""
-        table = Table(title=f"Trials by {self._metric}, whole ones first", title_justify="left")
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading == "state" else "right")
-        searched = list(self._records[0].values) if self._records else []
-        for name in searched:
-            table.add_column(escape(name).replace(", ", ",\n"), justify="right", overflow="fold")
-        for record in self._records:
-            table.add_row(*_cells(record), *(escape(shown(record.values[name])) for name in searched))
-        yield table
-        counts = {state: sum(record.state == state for record in self._records) for state in STATES}
-        yield ", ".join(f"{count} {state}" for state, count in counts.items() if count or state == FINISHED)
-        for record in self._records:
-            if record.error:
-                yield escape(f"trial {record.number} failed: {record.error}")
+    table = Table(title=f"Trials by {metric}, whole ones first", title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "state" else "right")
+    searched = list(records[0].values) if records else []
+    for name in searched:
+        table.add_column(escape(name).replace(", ", ",\n"), justify="right", overflow="fold")
+    for record in records:
+        table.add_row(*_cells(record), *(escape(shown(record.values[name])) for name in searched))
+    counts = {state: sum(record.state == state for record in records) for state in STATES}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state == FINISHED)
+    failures = (escape(f"trial {record.number} failed: {record.error}") for record in records if record.error)
+    return Group(table, told, *failures)
 
 
 def _cells(record: TrialRecord) -> tuple[str, ...]:

@@ -37,18 +37,11 @@ _RECENT = "recent.json"
 _MEANS = (m.EPISODES, m.SCORE_MEAN, m.MUTUAL_INFORMATION)
 
 
-def trial_config(experiment: Experiment, overrides: Any) -> dict[str, Any]:
-    """Return what Tune carries to a trial.
-
-    Args:
-        experiment: Experiment that all trials begin with.
-        overrides: Plain mapping over it, this trial's values included.
-    """
-    return {"experiment": experiment.to_dict(), "overrides": overrides}
-
-
 class MoETrial(tune.Trainable):
-    """A training run that Tune steps, saves, restores and resets."""
+    """A training run that Tune steps, saves, restores and resets.
+
+    Its configuration: `experiment`, plain, that all trials begin with, and `overrides`, a mapping over it, its own.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Read the settings; an actor may serve several trials, one after the other."""

@@ -32,8 +32,8 @@ def errors(parameters: dict[str, Any], shared: dict[str, Any] | None = None) -> 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_spaces_are_valid(name: str) -> None:
     read = SearchSpace.from_dict(load_yaml(BUNDLED[name]), BASE)
-    values, _ = read.draw(np.random.default_rng(0))
-    assert list(values) == [parameter.name for parameter in read.parameters]
+    values = read.draw(np.random.default_rng(0))
+    assert list(values) == list(load_yaml(BUNDLED[name])["parameters"])
     assert SearchSpace.from_dict(read.to_dict(), BASE) == read
 
 
@@ -81,7 +81,7 @@ def test_every_error_is_in_one_message() -> None:
     ("parameters", "told"),
     [
         ({}, "at least one"),
-        ({"gamma": 0.9}, "all are fixed"),
+        ({"gamma": 0.9}, "at least one"),
         ({"gamma": {"choice": [0.9, 1]}, "gamma, gae_lambda": {"choice": [0.9, 1]}}, "gamma: expected once"),
         ({"phase_boundaries": {"choice": [[2000, 1000], [1000, 2000]]}}, "must come after"),
         ({"phase_boundaries": {"choice": [[1000], [1000, 2000]]}}, "expected 2 for 3 phases"),
@@ -132,11 +132,10 @@ def test_values_reach_the_experiment() -> None:
             "env_args.num_cues": 4,
         }
     )
-    drawn = read.draw(np.random.default_rng(0))[0] | {"*.entropy_coef": 0.001}
+    drawn = read.draw(np.random.default_rng(0)) | {"*.entropy_coef": 0.001}
     trial, schedule = read.apply_values(drawn), read.apply_values(drawn).schedule
     assert (trial.model.num_experts, trial.training.gamma, trial.environment.env_args) == (8, 0.9, {"num_cues": 4})
     assert read.values(read.overrides(drawn)) == drawn
-    assert read.apply_values(read.searched(drawn)) == trial, "fixed values need not be given"
     start = schedule.boundaries[1]
     assert 2000 <= start <= 2500
     assert schedule.at(1000).temperature == 1.0
@@ -156,7 +155,7 @@ def test_draws_stay_in_their_ranges() -> None:
         }
     )
     generator = np.random.default_rng(0)
-    drawn = [read.draw(generator)[0] for _ in range(400)]
+    drawn = [read.draw(generator) for _ in range(400)]
     assert all(0.9 <= values["gamma"] <= 0.99 for values in drawn)
     assert {values["num_epochs"] for values in drawn} == {1, 2, 3}
     assert {values["transition.routing"] for values in drawn} == {"softmax", "sparsemax"}
@@ -164,16 +163,14 @@ def test_draws_stay_in_their_ranges() -> None:
     decades = [math.floor(math.log10(values["*.diversity_coef"])) for values in drawn]
     for decade in (-4, -3, -2, -1):
         assert abs(decades.count(decade) - 100) < 4 * math.sqrt(400 * 0.25 * 0.75)
-    assert drawn == [read.draw(again)[0] for again in [np.random.default_rng(0)] for _ in range(400)]
+    assert drawn == [read.draw(again) for again in [np.random.default_rng(0)] for _ in range(400)]
 
 
-def test_boundaries_out_of_order_are_drawn_again_and_counted() -> None:
+def test_boundaries_out_of_order_are_drawn_again() -> None:
     read = space({"transition.start": {"randint": [100, 1900]}, "fine-tune.start": {"randint": [200, 2000]}})
     generator = np.random.default_rng(0)
     draws = [read.draw(generator) for _ in range(100)]
-    assert all(values["transition.start"] < values["fine-tune.start"] for values, _ in draws)
-    # Out of order are 1700^2 / 2 of 1800^2 pairs, 0.446: 81 refused for 100 kept, with a standard deviation of 12.
-    assert 33 < sum(refused for _, refused in draws) < 129
+    assert all(values["transition.start"] < values["fine-tune.start"] for values in draws)
 
 
 def test_a_grid_is_every_combination() -> None:
@@ -183,7 +180,7 @@ def test_a_grid_is_every_combination() -> None:
     assert {(values["gamma"], values["num_experts"]) for values in combinations} == {
         (gamma, experts) for gamma in (0.9, 0.99) for experts in (2, 4, 8)
     }
-    assert all(values["clip_param"] == 0.1 for values in combinations)
+    assert all(read.apply_values(values).training.clip_param == 0.1 for values in combinations)
 
 
 def test_a_grid_refuses_ranges_and_names_combinations_that_are_not_valid() -> None:
@@ -209,7 +206,7 @@ def test_mutations_leave_the_curriculum_whole() -> None:
         }
     )
     generator = np.random.default_rng(0)
-    values, _ = read.draw(generator)
+    values = read.draw(generator)
     kept = ("transition.start", "num_experts", "transition.routing", "seed")
     moved: dict[str, set[Any]] = {}
     for _ in range(200):

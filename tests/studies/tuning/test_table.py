@@ -17,13 +17,13 @@ from rllib_moe.studies.tuning.outcome import write_outcome
 from rllib_moe.studies.tuning.plot import plot_trials
 from rllib_moe.studies.tuning.records import FAILED, FINISHED, STOPPED, UNFINISHED, TrialRecord
 from rllib_moe.studies.tuning.search_space import SearchSpace
-from rllib_moe.studies.tuning.table import TrialTable
+from rllib_moe.studies.tuning.table import trial_table
 
 
 def record(number: int, state: str = FINISHED, score: float = 1.0, **fields: Any) -> TrialRecord:
     some = {"alpha_entropy": 1.0, "mutual_information": 0.25, "min_expert_share": 0.125, "episodes": 48, "path": ""}
-    values = {"values": {"*.entropy_coef": 0.0123456}}
-    return TrialRecord(number=number, state=state, score=score, metric=score, **some | values | fields)
+    values = {"values": {"*.entropy_coef": 0.0123456}, "clones": []}
+    return TrialRecord(number=number, state=state, score=score, **some | values | fields)
 
 
 def test_whole_trials_come_first_then_the_higher_score() -> None:
@@ -36,18 +36,18 @@ def test_whole_trials_come_first_then_the_higher_score() -> None:
         record(5, FINISHED, 3.0),
         record(6, FINISHED, 2.0),
     ]
-    assert [each.number for each in sorted(records, key=TrialRecord.rank)] == [5, 3, 6, 2, 1, 4, 0]
+    assert [each.number for each in sorted(records, key=lambda each: each.rank("score"))] == [5, 3, 6, 2, 1, 4, 0]
 
 
 def test_the_table_shows_measures_values_states_and_why_a_trial_failed() -> None:
     stream = io.StringIO()
     error = "ConfigError: transition.start: must come after [warmup]'s start"
     records = [
-        record(3, score=12.345678, clones=({}, {})),
+        record(3, score=12.345678, clones=[{}, {}]),
         record(1, STOPPED, 2.0),
         record(0, FAILED, math.nan, error=error, values={"*.entropy_coef": [0.5, 0.1]}),
     ]
-    Console(file=stream, width=160).print(TrialTable(records, "score"))
+    Console(file=stream, width=160).print(trial_table(records, "score"))
     shown = stream.getvalue()
     for text in ("12.35", "0.25", "finished, copied 2x", "*.entropy_coef", "0.01235", "[0.5, 0.1]"):
         assert text in shown
@@ -57,7 +57,7 @@ def test_the_table_shows_measures_values_states_and_why_a_trial_failed() -> None
 
 def test_plain_records_are_json_without_nan() -> None:
     plain = record(0, FAILED, math.nan).to_dict()
-    assert (plain["score"], plain["metric"], plain["mutual_information"]) == (None, None, 0.25)
+    assert (plain["score"], plain["mutual_information"]) == (None, 0.25)
     json.dumps(plain, allow_nan=False)
 
 

@@ -10,6 +10,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin
@@ -44,6 +45,15 @@ class ConfigError(RefusedError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.errors, self.source)
+
+
+@contextmanager
+def collected(errors: list[str]) -> Iterator[None]:
+    """Append the errors of a refusal inside the block to a list, and go on after it."""
+    try:
+        yield
+    except ConfigError as error:
+        errors += error.errors
 
 
 class Settings(BaseModel):

@@ -16,10 +16,15 @@ SCORE_WINDOW = 100
 
 def recent_score(rows: Sequence[m.Row]) -> float | None:
     """Mean score of the last episodes, `SCORE_WINDOW` of them or a few more; None when there were none."""
+    return recent_mean(rows, m.SCORE_MEAN)
+
+
+def recent_mean(rows: Sequence[m.Row], metric: m.Metric) -> float | None:
+    """Mean of a metric over the last episodes, `SCORE_WINDOW` of them or a few more; None when there were none."""
     total, episodes = 0.0, 0
     for row in reversed(rows):
         if row[m.EPISODES.key]:
-            total += row[m.SCORE_MEAN.key] * row[m.EPISODES.key]
+            total += row[metric.key] * row[m.EPISODES.key]
             episodes += row[m.EPISODES.key]
         if episodes >= SCORE_WINDOW:
             break

@@ -135,8 +135,8 @@ def words_of(arguments: Sequence[str] | None) -> list[str]:
 
 
 def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
-    kinds = list(_kinds(field.annotation))
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    kinds = list(_kinds(get_args(field.annotation)[0] if "nargs" in extra else field.annotation))
     about = " ".join(str(field.description).replace("%", "%%").split())
     if not field.is_required() and field.default not in (None, (), False):
         about += f" Default: {field.get_default(call_default_factory=True)}."
@@ -159,7 +159,8 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
     if extra.get("positional"):
         group.add_argument(name, nargs=extra.get("nargs"), **options)
     else:
-        group.add_argument(f"--{name.replace('_', '-')}", dest=name, **options)
+        flag = str(extra.get("flag", name)).replace("_", "-")
+        group.add_argument(f"--{flag}", dest=name, **options)
 
 
 def _word(word: str) -> Any:

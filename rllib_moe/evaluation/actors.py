@@ -59,10 +59,10 @@ class Actor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """Which actor to make, in a form that travels to workers."""
+    """Description of an actor, in a form that travels to workers."""
 
-    policy: PolicyName
-    """Its name."""
+    policy: str
+    """Name of its policy, one of `GraphDescription.policies`."""
     deterministic: bool = False
     """Whether the network's most probable action is taken instead of a drawn one."""
     removed_expert: int | None = None

@@ -195,7 +195,8 @@ def expectation(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin in (list, tuple):
         least = ", at least one" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else ""
         return f"a list of {expectation(arguments[0]).removeprefix('a ')}s{least}" if arguments else "a list"
-    kinds_by_type = {int: "a whole number", float: "a finite number", bool: "true or false", dict: "a mapping"}
+    mapping = "a mapping of names to values"
+    kinds_by_type = {int: "a whole number", float: "a finite number", bool: "true or false", dict: mapping}
     if annotation is str:
         return "a non-empty text" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else "text"
     kind = kinds_by_type.get(origin or annotation, "a mapping")
@@ -238,6 +239,7 @@ def _sentence(details: ErrorDetails, settings: type[BaseModel]) -> Iterator[str]
         yield f"{name}: {cause}" if name else str(cause)
     elif field is not None:
         # The whole value: a union's finding about one of its branches says nothing to a person.
-        yield f"{name}: expected {expectation(field.annotation, field.metadata)}, got {got!r}"
+        inside = " in it" if get_origin(field.annotation) is dict and len(location) > 1 else ""
+        yield f"{name}: expected {expectation(field.annotation, field.metadata)}, got {got!r}{inside}"
     else:
         yield f"{'.'.join(location)}: {details['msg']}"

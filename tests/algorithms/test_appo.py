@@ -30,14 +30,13 @@ from rllib_moe.algorithms.appo import (
     NoSamplesError,
     learner_threads,
 )
-from rllib_moe.algorithms.off_policy import correct_off_policy
 from rllib_moe.algorithms.policy import NonFiniteUpdatesError
-from rllib_moe.callbacks.moe_callbacks import MoECallbacks
-from rllib_moe.callbacks.phase_curriculum import schedule_of
-from rllib_moe.config import ExperimentConfig
+from rllib_moe.algorithms.vtrace import vtrace
+from rllib_moe.callbacks.curriculum import CurriculumCallbacks
+from rllib_moe.experiment import Experiment
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.checkpoints import load_checkpoint, save_checkpoint
-from rllib_moe.training.experiment import TrainingStoppedError
+from rllib_moe.training.loop import TrainingStoppedError
 from rllib_moe.training.run_directory import RunDirectory
 from scripts.evaluate import main as evaluate
 
@@ -62,10 +61,10 @@ def batch(algorithm: MoEAPPO) -> SampleBatch:
 
 
 @pytest.fixture
-def reached(algorithm: MoEAPPO, batch: SampleBatch) -> np.ndarray:
+def bootstrap_obs(algorithm: MoEAPPO, batch: SampleBatch) -> np.ndarray:
     """What was reached where no row follows: at the end of each of 2 episodes of 4 environments."""
     del batch  # sampled is all that is asked of it
-    observations = algorithm.env_runner.sampler.observations_reached
+    observations = algorithm.env_runner.sampler.bootstrap_obs
     assert len(observations) == 8
     return observations
 
@@ -74,9 +73,9 @@ def columns(batch: SampleBatch) -> dict[str, np.ndarray]:
     return {key: np.array(batch[key]) for key in batch}
 
 
-def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray) -> None:
+def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: np.ndarray) -> None:
     sampled = columns(batch)
-    assert correct_off_policy(algorithm.get_policy(), batch, reached) == pytest.approx(1, abs=1e-4)
+    assert vtrace(algorithm.get_policy(), batch, bootstrap_obs) == pytest.approx(1, abs=1e-4)
     for key in ("action_logp", "action_dist_inputs", "vf_preds", Postprocessing.VALUE_TARGETS):
         np.testing.assert_allclose(batch[key], sampled[key], atol=1e-4, err_msg=key)
     expected = standardized(sampled[Postprocessing.ADVANTAGES])
@@ -85,7 +84,7 @@ def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, rea
 
 @pytest.mark.parametrize("ends", ["truncated", "terminated"])
 def test_with_lag_a_batch_is_rllibs_v_trace(
-    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray, ends: str
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: np.ndarray, ends: str
 ) -> None:
     """Truncated episodes are bootstrapped in the reward: RLlib's V-trace knows ends without a value only."""
     if ends == "terminated":
@@ -96,21 +95,21 @@ def test_with_lag_a_batch_is_rllibs_v_trace(
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    kept = correct_off_policy(policy, batch, reached if ends == "truncated" else None)
+    kept = vtrace(policy, batch, bootstrap_obs if ends == "truncated" else None)
 
     with torch.no_grad():
         logits, _ = policy.model({"obs": torch.from_numpy(sampled["obs"])})
         values = policy.model.value_function()
         logp = torch.log_softmax(logits, -1).gather(1, torch.from_numpy(sampled["actions"])[:, None]).squeeze(1)
-        policy.model({"obs": torch.from_numpy(reached)})
-        values_reached = policy.model.value_function()
+        policy.model({"obs": torch.from_numpy(bootstrap_obs)})
+        bootstrap_values = policy.model.value_function()
     log_ratios = logp - torch.from_numpy(sampled["action_logp"])
     assert log_ratios.abs().max() > 0.05
     assert kept == pytest.approx(float(log_ratios.exp().clamp(max=1).mean()), abs=1e-5)
     # By the critic that learns, which the sampler's was before: every episode of 16 steps ends in one.
     bootstraps = torch.zeros(len(values))
     if ends == "truncated":
-        bootstraps[torch.from_numpy(sampled["truncateds"])] = values_reached
+        bootstraps[torch.from_numpy(sampled["truncateds"])] = bootstrap_values
         assert (bootstraps - torch.from_numpy(sampled[SampleBatch.VALUES_BOOTSTRAPPED])).abs()[15::16].min() > 1e-4
 
     def by_time(values: Any) -> torch.Tensor:
@@ -133,7 +132,7 @@ def test_with_lag_a_batch_is_rllibs_v_trace(
 
 
 def test_rows_keep_together_and_minibatches_cover_the_batch(
-    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: np.ndarray
 ) -> None:
     policy: MoEAPPOPolicy = algorithm.get_policy()
     seen = []
@@ -146,7 +145,7 @@ def test_rows_keep_together_and_minibatches_cover_the_batch(
 
     policy.learn_on_loaded_batch = note  # type: ignore[method-assign]
     observations = sorted(row.tobytes() for row in np.asarray(batch["obs"]))
-    results = policy.update(batch, reached)
+    results = policy.update(batch, bootstrap_obs)
     epochs = policy.config["num_epochs"]
     learned = sorted(row.tobytes() for row in np.concatenate(seen))
     assert learned == sorted(observations * epochs)
@@ -155,7 +154,7 @@ def test_rows_keep_together_and_minibatches_cover_the_batch(
 
 
 def test_a_phase_waits_until_the_batch_is_learned(
-    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the callback, in the middle of an update; what is reported is what the batch was learned under."""
     policy: MoEAPPOPolicy = algorithm.get_policy()
@@ -165,19 +164,19 @@ def test_a_phase_waits_until_the_batch_is_learned(
     def note(*args: Any) -> Any:
         seen.append(policy.model.network.phase.routing)
         if len(seen) == 1:
-            MoECallbacks().on_train_result(algorithm=algorithm, result=result)
+            CurriculumCallbacks().on_train_result(algorithm=algorithm, result=result)
         return learn(*args)
 
     monkeypatch.setattr(policy, "learn_on_loaded_batch", note)
-    policy.update(batch, reached)
+    policy.update(batch, bootstrap_obs)
     assert seen == ["softmax"] * len(seen)
     assert len(seen) > 1
-    phase = schedule_of(algorithm).at(24)
+    phase = algorithm.schedule.at(24)
     assert policy.model.network.phase.routing == phase.routing == "sparsemax"
     assert policy._optimizers[0].param_groups[0]["lr"] == policy.cur_lr == phase.learning_rate
 
     result["env_runners"] = {"num_episodes": 24}
-    MoECallbacks().on_train_result(algorithm=algorithm, result=result)
+    CurriculumCallbacks().on_train_result(algorithm=algorithm, result=result)
     row = result["moe"]
     assert (row["phase/name"], row["phase/routing"], row["phase/learning_rate"]) == ("warmup", "softmax", 1e-4)
     assert policy.model.network.phase.episodes == 48, "at once, where nothing is being learned"
@@ -285,10 +284,7 @@ def test_a_checkpoint_is_of_one_moment(algorithm: MoEAPPO, tmp_path: Path) -> No
         parameter.data.fill_(0)
     learner = threading.Thread(target=learn)
     learner.start()
-    schedule = PhaseSchedule.load("v3")
-    save_checkpoint(
-        algorithm, tmp_path / "episode_000008", ExperimentConfig(), schedule, episodes=8, iteration=1, score=None
-    )
+    save_checkpoint(algorithm, tmp_path / "episode_000008", Experiment(), iteration=1, score=None)
     done.set()
     learner.join()
     saved = load_checkpoint(tmp_path / "episode_000008").weights()

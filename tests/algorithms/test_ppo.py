@@ -17,12 +17,12 @@ import torch
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.policy.torch_policy_v2 import _directStepOptimizerSingleton
 
+from rllib_moe.algorithms.build import ALGORITHMS, algorithm_config, make_rollout_env
 from rllib_moe.algorithms.policy import MAX_SKIPPED_IN_A_ROW, MoEPPOPolicy, NonFiniteUpdatesError
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
-from rllib_moe.algorithms.rllib_config import ALGORITHMS, algorithm_config, make_rollout_env
-from rllib_moe.config import ExperimentConfig, TrainingConfig
-from rllib_moe.validation import ConfigError
+from rllib_moe.experiment import Experiment
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.validation import ConfigError
 
 SmallConfig = Callable[..., MoEPPOConfig]
 
@@ -193,8 +193,7 @@ def test_the_schedule_is_a_training_key() -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_algorithm_is_the_configurations(name: Any) -> None:
-    experiment = ExperimentConfig(training=TrainingConfig(algo=name)).check()
-    built = algorithm_config(experiment, PhaseSchedule.load("default"))
+    built = algorithm_config(Experiment().with_overrides({"algo": name}))
     assert type(built) is ALGORITHMS[name]
     assert (built.minibatch_size, built.num_epochs, built.clip_param, built.vf_clip_param) == (256, 2, 0.2, math.inf)
 

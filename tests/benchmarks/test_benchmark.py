@@ -6,6 +6,7 @@ import pytest
 import ray
 import torch
 from gymnasium import spaces
+from scripts.benchmark import main
 
 from benchmarks.algorithms import median_rows
 from benchmarks.config import parse
@@ -18,12 +19,11 @@ from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
 from benchmarks.stock import StatusNumbers, make_stock_env
 from rllib_moe.config import ModelConfig, TrainingConfig
-from rllib_moe.validation import ConfigError
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.models.graph_encoder import GraphEncoder
 from rllib_moe.models.observation_encoder import CategoryGrid
-from scripts.benchmark import main
+from rllib_moe.validation import ConfigError
 
 TINY = (
     "--env regimes --max-steps 16 --num-envs-per-worker 4 --batch-size 64 --minibatch-size 32 --num-epochs 1 "

@@ -7,7 +7,6 @@ import pytest
 import ray
 import torch
 
-from rllib_moe.validation import ConfigError
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import NetworkActor, _choose
@@ -16,6 +15,7 @@ from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.training.checkpoints import WEIGHTS, load_checkpoint
+from rllib_moe.validation import ConfigError
 from tests.untrained_checkpoint import save_untrained
 
 

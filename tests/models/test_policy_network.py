@@ -41,7 +41,7 @@ def shape(leaves: str = "all leaves") -> GraphShape:
 def network(leaves: str = "all leaves", episode: int | None = None, **sizes: Any) -> GATMoEPolicy:
     """A small network with gates far from uniform, so that mistakes show; under v3's phase at `episode`."""
     torch.manual_seed(0)
-    built = GATMoEPolicy(shape(leaves), NUM_ACTIONS, ModelConfig(**(SMALL | sizes)).check())
+    built = GATMoEPolicy(shape(leaves), NUM_ACTIONS, ModelConfig(**(SMALL | sizes)))
     with torch.no_grad():
         built.router.log_scale.fill_(math.log(3.0))
     if episode is not None:

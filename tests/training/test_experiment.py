@@ -14,14 +14,14 @@ from unittest.mock import Mock
 import pytest
 import torch
 import yaml
+from rllib_moe.training.experiment import TrainingStoppedError
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.ppo import MoEPPO
-from rllib_moe.validation import ConfigError
 from rllib_moe.training import experiment
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
-from rllib_moe.training.experiment import TrainingStoppedError
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.validation import ConfigError
 from scripts.train import main
 
 Train = Callable[..., dict[str, Any]]

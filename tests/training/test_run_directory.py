@@ -17,9 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rllib_moe import metrics as m
 from rllib_moe.config import ExperimentConfig, RunConfig
-from rllib_moe.validation import ConfigError
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.validation import ConfigError
 
 
 def config(output_dir: Path, exp_name: str = "mine") -> ExperimentConfig:

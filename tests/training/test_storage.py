@@ -15,10 +15,10 @@ import pytest
 
 from rllib_moe import metrics as m
 from rllib_moe.config import RunConfig
-from rllib_moe.validation import ConfigError
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.storage import RunMirror, StorageError, fetch, fetch_run, is_same_place, locate, read_links
+from rllib_moe.validation import ConfigError
 from scripts.train import main
 
 Train = Callable[..., dict[str, Any]]

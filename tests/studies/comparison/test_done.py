@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from rllib_moe.training.command_line import parse
 
 from rllib_moe import metrics as m
-from rllib_moe.validation import ConfigError
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 from rllib_moe.studies.comparison.done import (
     BASELINES,
@@ -26,9 +26,9 @@ from rllib_moe.studies.comparison.done import (
 from rllib_moe.studies.comparison.plan import Evaluation, Plan, Run, Variant
 from rllib_moe.studies.comparison.result import write_result
 from rllib_moe.training.checkpoints import FINAL, LATEST, load_checkpoint, point
-from rllib_moe.training.command_line import parse
 from rllib_moe.training.progress import standard_console
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.validation import ConfigError
 
 PLAN = Plan(
     episodes=40,

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
+from rllib_moe.training.command_line import parse
 
 from rllib_moe.config import ModelConfig
-from rllib_moe.validation import ConfigError
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.studies.comparison.plan import BUNDLED, Plan, load_plan
-from rllib_moe.training.command_line import parse
+from rllib_moe.validation import ConfigError
 
 SMALL: dict[str, Any] = {
     "episodes": 40,

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rllib_moe.training.command_line import parse as parse_training
 
 from rllib_moe import metrics as m
-from rllib_moe.validation import ConfigError
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.tuning.journal import CLONES, ITERATION, read_lines, read_results
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE
 from rllib_moe.training.checkpoints import load_checkpoint
-from rllib_moe.training.command_line import parse as parse_training
+from rllib_moe.validation import ConfigError
 from scripts.tune import main
 
 Search = Callable[..., dict[str, Any]]

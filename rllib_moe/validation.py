@@ -191,7 +191,8 @@ def expectation(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return " or ".join(map(repr, arguments))
     if origin in (Union, UnionType):
         kinds = [expectation(each, metadata) for each in arguments if each is not NoneType]
-        return " or ".join([*kinds, *(["null"] if NoneType in arguments else [])])
+        words = " or ".join(kinds)
+        return words if NoneType not in arguments else f"{words}, or null" if "," in words else f"{words} or null"
     if origin in (list, tuple):
         least = ", at least one" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else ""
         return f"a list of {expectation(arguments[0]).removeprefix('a ')}s{least}" if arguments else "a list"

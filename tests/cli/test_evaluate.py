@@ -26,11 +26,9 @@ def test_refuses_before_anything_starts(tmp_path):
     with pytest.raises(ConfigError, match="no such directory"):
         main(["--checkpoint", str(tmp_path / "nowhere")])
     with pytest.raises(ConfigError) as refused:
-        main(
-            "--policy scripted --env regimes --episodes many --explain --plot x.svg --episode 3 --env-arg oops".split()
-        )
+        main(["--episodes", "many", "--plot", "x.svg", "--episode=3", "--env-arg", "oops"])
     for error in (
-        "unknown argument '--episode' (did you mean '--episodes'?)",
+        "unknown argument '--episode=3' (did you mean '--episodes'?)",
         "--env-arg: expected name=value with a value in YAML, got 'oops'",
         "episodes: expected a whole number, 1 or more, got 'many'",
         "plot: expected a file that ends in .png, got 'x.svg'",

@@ -10,6 +10,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin
@@ -44,6 +45,15 @@ class ConfigError(RefusedError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.errors, self.source)
+
+
+@contextmanager
+def collected(errors: list[str]) -> Iterator[None]:
+    """Append the errors of a refusal inside the block to a list, and go on after it."""
+    try:
+        yield
+    except ConfigError as error:
+        errors += error.errors
 
 
 class Settings(BaseModel):
@@ -190,14 +200,16 @@ def expectation(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (Union, UnionType):
-        kinds = [expectation(each, metadata) for each in arguments if each is not NoneType]
-        words = " or ".join(kinds)
-        return words if NoneType not in arguments else f"{words}, or null" if "," in words else f"{words} or null"
+        return " or ".join(expectation(each, metadata) for each in arguments if each is not NoneType)
     if origin in (list, tuple):
         least = ", at least one" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else ""
         return f"a list of {expectation(arguments[0]).removeprefix('a ')}s{least}" if arguments else "a list"
-    mapping = "a mapping of names to values"
-    kinds_by_type = {int: "a whole number", float: "a finite number", bool: "true or false", dict: mapping}
+    kinds_by_type = {
+        int: "a whole number",
+        float: "a finite number",
+        bool: "true or false",
+        dict: "a mapping of names to values",
+    }
     if annotation is str:
         return "a non-empty text" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else "text"
     kind = kinds_by_type.get(origin or annotation, "a mapping")

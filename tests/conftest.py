@@ -19,17 +19,16 @@ from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.ray_session import start
 from scripts.train import main
+from tests.expected_skips import (  # noqa: F401, hooks are found by their names
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+)
 
 torch.set_num_threads(1)  # the tests' tensors are small, and Ray's workers share the cores
 
 EPISODE = 16
 """Steps of an episode of the small experiments."""
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked `gpu` where there is none."""
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("no GPU here")
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def test_every_error_of_nested_settings_in_one_refusal() -> None:
         "size: expected a whole number, 1 or more, got 0",
         "kind: expected 'a' or 'b', got 'c'",
         "unknown key 'sise' (did you mean 'size'?)",
-        "share: expected a finite number, above 0 and at most 1, or null, got 2",
+        "share: expected a finite number, above 0 and at most 1, got 2",
         "needed: expected a non-empty text, got ''",
         "unknown key 'nmes' (did you mean 'names'?)",
     }

@@ -199,13 +199,6 @@ class MoEAPPOPolicy(MoEPPOPolicy):
         with self._lock:
             super().set_weights(weights)
 
-    def get_state(self) -> dict[str, Any]:
-        """State between two gradient steps, the optimizer's tensors copied."""
-        with self._lock:
-            state = super().get_state()
-            state["_optimizer_variables"] = [_copied(each) for each in state["_optimizer_variables"]]
-            return state
-
 
 class MoEAPPO(CurriculumAlgorithm, APPO):
     """APPO with one learner thread; see the module."""
@@ -322,12 +315,3 @@ def learner_threads(cores: int, num_workers: int) -> int:
         num_workers: Rollout workers, wherever they are.
     """
     return max(1, cores - min(num_workers, cores // 2))
-
-
-def _copied(state: Any) -> Any:
-    """An optimizer's state with arrays of its own."""
-    if isinstance(state, dict):
-        return {key: _copied(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_copied(value) for value in state]
-    return state.copy() if isinstance(state, np.ndarray) else state

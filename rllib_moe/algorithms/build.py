@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -13,7 +13,7 @@ from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import register_env
 
 from rllib_moe.algorithms.appo import MoEAPPOConfig
-from rllib_moe.algorithms.curriculum import FIRST_EPISODE
+from rllib_moe.algorithms.curriculum import FIRST_EPISODE, CurriculumAlgorithm
 from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
@@ -116,3 +116,8 @@ def algorithm_config(experiment: Experiment, first_episode: int = 0) -> MoEPPOCo
         )
         .debugging(seed=training.seed, log_level="ERROR")
     )
+
+
+def build_algorithm(experiment: Experiment, first_episode: int = 0) -> CurriculumAlgorithm:
+    """Build the algorithm of an experiment, with its rollout workers; arguments as for `algorithm_config`."""
+    return cast(CurriculumAlgorithm, algorithm_config(experiment, first_episode).build_algo())

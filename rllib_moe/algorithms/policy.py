@@ -37,7 +37,7 @@ class MoEPPOPolicy(PPOTorchPolicy):
     """PPO's policy with shuffled batches, a fused optimizer and a guard against updates that are not finite."""
 
     skipped_updates: int = 0
-    """Gradient steps skipped so far because a gradient was NaN or infinite; saved with the policy."""
+    """Gradient steps skipped so far because a gradient was NaN or infinite."""
     _skipped_in_a_row: int = 0
 
     def __init__(self, observation_space: Any, action_space: Any, config: dict[str, Any]) -> None:
@@ -105,19 +105,3 @@ class MoEPPOPolicy(PPOTorchPolicy):
             raise NonFiniteUpdatesError(
                 f"{MAX_SKIPPED_IN_A_ROW} gradient steps in a row were not finite ({told}); none of them was taken"
             )
-
-    def get_state(self) -> dict[str, Any]:
-        """RLlib's state and the count of skipped updates."""
-        return {**super().get_state(), "skipped_updates": self.skipped_updates}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`; the configuration stays this policy's own.
-
-        RLlib takes the saved one, so that a run resumed with another clip range or critic weight would not have it
-        (https://github.com/ray-project/ray/issues/62173).
-        """
-        self.skipped_updates = state.get("skipped_updates", 0)
-        config = self.config
-        super().set_state(state)
-        self.num_grad_updates = state.get("num_grad_updates", 0)  # which RLlib saves and does not restore
-        self.config = config

@@ -9,7 +9,6 @@ from ray.rllib.policy.policy import Policy
 
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig
 from rllib_moe.algorithms.policy import MoEPPOPolicy
-from rllib_moe.algorithms.random_states import random_states, set_random_states
 from rllib_moe.sampling.stalled_workers import kill_stalled_workers
 
 
@@ -29,21 +28,6 @@ class MoEPPO(CurriculumAlgorithm, PPO):
 
     _unanswered = 0
     """Calls that workers had not answered in time when stalled ones were last looked for."""
-
-    @property
-    def _seed(self) -> int | None:
-        return self.config.seed if self.config else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """RLlib's state, and that of the random generators, so that a resumed run draws what this one would."""
-        return {**super().__getstate__(), "random_states": {"seed": self._seed, **random_states()}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Inverse of `__getstate__`; with another seed than the checkpoint's, the generators stay as seeded."""
-        super().__setstate__(state)
-        saved = state.get("random_states")
-        if saved and saved["seed"] == self._seed:
-            set_random_states(saved)
 
     @classmethod
     def get_default_config(cls) -> MoEPPOConfig:

@@ -78,13 +78,14 @@ def of_this_iteration(result: dict[str, Any], key: str) -> list[float]:
 
 
 def _episode_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
-    scores, depths = of_this_iteration(result, "score"), of_this_iteration(result, "max_depth")
+    scores = of_this_iteration(result, "score")
+    own = m.measures_of(result.get("env_runners", {}).get("hist_stats", {}))
     return {
         m.EPISODES: result.get("env_runners", {}).get("num_episodes", 0),
         m.SCORE_MEAN: _mean(scores),
         m.SCORE_STD: statistics.pstdev(scores) if scores else math.nan,
         m.SCORE_MAX: max(scores, default=math.nan),
-        m.DEPTH_MEAN: _mean(depths),
+        **{(metric := m.episode_measure(name)): m.mean_measure(of_this_iteration(result, metric.key)) for name in own},
         m.RETURN_MEAN: _mean(of_this_iteration(result, "episode_reward")),
         m.LENGTH_MEAN: _mean(of_this_iteration(result, "episode_lengths")),
     }

@@ -47,18 +47,21 @@ class Parser(argparse.ArgumentParser):
         """
         raise ConfigError([message], "command line")
 
-    def add_settings(self, title: str, settings: type[BaseModel], leave_out: Iterable[str] = ()) -> None:
+    def add_settings(
+        self, title: str, settings: type[BaseModel], leave_out: Iterable[str] = (), prefix: str = ""
+    ) -> None:
         """Add a flag for each field of a settings class.
 
         Args:
             title: Heading of the flags in the help.
             settings: The class.
             leave_out: Names of fields without a flag.
+            prefix: Prefix of the flags and of the names under which `read` returns their values.
         """
         group = self.add_argument_group(title)
         for name, field in settings.model_fields.items():
             if name not in leave_out:
-                _add_flag(group, name, field)
+                _add_flag(group, f"{prefix}{name}", field)
 
     def collect(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         """Return the values that were given by the names of their fields, and an error for each word that is refused.
@@ -137,16 +140,16 @@ def words_of(arguments: Sequence[str] | None) -> list[str]:
 def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     kinds = list(_kinds(get_args(field.annotation)[0] if "nargs" in extra else field.annotation))
+    flag = f"--{str(extra.get('flag', name)).replace('_', '-')}"
     about = " ".join(str(field.description).replace("%", "%%").split())
     if not field.is_required() and field.default not in (None, (), False):
         about += f" Default: {field.get_default(call_default_factory=True)}."
     if bool in kinds:
-        group.add_argument(f"--{name.replace('_', '-')}", dest=name, action=argparse.BooleanOptionalAction, help=about)
+        group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=about)
         return
     if any(get_origin(kind) is dict for kind in kinds):
-        flag = f"--{name.removesuffix('s').replace('_', '-')}"
         about = " ".join(str(field.description).split()) + " One a flag; may be repeated."
-        group.add_argument(flag, dest=name, action=Assignments, metavar="NAME=VALUE", help=about)
+        group.add_argument(flag.removesuffix("s"), dest=name, action=Assignments, metavar="NAME=VALUE", help=about)
         return
     is_text = str in kinds or any(get_origin(kind) is Literal for kind in kinds)
     choices = [str(choice) for kind in kinds for choice in (get_args(kind) if get_origin(kind) is Literal else ())]
@@ -159,8 +162,7 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
     if extra.get("positional"):
         group.add_argument(name, nargs=extra.get("nargs"), **options)
     else:
-        flag = str(extra.get("flag", name)).replace("_", "-")
-        group.add_argument(f"--{flag}", dest=name, **options)
+        group.add_argument(flag, dest=name, **options)
 
 
 def _word(word: str) -> Any:

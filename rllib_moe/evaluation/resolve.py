@@ -1,22 +1,22 @@
 """A request to play, resolved: the environment and the player that it names, checked against each other.
 
-Nothing of a checkpoint is unpickled: it is `weights.pt` that plays, with the phase, gate and temperature, among the
-weights.
+It is `weights.pt` of a checkpoint that plays, with the phase, gate and temperature, among the weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import get_args
 
 from rllib_moe.config import EnvironmentConfig, ModelConfig
+from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_env
-from rllib_moe.evaluation.actors import Player, PolicyName
+from rllib_moe.evaluation.actors import Player
 from rllib_moe.evaluation.spec import PlayRequest
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from rllib_moe.validation import ConfigError, did_you_mean
+from rllib_moe.validation import ConfigError, collected, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,8 @@ class Resolved:
 
     environment: EnvironmentConfig
     """The environment."""
+    description: GraphDescription
+    """The environment's description."""
     player: Player
     """The player."""
     checkpoint: Checkpoint | None
@@ -43,16 +45,14 @@ def resolve(request: PlayRequest, policy: str = "checkpoint", *, watched: bool =
         ConfigError: naming every error.
     """
     errors = [error for name, file in request.files().items() if file for error in file_errors(name, file)]
-    checkpoint = environment = player = None
+    checkpoint = environment = description = player = None
     if request.checkpoint is not None:
         try:
             checkpoint = load_checkpoint(request.checkpoint)
         except CheckpointError as error:
             errors.append(str(error))
-    try:
+    with collected(errors):
         environment = _environment(request, checkpoint)
-    except ConfigError as error:
-        errors += error.errors
     model = checkpoint.experiment.model if checkpoint else None
     if policy == "checkpoint" and model and request.remove_expert is not None:
         errors += _removal_errors(request.remove_expert, model)
@@ -66,10 +66,10 @@ def resolve(request: PlayRequest, policy: str = "checkpoint", *, watched: bool =
             weights=checkpoint.weights() if checkpoint and policy == "checkpoint" else None,
         )
     if environment:
-        errors += _fit_errors(environment, policy, None if errors else player)
-    if errors or player is None or environment is None:
+        description = _try_out(environment, policy, player, errors)
+    if errors or environment is None or description is None or player is None:
         raise ConfigError(errors)
-    return Resolved(environment=environment, player=player, checkpoint=checkpoint)
+    return Resolved(environment=environment, description=description, player=player, checkpoint=checkpoint)
 
 
 def _environment(request: PlayRequest, checkpoint: Checkpoint | None) -> EnvironmentConfig:
@@ -90,22 +90,28 @@ def _removal_errors(expert: int, model: ModelConfig) -> Iterator[str]:
         yield f"remove_expert: expected 0 to {model.num_experts - 1}, got {expert}"
 
 
-def _fit_errors(environment: EnvironmentConfig, policy: str, player: Player | None) -> Iterator[str]:
-    """Make the environment once, and the actor for it."""
-    known = [name for name in get_args(PolicyName) if name != "scripted" or environment.env == "nethack"]
-    if policy not in known:
-        hint = did_you_mean(policy, known, otherwise="")
-        yield f"policy: expected one of {', '.join(known)}, got {policy!r}{hint}"
-        player = None
+def _try_out(
+    environment: EnvironmentConfig, policy: str, player: Player | None, errors: list[str]
+) -> GraphDescription | None:
+    """Make the environment once, and the actor for it where there was no error before; errors are added to the list.
+
+    Returns:
+        The environment's description; None where it cannot be made.
+    """
     try:
         env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
     except (ValueError, TypeError, ImportError) as error:
-        yield f"env: {error}"
-        return
-    try:
-        if player:
-            player.actor(env)
-    except ValueError as error:
-        yield f"{'checkpoint' if policy == 'checkpoint' else 'policy'}: {error}"
-    finally:
-        env.close()
+        errors.append(f"env: {error}")
+        return None
+    with closing(env):
+        description = describe(env)
+        known = description.policies
+        if policy not in known:
+            hint = did_you_mean(policy, known, otherwise="")
+            errors.append(f"policy: expected one of {', '.join(known)}, got {policy!r}{hint}")
+        elif player and not errors:
+            try:
+                player.actor(env)
+            except ValueError as error:
+                errors.append(f"{'checkpoint' if policy == 'checkpoint' else 'policy'}: {error}")
+    return description

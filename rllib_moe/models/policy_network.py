@@ -136,10 +136,17 @@ def weight_errors(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str
     The phase is left out: what a checkpoint lacks of it is off.
 
     Args:
-        network: The network that should take them.
+        network: The network that should take them; it does where they fit.
         weights: A state dict.
     """
-    needed = {name: value for name, value in network.state_dict().items() if not name.startswith(PHASE)}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        return _misfits(network.state_dict(), weights) or [str(error)]
+    return []
+
+
+def _misfits(needed: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
     errors = [
         f"{name}: the checkpoint has {list(weights[name].shape) if name in weights else 'none'}, this environment and "
         f"network need {list(value.shape)}"

@@ -132,6 +132,8 @@ def gate_function(routing: str) -> GateFunction:
     """
     if routing in _GATES:
         return _GATES[routing]
+    if ":" not in routing:
+        raise ValueError(f"routing: expected one of {', '.join(GATES)} or module:function, got {routing!r}")
     return import_by_path(routing, "routing")
 
 

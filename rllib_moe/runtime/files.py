@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and checks that a place can be written, made before hours of work."""
+"""Files written whole or not at all, numbers as JSON takes them, and checks that a place can be written."""
 
 from __future__ import annotations
 

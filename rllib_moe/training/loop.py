@@ -13,6 +13,7 @@ from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
 from rllib_moe.algorithms.policy import CannotGoOnError
 from rllib_moe.experiment import Experiment
 from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
+from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.stop_signals import StopSignals
@@ -134,8 +135,8 @@ class TrainingLoop:
         iteration = self._rows[-1][m.ITERATION.key] if self._rows else 0
         with told(self._directory):
             if self._saved_rows != len(self._rows):
-                score = recent_score(self._rows)
-                save_checkpoint(self._algorithm, path, self._experiment, iteration=iteration, score=score)
+                numbers = {"episodes": episodes, "iteration": iteration, "score": recent_score(self._rows)}
+                save_checkpoint(capture(self._algorithm), path, self._experiment, **numbers)
             point(checkpoints, LATEST, path)
             if is_final:
                 point(checkpoints, FINAL, path)

@@ -7,14 +7,13 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithms.build import algorithm_config
-from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
+from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.algorithms.placement import notices
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.packing import ObservationLayout
@@ -23,6 +22,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_errors
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.training.algorithm_state import restore
 from rllib_moe.training.checkpoints import LATEST, adopt, set_aside_later
 from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.loop import TrainingLoop, told
@@ -142,10 +142,10 @@ def _run(
             for notice in notices(training.num_workers, training.num_gpus):
                 say(console, notice)
         first_episode = resumed.checkpoint.episodes if resumed else 0
-        algorithm = cast(CurriculumAlgorithm, algorithm_config(experiment, first_episode).build_algo())
+        algorithm = build_algorithm(experiment, first_episode)
         stack.callback(algorithm.stop)
         if resumed:
-            algorithm.restore(str(resumed.checkpoint.algorithm_path))
+            restore(algorithm, resumed.checkpoint.state())
             say(console, f"Resumed {resumed.checkpoint.path} at episode {algorithm.episodes_total}")
         if stop:
             return []

@@ -147,9 +147,9 @@ class RunDirectory:
             purge_step = kept[-1][m.EPISODES_TOTAL.key] + 1 if kept else 0
             self._writer = SummaryWriter(str(self.path), purge_step=purge_step)
         columns = self._columns()
-        if columns == list(row):
+        if row.keys() <= set(columns):
             with self._progress.open("a", newline="") as stream:
-                csv.DictWriter(stream, columns).writerow(row)
+                csv.DictWriter(stream, columns, restval=math.nan).writerow(row)
         else:
             self._rewrite([*self.rows(), row])
         episodes = row[m.EPISODES_TOTAL.key]

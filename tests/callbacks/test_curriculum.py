@@ -20,6 +20,7 @@ from rllib_moe.algorithms.curriculum import EPISODES
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.callbacks.curriculum import CurriculumCallbacks, banner
 from rllib_moe.phases import VALUES, PhaseSchedule
+from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.validation import ConfigError
 
 SmallConfig = Callable[..., MoEPPOConfig]
@@ -162,16 +163,16 @@ def test_buffers_reach_every_remote_worker(small_config: SmallConfig) -> None:
     assert all(str(state) == str(states[0]) for state in states)  # as text: NaN is not equal to itself
 
 
-def test_restore_brings_back_count_phase_and_learning_rate(small_config: SmallConfig, tmp_path: Path) -> None:
+def test_restore_brings_back_count_phase_and_learning_rate(small_config: SmallConfig) -> None:
     algorithm = small_config(num_workers=0).build_algo()
     for _ in range(3):
         algorithm.train()
     before, count = active_values(algorithm), algorithm.episodes_total
-    algorithm.save(str(tmp_path))
+    state = capture(algorithm)
     algorithm.stop()
 
     restored = small_config(num_workers=0).build_algo()
-    restored.restore(str(tmp_path))
+    restore(restored, state)
     assert (active_values(restored), restored.episodes_total) == (before, count) == ((5e-5, 5e-5, 0.02, 0.75), 24)
     restored.stop()
 
@@ -202,20 +203,18 @@ def test_log_says_when_a_phase_begins(small_config: SmallConfig, monkeypatch: py
     assert "Episode 0, Routing: Softmax, Phase: warmup" in lines
 
 
-def test_a_resumed_run_says_its_own_phase_alone(
-    small_config: SmallConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_resumed_run_says_its_own_phase_alone(small_config: SmallConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = small_config(num_workers=0).build_algo()
     for _ in range(3):
         algorithm.train()
-    algorithm.save(str(tmp_path))
+    state = capture(algorithm)
     algorithm.stop()
     lines: list[str] = []
     monkeypatch.setattr(curriculum.logger, "info", lambda text, *values: lines.append(text % values))
     config = small_config(num_workers=0)
     restored = config.environment(env_config={**config.env_config, "first_episode": 24}).build_algo()
     assert active_values(restored) == (5e-5, 5e-5, 0.02, 0.75)
-    restored.restore(str(tmp_path))
+    restore(restored, state)
     restored.train()
     restored.stop()
     assert [line.split()[1] for line in lines if line.startswith("=====")] == ["TRANSITION"]

@@ -23,11 +23,11 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     """Play the episode and write what was asked for.
 
     Args:
-        request: What to show.
-        console: Where progress goes; None prints nothing.
+        request: The replay.
+        console: Output for progress; None prints nothing.
 
     Returns:
-        `steps`, `score`, `max_depth`, `ending`, and `bytes` of each file by its path.
+        `steps`, `score`, the environment's own `measures`, `ending`, and `bytes` of each file by its path.
 
     Raises:
         ConfigError: the request is refused, for all the errors it names; nothing was written.
@@ -55,7 +55,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     return {
         "steps": recording.steps,
         "score": recording.final_score,
-        "max_depth": recording.final_depth,
+        "measures": recording.final_measures,
         "ending": recording.ending,
         "bytes": files,
     }
@@ -73,8 +73,9 @@ def _facts(request: ReplayRequest, resolved: Resolved, recording: Recording) -> 
         ("steps", f"{recording.steps}, {recording.ending}"),
         ("final score", f"{recording.final_score:g}"),
     ]
-    if recording.final_depth is not None:
-        facts.append(("deepest level", str(recording.final_depth)))
+    facts += [
+        (name.replace("_", " "), f"{value:g}") for name, value in recording.final_measures.items() if value is not None
+    ]
     if request.remove_expert is not None:
         facts.append(("removed", f"expert {request.remove_expert}"))
     return facts

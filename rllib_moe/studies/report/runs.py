@@ -180,7 +180,8 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
         raise ReportError([f"{progress}: no row with numbers in {', '.join(needed)}"])
     if len(whole) < len(rows):
         omissions.append(f"{PROGRESS}: {len(rows) - len(whole)} damaged rows, left out")
-    known = {metric.key for metric in m.METRICS} | {m.expert_share(index).key for index in range(len(rows[0]))}
+    own = [m.episode_measure(name) for name in m.measures_of(rows[-1])]
+    known = {metric.key for metric in (*m.METRICS, *own)} | {m.expert_share(k).key for k in range(len(rows[0]))}
     if unknown := [str(key) for key in rows[0] if key not in known]:
         omissions.append(f"{PROGRESS}: columns that this version does not know, not drawn: {', '.join(unknown)}")
     if missing := [metric.key for metric in m.METRICS if metric.key not in rows[0]]:

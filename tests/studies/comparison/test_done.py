@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,15 @@ from rllib_moe.studies.comparison.done import (
 )
 from rllib_moe.studies.comparison.plan import Plan, PlannedRun
 from rllib_moe.studies.comparison.result import write_result
-from rllib_moe.training.checkpoints import FINAL, LATEST, Checkpoint, load_checkpoint, point
+from rllib_moe.training.checkpoints import (
+    FINAL,
+    LATEST,
+    AlgorithmState,
+    Checkpoint,
+    load_checkpoint,
+    point,
+    save_checkpoint,
+)
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 
@@ -57,12 +64,8 @@ def last(run: PlannedRun, directory: Path) -> Checkpoint:
 def make_trained(directory: Path, run: PlannedRun, episodes: int = 41) -> None:
     """Write a run as its training leaves it, as far as a comparison reads it."""
     checkpoint = directory / run.name / "checkpoints" / f"episode_{episodes:06d}"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "weights.pt").write_bytes(b"")
-    plain = {"episodes": episodes, "iteration": 1, "score": None, "experiment": run.experiment.to_dict()}
-    (checkpoint / "experiment.yaml").write_text(yaml.safe_dump(plain))
-    hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in checkpoint.iterdir()}
-    (checkpoint / "manifest.json").write_text(json.dumps({"sha256": hashes}))
+    state = AlgorithmState(weights={}, optimizer={}, plain={})
+    save_checkpoint(state, checkpoint, run.experiment, episodes=episodes, iteration=1, score=None)
     for name in (LATEST, FINAL):
         point(checkpoint.parent, name, checkpoint)
     row: dict[str, Any] = {metric.key: 0.5 for metric in m.METRICS}
@@ -78,7 +81,7 @@ def make_evaluated(plan: Plan, directory: Path, run: PlannedRun, *, score: float
     for name, asked in evaluations(plan, run, last(run, directory), directory).items():
         numbers = {
             "checkpoint_episodes": 41, "episodes": asked.episodes, "seed_base": asked.seed_base, "score_mean": score,
-            "score_se": 0.1, "score_median": score, "depth2_rate": None, "max_depth_mean": None, "alpha_entropy": 1.0,
+            "score_se": 0.1, "score_median": score, "alpha_entropy": 1.0,
             "mutual_information": 0.1, "min_expert_share": 0.25, "expert_share": [0.25] * 4,
             "episode_scores": [score + i % 3 for i in range(asked.episodes)],
         }  # fmt: skip
@@ -182,7 +185,7 @@ def test_baselines_play_the_same_episodes_in_the_first_variants_environment(fini
     assert write_result(plan, finished)["missing"] == ["baselines/random"]
     numbers = {
         "checkpoint_episodes": None, "episodes": 4, "seed_base": 7, "score_mean": 2.0, "score_se": 0.5,
-        "score_median": 1.5, "depth2_rate": None, "env": "regimes", "max_steps": 8, "env_args": {},
+        "score_median": 1.5, "env": "regimes", "max_steps": 8, "env_args": {},
     }  # fmt: skip
     (finished / BASELINES).mkdir()
     (finished / BASELINES / "random.json").write_text(json.dumps(numbers | {"max_steps": 20}))

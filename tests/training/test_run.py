@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from unittest.mock import Mock
 import pytest
 import torch
 import yaml
-from rllib_moe.training.experiment import TrainingStoppedError
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.ppo import MoEPPO
-from rllib_moe.training import experiment
+from rllib_moe.training import loop
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
+from rllib_moe.training.loop import TrainingStoppedError
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 from scripts.train import main
@@ -47,17 +46,15 @@ ALWAYS_FINITE = (
 
 def optimizer_steps(run: Path) -> set[int]:
     """Steps that Adam has counted, over all parameters, in a run's latest checkpoint."""
-    file = load_checkpoint(run).algorithm_path / "policies" / "default_policy" / "policy_state.pkl"
-    state = pickle.loads(file.read_bytes())
-    state = state.get("policy_state", state)
-    per_parameter = state["_optimizer_variables"][0]["state"].values()
+    per_parameter = load_checkpoint(run).state().optimizer.values()
     for entry in per_parameter:
-        assert all(bool(torch.isfinite(torch.as_tensor(value)).all()) for value in entry.values())
+        assert all(bool(value.isfinite().all()) for value in entry.values())
     return {int(entry["step"]) for entry in per_parameter}
 
 
-def in_force(row: m.Row) -> tuple[Any, ...]:
-    return tuple(row[metric.key] for metric in (m.PHASE, m.ROUTING, m.TEMPERATURE, m.LEARNING_RATE, m.ENTROPY_COEF))
+def active_values(row: m.Row) -> tuple[Any, ...]:
+    metrics = (m.PHASE, m.ROUTING, m.TEMPERATURE, m.LEARNING_RATE, m.PHASE_VALUES["entropy_coef"])
+    return tuple(row[metric.key] for metric in metrics)
 
 
 def listing(directory: Path) -> dict[str, int]:
@@ -120,7 +117,7 @@ def test_stopped_in_any_phase_and_resumed(stop: int, train: Train, uninterrupted
     assert (summary["episodes_total"], summary["env_steps_total"]) == (TOTAL, TOTAL * 16)
 
     rows, expected = RunDirectory(tmp_path / "mine").rows(), RunDirectory(uninterrupted).rows()
-    assert [in_force(row) for row in rows] == [in_force(row) for row in expected]
+    assert [active_values(row) for row in rows] == [active_values(row) for row in expected]
     for metric in (m.EPISODES_TOTAL, m.ITERATION, m.ENV_STEPS_TOTAL):
         assert [row[metric.key] for row in rows] == [row[metric.key] for row in expected]
     assert all(later[m.WALL_SECONDS.key] > earlier[m.WALL_SECONDS.key] for earlier, later in itertools.pairwise(rows))
@@ -298,8 +295,8 @@ def test_environments_that_always_fail_end_the_run_with_the_reason(train: Train)
 
 
 def test_a_run_that_ends_on_a_periodic_checkpoint_writes_it_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = Mock(side_effect=experiment.save_checkpoint)
-    monkeypatch.setattr(experiment, "save_checkpoint", written)
+    written = Mock(side_effect=loop.save_checkpoint)
+    monkeypatch.setattr(loop, "save_checkpoint", written)
     train("mine", 16, "--checkpoint-every", "8")
     assert [call.args[1].name for call in written.call_args_list] == ["episode_000008", "episode_000016"]
 

@@ -95,7 +95,7 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> None:
         told_sizes = f"{memory / 1e9:.0f} GB of memory, those would take {batch_bytes / 1e9:.0f} GB"
         raise ConfigError([f"batch_size: expected one whose observations fit into {told_sizes}; got {batch_size}"])
     if resumed and (
-        errors := weight_errors(GATMoEPolicy(shape, num_actions, experiment.model), resumed.checkpoint.weights())
+        errors := weight_errors(GATMoEPolicy(shape, num_actions, experiment.model), resumed.checkpoint.state().weights)
     ):
         raise ConfigError(errors)
     prepare(environment.env)

@@ -11,8 +11,8 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.sgd import standardized
 from torch import Tensor
 
-from rllib_moe.algorithms.advantages import gae
 from rllib_moe.algorithms.policy import MoEPPOPolicy
+from rllib_moe.sampling.advantages import gae
 
 
 def vtrace(policy: MoEPPOPolicy, batch: SampleBatch, bootstrap_obs: np.ndarray | None) -> float:

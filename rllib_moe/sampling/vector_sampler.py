@@ -27,7 +27,7 @@ from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithms.advantages import gae
+from rllib_moe.sampling.advantages import gae
 from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
 from rllib_moe.sampling.watchdog import Watchdog
 

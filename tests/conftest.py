@@ -87,6 +87,12 @@ def train(ray_session: None, small_flags: tuple[str, ...], tmp_path: Path) -> Tr
     return run
 
 
+@pytest.fixture(scope="session")
+def repeats() -> Callable[[int], int]:
+    """Return how often a test repeats its fault: as often as it asks, or `TEST_REPEATS` times if that is less."""
+    return lambda asked: min(asked, int(os.environ.get("TEST_REPEATS", asked)))
+
+
 BROWSER_FLAGS = (
     "--headless",
     "--no-sandbox",  # root, as in containers, cannot have Chromium's sandbox

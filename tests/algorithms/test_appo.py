@@ -312,6 +312,7 @@ def test_weights_given_away_are_copies(algorithm: MoEAPPO) -> None:
     np.testing.assert_array_equal(moments.shape, held.shape)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_learns_and_specialises_on_regimes(train: Any, num_workers: int) -> None:

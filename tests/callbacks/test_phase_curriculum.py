@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from rllib_moe.callbacks.phase_curriculum import EPISODES_COUNTER, apply_phase, 
 from rllib_moe.phases import PhaseSchedule, ScheduleError
 
 SmallConfig = Callable[..., MoEPPOConfig]
+AT_24 = (5e-5, 5e-5, 0.02, 0.75)
+"""`in_force` after 24 episodes: halfway through transition."""
 
 # Ray's workers cannot import a test module: what it defines travels by value.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -74,11 +78,14 @@ def play(config: MoEPPOConfig, iterations: int) -> Algorithm:
     return algorithm
 
 
-def test_ratio_is_one_on_the_first_minibatch_across_every_phase_change(
+def test_ratio_is_one_on_the_first_minibatch_whatever_happens_to_phase_and_worker(
     small_config: SmallConfig, records: list[tuple[str, float, float]]
 ) -> None:
-    """Workers and learner agree on the gate of every row of every batch."""
-    play(small_config(), 5).stop()
+    """Workers and learner agree on the gate of every row: across each phase change, and in a worker that Ray restarted.
+
+    It was idle when it was killed, so Ray brings it back with initial weights and tells nobody.
+    """
+    algorithm = play(small_config(), 5)
     # 8 episodes an iteration, boundaries 16 and 32: phases at 0, 8, 16, 24, 32 episodes.
     assert [(routing, temperature) for routing, temperature, _ in records] == [
         ("softmax", 1.0),
@@ -87,6 +94,16 @@ def test_ratio_is_one_on_the_first_minibatch_across_every_phase_change(
         ("sparsemax", 0.75),
         ("sparsemax", 0.5),
     ]
+    worker = algorithm.env_runner_group._worker_manager.actors()[1]
+    before = process_id = ray.get(worker.apply.remote(lambda _: os.getpid()))
+    ray.kill(worker, no_restart=False)
+    while process_id == before:
+        time.sleep(0.1)
+        with suppress(ray.exceptions.RayActorError):  # while it is not back
+            process_id = ray.get(worker.apply.remote(lambda _: os.getpid()))
+    algorithm.train()
+    algorithm.stop()
+    assert [routing for routing, _, _ in records[5:]] == ["sparsemax"]
     assert max(error for _, _, error in records) < 1e-5
 
 
@@ -113,20 +130,6 @@ def test_the_callback_alone_keeps_stock_ppo_in_phase(
 
 def _faster(schedule: dict[str, Any]) -> dict[str, Any]:
     return PhaseSchedule.from_dict(schedule).with_overrides({"*.learning_rate": 1e-2}).to_dict()
-
-
-def test_a_worker_killed_while_idle_never_samples_with_initial_weights(
-    small_config: SmallConfig, records: list[tuple[str, float, float]]
-) -> None:
-    algorithm = play(small_config(), 3)
-    ray.kill(algorithm.env_runner_group._worker_manager.actors()[1], no_restart=False)
-    time.sleep(8)  # Ray brings it back, with initial weights, and tells nobody
-    algorithm.train()
-    while len(records) < 4:  # where the restart took longer, RLlib notices and the iteration is empty
-        algorithm.train()
-    algorithm.stop()
-    assert records[-1][0] == "sparsemax"
-    assert records[-1][2] < 1e-5
 
 
 def test_phase_and_learning_rate_at_the_edges(small_config: SmallConfig) -> None:
@@ -166,28 +169,37 @@ def test_buffers_reach_every_remote_worker(small_config: SmallConfig) -> None:
     assert all(str(state) == str(states[0]) for state in states)  # as text: NaN is not equal to itself
 
 
-def test_restore_brings_back_count_phase_and_learning_rate(small_config: SmallConfig, tmp_path: Path) -> None:
+@pytest.fixture
+def saved(small_config: SmallConfig, tmp_path: Path) -> str:
+    """RLlib's checkpoint after three iterations, at episode 24."""
     algorithm = small_config(num_workers=0).build_algo()
     for _ in range(3):
         algorithm.train()
-    before, count = in_force(algorithm), episodes_of(algorithm)
+    assert (in_force(algorithm), episodes_of(algorithm)) == (AT_24, 24)
     algorithm.save(str(tmp_path))
     algorithm.stop()
+    return str(tmp_path)
 
-    restored = small_config(num_workers=0).build_algo()
-    restored.restore(str(tmp_path))
-    assert (in_force(restored), episodes_of(restored)) == (before, count) == ((5e-5, 5e-5, 0.02, 0.75), 24)
+
+def test_restore_brings_back_count_phase_and_learning_rate(
+    small_config: SmallConfig, saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run says its own phase alone."""
+    lines: list[str] = []
+    monkeypatch.setattr(phase_curriculum.logger, "info", lambda text, *values: lines.append(text % values))
+    config = small_config(num_workers=0)
+    restored = config.environment(env_config={**config.env_config, "first_episode": 24}).build_algo()
+    assert in_force(restored) == AT_24
+    restored.restore(saved)
+    assert (in_force(restored), episodes_of(restored)) == (AT_24, 24)
     restored.stop()
+    assert [line.split()[1] for line in lines if line.startswith("=====")] == ["TRANSITION"]
+    assert not any("warmup" in line for line in lines)
 
 
-def test_from_checkpoint_is_mended_at_the_first_minibatch(small_config: SmallConfig, tmp_path: Path) -> None:
+def test_from_checkpoint_is_mended_at_the_first_minibatch(saved: str) -> None:
     """`Algorithm.from_checkpoint` fires no hook after the state is there."""
-    algorithm = small_config(num_workers=0).build_algo()
-    for _ in range(3):
-        algorithm.train()
-    algorithm.save(str(tmp_path))
-    algorithm.stop()
-    restored = MoEPPO.from_checkpoint(str(tmp_path))
+    restored = MoEPPO.from_checkpoint(saved)
     row = restored.train()["moe"]
     restored.stop()
     assert (row["phase/name"], row["phase/learning_rate"], row["phase/temperature"]) == ("transition", 5e-5, 0.75)
@@ -203,25 +215,6 @@ def test_log_says_when_a_phase_begins(small_config: SmallConfig, monkeypatch: py
     algorithm.stop()
     assert [line.split()[1] for line in lines if line.startswith("=====")] == ["WARMUP", "TRANSITION", "FINE-TUNE"]
     assert "Episode 0, Routing: Softmax, Phase: warmup" in lines
-
-
-def test_a_resumed_run_says_its_own_phase_alone(
-    small_config: SmallConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    algorithm = small_config(num_workers=0).build_algo()
-    for _ in range(3):
-        algorithm.train()
-    algorithm.save(str(tmp_path))
-    algorithm.stop()
-    lines: list[str] = []
-    monkeypatch.setattr(phase_curriculum.logger, "info", lambda text, *values: lines.append(text % values))
-    config = small_config(num_workers=0)
-    restored = config.environment(env_config={**config.env_config, "first_episode": 24}).build_algo()
-    assert in_force(restored) == (5e-5, 5e-5, 0.02, 0.75)
-    restored.restore(str(tmp_path))
-    restored.stop()
-    assert [line.split()[1] for line in lines if line.startswith("=====")] == ["TRANSITION"]
-    assert not any("warmup" in line for line in lines)
 
 
 def test_banner() -> None:

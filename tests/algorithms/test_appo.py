@@ -250,9 +250,8 @@ def test_updates_that_are_never_finite_end_the_run_with_their_diagnosis(
     assert load_checkpoint(tmp_path / "mine").iteration == len(RunDirectory(tmp_path / "mine").rows()) > 0
 
 
-def test_a_run_can_change_from_ppo_to_appo_and_back(train: Any, tmp_path: Any) -> None:
-    train("first", 8)
-    train("second", 24, "--algo", "appo", resume=tmp_path / "first")
+def test_a_run_can_change_from_ppo_to_appo_and_back(train: Any, trained: Path, tmp_path: Path) -> None:
+    train("second", 24, "--algo", "appo", resume=trained)
     summary = train("third", 40, "--algo", "ppo", resume=tmp_path / "second")
     assert summary["episodes_total"] >= 40
     assert [phase["phase"] for phase in summary["phases"]][-1] == "fine-tune"

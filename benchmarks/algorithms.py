@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.config import BenchmarkConfig
 from benchmarks.timing import medians, now
 from rllib_moe import metrics as m
-from rllib_moe.algorithms.rllib_config import algorithm_config
+from rllib_moe.algorithms.build import build_algorithm
 
 LAST_SHARE = 4
 """What was learned is the mean of the last quarter of the iterations."""
@@ -44,7 +44,7 @@ def median_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _train(config: BenchmarkConfig, name: str) -> dict[str, float]:
-    algorithm = algorithm_config(config.with_training(algo=name), config.phases()).build_algo()
+    algorithm = build_algorithm(config.with_overrides(algo=name))
     try:
         first = algorithm.train()["moe"]
         begin, rows = now(), [first]

@@ -17,7 +17,7 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from benchmarks.config import BenchmarkConfig
 from benchmarks.padded_encoder import PaddedMoEModel
 from benchmarks.timing import in_turn, timed
-from rllib_moe.algorithms.rllib_config import algorithm_config
+from rllib_moe.algorithms.build import algorithm_config
 
 
 def local_algorithm(config: BenchmarkConfig, *, padded: bool = False) -> Algorithm:
@@ -27,8 +27,8 @@ def local_algorithm(config: BenchmarkConfig, *, padded: bool = False) -> Algorit
         config: The benchmark.
         padded: Use the padded form of the encoder.
     """
-    experiment = config.with_training(num_workers=0)
-    built = algorithm_config(experiment, config.phases())
+    experiment = config.with_overrides(num_workers=0)
+    built = algorithm_config(experiment)
     if padded:
         model = {"custom_model": PaddedMoEModel, "custom_model_config": experiment.model.to_dict()}
         built = built.training(model=model)

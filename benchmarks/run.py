@@ -25,14 +25,14 @@ from benchmarks.phase_push import phase_push
 from benchmarks.report import show
 from benchmarks.stock import stock_config
 from benchmarks.timing import in_turn, medians, torch_threads
-from rllib_moe.algorithms.rllib_config import algorithm_config
-from rllib_moe.callbacks.phase_curriculum import episodes_of
+from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.packing import PackedSpace
 from rllib_moe.envs.registry import prepare
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
 
 LOG_WIDTH = 120
@@ -50,7 +50,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     """
     console = Console(width=None if Console().is_terminal else LOG_WIDTH)
     numbers: dict[str, Any] = {"environment": provenance.describe(), "settings": _settings(config)}
-    prepare(config.env)
+    prepare(config.experiment.environment.env)
     # Room for ours and stock at once; all else as in training, its threads too.
     processes = max([config.training.num_workers + config.stock.num_workers, *config.factors]) + 1
     with ray_session(None, processes, config.training.num_gpus):
@@ -62,8 +62,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
             numbers |= _soak(config) if config.soak else _measure(config, console)
     numbers["environment"]["load_average_end"] = os.getloadavg()[0]
     show(numbers, console)
-    if config.json:
-        with atomic_write(Path(config.json)) as partial:
+    if config.json_file:
+        with atomic_write(Path(config.json_file)) as partial:
             partial.write_text(json.dumps(numbers, indent=2) + "\n")
     return numbers
 
@@ -73,21 +73,21 @@ def _settings(config: BenchmarkConfig) -> dict[str, Any]:
     del experiment["run"]
     return {
         **experiment,
-        "stock": vars(config.stock),
-        "schedule": config.schedule,
+        "stock": config.stock.to_dict(),
         "repeats": config.num_rounds if config.algorithms else config.num_repeats,
     }
 
 
 def _soak(config: BenchmarkConfig) -> dict[str, Any]:
-    experiment, phases = config.experiment, config.phases()
-    algorithm = algorithm_config(experiment, phases).build_algo()
+    experiment = config.experiment
+    algorithm = build_algorithm(experiment)
     with tempfile.TemporaryDirectory() as directory:
 
         def save() -> None:
-            episodes, iteration = episodes_of(algorithm), algorithm.iteration
+            episodes, iteration = algorithm.episodes_total, algorithm.iteration
             path = Path(directory) / f"episode_{episodes:06d}"
-            save_checkpoint(algorithm, path, experiment, phases, episodes=episodes, iteration=iteration, score=None)
+            state = capture(algorithm)
+            save_checkpoint(state, path, experiment, episodes=episodes, iteration=iteration, score=None)
             point(path.parent, LATEST, path)
             prune(path.parent, experiment.run.keep_checkpoints)
 
@@ -138,7 +138,7 @@ def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
 
 def _whole(config: BenchmarkConfig) -> tuple[dict[str, list[dict[str, float]]], dict[str, Any], float]:
     """Iterations of ours and stock; ours' `memory` and `processes`; milliseconds of sending its weights."""
-    ours = algorithm_config(config.experiment, config.phases()).build_algo()
+    ours = build_algorithm(config.experiment)
     stock = stock_config(config.experiment.environment, config.stock, config.training.seed).build_algo()
     try:
         turns = {"ours": partial(iterate, ours), "stock": partial(iterate, stock)}
@@ -185,7 +185,7 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
             "alone_learn_seconds": learned["ours"],
             "padded_learn_seconds": learned["padded"],
             "learn_speedup_over_padded": learned["padded"] / learned["ours"],
-            "encoder_forms": compare_forms(shape, config.model, leaves, repeats),
+            "encoder_forms": compare_forms(shape, config.experiment.model, leaves, repeats),
             "batch_scaling": scaling.batch_scaling(policy, observations, repeats),
             "node_scaling": scaling.node_scaling(policy, layout, shape, repeats),
         }

@@ -14,7 +14,7 @@ from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 from benchmarks.config import BenchmarkConfig
 from benchmarks.iterations import iterate
 from benchmarks.timing import medians, seconds
-from rllib_moe.algorithms.rllib_config import algorithm_config
+from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.packing import ObservationLayout
 
@@ -117,8 +117,8 @@ def training_scaling(config: BenchmarkConfig, factors: Sequence[int]) -> list[di
     """
     rows = []
     for setting in config.scaled(factors):
-        experiment = config.with_training(**setting)
-        algorithm = algorithm_config(experiment, config.phases()).build_algo()
+        experiment = config.with_overrides(**setting)
+        algorithm = build_algorithm(experiment)
         try:
             times = medians([iterate(algorithm) for _ in range(1 + ITERATIONS)][1:])
         finally:

@@ -16,12 +16,13 @@ import tyro
 
 from benchmarks.config import parse as parse_benchmark
 from rllib_moe.config import ExperimentConfig
+from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest
 from rllib_moe.evaluation.replay.replay import ReplayRequest
 from rllib_moe.jobs.request import parse as parse_submit
-from rllib_moe.metrics import METRICS, expert_share
+from rllib_moe.metrics import METRICS, episode_measure, expert_share
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.comparison.compare import ComparisonRequest
 from rllib_moe.studies.comparison.plan import load_plan
@@ -226,11 +227,15 @@ def test_the_metrics_page_is_up_to_date():
         assert f"| `{metric.key}` |" in page
 
 
+@pytest.mark.usefixtures("readme_files")
 def test_metrics_in_the_readme_exist():
     named = set(re.findall(r"`((?:run|score|phase|moe|loss)/\w+)`", README))
+    described = [describe(make_env(env)) for env in ("nethack", "my_doors:Doors-v0")]
+    own = {episode_measure(each.name).key for description in described for each in description.episode_measures}
 
     assert len(named) > 10
-    assert named <= {metric.key for metric in (*METRICS, expert_share(0))}
+    assert own <= named
+    assert named <= {metric.key for metric in (*METRICS, expert_share(0))} | own
 
 
 def test_pictures_are_up_to_date_and_embedded():

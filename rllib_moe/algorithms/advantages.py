@@ -1,20 +1,20 @@
-"""Advantages of several environments at once: generalised advantage estimation, and V-trace. Pure."""
+"""Advantages of several environments at once: generalized advantage estimation, and V-trace. Pure."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def advantage_estimates(
+def gae(
     rewards: np.ndarray,
     values: np.ndarray,
-    following: np.ndarray,
+    next_values: np.ndarray,
     ended: np.ndarray,
     gamma: float,
     lambda_: float,
     ratios: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Generalised advantage estimation (https://arxiv.org/abs/1506.02438) over several environments at once.
+    """Generalized advantage estimation (https://arxiv.org/abs/1506.02438) over several environments at once.
 
     With probability ratios it is V-trace (https://arxiv.org/abs/1802.01561, with the lambda of its remark 2): the
     ratios are cut at 1, and the advantages are both what the critic's targets exceed its values by and what the policy
@@ -23,7 +23,7 @@ def advantage_estimates(
     Args:
         rewards: Rewards [T, E].
         values: Critic's estimates of the states acted in [T, E].
-        following: Estimates of the states reached [T, E]: 0 where the episode terminated, that of the last state where
+        next_values: Estimates of the next states [T, E]: 0 where the episode terminated, that of the last state where
             it was truncated.
         ended: Where an episode ended, bool [T, E].
         gamma: Discount.
@@ -33,7 +33,7 @@ def advantage_estimates(
     Returns:
         Advantages float32 [T, E].
     """
-    errors = rewards + gamma * following - values
+    errors = rewards + gamma * next_values - values
     decay = gamma * lambda_ * ~ended
     if ratios is not None:
         weights = np.minimum(ratios, 1)

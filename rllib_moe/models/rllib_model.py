@@ -52,7 +52,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
             raise ValueError(f"observation space: expected a PackedSpace (see PackObservation), got {obs_space}")
         if not isinstance(action_space, gymnasium.spaces.Discrete):
             raise ValueError(f"action space: expected Discrete, got {action_space}")
-        config = ModelConfig.from_dict(model_config.get("custom_model_config") or {}).check()
+        config = ModelConfig.from_dict(model_config.get("custom_model_config") or {})
         self.layout = obs_space.layout
         self.network = GATMoEPolicy(GraphShape.from_space(obs_space), num_outputs, config)
         self._policy_output: PolicyOutput | None = None

@@ -18,11 +18,12 @@ from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
 from benchmarks.stock import StatusNumbers, make_stock_env
 from benchmarks.timing import in_turn, medians
-from rllib_moe.config import ConfigError, ModelConfig, TrainingConfig
+from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.models.graph_encoder import GraphEncoder
 from rllib_moe.models.observation_encoder import CategoryGrid
+from rllib_moe.validation import ConfigError
 
 TINY = (
     "--env regimes --max-steps 16 --num-envs-per-worker 4 --batch-size 64 --minibatch-size 32 --num-epochs 1 "
@@ -41,7 +42,7 @@ def test_every_scaling_factor_makes_a_valid_experiment(factors):
         *((2, 32 * factor) for factor in factors),
     }
     for each in scaled:
-        config.with_training(**each).check()
+        config.with_overrides(**each)
         assert 2048 <= each["batch_size"] <= 8192
 
 

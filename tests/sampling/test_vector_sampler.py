@@ -20,7 +20,7 @@ from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
-from rllib_moe.sampling.vector_sampler import VectorSampler, episode_measures
+from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 
 NUM_ENVS = 4
@@ -167,10 +167,3 @@ def test_batches_do_not_share_memory(config: MoEPPOConfig, policy: MoEPPOPolicy,
     sampler.get_data()
     for key, value in kept.items():
         np.testing.assert_array_equal(first[key], value, err_msg=key)
-
-
-def test_measures_of_an_episode() -> None:
-    assert episode_measures({"score": 3, "max_depth": 2}, 0.5) == {"score": [3.0], "max_depth": [2.0]}
-    without = episode_measures({}, 0.5)
-    assert without["score"] == [0.5]
-    assert np.isnan(without["max_depth"][0])

@@ -67,6 +67,16 @@ class CurriculumPBT(PopulationBasedTraining):
         # Another stream than that of the first draws, or mutations would repeat their values.
         self._generator = np.random.default_rng((space.example.training.seed, 1))
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the trial that is furthest behind, a clone after its equals: Tune's hook.
+
+        In Tune it may come before them. Where trials take turns, the weakest is then set back to the count of a donor
+        that waits, plays on, is set back again, and nobody else ever runs.
+        """
+        waiting = [each for each in tune_controller.get_trials() if each.status in (Trial.PENDING, Trial.PAUSED)]
+        turns = {each: (self._trial_state[each].last_train_time, len(each.config.get(CLONES, ()))) for each in waiting}
+        return min(waiting, key=turns.__getitem__, default=None)
+
     def _exploit(self, tune_controller: Any, trial: Trial, trial_to_clone: Trial) -> None:
         """Clone a trial: Tune's hook. The clone begins from a copy of the checkpoint, which is its own.
 

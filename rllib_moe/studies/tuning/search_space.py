@@ -63,7 +63,10 @@ class SearchSpace:
         forms = data.get("parameters") if isinstance(data, Mapping) and set(data) == {"parameters"} else None
         if not isinstance(forms, Mapping):
             raise ConfigError(["space: expected one key 'parameters' with a mapping of names to values"])
-        errors, parameters, fixed, names = [], [], {}, []
+        errors: list[str] = []
+        names: list[str] = []
+        parameters: list[Parameter] = []
+        fixed: dict[str, Any] = {}
         for name, form in ((str(name), form) for name, form in forms.items()):
             names += split_names(name)
             if refused := [error for each in split_names(name) if (error := _name_error(each, base))]:

@@ -53,7 +53,7 @@ class OptunaProposals(OptunaSearch):
         logger.warning("The search ends: Optuna proposed %d combinations in a row that are not valid", PATIENCE)
         return Searcher.FINISHED
 
-    def _values(self, proposed: dict[str, Any]) -> Values:
+    def _values(self, proposed: Any) -> Values:
         """Return a trial's values, from Optuna's answers under the parameters' places."""
         answers = ((each, proposed[str(place)]) for place, each in enumerate(self.space.parameters))
         return {each.name: answer if each.is_range else each.values[answer] for each, answer in answers}

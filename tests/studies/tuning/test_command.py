@@ -46,8 +46,8 @@ def test_every_error_of_search_experiment_and_space_is_in_one_message(tmp_path: 
     told = errors("--space", str(tmp_path / "space.yaml"), "--schedule", "v33", "--clip-param", "0")
     assert "did you mean 'v3'?" in told[0]
     assert told[1:] == [
-        "clip_param: expected a finite number, above 0, got 0",
         "gamm: unknown setting (did you mean 'gamma'?)",
+        "clip_param: expected a finite number, above 0, got 0",
     ]
 
 

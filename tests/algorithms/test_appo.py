@@ -248,9 +248,8 @@ def test_updates_that_are_never_finite_end_the_run_with_their_diagnosis(
     assert load_checkpoint(tmp_path / "mine").iteration == len(RunDirectory(tmp_path / "mine").rows()) > 0
 
 
-def test_a_run_can_change_from_ppo_to_appo_and_back(train: Any, tmp_path: Any) -> None:
-    train("first", 8)
-    train("second", 24, "--algo", "appo", resume=tmp_path / "first")
+def test_a_run_can_change_from_ppo_to_appo_and_back(train: Any, trained: Path, tmp_path: Path) -> None:
+    train("second", 24, "--algo", "appo", resume=trained)
     summary = train("third", 40, "--algo", "ppo", resume=tmp_path / "second")
     assert summary["episodes_total"] >= 40
     assert [phase["phase"] for phase in summary["phases"]][-1] == "fine-tune"
@@ -298,6 +297,7 @@ def test_weights_given_away_are_copies(algorithm: MoEAPPO) -> None:
         assert not np.shares_memory(weights[name], parameter.detach().numpy())
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_learns_and_specialises_on_regimes(train: Any, num_workers: int) -> None:

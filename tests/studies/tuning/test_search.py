@@ -92,6 +92,7 @@ def test_asha_stops_the_weak_on_episodes(search: Search) -> None:
         assert trial["episodes"] == 64 if trial["state"] == "finished" else trial["episodes"] in (16, 32)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path: Path) -> None:
     """By chance, 16 steps earn 16 / R among R regimes: 8 with 2 of them, 2.3 with 7. Trials 0 to 3 are drawn evenly."""

@@ -9,9 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from ray.rllib.policy.sample_batch import SampleBatch
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from rich.console import Console
 
 from benchmarks import memory, parts, scaling
@@ -27,7 +26,6 @@ from benchmarks.timing import torch_threads
 from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.packing import PackedSpace
 from rllib_moe.envs.registry import prepare
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.files import atomic_write
@@ -164,15 +162,13 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
     algorithms = {"ours": local_algorithm(config), "padded": local_algorithm(config, padded=True)}
     try:
         policy: Any = algorithms["ours"].get_policy()
-        space: PackedSpace = policy.observation_space
-        layout, shape = space.layout, GraphShape.from_space(space)
+        shape = GraphShape.from_space(policy.observation_space)
         with torch_threads(worker_threads):
             batch, sample_us = sample_alone(algorithms["ours"], repeats)
             inference_us = parts.time_inference(policy, batch, training.num_envs_per_worker, repeats)
         learned = compare_learning(algorithms, batch, repeats)
-        observations = np.asarray(batch[SampleBatch.OBS])
-        leaves = layout.unpack_torch(torch.from_numpy(observations).to(policy.device))
-        nodes = layout.unpack(observations)["node_mask"].sum(1)
+        observations = batch[SampleBatch.OBS]
+        nodes = observations["node_mask"].sum(1)
         alone = {
             **vars(parts.time_environment(config.experiment.environment)),
             "inference_us": inference_us,
@@ -188,9 +184,11 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
                 "padded_learn_seconds": learned["padded"],
                 "learn_speedup_over_padded": learned["padded"] / learned["ours"],
             },
-            "encoder_forms": compare_forms(shape, config.model, leaves, repeats),
+            "encoder_forms": compare_forms(
+                shape, config.model, convert_to_torch_tensor(observations, policy.device), repeats
+            ),
             "batch_scaling": scaling.batch_scaling(policy, observations, repeats),
-            "node_scaling": scaling.node_scaling(policy, layout, shape, repeats),
+            "node_scaling": scaling.node_scaling(policy, policy.observation_space, repeats),
             "batch": batch,
         }
         return alone, others

@@ -8,7 +8,7 @@ import numpy as np
 def advantage_estimates(
     rewards: np.ndarray,
     values: np.ndarray,
-    following: np.ndarray,
+    next_values: np.ndarray,
     ended: np.ndarray,
     gamma: float,
     lambda_: float,
@@ -23,7 +23,7 @@ def advantage_estimates(
     Args:
         rewards: Rewards [T, E].
         values: Critic's estimates of the states acted in [T, E].
-        following: Estimates of the states reached [T, E]: 0 where the episode terminated, that of the last state where
+        next_values: Estimates of the next states [T, E]: 0 where the episode terminated, that of the last state where
             it was truncated.
         ended: Where an episode ended, bool [T, E].
         gamma: Discount.
@@ -33,7 +33,7 @@ def advantage_estimates(
     Returns:
         Advantages float32 [T, E].
     """
-    errors = rewards + gamma * following - values
+    errors = rewards + gamma * next_values - values
     decay = gamma * lambda_ * ~ended
     if ratios is not None:
         weights = np.minimum(ratios, 1)

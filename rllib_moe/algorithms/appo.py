@@ -39,6 +39,7 @@ from rllib_moe.algorithms.policy import CannotGoOnError, MoEPPOPolicy
 from rllib_moe.callbacks.moe_callbacks import MoECallbacks
 from rllib_moe.callbacks.phase_curriculum import InForce, apply_phase
 from rllib_moe.phases import PhaseConfig, PhaseSchedule
+from rllib_moe.sampling.guarded_environments import Observation
 from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
 from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 
@@ -48,7 +49,7 @@ POLL_SECONDS = 0.1
 SILENT_TIMEOUTS = 2
 """A run ends after so many `sample_timeout_s` without a batch by any worker: the first has stalled workers replaced."""
 
-REACHED = "observations_reached"
+BOOTSTRAP_OBS = "bootstrap_obs"
 """Key in a batch, beside the policy's rows, of the observations by that name of `VectorSampler`."""
 
 
@@ -75,7 +76,7 @@ class MoEAPPOConfig(APPOConfig):
         self.use_critic = True
         self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
         self.framework("torch")
-        self.experimental(_disable_preprocessor_api=True)  # keeps the packed observation as the bytes it is
+        self.experimental(_disable_preprocessor_api=True)  # keeps the observation's leaves and their dtypes
         self.callbacks(MoECallbacks)
         self.env_runners(env_runner_cls=MoEAPPOWorker)
         # RLlib's learner thread that hands whole batches to the worker; minibatches and epochs are the policy's here.
@@ -115,19 +116,20 @@ class MoEAPPOWorker(VectorRolloutWorker):
     """What the learner's thread died of."""
 
     def sample(self, **kwargs: Any) -> MultiAgentBatch:
-        """One fragment of every environment, in the form that IMPALA's book-keeping asks for, and what it reached.
+        """Return one fragment of every environment in the form that IMPALA's book-keeping asks for.
 
-        RLlib counts what was reached among its "agent steps", which nothing here reads.
+        RLlib counts the observations to bootstrap from among its "agent steps", which nothing here reads.
         """
         rows = cast(SampleBatch, super().sample(**kwargs))
-        reached = SampleBatch({SampleBatch.OBS: cast(Any, self.sampler).observations_reached})
-        return MultiAgentBatch({DEFAULT_POLICY_ID: rows, REACHED: reached}, rows.count)
+        bootstrap = SampleBatch({SampleBatch.OBS: cast(Any, self.sampler).bootstrap_obs})
+        return MultiAgentBatch({DEFAULT_POLICY_ID: rows, BOOTSTRAP_OBS: bootstrap}, rows.count)
 
     def learn_on_batch(self, samples: MultiAgentBatch) -> dict[str, Any]:  # type: ignore[override]
         """Learn a batch: called in the learner's thread, which dies of what this raises."""
         policy, batches = cast(MoEAPPOPolicy, self.get_policy()), samples.policy_batches
         try:
-            return {DEFAULT_POLICY_ID: policy.update(batches[DEFAULT_POLICY_ID], batches[REACHED].get(SampleBatch.OBS))}
+            bootstrap_obs = batches[BOOTSTRAP_OBS].get(SampleBatch.OBS)
+            return {DEFAULT_POLICY_ID: policy.update(batches[DEFAULT_POLICY_ID], bootstrap_obs)}
         except Exception as error:
             self.failure = error
             raise
@@ -167,19 +169,19 @@ class MoEAPPOPolicy(MoEPPOPolicy):
                     apply_phase(self, *self._next_phase)
                     self._next_phase = None
 
-    def update(self, batch: SampleBatch, reached: np.ndarray | None) -> dict[str, Any]:
+    def update(self, batch: SampleBatch, bootstrap_obs: Observation | None) -> dict[str, Any]:
         """All epochs over a batch of whole fragments, under one phase.
 
         Args:
             batch: As for `correct_off_policy`.
-            reached: As for `correct_off_policy`.
+            bootstrap_obs: As for `correct_off_policy`.
 
         Returns:
             RLlib's results of a learning step, averaged over the minibatches, with `weight_kept` among its statistics.
         """
         with self._one_phase():
             with self._lock:
-                kept = correct_off_policy(self, batch, reached)
+                kept = correct_off_policy(self, batch, bootstrap_obs)
             num_rows = self.load_batch_into_buffer(batch)
             size = min(self.config["minibatch_size"], num_rows)
             results = LearnerInfoBuilder(num_devices=1)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from rllib_moe.envs.packed_check import PackedCheck
+from rllib_moe.envs.observation_check import ObservationCheck
 from rllib_moe.sampling.watchdog import Watchdog
 
 MAX_REPLACED_IN_A_ROW = 10
@@ -26,7 +26,10 @@ EXACT_PICKLE = "exact_pickle"
 
 logger = logging.getLogger(__name__)
 
-Env = gymnasium.Env[np.ndarray, Any]
+Observation = dict[str, np.ndarray]
+"""Leaves of one graph observation, or of a batch of them, by name."""
+
+Env = gymnasium.Env[Observation, Any]
 
 
 class EnvironmentsFailError(RuntimeError):
@@ -34,7 +37,7 @@ class EnvironmentsFailError(RuntimeError):
 
 
 class GuardedEnvironments:
-    """Environments E with equal packed observation spaces.
+    """Environments E with equal graph observation spaces.
 
     Args:
         environments: The environments; the list is kept, and a replacement takes its place in it.
@@ -49,13 +52,13 @@ class GuardedEnvironments:
         self._environments = environments
         self._make = make
         self._watchdog = watchdog
-        self._check = PackedCheck(environments[0].observation_space)  # type: ignore[arg-type]  # a PackedSpace
+        self._check = ObservationCheck(environments[0].observation_space)  # type: ignore[arg-type]  # a Dict
         self._in_a_row = [0] * len(environments)
 
     def __len__(self) -> int:
         return len(self._environments)
 
-    def begin(self, e: int) -> np.ndarray:
+    def begin(self, e: int) -> Observation:
         """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.
 
         Raises:
@@ -67,7 +70,7 @@ class GuardedEnvironments:
         except Exception as error:  # whatever the environment raises
             return self.replace(e, error)
 
-    def replace(self, e: int, error: Exception) -> np.ndarray:
+    def replace(self, e: int, error: Exception) -> Observation:
         """Put a new environment in place of `e`, which failed, and begin an episode. Returns its first observation.
 
         Raises:
@@ -99,7 +102,7 @@ class GuardedEnvironments:
         self,
         which: Iterable[int],
         actions: np.ndarray,
-        observations: np.ndarray,
+        observations: Mapping[str, np.ndarray],
         rewards: np.ndarray,
         ends: np.ndarray,
         infos: list[dict[str, Any]],
@@ -109,7 +112,7 @@ class GuardedEnvironments:
         Args:
             which: Their indices.
             actions: Actions of all [E].
-            observations: Gets packed observations [E, num_bytes].
+            observations: Gets observations, a leaf [E, ...] by its name.
             rewards: Gets rewards float32 [E].
             ends: Gets terminated and truncated [2, E].
             infos: Gets their `info` [E].
@@ -122,19 +125,22 @@ class GuardedEnvironments:
         for e in which:
             try:
                 self._watchdog.watch()
-                observations[e], rewards[e], terminated[e], truncated[e], info = self._environments[e].step(actions[e])
+                observation, rewards[e], terminated[e], truncated[e], info = self._environments[e].step(actions[e])
+                self._check.write(observation, observations, e)
                 if not isinstance(info, dict):
                     raise TypeError(f"info must be a dict, got {info!r}")
                 infos[e] = info
             except Exception as error:  # whatever the environment raises
                 failures[e] = error
-                observations[e], rewards[e] = 0, 0
+                rewards[e] = 0
+                for leaf in observations.values():
+                    leaf[e] = 0
         self._watchdog.rest()
         for e in np.flatnonzero(~np.isfinite(rewards)).tolist():
             failures.setdefault(e, ValueError(f"its reward is {rewards[e]}"))
         for e in np.flatnonzero(self._check.bad_rows(observations)).tolist():
             try:
-                self._check.check(observations[e])
+                self._check.check({name: leaf[e] for name, leaf in observations.items()})
             except ValueError as error:
                 failures.setdefault(e, error)
         return failures
@@ -156,7 +162,7 @@ class GuardedEnvironments:
             self._environments[e] = pickle.loads(pickled)
         self.replaced, self._in_a_row = state["replaced"], list(state["in_a_row"])
 
-    def _reset(self, e: int) -> np.ndarray:
+    def _reset(self, e: int) -> Observation:
         self._watchdog.watch()
         try:
             observation = self._environments[e].reset()[0]

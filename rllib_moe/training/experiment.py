@@ -21,7 +21,6 @@ from rllib_moe.algorithms.rllib_config import algorithm_config
 from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ConfigError, ExperimentConfig
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_faults
 from rllib_moe.phases import PhaseSchedule
@@ -295,7 +294,7 @@ def _check_environment(request: Request) -> None:
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"env: {error}"]) from error
     shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
-    step_bytes = ObservationLayout(env.observation_space).num_bytes  # type: ignore[arg-type]  # checked by make_env
+    step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
     env.close()
     batch_bytes, memory = request.config.training.batch_size * step_bytes, psutil.virtual_memory().total
     if batch_bytes > memory:

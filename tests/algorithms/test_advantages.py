@@ -23,17 +23,17 @@ def test_advantages_are_rllibs(gamma: float, lambda_: float) -> None:
     ended[:, 0], ended[-1, 1], ended[:, 2] = False, True, True  # no end at all, one at the edge, ends only
     truncated = ended & (rng.random((length, width)) < 0.5)
     # What follows: the next value, that of the last state where it was truncated, 0 where it terminated.
-    following = np.concatenate([values[1:], rng.normal(size=(1, width)).astype(np.float32)])
-    following[ended] = 0
-    following[truncated] = rng.normal(size=int(truncated.sum()))
+    next_values = np.concatenate([values[1:], rng.normal(size=(1, width)).astype(np.float32)])
+    next_values[ended] = 0
+    next_values[truncated] = rng.normal(size=int(truncated.sum()))
 
-    found = advantage_estimates(rewards, values, following, ended, gamma, lambda_)
+    found = advantage_estimates(rewards, values, next_values, ended, gamma, lambda_)
 
     for e in range(width):
         starts = [0, *(np.flatnonzero(ended[:-1, e]) + 1), length]
         for begin, end in itertools.pairwise(starts):
             expected = rllib_advantages(
-                rewards[begin:end, e], values[begin:end, e], float(following[end - 1, e]), gamma, lambda_
+                rewards[begin:end, e], values[begin:end, e], float(next_values[end - 1, e]), gamma, lambda_
             )
             np.testing.assert_allclose(found[begin:end, e], expected[Postprocessing.ADVANTAGES], rtol=1e-4, atol=1e-5)
 
@@ -45,8 +45,8 @@ def test_advantages_with_ratios_are_rllibs_v_trace() -> None:
     rewards, values, log_ratios = rng.normal(size=(3, length, width)).astype(np.float32)
     ended = rng.random((length, width)) < 0.1
     last = rng.normal(size=width).astype(np.float32)
-    following = np.concatenate([values[1:], last[None]]) * ~ended
-    found = advantage_estimates(rewards, values, following, ended, gamma, 1.0, np.exp(log_ratios))
+    next_values = np.concatenate([values[1:], last[None]]) * ~ended
+    found = advantage_estimates(rewards, values, next_values, ended, gamma, 1.0, np.exp(log_ratios))
     expected = from_importance_weights(
         log_rhos=torch.from_numpy(log_ratios),
         discounts=torch.from_numpy(gamma * ~ended).float(),
@@ -62,9 +62,9 @@ def test_advantages_with_ratios_are_rllibs_v_trace() -> None:
 
 def test_ratios_of_one_or_more_change_nothing() -> None:
     rng = np.random.default_rng(2)
-    rewards, values, following = rng.normal(size=(3, 20, 3)).astype(np.float32)
+    rewards, values, next_values = rng.normal(size=(3, 20, 3)).astype(np.float32)
     ended = rng.random((20, 3)) < 0.2
-    arguments = (rewards, values, following, ended, 0.9, 0.8)
+    arguments = (rewards, values, next_values, ended, 0.9, 0.8)
     np.testing.assert_allclose(
         advantage_estimates(*arguments, 1 + rng.random((20, 3))), advantage_estimates(*arguments), atol=1e-6
     )

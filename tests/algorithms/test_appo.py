@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +21,7 @@ from ray.rllib.algorithms.impala.vtrace_torch import from_importance_weights
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.sgd import standardized
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.appo import (
@@ -36,6 +38,7 @@ from rllib_moe.callbacks.moe_callbacks import MoECallbacks
 from rllib_moe.callbacks.phase_curriculum import schedule_of
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.sampling.guarded_environments import Observation
 from rllib_moe.training.checkpoints import load_checkpoint, save_checkpoint
 from rllib_moe.training.experiment import TrainingStoppedError
 from rllib_moe.training.run_directory import RunDirectory
@@ -62,21 +65,26 @@ def batch(algorithm: MoEAPPO) -> SampleBatch:
 
 
 @pytest.fixture
-def reached(algorithm: MoEAPPO, batch: SampleBatch) -> np.ndarray:
-    """What was reached where no row follows: at the end of each of 2 episodes of 4 environments."""
+def bootstrap_obs(algorithm: MoEAPPO, batch: SampleBatch) -> Observation:
+    """Observations that no row holds: at the end of each of 2 episodes of 4 environments."""
     del batch  # sampled is all that is asked of it
-    observations = algorithm.env_runner.sampler.observations_reached
-    assert len(observations) == 8
+    observations = algorithm.env_runner.sampler.bootstrap_obs
+    assert {len(leaf) for leaf in observations.values()} == {8}
     return observations
 
 
-def columns(batch: SampleBatch) -> dict[str, np.ndarray]:
-    return {key: np.array(batch[key]) for key in batch}
+def columns(batch: SampleBatch) -> dict[str, Any]:
+    return deepcopy(dict(batch))
 
 
-def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray) -> None:
+def rows_as_bytes(observations: Observation) -> list[bytes]:
+    rows = zip(*map(np.asarray, observations.values()), strict=True)
+    return sorted(b"".join(leaf.tobytes() for leaf in row) for row in rows)
+
+
+def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: Observation) -> None:
     sampled = columns(batch)
-    assert correct_off_policy(algorithm.get_policy(), batch, reached) == pytest.approx(1, abs=1e-4)
+    assert correct_off_policy(algorithm.get_policy(), batch, bootstrap_obs) == pytest.approx(1, abs=1e-4)
     for key in ("action_logp", "action_dist_inputs", "vf_preds", Postprocessing.VALUE_TARGETS):
         np.testing.assert_allclose(batch[key], sampled[key], atol=1e-4, err_msg=key)
     expected = standardized(sampled[Postprocessing.ADVANTAGES])
@@ -85,7 +93,7 @@ def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, rea
 
 @pytest.mark.parametrize("ends", ["truncated", "terminated"])
 def test_with_lag_a_batch_is_rllibs_v_trace(
-    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray, ends: str
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: Observation, ends: str
 ) -> None:
     """Truncated episodes are bootstrapped in the reward: RLlib's V-trace knows ends without a value only."""
     if ends == "terminated":
@@ -96,21 +104,21 @@ def test_with_lag_a_batch_is_rllibs_v_trace(
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    kept = correct_off_policy(policy, batch, reached if ends == "truncated" else None)
+    kept = correct_off_policy(policy, batch, bootstrap_obs if ends == "truncated" else None)
 
     with torch.no_grad():
-        logits, _ = policy.model({"obs": torch.from_numpy(sampled["obs"])})
+        logits, _ = policy.model({"obs": convert_to_torch_tensor(sampled["obs"])})
         values = policy.model.value_function()
         logp = torch.log_softmax(logits, -1).gather(1, torch.from_numpy(sampled["actions"])[:, None]).squeeze(1)
-        policy.model({"obs": torch.from_numpy(reached)})
-        values_reached = policy.model.value_function()
+        policy.model({"obs": convert_to_torch_tensor(bootstrap_obs)})
+        next_values = policy.model.value_function()
     log_ratios = logp - torch.from_numpy(sampled["action_logp"])
     assert log_ratios.abs().max() > 0.05
     assert kept == pytest.approx(float(log_ratios.exp().clamp(max=1).mean()), abs=1e-5)
     # By the critic that learns, which the sampler's was before: every episode of 16 steps ends in one.
     bootstraps = torch.zeros(len(values))
     if ends == "truncated":
-        bootstraps[torch.from_numpy(sampled["truncateds"])] = values_reached
+        bootstraps[torch.from_numpy(sampled["truncateds"])] = next_values
         assert (bootstraps - torch.from_numpy(sampled[SampleBatch.VALUES_BOOTSTRAPPED])).abs()[15::16].min() > 1e-4
 
     def by_time(values: Any) -> torch.Tensor:
@@ -133,29 +141,30 @@ def test_with_lag_a_batch_is_rllibs_v_trace(
 
 
 def test_rows_keep_together_and_minibatches_cover_the_batch(
-    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: Observation
 ) -> None:
     policy: MoEAPPOPolicy = algorithm.get_policy()
-    seen = []
+    seen: list[bytes] = []
+    sizes: list[int] = []
     learn = policy.learn_on_loaded_batch
 
     def note(offset: int = 0, buffer_index: int = 0) -> Any:
         rows = policy._loaded_batches[buffer_index][0][offset : offset + policy.config["minibatch_size"]]
-        seen.append(np.asarray(rows["obs"]))
+        seen.extend(rows_as_bytes(rows["obs"]))
+        sizes.append(len(rows))
         return learn(offset, buffer_index)
 
     policy.learn_on_loaded_batch = note  # type: ignore[method-assign]
-    observations = sorted(row.tobytes() for row in np.asarray(batch["obs"]))
-    results = policy.update(batch, reached)
+    observations = rows_as_bytes(batch["obs"])
+    results = policy.update(batch, bootstrap_obs)
     epochs = policy.config["num_epochs"]
-    learned = sorted(row.tobytes() for row in np.concatenate(seen))
-    assert learned == sorted(observations * epochs)
-    assert len(seen) == epochs * len(observations) // policy.config["minibatch_size"]
+    assert sorted(seen) == sorted(observations * epochs)
+    assert len(sizes) == epochs * len(observations) // policy.config["minibatch_size"]
     assert math.isfinite(results["learner_stats"]["policy_loss"])
 
 
 def test_a_phase_waits_until_the_batch_is_learned(
-    algorithm: MoEAPPO, batch: SampleBatch, reached: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: Observation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the callback, in the middle of an update; what is reported is what the batch was learned under."""
     policy: MoEAPPOPolicy = algorithm.get_policy()
@@ -169,7 +178,7 @@ def test_a_phase_waits_until_the_batch_is_learned(
         return learn(*args)
 
     monkeypatch.setattr(policy, "learn_on_loaded_batch", note)
-    policy.update(batch, reached)
+    policy.update(batch, bootstrap_obs)
     assert seen == ["softmax"] * len(seen)
     assert len(seen) > 1
     phase = schedule_of(algorithm).at(24)

@@ -153,20 +153,17 @@ def test_a_restored_policy_keeps_its_own_settings(small_config: SmallConfig, alg
 
 def test_rows_of_a_batch_are_shuffled_together(algorithm: MoEPPO, policy: MoEPPOPolicy) -> None:
     batch = algorithm.env_runner.sample()
-    kept = {key: np.asarray(batch[key]).copy() for key in ("obs", "actions", "action_logp", "eps_id")}
+    kept = copy.deepcopy(dict(batch))
     policy.load_batch_into_buffer(batch)
     (loaded,) = policy._loaded_batches[0]
-    place = {
-        (row.tobytes(), int(episode)): i
-        for i, (row, episode) in enumerate(zip(kept["obs"], kept["eps_id"], strict=True))
-    }
-    order = [
-        place[row.tobytes(), int(episode)]
-        for row, episode in zip(np.asarray(loaded["obs"]), np.asarray(loaded["eps_id"]), strict=True)
-    ]
+    # Value and episode tell rows apart; every leaf must come along.
+    place = {row: i for i, row in enumerate(zip(kept["vf_preds"].tolist(), kept["eps_id"].tolist(), strict=True))}
+    order = [place[row] for row in zip(loaded["vf_preds"].tolist(), loaded["eps_id"].tolist(), strict=True)]
     assert sorted(order) == list(range(len(batch)))
     for key in ("actions", "action_logp"):
-        np.testing.assert_array_equal(np.asarray(loaded[key]), kept[key][order])
+        np.testing.assert_array_equal(loaded[key], kept[key][order])
+    for name, leaf in kept["obs"].items():
+        np.testing.assert_array_equal(loaded["obs"][name], leaf[order])
     # Of 127 neighbours in a random order about one stays a neighbour.
     assert sum(later == earlier + 1 for earlier, later in itertools.pairwise(order)) < 10
 

@@ -14,6 +14,7 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.callbacks import phase_curriculum
@@ -38,7 +39,7 @@ class RecordingCallbacks(MoECallbacks):
         if RecordingCallbacks.waiting:
             RecordingCallbacks.waiting = False
             with torch.no_grad():
-                logits, _ = policy.model({"obs": torch.as_tensor(train_batch["obs"])})
+                logits, _ = policy.model({"obs": convert_to_torch_tensor(train_batch["obs"])})
                 logp = policy.dist_class(logits, policy.model).logp(torch.as_tensor(train_batch["actions"]))
             error = (torch.exp(logp - torch.as_tensor(train_batch["action_logp"])) - 1).abs().max().item()
             phase = policy.model.network.phase

@@ -43,8 +43,8 @@ def environments_of(checkpoint: Checkpoint) -> list[Any]:
     """Each environment's episode under way, and the generators of the episodes to come."""
     found = []
     for pickled in state(checkpoint)["worker"]["sampler"]["environments"]["pickled"]:
-        packing = pickle.loads(pickled)
-        seeds, regimes = packing.env, packing.unwrapped
+        seeds = pickle.loads(pickled)
+        regimes = seeds.unwrapped
         generators = [str(each.bit_generator.state) for each in (seeds._generator, regimes.np_random)]
         episode = {
             key: value for key, value in vars(regimes).items() if key in ("_step", "_score", "_regimes", "_cues")

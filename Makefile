@@ -56,7 +56,7 @@ ci: lint types test ## what continuous integration runs
 
 clean: ## remove caches and .venv; results/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
-	find rllib_moe scripts tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find rllib_moe scripts benchmarks tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted install is done again.
 $(INSTALLED): $(REQUIREMENTS) pyproject.toml | $(PYTHON)

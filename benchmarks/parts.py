@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,18 +28,13 @@ SEED = 0
 """Of random actions and games."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnvironmentTimes:
-    """One environment, random legal actions, starts of episodes included."""
+def time_environment(environment: EnvironmentConfig, num_steps: int = ENVIRONMENT_STEPS) -> dict[str, float | None]:
+    """Measure one environment in this process: random legal actions, starts of episodes included.
 
-    environment_us: float
-    """A step with its observation."""
-    game_us: float | None
-    """NetHack itself: the same actions without an observation; None for another environment."""
-
-
-def time_environment(environment: EnvironmentConfig, num_steps: int = ENVIRONMENT_STEPS) -> EnvironmentTimes:
-    """Measure one environment in this process."""
+    Returns:
+        Microseconds `environment_us` (a step with its observation), `game_us` (a step of NetHack itself,
+        without an observation; None for another environment).
+    """
     env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
     random = np.random.default_rng(SEED)
     env.action_space.seed(SEED)
@@ -61,8 +55,10 @@ def time_environment(environment: EnvironmentConfig, num_steps: int = ENVIRONMEN
             ended = terminated or truncated
     finally:
         env.close()
-    game = time_game(environment.max_steps, num_steps) if environment.env == "nethack" else None
-    return EnvironmentTimes(environment_us=1e6 * playing / num_steps, game_us=game)
+    return {
+        "environment_us": 1e6 * playing / num_steps,
+        "game_us": time_game(environment.max_steps, num_steps) if environment.env == "nethack" else None,
+    }
 
 
 def time_game(max_steps: int, num_steps: int) -> float:
@@ -85,6 +81,19 @@ def time_game(max_steps: int, num_steps: int) -> float:
     taken = time.perf_counter() - begin
     game.close()
     return 1e6 * taken / num_steps
+
+
+def sample_alone(algorithm: Algorithm, repeats: int) -> tuple[SampleBatch, float]:
+    """Sample batches in this process.
+
+    Returns:
+        The last batch, well into its episodes, and the median microseconds a step.
+    """
+    group: Any = algorithm.env_runner_group
+    sample = group.local_env_runner.sample
+    taken = seconds(sample, repeats)
+    batch = sample()
+    return batch, 1e6 * taken / len(batch)
 
 
 def time_inference(policy: TorchPolicyV2, batch: SampleBatch, num_rows: int, repeats: int) -> float:
@@ -153,7 +162,7 @@ def breakdown(whole: Mapping[str, float], alone: Mapping[str, Any], training: Tr
     """The parts of one iteration.
 
     Args:
-        whole: Medians of `Iteration`.
+        whole: Medians of `iterate`.
         alone: `*_us` a step or row, `minibatch_ms` (a dict), `sample_us` (the whole of sampling alone, a step),
             `transfer_seconds`; `game_us` may be None.
         training: The configuration.

@@ -14,9 +14,9 @@ from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from benchmarks.config import BenchmarkConfig
-from benchmarks.iterations import medians, take_turns
-from benchmarks.timing import seconds
-from rllib_moe.algorithms.rllib_config import algorithm_config
+from benchmarks.iterations import iterate
+from benchmarks.timing import medians, seconds
+from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
 
 BATCHES = (32, 128, 512, 2048)
@@ -113,17 +113,16 @@ def training_scaling(config: BenchmarkConfig, factors: Sequence[int]) -> list[di
     """Whole training with so many workers, and with so many times the environments of a worker.
 
     Returns:
-        Rows `num_workers`, `num_envs_per_worker`, `batch_size`, the medians of `Iteration`, and `us_a_step`: sampling
+        Rows `num_workers`, `num_envs_per_worker`, `batch_size`, the medians of `iterate`, and `us_a_step`: sampling
         and learning of one environment step. Cost is linear in the environments where it stays the same.
     """
     rows = []
     for setting in config.scaled(factors):
-        experiment = config.with_training(**setting)
-        algorithm = algorithm_config(experiment, config.phases()).build_algo()
+        experiment = config.with_overrides(**setting)
+        algorithm = build_algorithm(experiment)
         try:
-            (iterations,) = take_turns({"ours": algorithm}, ITERATIONS, warm_up=1).values()
+            times = medians([iterate(algorithm) for _ in range(1 + ITERATIONS)][1:])
         finally:
             algorithm.stop()
-        times = medians(iterations)
         rows.append({**setting, **times, "us_a_step": 1e6 / times["steps_per_second"]})
     return rows

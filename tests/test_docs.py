@@ -16,12 +16,13 @@ import tyro
 
 from benchmarks.config import parse as parse_benchmark
 from rllib_moe.config import ExperimentConfig
+from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest
 from rllib_moe.evaluation.replay.replay import ReplayRequest
 from rllib_moe.jobs.request import parse as parse_submit
-from rllib_moe.metrics import METRICS, expert_share
+from rllib_moe.metrics import METRICS, episode_measure, expert_share
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.comparison.compare import ComparisonRequest
 from rllib_moe.studies.comparison.plan import load_plan
@@ -37,30 +38,28 @@ NAMED_BLOCKS = dict(re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", READ
 """The README's files by the name in their first line."""
 
 
-def commands(script: str) -> list[list[str]]:
-    """Arguments of every call of a script in the README and in docs/: in shell blocks, indented lines and `code`."""
-    calls = []
+def commands(program: str) -> list[list[str]]:
+    """Return the arguments of every call of a program in the README and docs/: shell blocks, indented lines, `code`."""
+    found = []
     for page in (README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))):
         blocks = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
         lines = "".join(blocks).replace("\\\n", " ").splitlines()
         lines += re.findall(r"^ {4}(python .*)$", prose, re.MULTILINE)
-        lines += [code.replace("\n", " ") for code in re.findall(r"`(python scripts/[^`]*)`", prose)]
-        calls += [shlex.split(line, comments=True) for line in lines]
-    path = f"scripts/{script}.py"
-    return [
-        list(words) for words in dict.fromkeys(tuple(call[call.index(path) + 1 :]) for call in calls if path in call)
-    ]
+        lines += [code.replace("\n", " ") for code in re.findall(r"`(python [^`]*)`", prose)]
+        found += [re.search(rf"python {re.escape(program)}(?: (.*))?$", line) for line in lines]
+    calls = [tuple(shlex.split(match[1] or "", comments=True)) for match in found if match]
+    return [list(words) for words in dict.fromkeys(calls)]
 
 
-TRAIN_COMMANDS = commands("train")
-SUBMIT_COMMANDS = commands("submit")
-EVALUATE_COMMANDS = commands("evaluate")
-EXPERIMENT_COMMANDS = commands("experiment")
-TUNE_COMMANDS = commands("tune")
-REPORT_COMMANDS = commands("report")
-REPLAY_COMMANDS = commands("replay")
-BENCHMARK_COMMANDS = commands("benchmark")
+TRAIN_COMMANDS = commands("scripts/train.py")
+SUBMIT_COMMANDS = commands("scripts/submit.py")
+EVALUATE_COMMANDS = commands("scripts/evaluate.py")
+EXPERIMENT_COMMANDS = commands("scripts/experiment.py")
+TUNE_COMMANDS = commands("scripts/tune.py")
+REPORT_COMMANDS = commands("scripts/report.py")
+REPLAY_COMMANDS = commands("scripts/replay.py")
+BENCHMARK_COMMANDS = commands("-m benchmarks")
 
 
 @pytest.fixture
@@ -228,11 +227,15 @@ def test_the_metrics_page_is_up_to_date():
         assert f"| `{metric.key}` |" in page
 
 
+@pytest.mark.usefixtures("readme_files")
 def test_metrics_in_the_readme_exist():
     named = set(re.findall(r"`((?:run|score|phase|moe|loss)/\w+)`", README))
+    described = [describe(make_env(env)) for env in ("nethack", "my_doors:Doors-v0")]
+    own = {episode_measure(each.name).key for description in described for each in description.episode_measures}
 
     assert len(named) > 10
-    assert named <= {metric.key for metric in (*METRICS, expert_share(0))}
+    assert own <= named
+    assert named <= {metric.key for metric in (*METRICS, expert_share(0))} | own
 
 
 def test_pictures_are_up_to_date_and_embedded():

@@ -1,11 +1,11 @@
-"""Advantages of several environments at once: generalised advantage estimation, and V-trace. Pure."""
+"""Advantages of several environments at once: generalized advantage estimation, and V-trace. Pure."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def advantage_estimates(
+def gae(
     rewards: np.ndarray,
     values: np.ndarray,
     next_values: np.ndarray,
@@ -14,7 +14,7 @@ def advantage_estimates(
     lambda_: float,
     ratios: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Generalised advantage estimation (https://arxiv.org/abs/1506.02438) over several environments at once.
+    """Generalized advantage estimation (https://arxiv.org/abs/1506.02438) over several environments at once.
 
     With probability ratios it is V-trace (https://arxiv.org/abs/1802.01561, with the lambda of its remark 2): the
     ratios are cut at 1, and the advantages are both what the critic's targets exceed its values by and what the policy

@@ -15,7 +15,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.errors import did_you_mean
+from rllib_moe.validation import did_you_mean
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",

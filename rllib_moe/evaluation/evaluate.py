@@ -1,6 +1,6 @@
 """Evaluation: a checkpoint, or a baseline, on a fixed list of seeds, by parallel workers.
 
-Owns the sharing out and the result; what may be asked for is the subject of `request`.
+Owns the sharing out and the result; `request` checks what is asked for.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ import ray
 from rich.console import Console
 
 from rllib_moe.config import EnvironmentConfig
-from rllib_moe.envs.description import describe
-from rllib_moe.envs.registry import make_env, prepare
+from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.actors import Player
 from rllib_moe.evaluation.episodes import EpisodeRecord, Share, play
 from rllib_moe.evaluation.explanation_report import explanation_numbers, explanation_tables
@@ -55,17 +55,16 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
     began = time.perf_counter()
     with _workers(plan.environment, request):
         records, seconds = _play(plan.environment, plan.player, request, console, "")
-        numbers = _described(plan, request) | evaluation_numbers(records, request.remove_expert)
+        measures = plan.description.episode_measures
+        numbers = _described(plan, request) | evaluation_numbers(records, measures, request.remove_expert)
         if request.explain:
             numbers["explain"] = _explain(plan, records, request, console)
-    numbers["env_steps_per_second"] = round(
-        numbers["env_steps"] * min(_num_parallel(request), len(_parts(request))) / seconds, 1
-    )
+    num_parallel = min(max(1, request.num_workers), len(_parts(request)))
+    numbers["env_steps_per_second"] = round(numbers["env_steps"] * num_parallel / seconds, 1)
     numbers["wall_seconds"] = round(time.perf_counter() - began, 2)
     if console:  # before anything is written, so that a full disk does not take the numbers along
-        for table in evaluation_tables(numbers):
-            console.print(table)
-        for table in explanation_tables(numbers["explain"]) if request.explain else ():
+        explained = explanation_tables(numbers["explain"]) if request.explain else ()
+        for table in (*evaluation_tables(numbers, measures), *explained):
             console.print(table)
     for name, file in _write_all(numbers, request).items():
         if console:
@@ -83,8 +82,7 @@ def _explain(
     for expert in experts:
         player = dataclasses.replace(plan.player, removed_expert=expert, watched=False)
         without[expert], _ = _play(plan.environment, player, request, console, f"without expert {expert}: ")
-    with closing(make_env(plan.environment.env, **plan.environment.env_args)) as env:
-        return explanation_numbers(records, without, describe(env))
+    return explanation_numbers(records, without, plan.description)
 
 
 def _play(
@@ -125,31 +123,25 @@ def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationR
         for part in parts:
             yield play(environment, player, part, request.envs_per_worker)
         return
-    # The parts are handed out `num_workers` at a time.
     task = ray.remote(num_cpus=1, max_retries=3)(play)
     shared = ray.put(environment), ray.put(player)
-    running = [task.remote(*shared, part, request.envs_per_worker) for part in parts[: request.num_workers]]
-    waiting = iter(parts[request.num_workers :])
+    tasks = (task.remote(*shared, part, request.envs_per_worker) for part in parts)  # each starts as it is drawn
+    running = list(islice(tasks, request.num_workers))
     while running:
         done, running = ray.wait(running)
-        if (following := next(waiting, None)) is not None:
-            running.append(task.remote(*shared, following, request.envs_per_worker))
+        running += islice(tasks, 1)
         yield ray.get(done[0])
 
 
 def _parts(request: EvaluationRequest) -> list[list[int]]:
     """The seeds of each share."""
-    size = math.ceil(request.episodes / (SHARES_PER_WORKER * _num_parallel(request)))
+    size = math.ceil(request.episodes / (SHARES_PER_WORKER * max(1, request.num_workers)))
     seeds = range(request.seed_base, request.seed_base + request.episodes)
     return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 
 
-def _num_parallel(request: EvaluationRequest) -> int:
-    return max(1, request.num_workers)
-
-
 def _described(plan: Plan, request: EvaluationRequest) -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Return the subject of the measurement: policy, checkpoint, phase, seeds and environment."""
     phase = None if plan.player.weights is None else phase_of(plan.player.weights)
     return {
         "policy": request.policy,
@@ -168,18 +160,14 @@ def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str,
     """Write the files that are asked for, each whole or not at all; their paths by what they hold."""
     files = {}
     if request.json is not None:
-        text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
-        _write(Path(request.json), lambda path: path.write_text(text))
+        with atomic_write(Path(request.json)) as partial:
+            partial.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
         files["numbers"] = request.json
     if request.plot is not None:
         from rllib_moe.evaluation.explanation_plot import write_plot  # matplotlib takes a second to import
 
         title = f"{request.checkpoint} on {numbers['env']}, {numbers['episodes']} episodes"
-        _write(Path(request.plot), lambda path: write_plot(numbers["explain"], title, path))
+        with atomic_write(Path(request.plot)) as partial:
+            write_plot(numbers["explain"], title, partial)
         files["picture"] = request.plot
     return files
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    with atomic_write(path) as partial:
-        write(partial)

@@ -1,4 +1,4 @@
-"""What is asked of an evaluation, checked against the checkpoint and the environment that it names.
+"""Request of an evaluation, checked against the checkpoint and the environment that it names.
 
 Nothing of a checkpoint is unpickled: it is `weights.pt` that plays, with the phase, gate and temperature, among the
 weights.
@@ -6,31 +6,33 @@ weights.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import tyro
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ModelConfig
+from rllib_moe.config import EnvironmentConfig, ModelConfig
+from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_env
-from rllib_moe.evaluation.actors import Player, PolicyName
-from rllib_moe.runtime.files import file_faults
+from rllib_moe.evaluation.actors import Player
+from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.command_line import assignments
+from rllib_moe.validation import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """What to evaluate, on which episodes."""
+    """Subject and episodes of an evaluation."""
 
     checkpoint: str | None = None
     """Checkpoint directory, or a run directory (its latest checkpoint). A baseline takes only its environment."""
-    policy: PolicyName = "checkpoint"
-    """Who plays: the checkpoint's network, uniform over all actions (`random`) or the legal ones (`random-legal`), or
-    the path-to-stairs player of NetHack (`scripted`)."""
+    policy: str = "checkpoint"
+    """The checkpoint's network (`checkpoint`), uniform choice of all actions (`random`) or the legal ones
+    (`random-legal`), or a baseline that the environment brings along."""
     episodes: int = 100
     """Episodes."""
     seed_base: int = 1000
@@ -38,7 +40,7 @@ class EvaluationRequest:
     deterministic: bool = False
     """Take the network's most probable action instead of drawing one."""
     remove_expert: int | None = None
-    """Take this expert away; the gate is renormalised over the others."""
+    """Take this expert away; the gate is renormalized over the others."""
     env: str | None = None
     """Environment; by default the checkpoint's, or `nethack` without one."""
     max_steps: int | None = None
@@ -59,8 +61,6 @@ class EvaluationRequest:
 
     def faults(self) -> Iterator[str]:
         """Everything out of range or contradictory that can be told without reading anything, in words."""
-        if self.policy not in get_args(PolicyName):
-            yield f"policy: expected one of {', '.join(get_args(PolicyName))}, got {self.policy!r}"
         for name, least in (("episodes", 1), ("seed_base", 0), ("num_workers", 0), ("envs_per_worker", 1)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
@@ -83,9 +83,9 @@ class EvaluationRequest:
             if Path(self.plot).suffix.lower() != ".png":
                 yield f"plot: expected a file that ends in .png, got {self.plot!r}"
             else:
-                yield from file_faults("plot", self.plot)
+                yield from file_errors("plot", self.plot)
         if self.json is not None:
-            yield from file_faults("json", self.json)
+            yield from file_errors("json", self.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,10 @@ class Plan:
 
     environment: EnvironmentConfig
     """The environment."""
+    description: GraphDescription
+    """The environment's description."""
     player: Player
-    """Who plays."""
+    """The player."""
     checkpoint: Checkpoint | None
     """The checkpoint, where one is named."""
 
@@ -114,8 +116,6 @@ def plan_evaluation(request: EvaluationRequest) -> Plan:
         except CheckpointError as error:
             faults.append(str(error))
     environment = _environment(request, checkpoint, faults)
-    if request.policy == "scripted" and environment.env != "nethack":
-        faults.append(f"policy: 'scripted' plays 'nethack' only, got env {environment.env!r}")
     model = checkpoint.config.model if checkpoint else None
     if request.policy == "checkpoint" and request.remove_expert is not None and model:
         faults += _removal_faults(request.remove_expert, model)
@@ -129,12 +129,13 @@ def plan_evaluation(request: EvaluationRequest) -> Plan:
             model=model,
             weights=checkpoint.weights() if checkpoint and request.policy == "checkpoint" else None,
         )
+    description = None
     # What is out of range itself would only be refused twice.
     if environment.env and not list(environment.faults()):
-        faults += _fit_faults(environment, None if faults else player)
-    if faults or player is None:
+        description = _try_out(environment, request.policy, player, faults)
+    if faults or player is None or description is None:
         raise ConfigError(faults)
-    return Plan(environment=environment, player=player, checkpoint=checkpoint)
+    return Plan(environment=environment, description=description, player=player, checkpoint=checkpoint)
 
 
 def _environment(request: EvaluationRequest, checkpoint: Checkpoint | None, faults: list[str]) -> EnvironmentConfig:
@@ -158,22 +159,33 @@ def _removal_faults(expert: int, model: ModelConfig) -> Iterator[str]:
         yield f"remove_expert: expected 0 to {model.num_experts - 1}, got {expert}"
 
 
-def _fit_faults(environment: EnvironmentConfig, player: Player | None) -> Iterator[str]:
-    """Make the environment once, and the actor for it."""
+def _try_out(
+    environment: EnvironmentConfig, policy: str, player: Player | None, faults: list[str]
+) -> GraphDescription | None:
+    """Make the environment once, and the actor for it where nothing was at fault before; faults are added to the list.
+
+    Returns:
+        The environment's description; None where it cannot be made.
+    """
     try:
         env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
     except (ValueError, TypeError, ImportError) as error:
-        yield f"env: {error}"
-        return
-    try:
-        if player:
-            player.actor(env)
-    except ValueError as error:
-        yield f"{'checkpoint' if player and player.policy == 'checkpoint' else 'policy'}: {error}"
-    finally:
-        env.close()
+        faults.append(f"env: {error}")
+        return None
+    with closing(env):
+        description = describe(env)
+        if fault := policy_error(policy, description.policies):
+            faults.append(f"policy: {fault}")
+        elif player and not faults:
+            try:
+                player.actor(env)
+            except ValueError as error:
+                faults.append(f"{'checkpoint' if policy == 'checkpoint' else 'policy'}: {error}")
+    return description
 
 
-def watched(player: Player) -> Player:
-    """The same player, with the network's whole output kept."""
-    return dataclasses.replace(player, watched=True)
+def policy_error(policy: str, known: Sequence[str]) -> str | None:
+    """Return why a policy is refused, None where it is known."""
+    if policy in known:
+        return None
+    return f"expected one of {', '.join(known)}, got {policy!r}{did_you_mean(policy, known, otherwise='')}"

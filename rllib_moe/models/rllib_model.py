@@ -50,7 +50,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
         nn.Module.__init__(self)
         if not isinstance(action_space, gymnasium.spaces.Discrete):
             raise ValueError(f"action space: expected Discrete, got {action_space}")
-        config = ModelConfig.from_dict(model_config.get("custom_model_config") or {}).check()
+        config = ModelConfig.from_dict(model_config.get("custom_model_config") or {})
         # RLlib's default preprocessor flattens a Dict to float32, and keeps the Dict's space beside the flat one.
         space: Any = getattr(obs_space, "original_space", obs_space)
         self.network = GATMoEPolicy(GraphShape.from_space(space), num_outputs, config)

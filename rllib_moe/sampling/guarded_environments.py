@@ -7,7 +7,6 @@ not finite, or an observation of another shape, dtype or range. Its unfinished e
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,14 +14,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from rllib_moe.envs.description import EpisodeMeasure, describe
 from rllib_moe.envs.observation_check import ObservationCheck
+from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.sampling.watchdog import Watchdog
 
 MAX_REPLACED_IN_A_ROW = 10
 """Replacements of one environment without a finished episode between after which sampling stops."""
-
-EXACT_PICKLE = "exact_pickle"
-"""Key in an environment's `metadata`: true says that unpickling gives it back in the middle of its episode."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +55,11 @@ class GuardedEnvironments:
 
     def __len__(self) -> int:
         return len(self._environments)
+
+    @property
+    def measures(self) -> tuple[EpisodeMeasure, ...]:
+        """The environments' own episode measures."""
+        return describe(self._environments[0]).episode_measures
 
     def begin(self, e: int) -> Observation:
         """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.
@@ -146,21 +149,21 @@ class GuardedEnvironments:
         return failures
 
     def get_state(self) -> dict[str, Any] | None:
-        """The environments as they stand, None where one says not (`EXACT_PICKLE`) that it can be saved."""
-        if not all(environment.metadata.get(EXACT_PICKLE) for environment in self._environments):
-            return None
-        return {
-            "pickled": [pickle.dumps(environment) for environment in self._environments],
-            "replaced": self.replaced,
-            "in_a_row": list(self._in_a_row),
-        }
+        """Return the environments as they stand, None where one cannot be saved (see `saved_state`)."""
+        states = []
+        for environment in self._environments:
+            if (state := get_environment_state(environment)) is None:
+                return None
+            states.append(state)
+        return {"environments": states, "replaced": self.replaced, "in_a_row": self._in_a_row}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`."""
-        for e, pickled in enumerate(state["pickled"]):
-            self._environments[e].close()
-            self._environments[e] = pickle.loads(pickled)
-        self.replaced, self._in_a_row = state["replaced"], list(state["in_a_row"])
+    def set_state(self, state: dict[str, Any]) -> bool:
+        """Take over a state by `get_state`; return False, and change nothing, where the environments are others."""
+        states = state["environments"]
+        if len(states) != len(self) or not all(map(set_environment_state, self._environments, states)):
+            return False
+        self.replaced, self._in_a_row = state["replaced"], state["in_a_row"]
+        return True
 
     def _reset(self, e: int) -> Observation:
         self._watchdog.watch()

@@ -14,7 +14,6 @@ Everything else is RLlib's: the worker, its weights, fault tolerance, metrics. R
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +27,8 @@ from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
-from rllib_moe.algorithms.advantages import advantage_estimates
+from rllib_moe import metrics as m
+from rllib_moe.algorithms.advantages import gae
 from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments, Observation
 from rllib_moe.sampling.watchdog import Watchdog
 
@@ -52,21 +52,23 @@ class VectorRolloutWorker(RolloutWorker):
             sampler: Any = VectorSampler(environments, self.policy_map[DEFAULT_POLICY_ID], self.config, watchdog)
             self.sampler = self.input_reader = sampler
 
-    def get_state(self) -> dict[str, Any]:
-        """RLlib's state, and the sampler's where this worker has sampled and its environments can be saved."""
-        state = super().get_state()
-        if isinstance(self.sampler, VectorSampler) and (kept := self.sampler.get_state()):
-            state["sampler"] = {**kept, "env_config": dict(self.env_context) | {"first_episode": 0}}
-        return state
+    def get_episodes(self) -> dict[str, Any] | None:
+        """Return the episodes under way, None where this worker has none or its environments cannot be saved."""
+        state = self.sampler.get_state() if isinstance(self.sampler, VectorSampler) else None
+        return state and {**state, "env_config": self._env_config}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`. Environments that are asked for otherwise than in the state begin new episodes."""
-        super().set_state(state)
-        kept = state.get("sampler")
-        asked = dict(self.env_context) | {"first_episode": 0}
-        is_only_one = self.worker_index == 0 and self.num_workers == 0
-        if kept and is_only_one and kept["env_config"] == asked and isinstance(self.sampler, VectorSampler):
-            self.sampler.set_state(kept)
+    def set_episodes(self, state: dict[str, Any]) -> None:
+        """Go on with the episodes of a state by `get_episodes`.
+
+        They begin anew where environments are asked for otherwise than in the state, or other workers play them.
+        """
+        sampler, is_alone = self.sampler, self.num_workers == 0
+        if isinstance(sampler, VectorSampler) and is_alone and state["env_config"] == self._env_config:
+            sampler.set_state(state)
+
+    @property
+    def _env_config(self) -> dict[str, Any]:
+        return dict(self.env_context) | {"first_episode": 0}
 
     def _make_another(self, e: int, number: int) -> Env:
         """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""
@@ -93,6 +95,7 @@ class VectorSampler(SamplerInput):
         self, environments: GuardedEnvironments, policy: TorchPolicyV2, config: Any, watchdog: Watchdog
     ) -> None:
         self._environments = environments
+        self._measures = environments.measures
         self._policy = policy
         self._watchdog = watchdog
         self._length = config.get_rollout_fragment_length(worker_index=1)
@@ -169,9 +172,7 @@ class VectorSampler(SamplerInput):
         if places:  # one forward pass for all of them
             environments, times = np.transpose(places)
             next_values[times, environments] = self._values(self.bootstrap_obs)
-        advantages = advantage_estimates(
-            rewards, values, next_values, terminated | truncated, self._gamma, self._lambda
-        )
+        advantages = gae(rewards, values, next_values, terminated | truncated, self._gamma, self._lambda)
 
         def rows(array: np.ndarray) -> np.ndarray:
             return array.swapaxes(0, 1).reshape(length * width, *array.shape[2:])
@@ -201,17 +202,14 @@ class VectorSampler(SamplerInput):
         """None: every row is in `get_data`."""
         return []
 
-    def get_state(self) -> dict[str, Any]:
-        """Episodes under way with their environments; empty where there are none, or one cannot be saved."""
+    def get_state(self) -> dict[str, Any] | None:
+        """Return the episodes under way with their environments; None where there are none, or one cannot be saved."""
         environments = None if self._observations is None else self._environments.get_state()
-        if environments is None:
-            return {}
-        return {"environments": environments, **{name: getattr(self, name) for name in _KEPT}}
+        return environments and {"environments": environments, **{name: getattr(self, name) for name in _KEPT}}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`; ignored where the number of environments is another."""
-        if len(state["environments"]["pickled"]) == len(self._environments):
-            self._environments.set_state(state["environments"])
+        """Go on from a state by `get_state`; ignored where the environments are others."""
+        if self._environments.set_state(state["environments"]):
             for name in _KEPT:
                 setattr(self, name, state[name])
 
@@ -224,7 +222,8 @@ class VectorSampler(SamplerInput):
     def _book_episode(self, e: int, info: dict[str, Any]) -> None:
         """Keep what is reported of the episode that ended in environment `e`."""
         total = float(self._returns[e])
-        measures = episode_measures(info, total)
+        measures = {"score": [float(info.get("score", total))]}
+        measures |= {m.episode_measure(each.name).key: [each.value(info)] for each in self._measures}
         # Told with the next episode: RLlib has no other channel to the driver that loses and repeats nothing.
         measures["replaced_environments"] = [float(self._environments.replaced - self._replaced_and_told)]
         self._replaced_and_told = self._environments.replaced
@@ -261,11 +260,3 @@ def _write(batch: Mapping[str, np.ndarray], index: int, observation: Mapping[str
     """Write an observation, or a batch of them, to an index of every leaf."""
     for name, leaf in batch.items():
         leaf[index] = observation[name]
-
-
-def episode_measures(info: dict[str, Any], total_reward: float) -> dict[str, list[float]]:
-    """What is kept of an episode for RLlib's `hist_stats`, from its last `info`."""
-    return {
-        "score": [float(info.get("score", total_reward))],
-        "max_depth": [float(info.get("max_depth", math.nan))],
-    }

@@ -10,7 +10,7 @@ import torch
 from ray.rllib.algorithms.impala.vtrace_torch import from_importance_weights
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
-from rllib_moe.algorithms.advantages import advantage_estimates
+from rllib_moe.algorithms.advantages import gae
 from tests.sampling.test_vector_sampler import rllib_advantages
 
 
@@ -27,7 +27,7 @@ def test_advantages_are_rllibs(gamma: float, lambda_: float) -> None:
     next_values[ended] = 0
     next_values[truncated] = rng.normal(size=int(truncated.sum()))
 
-    found = advantage_estimates(rewards, values, next_values, ended, gamma, lambda_)
+    found = gae(rewards, values, next_values, ended, gamma, lambda_)
 
     for e in range(width):
         starts = [0, *(np.flatnonzero(ended[:-1, e]) + 1), length]
@@ -46,7 +46,7 @@ def test_advantages_with_ratios_are_rllibs_v_trace() -> None:
     ended = rng.random((length, width)) < 0.1
     last = rng.normal(size=width).astype(np.float32)
     next_values = np.concatenate([values[1:], last[None]]) * ~ended
-    found = advantage_estimates(rewards, values, next_values, ended, gamma, 1.0, np.exp(log_ratios))
+    found = gae(rewards, values, next_values, ended, gamma, 1.0, np.exp(log_ratios))
     expected = from_importance_weights(
         log_rhos=torch.from_numpy(log_ratios),
         discounts=torch.from_numpy(gamma * ~ended).float(),
@@ -65,6 +65,4 @@ def test_ratios_of_one_or_more_change_nothing() -> None:
     rewards, values, next_values = rng.normal(size=(3, 20, 3)).astype(np.float32)
     ended = rng.random((20, 3)) < 0.2
     arguments = (rewards, values, next_values, ended, 0.9, 0.8)
-    np.testing.assert_allclose(
-        advantage_estimates(*arguments, 1 + rng.random((20, 3))), advantage_estimates(*arguments), atol=1e-6
-    )
+    np.testing.assert_allclose(gae(*arguments, 1 + rng.random((20, 3))), gae(*arguments), atol=1e-6)

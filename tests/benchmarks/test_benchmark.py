@@ -6,22 +6,23 @@ import pytest
 import ray
 import torch
 from gymnasium import spaces
-from scripts.benchmark import main
 
+from benchmarks.__main__ import main
 from benchmarks.algorithms import median_rows
 from benchmarks.config import parse
 from benchmarks.encoder_forms import CONVOLUTIONS, SparseEncoder
-from benchmarks.iterations import Iteration, medians
 from benchmarks.memory import SAVE_EVERY, growth, slope
 from benchmarks.padded_encoder import PaddedGraphEncoder, PaddedGrid
 from benchmarks.parts import breakdown
 from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
 from benchmarks.stock import StatusNumbers, make_stock_env
-from rllib_moe.config import ConfigError, ModelConfig, TrainingConfig
+from benchmarks.timing import in_turn, medians
+from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.models.graph_encoder import GraphEncoder
 from rllib_moe.models.observation_encoder import CategoryGrid
+from rllib_moe.validation import ConfigError
 
 TINY = (
     "--env regimes --max-steps 16 --num-envs-per-worker 4 --batch-size 64 --minibatch-size 32 --num-epochs 1 "
@@ -40,7 +41,7 @@ def test_every_scaling_factor_makes_a_valid_experiment(factors):
         *((2, 32 * factor) for factor in factors),
     }
     for each in scaled:
-        config.with_training(**each).check()
+        config.with_overrides(**each)
         assert 2048 <= each["batch_size"] <= 8192
 
 
@@ -259,12 +260,14 @@ def test_parts_add_up_by_hand():
 
 
 def test_medians():
-    iterations = [
-        Iteration(steps_per_second=n, wall_seconds=1 / n, sample_seconds=n, learn_seconds=0, sync_seconds=0)
-        for n in (1.0, 10.0, 2.0)
-    ]
-    assert medians(iterations)["steps_per_second"] == 2
-    assert medians(iterations)["wall_seconds"] == 0.5
+    assert medians([{"a": n, "b": 1 / n} for n in (1.0, 10.0, 2.0)]) == {"a": 2, "b": 0.5}
+
+
+def test_calls_are_taken_in_turn_and_their_warm_up_is_left_out():
+    order = []
+    calls = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
+    assert in_turn(calls, repeats=2, warm_up=1) == {"a": [3, 5], "b": [4, 6]}
+    assert "".join(order) == "ababab"
 
 
 def test_what_grows_has_a_slope():

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_moe.config import ConfigError
 from rllib_moe.envs.description import UNREACHABLE
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.evaluation.explanation import BAND_NAMES, AttentionSum, Explanation, removal_effects
 from rllib_moe.evaluation.explanation_report import explanation_tables
 from rllib_moe.models.policy_network import PolicyOutput
+from rllib_moe.validation import ConfigError
 from scripts.replay import main
 from tests.untrained_checkpoint import save_untrained
 

@@ -19,7 +19,7 @@ ENCODERS = ("attention", "mean")
 
 def made(graph_encoder: str = "attention", episode: int = 2000) -> GATMoEPolicy:
     torch.manual_seed(0)
-    network = GATMoEPolicy(SHAPE, 6, ModelConfig(graph_encoder=graph_encoder).check())
+    network = GATMoEPolicy(SHAPE, 6, ModelConfig(graph_encoder=graph_encoder))
     network.phase.apply_phase(PhaseSchedule.load("default").at(episode), episode)
     return network
 

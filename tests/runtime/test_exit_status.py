@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rllib_moe.config import ConfigError
 from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.validation import ConfigError
 
 
 @pytest.mark.parametrize(

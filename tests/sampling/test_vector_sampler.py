@@ -22,7 +22,7 @@ from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
-from rllib_moe.sampling.vector_sampler import VectorSampler, episode_measures
+from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 
 NUM_ENVS = 4
@@ -183,10 +183,3 @@ def test_batches_do_not_share_memory(config: MoEPPOConfig, policy: MoEPPOPolicy,
     kept = deepcopy(dict(first))
     sampler.get_data()
     assert_equal(dict(first), kept)
-
-
-def test_measures_of_an_episode() -> None:
-    assert episode_measures({"score": 3, "max_depth": 2}, 0.5) == {"score": [3.0], "max_depth": [2.0]}
-    without = episode_measures({}, 0.5)
-    assert without["score"] == [0.5]
-    assert np.isnan(without["max_depth"][0])

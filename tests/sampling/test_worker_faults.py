@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from rllib_moe import metrics as m
+from rllib_moe.algorithms.build import algorithm_config
 from rllib_moe.algorithms.ppo import MoEPPO
-from rllib_moe.algorithms.rllib_config import algorithm_config
-from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.experiment import Experiment
 
 pytestmark = pytest.mark.slow
 
@@ -31,21 +30,14 @@ def build(ray_session: None) -> Iterator[Callable[..., MoEPPO]]:
     built: list[MoEPPO] = []
 
     def make(env: str = "regimes", training: dict[str, Any] | None = None, **env_args: Any) -> MoEPPO:
-        experiment = ExperimentConfig(
-            model=ModelConfig(hidden_size=16, trunk_size=16, expert_hidden_size=16, critic_hidden_size=16),
-            environment=EnvironmentConfig(env=env, max_steps=EPISODE, env_args=env_args, step_timeout=STEP_TIMEOUT),
-            training=TrainingConfig(
-                **{
-                    "num_workers": WORKERS,
-                    "num_envs_per_worker": 4,
-                    "batch_size": BATCH,
-                    "minibatch_size": 64,
-                    "sample_timeout": SAMPLE_TIMEOUT,
-                    **(training or {}),
-                }
-            ),
-        ).check()
-        built.append(algorithm_config(experiment, PhaseSchedule.load("default").with_boundaries([16, 32])).build_algo())
+        small = {
+            **{"env": env, "max_steps": EPISODE, "env_args": env_args, "step_timeout": STEP_TIMEOUT},
+            **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
+            **{"num_workers": WORKERS, "num_envs_per_worker": 4, "batch_size": BATCH, "minibatch_size": 64},
+            **{"sample_timeout": SAMPLE_TIMEOUT, "phase_boundaries": [16, 32]},
+        }
+        experiment = Experiment().with_overrides(small | (training or {}))
+        built.append(algorithm_config(experiment).build_algo())
         return built[-1]
 
     yield make

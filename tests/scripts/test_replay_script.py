@@ -1,6 +1,6 @@
 import pytest
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 from scripts.replay import main
 from tests.untrained_checkpoint import save_untrained
 

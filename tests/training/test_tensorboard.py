@@ -45,7 +45,7 @@ def test_every_metric_of_a_real_run_is_there(train: Train, tmp_path: Path) -> No
     shares = [m.expert_share(index) for index in range(4)]
     for metric in (*m.METRICS, *shares):
         finite = [row for row in rows if metric.key not in TEXT_KEYS and math.isfinite(row[metric.key])]
-        if not finite:  # a word, or never measured: `regimes` has no depth
+        if not finite:  # a word, or never measured
             assert metric.key not in events.Tags()["scalars"]
             continue
         scalars = events.Scalars(metric.key)

@@ -67,7 +67,7 @@ def page_data(recording: Recording) -> Mapping[str, Any]:
         "value": recording.value,
         "reward": recording.reward,
         "score": recording.score,
-        "depth": recording.depth,
+        "measures": recording.measures,
         "scene": recording.scene,
         "messages": list(messages),
         "message": [messages[text] for text in recording.message],

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
-from rllib_moe.config import ConfigError
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.replay.animation import write_gif
 from rllib_moe.evaluation.replay.page import page
 from rllib_moe.evaluation.replay.recording import Recording, record
-from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation, watched
+from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation
 from rllib_moe.models.policy_network import phase_of
-from rllib_moe.runtime.files import atomic_write, file_faults
+from rllib_moe.runtime.files import atomic_write, file_errors
+from rllib_moe.validation import ConfigError
 
 _PROGRESS_EVERY = 100
 
@@ -55,7 +55,7 @@ class ReplayRequest:
             if file is not None and Path(file).suffix.lower() != suffix:
                 yield f"{name}: expected a file that ends in {suffix}, got {file!r}"
             elif file is not None:
-                yield from file_faults(name, file)
+                yield from file_errors(name, file)
 
 
 def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
         console: Where progress goes; None prints nothing.
 
     Returns:
-        `steps`, `score`, `max_depth`, `ending`, and `bytes` of each file by its path.
+        `steps`, `score`, the environment's own `measures`, `ending`, and `bytes` of each file by its path.
 
     Raises:
         ConfigError: the request is refused, for all the faults it names; nothing was written.
@@ -78,7 +78,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
         if console and steps % _PROGRESS_EVERY == 0:
             console.print(f"steps {steps}/{plan.environment.max_steps}", highlight=False)
 
-    recording = record(plan.environment, watched(plan.player), request.seed, tell)
+    recording = record(plan.environment, replace(plan.player, watched=True), request.seed, tell)
     if request.out is not None:
         title = f"{plan.environment.env}, seed {request.seed}"
         with atomic_write(Path(request.out)) as partial:
@@ -94,7 +94,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     return {
         "steps": recording.steps,
         "score": recording.final_score,
-        "max_depth": recording.final_depth,
+        "measures": recording.final_measures,
         "ending": recording.ending,
         "bytes": files,
     }
@@ -114,7 +114,7 @@ def _plan(request: ReplayRequest) -> Plan:
             )
         )
     except ConfigError as error:
-        raise ConfigError([*faults, *error.faults]) from error
+        raise ConfigError([*faults, *error.errors]) from error
     if faults:
         raise ConfigError(faults)
     return plan
@@ -132,8 +132,9 @@ def _facts(request: ReplayRequest, plan: Plan, recording: Recording) -> list[tup
         ("steps", f"{recording.steps}, {recording.ending}"),
         ("final score", f"{recording.final_score:g}"),
     ]
-    if recording.final_depth is not None:
-        facts.append(("deepest level", str(recording.final_depth)))
+    facts += [
+        (name.replace("_", " "), f"{value:g}") for name, value in recording.final_measures.items() if value is not None
+    ]
     if request.remove_expert is not None:
         facts.append(("removed", f"expert {request.remove_expert}"))
     return facts

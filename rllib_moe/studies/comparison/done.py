@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig
+from rllib_moe.config import EnvironmentConfig, ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan, Run
 from rllib_moe.training.checkpoints import FINAL, LATEST, Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.command_line import parse
+from rllib_moe.validation import ConfigError
 
 DRAWN = "evaluation"
 """Name of the evaluation with actions drawn from the policy."""

@@ -11,18 +11,21 @@ import dataclasses
 import io
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 
-from rllib_moe.config import ConfigError, EnvironmentConfig
-from rllib_moe.errors import did_you_mean
-from rllib_moe.evaluation.actors import PolicyName
+from rllib_moe.config import EnvironmentConfig
+from rllib_moe.envs.description import describe
+from rllib_moe.envs.registry import make_env
+from rllib_moe.evaluation.request import policy_error
 from rllib_moe.training.checkpoints import CheckpointError
 from rllib_moe.training.command_line import parse
+from rllib_moe.validation import ConfigError, did_you_mean
 
 BUNDLED = ("nethack",)
 """Plans that come with the package, by name."""
@@ -40,8 +43,8 @@ class Evaluation:
     """Episodes with the most probable actions; None as many as with drawn ones, 0 leaves that out."""
     without_expert_episodes: int = 0
     """Episodes with each expert of the first variant removed in turn; 0 leaves that out."""
-    baselines: tuple[PolicyName, ...] = ()
-    """Players that learn nothing, to stand beside the variants: `random`, `random-legal`, `scripted`."""
+    baselines: tuple[str, ...] = ()
+    """Players that learn nothing, to stand beside the variants: `random`, `random-legal` and the environment's own."""
 
     @property
     def num_most_probable(self) -> int:
@@ -159,7 +162,8 @@ def load_plan(source: str) -> Plan:
             for row in data["variants"]
         ),
     )
-    if faults := [fault for run in plan.runs() for fault in _command_faults(run)]:
+    faults = [fault for run in plan.runs() for fault in _command_faults(run)]
+    if faults := faults or list(_baseline_faults(plan)):
         raise ConfigError([f"{source}: {fault}" for fault in faults])
     return plan
 
@@ -176,7 +180,9 @@ def _faults(data: Any) -> Iterator[str]:
     if isinstance(evaluation, Mapping):
         optional = ("most_probable_episodes", "without_expert_episodes")
         yield from _key_faults("evaluation", evaluation, ("episodes", "seed_base"), (*optional, "baselines"))
-        yield from _baseline_faults(evaluation.get("baselines", []))
+        names = evaluation.get("baselines", [])
+        if not isinstance(names, list) or len(set(map(str, names))) < len(names):
+            yield f"evaluation.baselines: expected a list of different names, got {names!r}"
         for key, least in (("episodes", 1), ("seed_base", 0), *((key, 0) for key in optional)):
             yield from _whole_fault(f"evaluation.{key}", evaluation.get(key, least), least)
     else:
@@ -209,10 +215,20 @@ def _faults(data: Any) -> Iterator[str]:
             yield f"{where}.seeds: expected a list of different whole numbers, got {seeds!r}"
 
 
-def _baseline_faults(names: Any) -> Iterator[str]:
-    known = [name for name in get_args(PolicyName) if name != "checkpoint"]
-    if not isinstance(names, list) or any(name not in known for name in names) or len(set(names)) < len(names):
-        yield f"evaluation.baselines: expected a list of some of {', '.join(known)}, got {names!r}"
+def _baseline_faults(plan: Plan) -> Iterator[str]:
+    """Baselines that the plan's environment does not know."""
+    if not plan.evaluation.baselines:
+        return
+    environment = plan.environment
+    try:
+        with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:
+            known = [name for name in describe(env).policies if name != "checkpoint"]
+    except (ValueError, TypeError, ImportError) as error:
+        yield f"env: {error}"
+        return
+    for name in plan.evaluation.baselines:
+        if fault := policy_error(str(name), known):
+            yield f"evaluation.baselines: {fault}"
 
 
 def _key_faults(
@@ -244,7 +260,7 @@ def _command_faults(run: Run) -> Iterator[str]:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             parse([*run.flags, "--exp-name", run.name], description="")
     except ConfigError as error:
-        yield from (f"{run.name}: {fault}" for fault in error.faults)
+        yield from (f"{run.name}: {fault}" for fault in error.errors)
     except CheckpointError as error:
         yield f"{run.name}: {error}"
     except SystemExit:  # the parser's own answer to an unknown flag

@@ -21,7 +21,7 @@ from rllib_moe.studies.comparison.done import (
 from rllib_moe.studies.comparison.plan import Plan, Run
 from rllib_moe.studies.comparison.table import baseline_row, markdown, removal_row, run_numbers, variant_row
 from rllib_moe.training.run_directory import RunDirectory
-from rllib_moe.training.summary import summarise
+from rllib_moe.training.summary import summarize
 
 
 def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
             missing.append(run.name)
             continue
         rows, drawn = RunDirectory(path).rows(), measured[DRAWN]
-        numbers = run_numbers(run.seed, summarise(rows), drawn, measured.get(MOST_PROBABLE))
+        numbers = run_numbers(run.seed, summarize(rows), drawn, measured.get(MOST_PROBABLE))
         done.setdefault(run.variant, []).append(numbers)
         curves.setdefault(run.variant, []).append(mean_scores(rows, plan.episodes))
         boundaries = boundaries or PhaseSchedule.load(path / "schedule.yaml").boundaries

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rllib_moe.config import ConfigError
-from rllib_moe.runtime.files import directory_faults
+from rllib_moe.runtime.files import directory_errors
 from rllib_moe.studies.comparison.done import BASELINES, Judgement, baselines, judgements, trained
 from rllib_moe.studies.comparison.plan import Plan, Run
 from rllib_moe.training.checkpoints import LATEST
+from rllib_moe.validation import ConfigError
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 """Where train.py and evaluate.py are."""
@@ -170,6 +170,6 @@ def check_directory(directory: Path, jobs: int) -> None:
         ConfigError: jobs is out of range, or the directory cannot be written to.
     """
     faults = [] if jobs >= 1 else [f"jobs: expected a whole number, 1 or more, got {jobs}"]
-    faults += directory_faults("output_dir", directory)
+    faults += directory_errors("output_dir", directory)
     if faults:
         raise ConfigError(faults)

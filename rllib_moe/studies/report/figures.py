@@ -177,11 +177,11 @@ def applied(run: Run) -> Drawing:
         (
             m.LEARNING_RATE,
             m.TEMPERATURE,
-            m.ALPHA_ENTROPY_TARGET,
-            m.ENTROPY_COEF,
-            m.ALPHA_ENTROPY_COEF,
-            m.LOAD_BALANCE_COEF,
-            m.DIVERSITY_COEF,
+            m.PHASE_VALUES["alpha_entropy_target"],
+            m.PHASE_VALUES["entropy_coef"],
+            m.PHASE_VALUES["alpha_entropy_coef"],
+            m.PHASE_VALUES["load_balance_coef"],
+            m.PHASE_VALUES["diversity_coef"],
         ),
         columns=4,
         steps=True,
@@ -224,8 +224,9 @@ def losses(run: Run) -> Drawing:
 
 
 def games(run: Run) -> Drawing:
-    """Depth, length and return of the episodes."""
-    figure, _ = _panels(run, (m.DEPTH_MEAN, m.LENGTH_MEAN, m.RETURN_MEAN), columns=3)
+    """Length and return of the episodes, and what else the environment tells of them."""
+    own = [m.episode_measure(name) for name in m.measures_of(run.rows[-1])]
+    figure, _ = _panels(run, (*own, m.LENGTH_MEAN, m.RETURN_MEAN), columns=min(4, len(own) + 2))
     return Drawing(
         key="games", title="Games", caption=f"Means over the episodes that ended in the iteration. {RAW}", figure=figure
     )

@@ -59,7 +59,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "interval": _interval}
+    environment.filters |= {"number": _number, "interval": _interval, "heading": m.measure_heading}
     return environment.get_template("report.html").render(
         title=", ".join(section.run.name for section in sections),
         made=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -87,6 +87,9 @@ def _described(key: str, section: RunSection) -> dict[str, Any]:
         "expert_colors": [expert_color(index) for index in range(run.num_experts)],
         "figures": [_figure(key, drawing) for drawing in section.drawings],
         "evaluations": run.evaluations,
+        "measures": dict.fromkeys(
+            name for numbers in run.evaluations.values() for name in m.evaluated_measures(numbers)
+        ),
         "command": None if run.command is None else shlex.join(run.command),
         "config": None if run.config is None else yaml.safe_dump(run.config, sort_keys=False),
         "schedule": None if run.schedule is None else yaml.safe_dump(run.schedule.to_dict(), sort_keys=False),

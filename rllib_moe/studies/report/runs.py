@@ -19,14 +19,15 @@ import yaml
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import TEXT_KEYS, read_rows
-from rllib_moe.training.summary import summarise
+from rllib_moe.training.summary import summarize
+from rllib_moe.validation import RefusedError
 
 PROGRESS = "progress.csv"
 NEEDED = (m.EPISODES_TOTAL, m.EPISODES, m.ITERATION, m.PHASE)
 """Columns without which nothing can be drawn."""
 
 
-class ReportError(ValueError):
+class ReportError(RefusedError):
     """A run cannot be reported on. The message lists every fault, one a line."""
 
     def __init__(self, faults: list[str]) -> None:
@@ -113,7 +114,7 @@ class Run:
         """The summary of the rows, as of now (a run that is going on has no file of it, or an old one)."""
         words = {m.PHASE.key: "?", m.ROUTING.key: "?"}
         filled = [dict.fromkeys((metric.key for metric in m.METRICS), math.nan) | words | row for row in self.rows]
-        return summarise(filled)
+        return summarize(filled)
 
 
 def read_run(path: Path) -> Run:
@@ -158,7 +159,7 @@ def read_runs(paths: list[Path]) -> list[Run]:
         try:
             runs.append(read_run(path))
         except ReportError as error:
-            faults += error.faults
+            faults += error.errors
     if faults:
         raise ReportError(faults)
     return runs
@@ -179,7 +180,8 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
         raise ReportError([f"{progress}: no row with numbers in {', '.join(needed)}"])
     if len(whole) < len(rows):
         omissions.append(f"{PROGRESS}: {len(rows) - len(whole)} damaged rows, left out")
-    known = {metric.key for metric in m.METRICS} | {m.expert_share(index).key for index in range(len(rows[0]))}
+    own = [m.episode_measure(name) for name in m.measures_of(rows[-1])]
+    known = {metric.key for metric in (*m.METRICS, *own)} | {m.expert_share(k).key for k in range(len(rows[0]))}
     if unknown := [str(key) for key in rows[0] if key not in known]:
         omissions.append(f"{PROGRESS}: columns that this version does not know, not drawn: {', '.join(unknown)}")
     if missing := [metric.key for metric in m.METRICS if metric.key not in rows[0]]:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rllib_moe.errors import did_you_mean
 from rllib_moe.phase_checks import number
+from rllib_moe.validation import did_you_mean
 
 LISTS = ("grid", "choice")
 RANGES = ("uniform", "loguniform", "randint")

@@ -194,7 +194,7 @@ def _new(flags: Any) -> SearchRequest:
     try:
         schedule = schedule_from_flags(flags.schedule, None, faults)
     except ScheduleError as error:
-        faults += [f"{error.source}: {fault}" for fault in error.faults]
+        faults += [f"{error.source}: {fault}" for fault in error.errors]
         schedule = PhaseSchedule.load("default")  # what the space says can still be checked
     # Faults of the configuration come with the space, which may mend them: hidden_size for another num_heads.
     space = None
@@ -202,7 +202,7 @@ def _new(flags: Any) -> SearchRequest:
         try:
             space = SearchSpace.load(search.space, config, schedule)
         except ConfigError as error:
-            faults += error.faults
+            faults += error.errors
     if space is None:
         raise ConfigError(list(dict.fromkeys([*faults, *config.faults()])))
     candidates, refused = _candidates(search, space, faults)
@@ -226,7 +226,7 @@ def _candidates(search: SearchConfig, space: SearchSpace, faults: list[str]) -> 
                 candidates.append(values)
                 refused += more
     except ConfigError as error:
-        faults += error.faults
+        faults += error.errors
     if search.scheduler == "pbt" and len(candidates) == 1:
         faults.append("trials: pbt compares trials; expected 2 or more, got 1")
     return tuple(candidates), refused

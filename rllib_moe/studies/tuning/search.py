@@ -14,9 +14,8 @@ from ray.tune.experiment import Trial
 from ray.tune.logger import TBXLoggerCallback
 from rich.console import Console
 
-from rllib_moe.config import ConfigError
 from rllib_moe.envs.registry import prepare
-from rllib_moe.runtime.files import directory_faults
+from rllib_moe.runtime.files import directory_errors
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.studies.tuning.journal import trial_number
 from rllib_moe.studies.tuning.outcome import write_outcome
@@ -29,6 +28,7 @@ from rllib_moe.studies.tuning.table import TrialTable
 from rllib_moe.studies.tuning.trial import MoETrial, trial_config
 from rllib_moe.training.progress import standard_console
 from rllib_moe.training.stop_signals import StopSignals
+from rllib_moe.validation import ConfigError
 
 MAX_FAILURES = 2
 """How often a trial that fails, as its process may be killed, goes on from its last checkpoint."""
@@ -98,7 +98,7 @@ def _claim(request: SearchRequest) -> None:
         ConfigError: so it is.
     """
     directory = request.search.directory
-    if faults := list(directory_faults("output_dir", directory)):
+    if faults := list(directory_errors("output_dir", directory)):
         raise ConfigError(faults)
     # A search that ended before its first trial leaves the request alone.
     if not request.is_resumed and directory.exists() and {each.name for each in directory.iterdir()} - {REQUEST}:

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from rllib_moe.config import ConfigError, ExperimentConfig
+from rllib_moe.config import ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.tuning.parameters import Parameter, read_parameter
 from rllib_moe.studies.tuning.settings import SettingsError, Values, is_mutable, name_fault, settled, split_name
+from rllib_moe.validation import ConfigError
 
 BUNDLED = ("coefficients", "routing", "sizes")
 """Spaces that come with the package, by name."""
@@ -121,7 +122,7 @@ class SearchSpace:
         try:
             self.settled(values)
         except SettingsError as error:
-            return error.faults
+            return error.errors
         return []
 
     def combinations(self) -> list[Values]:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_moe.config import ExperimentConfig, ModelConfig, TrainingConfig
-from rllib_moe.errors import did_you_mean
 from rllib_moe.phase_checks import PHASE_KEYS, VALUE_KEYS, ScheduleError
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.validation import did_you_mean
 
 Values = dict[str, Any]
 """One trial's value for every parameter of the space, by the parameter's name."""
@@ -114,7 +114,7 @@ def settled(
     try:
         schedule = _changed(schedule, single)
     except ScheduleError as error:
-        faults += error.faults
+        faults += error.errors
     if faults:
         raise SettingsError(faults)
     return config, schedule

@@ -25,6 +25,7 @@ from rllib_moe.callbacks.phase_curriculum import episodes_of
 from rllib_moe.config import ExperimentConfig
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.tuning.settings import Values, settled
+from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from rllib_moe.training.experiment import MAX_EMPTY_ITERATIONS, TrainingStoppedError
 from rllib_moe.training.summary import SCORE_WINDOW
@@ -100,7 +101,7 @@ class MoETrial(tune.Trainable):
         """Write this moment into a directory of Tune's."""
         algorithm = self._algorithm or self._build(None)
         save_checkpoint(
-            algorithm,
+            capture(algorithm),
             Path(checkpoint_dir) / CHECKPOINT,
             self._config,
             self._schedule,
@@ -133,7 +134,7 @@ class MoETrial(tune.Trainable):
         first_episode = saved.episodes if saved else 0
         self._algorithm = algorithm_config(self._config, self._schedule, first_episode).build_algo()
         if saved:
-            self._algorithm.restore(str(saved.algorithm_path))
+            restore(self._algorithm, saved.state())
         self._env_steps = self._algorithm._counters[NUM_ENV_STEPS_SAMPLED]
         return self._algorithm
 

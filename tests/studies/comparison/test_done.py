@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from rllib_moe.training.command_line import parse
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ConfigError
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 from rllib_moe.studies.comparison.done import (
     BASELINES,
@@ -26,9 +26,9 @@ from rllib_moe.studies.comparison.done import (
 from rllib_moe.studies.comparison.plan import Evaluation, Plan, Run, Variant
 from rllib_moe.studies.comparison.result import write_result
 from rllib_moe.training.checkpoints import FINAL, LATEST, load_checkpoint, point
-from rllib_moe.training.command_line import parse
 from rllib_moe.training.progress import standard_console
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.validation import ConfigError
 
 PLAN = Plan(
     episodes=40,
@@ -73,7 +73,7 @@ def make_judged(plan: Plan, directory: Path, run: Run, *, score: float = 1.0, **
     for asked in judgements(plan, run, num_experts=4):
         numbers = {
             "checkpoint_episodes": 41, "episodes": asked.episodes, "seed_base": asked.seed_base, "score_mean": score,
-            "score_se": 0.1, "score_median": score, "depth2_rate": None, "max_depth_mean": None, "alpha_entropy": 1.0,
+            "score_se": 0.1, "score_median": score, "alpha_entropy": 1.0,
             "mutual_information": 0.1, "min_expert_share": 0.25, "expert_share": [0.25] * 4,
             "episode_scores": [score + i % 3 for i in range(asked.episodes)],
         }  # fmt: skip
@@ -168,7 +168,7 @@ def test_baselines_are_judged_on_the_same_episodes_in_the_plans_environment(fini
     assert write_result(plan, finished)["missing"] == ["baselines/random"]
     numbers = {
         "checkpoint_episodes": None, "episodes": 4, "seed_base": 7, "score_mean": 2.0, "score_se": 0.5,
-        "score_median": 1.5, "depth2_rate": None, "env": "regimes", "max_steps": 8, "env_args": {},
+        "score_median": 1.5, "env": "regimes", "max_steps": 8, "env_args": {},
     }  # fmt: skip
     (finished / BASELINES).mkdir()
     (finished / BASELINES / "random.json").write_text(json.dumps(numbers))

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
+from rllib_moe.training.command_line import parse
 
-from rllib_moe.config import ConfigError, ModelConfig
+from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.studies.comparison.plan import BUNDLED, Plan, load_plan
-from rllib_moe.training.command_line import parse
+from rllib_moe.validation import ConfigError
 
 SMALL: dict[str, Any] = {
     "episodes": 40,
@@ -105,10 +106,19 @@ def test_commands_are_tried_before_anything_starts(tmp_path: Path) -> None:
     assert any(fault.startswith("b-seed0: flags refused") and "--num-expert" in fault for fault in found)
 
 
-@pytest.mark.parametrize("names", [["checkpoint"], ["scriptd"], "random", ["random", "random"]])
-def test_baselines_are_players_that_learn_nothing(tmp_path: Path, names: Any) -> None:
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["checkpoint"], "expected one of random, random-legal, got 'checkpoint'"),
+        (["scripted"], "expected one of random, random-legal, got 'scripted'"),
+        (["rnadom"], "expected one of random, random-legal, got 'rnadom' (did you mean 'random'?)"),
+        ("random", "expected a list of different names, got 'random'"),
+        (["random", "random"], "expected a list of different names, got ['random', 'random']"),
+    ],
+)
+def test_baselines_are_players_that_learn_nothing(tmp_path: Path, names: Any, told: str) -> None:
     (fault,) = faults(tmp_path, evaluation={"episodes": 4, "seed_base": 7, "baselines": names})
-    assert fault == (f"evaluation.baselines: expected a list of some of random, random-legal, scripted, got {names!r}")
+    assert fault == f"evaluation.baselines: {told}"
 
 
 def test_a_checkpoint_that_is_not_there_is_a_fault_of_the_plan(tmp_path: Path) -> None:

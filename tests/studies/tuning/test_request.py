@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rllib_moe.config import ConfigError
 from rllib_moe.studies.tuning.request import REQUEST, parse
+from rllib_moe.validation import ConfigError
 
 
 def test_the_directory_of_a_search_may_be_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, RunConfig
+from rllib_moe.config import EnvironmentConfig, ExperimentConfig, RunConfig
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.studies.tuning.parameters import KINDS
 from rllib_moe.studies.tuning.search_space import BUNDLED, SearchSpace
 from rllib_moe.studies.tuning.settings import TRAINING_FIELDS, is_mutable
+from rllib_moe.validation import ConfigError
 
 CONFIG = ExperimentConfig(environment=EnvironmentConfig(env="regimes"), run=RunConfig(episodes=5000))
 SCHEDULE = PhaseSchedule.load("default")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rllib_moe.training.command_line import parse
 
 from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
@@ -24,7 +25,6 @@ from rllib_moe.studies.tuning.request import SearchConfig, SearchRequest
 from rllib_moe.studies.tuning.search_space import SearchSpace
 from rllib_moe.studies.tuning.table import TrialTable
 from rllib_moe.studies.tuning.trial import CHECKPOINT
-from rllib_moe.training.command_line import parse
 
 
 def record(number: int, state: str = FINISHED, score: float = 1.0, **fields: Any) -> TrialRecord:

@@ -1,7 +1,7 @@
-"""Learning alone: one batch of real observations, this network and its padded form in turn.
+"""Learning alone: one batch of real observations, this network compiled and with its dense attention layers in turn.
 
-Both learn through RLlib's own update with the same settings; only the observation encoder differs. The batch is what
-the untrained policy sampled, which is close to random legal play, so graphs have the sizes they have in games.
+Both learn through RLlib's own update with the same settings; only the form of the graph encoder differs. The batch is
+what the untrained policy sampled, which is close to random legal play, so graphs have the sizes they have in games.
 """
 
 from __future__ import annotations
@@ -14,24 +14,22 @@ from ray.rllib.execution.train_ops import multi_gpu_train_one_step
 from ray.rllib.policy.sample_batch import SampleBatch
 
 from benchmarks.config import BenchmarkConfig
-from benchmarks.padded_encoder import PaddedMoEModel
+from benchmarks.encoder_forms import use_dense_layers
 from benchmarks.timing import now
 from rllib_moe.algorithms.rllib_config import algorithm_config
 
 
-def local_algorithm(config: BenchmarkConfig, *, padded: bool = False) -> Algorithm:
+def local_algorithm(config: BenchmarkConfig, *, dense: bool = False) -> Algorithm:
     """The algorithm without rollout workers: it samples and learns in this process.
 
     Args:
         config: The benchmark.
-        padded: Use the padded form of the encoder.
+        dense: Whether the attention layers compute in their dense form.
     """
-    experiment = config.with_training(num_workers=0)
-    built = algorithm_config(experiment, config.phases())
-    if padded:
-        model = {"custom_model": PaddedMoEModel, "custom_model_config": experiment.model.to_dict()}
-        built = built.training(model=model)
-    return built.build_algo()
+    algorithm = algorithm_config(config.with_training(num_workers=0), config.phases()).build_algo()
+    if dense:
+        use_dense_layers(algorithm.get_policy().model)
+    return algorithm
 
 
 def compare_learning(algorithms: dict[str, Algorithm], batch: SampleBatch, repeats: int) -> dict[str, float]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks import memory, parts, scaling
 from benchmarks.algorithms import compare_algorithms
 from benchmarks.config import BenchmarkConfig
-from benchmarks.encoder_forms import compare_forms
+from benchmarks.encoder_forms import compare_encoders
 from benchmarks.iterations import medians, plain, take_turns
 from benchmarks.learning import compare_learning, local_algorithm, sample_alone
 from benchmarks.phase_push import phase_push
@@ -34,6 +34,8 @@ from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
 
+ENCODER_ROWS = 512
+"""Graphs of the largest batch on which encoders are compared."""
 LOG_WIDTH = 120
 """Columns of the tables when the output is no terminal."""
 
@@ -57,6 +59,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
             numbers["algorithms"] = compare_algorithms(config)
         elif config.push_counts:
             numbers |= _phase_push(config)
+        elif config.encoders:
+            numbers["encoder_forms"] = _encoders(config)
         else:
             numbers |= _soak(config) if config.soak else _measure(config, console)
     numbers["environment"]["load_average_end"] = os.getloadavg()[0]
@@ -103,6 +107,22 @@ def _phase_push(config: BenchmarkConfig) -> dict[str, Any]:
     finally:
         algorithm.stop()
     return {"phase_push": phase_push(weights, config.push_counts, config.num_repeats)}
+
+
+def _encoders(config: BenchmarkConfig) -> list[dict[str, Any]]:
+    """Compare graph encoders on what a worker samples at once, on a minibatch, and on a larger batch."""
+    training = config.training
+    algorithm = local_algorithm(config)
+    try:
+        batch, _ = sample_alone(algorithm, repeats=1)
+        policy: Any = algorithm.get_policy()
+        space: PackedSpace = policy.observation_space
+        leaves = space.layout.unpack_torch(torch.from_numpy(np.asarray(batch[SampleBatch.OBS])).to(policy.device))
+        sizes = sorted({training.num_envs_per_worker, training.minibatch_size, ENCODER_ROWS})
+        shape = GraphShape.from_space(space)
+        return compare_encoders(shape, config.model, leaves, config.num_repeats, sizes, (1, 2))
+    finally:
+        algorithm.stop()
 
 
 def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
@@ -161,7 +181,7 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
         worker_threads: Torch threads of a rollout worker: parts of sampling are measured with as many.
     """
     training, repeats = config.training, config.num_repeats
-    algorithms = {"ours": local_algorithm(config), "padded": local_algorithm(config, padded=True)}
+    algorithms = {"ours": local_algorithm(config), "dense": local_algorithm(config, dense=True)}
     try:
         policy: Any = algorithms["ours"].get_policy()
         space: PackedSpace = policy.observation_space
@@ -185,10 +205,12 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
         others = {
             "learning": {
                 "alone_learn_seconds": learned["ours"],
-                "padded_learn_seconds": learned["padded"],
-                "learn_speedup_over_padded": learned["padded"] / learned["ours"],
+                "dense_learn_seconds": learned["dense"],
+                "learn_speedup_over_dense": learned["dense"] / learned["ours"],
             },
-            "encoder_forms": compare_forms(shape, config.model, leaves, repeats),
+            "encoder_forms": compare_encoders(
+                shape, config.model, leaves, repeats, (ENCODER_ROWS,), (torch.get_num_threads(),)
+            ),
             "batch_scaling": scaling.batch_scaling(policy, observations, repeats),
             "node_scaling": scaling.node_scaling(policy, layout, shape, repeats),
             "batch": batch,

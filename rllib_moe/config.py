@@ -85,8 +85,9 @@ class ModelConfig(Section):
 
     hidden_size: int = 64
     """Width of node, graph, status and crop embeddings; a multiple of num_heads."""
-    graph_encoder: Literal["attention", "mean"] = "attention"
-    """How the graph is read: by attention along its edges, or as the mean over its nodes (to compare with)."""
+    graph_encoder: str = "attention"
+    """Encoder of the graph: `attention` along its edges, the `mean` over its nodes (to compare with), a convolution of
+    torch_geometric.nn such as `GATv2Conv`, or a class of yours as `module:Class`."""
     num_heads: int = 4
     """Attention heads of the graph encoder."""
     num_layers: int = 2
@@ -104,8 +105,10 @@ class ModelConfig(Section):
 
     def faults(self) -> Iterator[str]:
         """Everything out of range, in words."""
-        if self.graph_encoder not in ("attention", "mean"):
-            yield f"graph_encoder: expected 'attention' or 'mean', got {self.graph_encoder!r}"
+        from rllib_moe.models.encoder_registry import encoder_errors  # models import this module
+
+        not_text = list(_text("graph_encoder", self.graph_encoder))
+        yield from not_text or encoder_errors(self.graph_encoder)
         for each in dataclasses.fields(self):
             if each.name != "graph_encoder":
                 yield from _whole(each.name, getattr(self, each.name), at_least=2 if each.name == "trunk_size" else 1)

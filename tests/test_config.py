@@ -258,9 +258,9 @@ class TestRanges:
         ]
 
     def test_graph_encoder(self) -> None:
-        assert faults(ModelConfig(graph_encoder="gat")) == [  # type: ignore[arg-type]
-            "graph_encoder: expected 'attention' or 'mean', got 'gat'"
-        ]
+        (fault,) = faults(ModelConfig(graph_encoder="gat"))
+        assert fault.startswith("graph_encoder: unknown encoder 'gat' (did you mean 'GATConv'?)")
+        assert faults(ModelConfig(graph_encoder=1)) == ["graph_encoder: expected a non-empty string, got 1"]  # type: ignore[arg-type]
 
     def test_section_of_another_kind(self) -> None:
         assert faults(ExperimentConfig(model={})) == ["model: expected a ModelConfig, got {}"]  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """Graph encoders by name: `attention`, `mean`, a convolution of torch-geometric, or a class `module:Class`.
 
-Imports nothing heavy until it is asked for an encoder that needs it.
+Imports torch only when it is asked for an encoder that is not built in.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rllib_moe.errors import did_you_mean
 
@@ -22,8 +22,6 @@ BUILT_IN = {
     "attention": "rllib_moe.models.attention_encoder:AttentionEncoder",
     "mean": "rllib_moe.models.node_pool:NodePool",
 }
-ARGUMENTS = ("nodes", "node_mask", "edges", "node_types", "return_attention")
-"""Arguments of a graph encoder's `forward`."""
 
 
 def make_graph_encoder(shape: GraphShape, config: ModelConfig) -> nn.Module:
@@ -32,20 +30,18 @@ def make_graph_encoder(shape: GraphShape, config: ModelConfig) -> nn.Module:
     Raises:
         ValueError: There is none of this name, or it breaks what `GraphEncoder` promises.
     """
-    name = config.graph_encoder
-    encoder = _encoder_class(name)(shape, config)
-    if name not in BUILT_IN:
-        from rllib_moe.models.graph_encoder import trial_error
+    encoder: nn.Module = _encoder_class(config.graph_encoder)(shape, config)
+    if config.graph_encoder not in BUILT_IN:
+        from rllib_moe.models.graph_encoder import check_encoder
 
-        if misfit := trial_error(encoder, shape, config):
-            raise ValueError(f"graph_encoder: {name!r} does not fit: {misfit}")
+        check_encoder(encoder, shape, config)
     return encoder
 
 
 @cache
 def encoder_errors(name: str) -> tuple[str, ...]:
     """Return why a name is refused as `graph_encoder`; empty when it is not."""
-    if name in BUILT_IN:  # torch need not be imported for it
+    if name in BUILT_IN:
         return ()
     try:
         _encoder_class(name)
@@ -56,11 +52,11 @@ def encoder_errors(name: str) -> tuple[str, ...]:
     return ()
 
 
-def _encoder_class(name: str) -> type[nn.Module]:
-    """Find an encoder's class. Raises ValueError in words."""
+def _encoder_class(name: str) -> Any:
+    """Return the class of an encoder. Raises ValueError in words."""
     module, _, attribute = BUILT_IN.get(name, name).rpartition(":")
     if not module:
-        return _geometric(name)
+        return _geometric_encoder(name)
     try:
         members = vars(importlib.import_module(module))
     except Exception as error:  # whatever a module of the user's raises while it is imported
@@ -69,33 +65,23 @@ def _encoder_class(name: str) -> type[nn.Module]:
             "found with PYTHONPATH=. before the command)"
         ) from error
     if attribute not in members:
-        known = [each for each, value in members.items() if isinstance(value, type)]
-        raise ValueError(f"{module!r} has no class {attribute!r}{did_you_mean(attribute, known)}")
-    found: type[nn.Module] = members[attribute]
-    if name not in BUILT_IN and (misfit := _misfit(found)):
-        raise ValueError(f"{name!r} does not fit: {misfit}; rllib_moe.models.graph_encoder.GraphEncoder shows how")
+        classes = [each for each, value in members.items() if isinstance(value, type)]
+        raise ValueError(f"{module!r} has no class {attribute!r}{did_you_mean(attribute, classes)}")
+    found = members[attribute]
+    try:
+        inspect.signature(found).bind("shape", "config")
+        inspect.signature(found.forward).bind("self", "nodes", "node_mask", "edges", "node_types", False)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{name!r} does not fit: {error}; expected a class like rllib_moe.models.graph_encoder.GraphEncoder"
+        ) from error
     return found
 
 
-def _misfit(found: object) -> str | None:
-    """Return why a user's object cannot be called as a `GraphEncoder`, or None."""
-    from torch import nn
-
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        return "expected a subclass of torch.nn.Module"
-    try:
-        inspect.signature(found).bind("shape", "config")
-        inspect.signature(found.forward).bind("self", *ARGUMENTS)
-    except TypeError as error:
-        return f"expected __init__(shape, config) and forward({', '.join(ARGUMENTS)}): {error}"
-    return None
-
-
-def _geometric(name: str) -> type[nn.Module]:
+def _geometric_encoder(name: str) -> Any:
     from rllib_moe.models.geometric_encoder import GeometricEncoder, convolution_names
 
-    names = convolution_names()
-    if name in names:
+    if name in (names := convolution_names()):
         return GeometricEncoder
     raise ValueError(
         f"unknown encoder {name!r}{did_you_mean(name, [*BUILT_IN, *names], otherwise='')}; expected "
@@ -104,20 +90,15 @@ def _geometric(name: str) -> type[nn.Module]:
 
 
 def _try_convolution(name: str) -> None:
-    """Make an encoder of a convolution and try it out. Raises ValueError in words."""
+    """Try a convolution of torch-geometric on two small graphs. Raises ValueError in words."""
     import torch
 
     from rllib_moe.config import ModelConfig
     from rllib_moe.envs.graph_space import GraphShape
-    from rllib_moe.models.geometric_encoder import GeometricEncoder
-    from rllib_moe.models.graph_encoder import trial_error
 
     shape = GraphShape(max_nodes=5, node_features=2, num_node_types=0, num_edge_types=2, features=1, num_actions=None)
-    config = ModelConfig(graph_encoder=name, hidden_size=8, num_heads=2)
     try:
         with torch.random.fork_rng(devices=[]):
-            misfit = trial_error(GeometricEncoder(shape, config), shape, config)
+            make_graph_encoder(shape, ModelConfig(graph_encoder=name, hidden_size=8, num_heads=2))
     except Exception as error:  # whatever a layer of another kind runs into
-        misfit = str(error)
-    if misfit:
-        raise ValueError(f"torch_geometric.nn.{name} does not fit: {misfit}")
+        raise ValueError(f"torch_geometric.nn.{name} does not fit: {error}") from error

@@ -1,5 +1,6 @@
-"""The interface of a graph encoder, and what its implementations share. Which one a name stands for is told by
-`encoder_registry.py`. Shapes follow the legend of `rllib_moe.models`.
+"""The interface of a graph encoder, and what its implementations share.
+
+`encoder_registry.py` tells which one a name stands for. Shapes follow the legend of `rllib_moe.models`.
 """
 
 from __future__ import annotations
@@ -74,26 +75,26 @@ def add_self_loops(edges: Tensor, node_mask: Tensor, loop_type: int) -> Tensor:
     return edges.masked_fill(torch.eye(edges.shape[1], dtype=torch.bool, device=edges.device), loop_type)
 
 
-def trial_error(encoder: nn.Module, shape: GraphShape, config: ModelConfig) -> str | None:
-    """Return how an encoder, on a full and an empty graph, breaks what `GraphEncoder` promises; None: it does not.
+def check_encoder(encoder: nn.Module, shape: GraphShape, config: ModelConfig) -> None:
+    """Try an encoder on a full and an empty graph.
 
     Raises:
+        ValueError: It breaks what `GraphEncoder` promises.
         Exception: Whatever the encoder raises.
     """
     size = shape.max_nodes
     nodes = torch.linspace(-1, 1, 2 * size * shape.node_features).view(2, size, shape.node_features)
     node_mask = torch.tensor([[1], [0]], dtype=torch.uint8).expand(2, size)
     edges = (torch.arange(2 * size * size) % (shape.num_edge_types + 1)).to(torch.uint8).view(2, size, size)
-    types = torch.arange(2 * size) % max(1, shape.num_node_types)
-    graphs = (nodes, node_mask, edges, types.to(torch.uint8).view(2, size) if shape.num_node_types else None)
+    node_types = torch.zeros(2, size, dtype=torch.uint8) if shape.num_node_types else None
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        ego, attention = encoder(*graphs, True)
-        in_evaluation, _ = encoder.eval()(*graphs, False)
+        ego, attention = encoder(nodes, node_mask, edges, node_types, True)
+        in_evaluation, _ = encoder.eval()(nodes, node_mask, edges, node_types, False)
         encoder.train()
-    if ego.shape != (2, config.hidden_size) or not ego.isfinite().all():
-        return f"expected finite embeddings {[2, config.hidden_size]} of 2 graphs, got {list(ego.shape)}: {ego}"
+    expected, weights = (2, config.hidden_size), (2, config.num_heads, size)
+    if ego.shape != expected or not ego.isfinite().all():
+        raise ValueError(f"graph encoder: expected finite embeddings {list(expected)}, got {list(ego.shape)}: {ego}")
     if not torch.equal(ego, in_evaluation):
-        return "it computes differently in training and in evaluation (dropout, batch norm)"
-    if attention is not None and attention.shape != (expected := (2, config.num_heads, size)):
-        return f"expected attention {list(expected)} of 2 graphs, got {list(attention.shape)}"
-    return None
+        raise ValueError("graph encoder: computes differently in training and in evaluation (dropout, batch norm)")
+    if attention is not None and attention.shape != weights:
+        raise ValueError(f"graph encoder: expected attention {list(weights)}, got {list(attention.shape)}")

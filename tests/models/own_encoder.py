@@ -13,9 +13,12 @@ from rllib_moe.models.graph_encoder import EncodedGraph
 class Nearest(nn.Module):
     """The ego node and the sum of those it attends to."""
 
+    extra, dropout = 0, 0.0
+
     def __init__(self, shape: GraphShape, config: ModelConfig) -> None:
         super().__init__()
-        self.project: nn.Module = nn.Linear(2 * shape.node_features, config.hidden_size)
+        project = nn.Linear(2 * shape.node_features, config.hidden_size + self.extra)
+        self.project = nn.Sequential(project, nn.Dropout(self.dropout))
 
     def forward(self, nodes: Tensor, node_mask: Tensor, edges: Tensor, *_: Any) -> EncodedGraph:
         read = ((edges[:, 0] > 0) & (node_mask > 0)).to(nodes.dtype).unsqueeze(1) @ nodes  # [B, 1, F]
@@ -25,14 +28,10 @@ class Nearest(nn.Module):
 class Wide(Nearest):
     """Embeddings of one number too many."""
 
-    def __init__(self, shape: GraphShape, config: ModelConfig) -> None:
-        super().__init__(shape, config)
-        self.project = nn.Linear(2 * shape.node_features, config.hidden_size + 1)
+    extra = 1
 
 
 class Dropping(Nearest):
     """Embeddings with dropout."""
 
-    def __init__(self, shape: GraphShape, config: ModelConfig) -> None:
-        super().__init__(shape, config)
-        self.project = nn.Sequential(self.project, nn.Dropout())
+    dropout = 0.5

@@ -1,6 +1,5 @@
 """Graph encoders by name: found, or refused in one sentence before anything starts."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.models.attention_encoder import AttentionEncoder
 from rllib_moe.models.encoder_registry import encoder_errors, make_graph_encoder
 from rllib_moe.models.geometric_encoder import GeometricEncoder
-from rllib_moe.models.node_pool import NodePool
 from tests.conftest import Train
 from tests.models.own_encoder import Nearest
 
@@ -20,13 +18,7 @@ OWN = "tests.models.own_encoder"
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("attention", AttentionEncoder),
-        ("mean", NodePool),
-        *((name, GeometricEncoder) for name in ("GATConv", "GATv2Conv", "TransformerConv", "GCNConv", "RGCNConv")),
-        (f"{OWN}:Nearest", Nearest),
-    ],
+    ("name", "kind"), [("attention", AttentionEncoder), ("GATConv", GeometricEncoder), (f"{OWN}:Nearest", Nearest)]
 )
 def test_found(name: str, kind: type) -> None:
     assert not encoder_errors(name)
@@ -36,19 +28,16 @@ def test_found(name: str, kind: type) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        (
-            "GATv3Conv",
-            r"unknown encoder 'GATv3Conv' \(did you mean 'GATv2Conv'\?\); expected 'attention', 'mean', a conv",
-        ),
+        ("GATv3Conv", r"unknown encoder 'GATv3Conv' \(did you mean 'GATv2Conv'\?\); expected 'attention', 'mean', a"),
         ("attenton", r"unknown encoder 'attenton' \(did you mean 'attention'\?\)"),
         ("Linear", "unknown encoder 'Linear'"),
         ("GINEConv", "torch_geometric.nn.GINEConv does not fit: .* missing 1 required positional argument: 'nn'"),
-        ("GENConv", r"torch_geometric.nn.GENConv does not fit: it computes differently in training and in evaluation"),
+        ("GENConv", "torch_geometric.nn.GENConv does not fit: .* computes differently in training and in evaluation"),
         ("HypergraphConv", "torch_geometric.nn.HypergraphConv does not fit: "),
         ("nowhere:Encoder", r"cannot import 'nowhere' of 'nowhere:Encoder': ModuleNotFoundError.*PYTHONPATH=\."),
         (f"{OWN}:Nearst", rf"'{OWN}' has no class 'Nearst' \(did you mean 'Nearest'\?\)"),
-        (f"{OWN}:torch", "does not fit: expected a subclass of torch.nn.Module"),
-        ("torch.nn:Linear", r"does not fit: expected __init__\(shape, config\) and forward\(nodes, node_mask"),
+        (f"{OWN}:torch", "does not fit: .*; expected a class like rllib_moe.models.graph_encoder.GraphEncoder"),
+        ("torch.nn:Linear", "does not fit: too many positional arguments"),
     ],
 )
 def test_refused_before_anything_starts(name: str, told: str) -> None:
@@ -63,25 +52,19 @@ def test_training_refuses_a_wrong_name_and_writes_nothing(train: Train, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("Wide", r"expected finite embeddings \[2, 64\] of 2 graphs, got \[2, 65\]"),
-        ("Dropping", "computes differently"),
-    ],
+    ("name", "told"), [("Wide", r"expected finite embeddings \[2, 64\], got \[2, 65\]"), ("Dropping", "computes diff")]
 )
-def test_what_only_shows_in_a_trial_is_refused_when_it_is_made(name: str, told: str) -> None:
-    with pytest.raises(ValueError, match=f"{OWN}:{name}' does not fit: .*{told}"):
+def test_what_shows_in_a_trial_alone_is_refused_when_it_is_made(name: str, told: str) -> None:
+    with pytest.raises(ValueError, match=f"graph encoder: {told}"):
         make_graph_encoder(SHAPE, ModelConfig(graph_encoder=f"{OWN}:{name}"))
 
 
 def test_a_trial_moves_no_random_state() -> None:
     config = ModelConfig(graph_encoder="SuperGATConv")
     torch.manual_seed(0)
-    config.check()
     GeometricEncoder(SHAPE, config)
     expected = torch.rand(1)
     encoder_errors.cache_clear()
     torch.manual_seed(0)
-    replace(config).check()
-    make_graph_encoder(SHAPE, config)
+    make_graph_encoder(SHAPE, config.check())
     assert torch.rand(1) == expected

@@ -1,10 +1,11 @@
 """Every graph encoder: padding, order and neighbors in a batch must not show in what it gives; types and edges must."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from rllib_moe.config import ModelConfig
@@ -33,12 +34,6 @@ def encoder(name: str, num_layers: int = 2, shape: GraphShape = SHAPE) -> nn.Mod
         for layer in built.layers:  # type: ignore[union-attr]
             nn.init.normal_(layer.type_bias)  # type: ignore[arg-type]
     return built
-
-
-def absent_nodes(observation: Observation) -> Tensor:
-    absent = observation["node_mask"] == 0
-    absent[:, 0] = False  # an empty graph is its ego node
-    return absent
 
 
 def chain() -> Observation:
@@ -71,7 +66,8 @@ class TestBatch:
     @encoders
     def test_absent_nodes_change_nothing(self, name: str) -> None:
         built, observation = encoder(name), random_observation(SHAPE, 60)
-        absent = absent_nodes(observation)
+        absent = observation["node_mask"] == 0
+        absent[:, 0] = False  # an empty graph is its ego node
         changed = {
             "nodes": torch.where(absent[:, :, None], 1e3, observation["nodes"]),
             "node_types": torch.where(absent, 2, observation["node_types"]).to(torch.uint8),
@@ -143,9 +139,7 @@ class TestGraph:
 
     @attending
     def test_without_node_types(self, name: str) -> None:
-        shape = GraphShape(
-            max_nodes=4, node_features=2, num_node_types=0, num_edge_types=1, features=1, num_actions=None
-        )
+        shape = replace(SHAPE, num_node_types=0)
         assert encode(encoder(name, shape=shape), random_observation(shape, 6)).ego.shape == (6, 12)
 
 

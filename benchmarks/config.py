@@ -72,6 +72,8 @@ class BenchmarkConfig(Settings):
     """Minutes of training of each of `algorithms`."""
     phase_push: str = ""
     """Numbers of workers such as 2,16,128: what sending weights and phase to them costs; nothing else is measured."""
+    encoders: bool = False
+    """Compare the graph encoder with torch-geometric's convolutions; nothing else is measured."""
     json_file: str | None = Field(None, json_schema_extra={"metavar": "FILE", "flag": "json"})
     """File to write all numbers to."""
     experiment: Experiment = Experiment()
@@ -153,7 +155,7 @@ class BenchmarkConfig(Settings):
     def _contradictions(self) -> Iterator[str]:
         """Options of which one would be ignored."""
         fields = type(self).model_fields
-        modes = [name for name in ("soak", "algorithms", "phase_push") if getattr(self, name)]
+        modes = [name for name in ("soak", "algorithms", "phase_push", "encoders") if getattr(self, name)]
         if len(modes) > 1:
             yield f"{', '.join(modes)}: each measures nothing else; give one of them"
         if modes and self.scaling is not None:

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from ray.rllib.policy.sample_batch import SampleBatch
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from rich.console import Console
 
 from benchmarks import memory, parts, scaling
@@ -27,7 +26,6 @@ from benchmarks.stock import stock_config
 from benchmarks.timing import in_turn, medians, torch_threads
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.packing import PackedSpace
 from rllib_moe.envs.registry import prepare
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.files import atomic_write
@@ -162,15 +160,13 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
     algorithms = {"ours": local_algorithm(config), "padded": local_algorithm(config, padded=True)}
     try:
         policy: Any = algorithms["ours"].get_policy()
-        space: PackedSpace = policy.observation_space
-        layout, shape = space.layout, GraphShape.from_space(space)
+        shape = GraphShape.from_space(policy.observation_space)
         with torch_threads(worker_threads):
             batch, sample_us = parts.sample_alone(algorithms["ours"], repeats)
             inference_us = parts.time_inference(policy, batch, training.num_envs_per_worker, repeats)
         learned = compare_learning(algorithms, batch, repeats)
-        observations = np.asarray(batch[SampleBatch.OBS])
-        leaves = layout.unpack_torch(torch.from_numpy(observations).to(policy.device))
-        nodes = layout.unpack(observations)["node_mask"].sum(1)
+        observations: Any = batch[SampleBatch.OBS]
+        nodes = observations["node_mask"].sum(1)
         alone = {
             **parts.time_environment(config.experiment.environment),
             "inference_us": inference_us,
@@ -185,9 +181,11 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
             "alone_learn_seconds": learned["ours"],
             "padded_learn_seconds": learned["padded"],
             "learn_speedup_over_padded": learned["padded"] / learned["ours"],
-            "encoder_forms": compare_forms(shape, config.experiment.model, leaves, repeats),
+            "encoder_forms": compare_forms(
+                shape, config.experiment.model, convert_to_torch_tensor(observations, policy.device), repeats
+            ),
             "batch_scaling": scaling.batch_scaling(policy, observations, repeats),
-            "node_scaling": scaling.node_scaling(policy, layout, shape, repeats),
+            "node_scaling": scaling.node_scaling(policy, policy.observation_space, repeats),
         }
     finally:
         for algorithm in algorithms.values():

@@ -7,15 +7,13 @@ overrides over one. `with_overrides` is the one place that knows what the name o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import field_validator, model_validator
 
 from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.phases import BOUNDARIES, PhaseSchedule
-from rllib_moe.validation import ConfigError, Settings, did_you_mean, load_yaml
+from rllib_moe.validation import ConfigError, Settings, did_you_mean
 
 SECTIONS: dict[str, type[Settings]] = {
     "run": RunConfig,
@@ -65,19 +63,6 @@ class Experiment(Settings):
                 ]
             )
         return self
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read an experiment from a YAML file; what it leaves out takes its default.
-
-        Raises:
-            ConfigError: There is no such file, it is not YAML, or it holds an error.
-        """
-        return cls.from_dict(load_yaml(path, what="config"), f"config {path}")
-
-    def to_yaml(self) -> str:
-        """Return the YAML form, which `load` reads back exactly."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Experiment:
         """Return the experiment with some of its values replaced, all at once.

@@ -73,6 +73,19 @@ class Settings(BaseModel):
         """Return the plain nested form, the inverse of `from_dict`."""
         return self.model_dump()
 
+    def to_yaml(self) -> str:
+        """Return the YAML form, which `load` reads back exactly."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read the YAML form from a file; what it leaves out takes its default.
+
+        Raises:
+            ConfigError: There is no such file, it is not YAML, or it holds an error.
+        """
+        return cls.from_dict(load_yaml(path, what="config"), f"config {path}")
+
     @classmethod
     def from_dict(cls, data: Any, source: str = "configuration") -> Self:
         """Build from the plain form; a missing key takes its default.
@@ -189,7 +202,8 @@ def expectation(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin in (Union, UnionType):
         return " or ".join(expectation(each, metadata) for each in arguments if each is not NoneType)
     if origin in (list, tuple):
-        return f"a list of {expectation(arguments[0]).removeprefix('a ')}s" if arguments else "a list"
+        least = ", at least one" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else ""
+        return f"a list of {expectation(arguments[0]).removeprefix('a ')}s{least}" if arguments else "a list"
     kinds_by_type = {
         int: "a whole number",
         float: "a finite number",
@@ -222,11 +236,12 @@ def _sentences(error: ValidationError, settings: type[BaseModel]) -> Iterator[st
 
 def _sentence(details: ErrorDetails, settings: type[BaseModel]) -> Iterator[str]:
     cause = details.get("ctx", {}).get("error")
-    if isinstance(cause, ConfigError):  # of a nested class, or of a validator with several errors
-        yield from cause.errors
-        return
     location = [str(part) for part in details["loc"]]
     name = location[0] if location else ""
+    if isinstance(cause, ConfigError):  # of a nested class, or of a validator with several errors
+        is_item = len(location) > 1 and isinstance(details["loc"][1], int)
+        yield from (f"{name}[{location[1]}]: {error}" if is_item else error for error in cause.errors)
+        return
     field: FieldInfo | None = settings.model_fields.get(name)
     got = details["input"]
     if details["type"] == "extra_forbidden":

@@ -138,8 +138,8 @@ def words_of(arguments: Sequence[str] | None) -> list[str]:
 
 
 def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
-    kinds = list(_kinds(field.annotation))
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    kinds = list(_kinds(get_args(field.annotation)[0] if "nargs" in extra else field.annotation))
     flag = f"--{str(extra.get('flag', name)).replace('_', '-')}"
     about = " ".join(str(field.description).replace("%", "%%").split())
     if not field.is_required() and field.default not in (None, (), False):

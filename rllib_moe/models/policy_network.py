@@ -133,10 +133,8 @@ def phase_of(weights: Mapping[str, Tensor]) -> PhaseState:
 def weight_errors(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """Return the reasons why saved weights do not fit a network, one a weight; empty when they do.
 
-    The phase is left out: what a checkpoint lacks of it is off.
-
     Args:
-        network: The network that should take them; it does where they fit.
+        network: The network that should take them; it does where they fit, and decides that itself.
         weights: A state dict.
     """
     try:
@@ -147,11 +145,12 @@ def weight_errors(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str
 
 
 def _misfits(needed: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    """Return what differs beside the phase: what a checkpoint lacks of that is off."""
     errors = [
         f"{name}: the checkpoint has {list(weights[name].shape) if name in weights else 'none'}, this environment and "
         f"network need {list(value.shape)}"
         for name, value in needed.items()
-        if name not in weights or weights[name].shape != value.shape
+        if not name.startswith(PHASE) and (name not in weights or weights[name].shape != value.shape)
     ]
     unknown = [name for name in weights if name not in needed and not name.startswith(PHASE)]
     return errors + [f"{name}: the checkpoint has it, this network does not" for name in unknown]

@@ -135,8 +135,8 @@ class TrainingLoop:
         iteration = self._rows[-1][m.ITERATION.key] if self._rows else 0
         with told(self._directory):
             if self._saved_rows != len(self._rows):
-                numbers = {"episodes": episodes, "iteration": iteration, "score": recent_score(self._rows)}
-                save_checkpoint(capture(self._algorithm), path, self._experiment, **numbers)
+                state, score = capture(self._algorithm), recent_score(self._rows)
+                save_checkpoint(state, path, self._experiment, episodes=episodes, iteration=iteration, score=score)
             point(checkpoints, LATEST, path)
             if is_final:
                 point(checkpoints, FINAL, path)

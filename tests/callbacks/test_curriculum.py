@@ -16,6 +16,7 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPO
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe.algorithms import curriculum
 from rllib_moe.algorithms.curriculum import EPISODES
@@ -44,7 +45,7 @@ class RecordingCallbacks(CurriculumCallbacks):
         if RecordingCallbacks.waiting:
             RecordingCallbacks.waiting = False
             with torch.no_grad():
-                logits, _ = policy.model({"obs": torch.as_tensor(train_batch["obs"])})
+                logits, _ = policy.model({"obs": convert_to_torch_tensor(train_batch["obs"])})
                 logp = policy.dist_class(logits, policy.model).logp(torch.as_tensor(train_batch["actions"]))
             error = (torch.exp(logp - torch.as_tensor(train_batch["action_logp"])) - 1).abs().max().item()
             phase = policy.model.network.phase

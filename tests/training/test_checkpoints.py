@@ -243,12 +243,12 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda written: written.pop("schedule"),
+        lambda written: written.pop("experiment"),
         lambda written: written.update(episodes="many"),
         lambda written: written["experiment"]["model"].update(num_wings=2),
-        lambda written: written["schedule"]["phases"][0].update(temperature=-1),
+        lambda written: written["experiment"]["schedule"]["phases"][0].update(temperature=-1),
     ],
-    ids=["no schedule", "episodes no number", "unknown field", "schedule faulty"],
+    ids=["no experiment", "episodes no number", "unknown field", "schedule faulty"],
 )
 def test_a_description_of_another_version_is_named(change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
     """The manifest agrees with it: not damage but an older or newer program."""

@@ -1,33 +1,19 @@
-"""The request for a report, and its making: read the runs, draw, write."""
+"""A report made from its request: the runs read, drawn and written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from rllib_moe.studies.report.comparison import comparison_figures, comparison_rows
 from rllib_moe.studies.report.figures import RUN_FIGURES, NotLoggedError
-from rllib_moe.studies.report.groups import Grouping, group_runs, run_names
+from rllib_moe.studies.report.groups import group_runs, run_names
 from rllib_moe.studies.report.page import RunSection, render, state_of, write
+from rllib_moe.studies.report.request import ReportRequest
 from rllib_moe.studies.report.runs import ReportError, Run, read_runs
 from rllib_moe.studies.report.scenes import scene_figure
 from rllib_moe.studies.report.style import Drawing, png, styled
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportRequest:
-    """Which runs to report on, and where to."""
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Run directories, such as results/full_training; the first one gets the report."""
-    output: Path | None = None
-    """Directory for the page and the pictures; by default `report` in the first run's directory."""
-    group: Grouping = "seed"
-    """Which runs are compared as one, by their mean: those that differ in seed only, none, or all."""
 
 
 def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any]:
@@ -43,10 +29,9 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
     Raises:
         ReportError: naming every run that cannot be read, or the place that cannot be written; nothing was written.
     """
-    if not request.runs:
-        raise ReportError(["runs: expected one run directory or more, such as results/full_training"])
-    runs = read_runs(list(request.runs))
-    output = request.output or request.runs[0] / "report"
+    places = [Path(run) for run in request.runs]
+    runs = read_runs(places)
+    output = Path(request.output) if request.output else places[0] / "report"
     if output.exists() and not output.is_dir():
         raise ReportError([f"output: expected a directory, {output} is a file"])
     with styled():

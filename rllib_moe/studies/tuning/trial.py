@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from ray import tune
@@ -86,9 +86,14 @@ class MoETrial(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write this moment into a directory of Tune's."""
         algorithm, directory = self._algorithm or self._build(None), Path(checkpoint_dir)
-        iteration, score = int(algorithm._counters[ITERATIONS]), recent_mean(self._recent, m.SCORE_MEAN)
-        numbers = {"episodes": algorithm.episodes_total, "iteration": iteration, "score": score}
-        save_checkpoint(capture(algorithm), directory / CHECKPOINT, self._experiment, **numbers)
+        save_checkpoint(
+            capture(algorithm),
+            directory / CHECKPOINT,
+            self._experiment,
+            episodes=algorithm.episodes_total,
+            iteration=int(algorithm._counters[ITERATIONS]),
+            score=recent_mean(self._recent, m.SCORE_MEAN),
+        )
         (directory / _RECENT).write_text(json.dumps(self._recent))
 
     def load_checkpoint(self, checkpoint: Any) -> None:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
+from rllib_moe.evaluation.evaluate import evaluate
+from rllib_moe.evaluation.spec import EvaluationRequest
 
 
 def evaluated(checkpoint, seed):

@@ -21,12 +21,26 @@ def test_writes_a_page_and_a_moving_picture_of_a_run(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "deep", "replay.gif"]
 
 
-def test_refuses_everything_at_once_and_writes_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("", ["checkpoint: missing"]),
+        ("--checkpoint nowhere", ["out: name a page to write"]),
+        (
+            "--seed -1 --out x.png --max-steps 0",
+            ["seed: expected", "out: expected a file that ends in .html", "max_steps:"],
+        ),
+        (
+            "--checkpoint nowhere --out tests.html",
+            ["out: expected a file, 'tests.html' is a directory", "no such directory"],
+        ),
+    ],
+)
+def test_refuses_everything_at_once_and_writes_nothing(flags, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests.html").mkdir()
     with pytest.raises(ConfigError) as refused:
-        main(f"--checkpoint {tmp_path}/nowhere --seed -1 --out {tmp_path}/x.png --max-steps 0".split())
-    message = str(refused.value)
-    for part in ("seed: expected", "out: expected a file that ends in .html", "no such directory", "max_steps:"):
-        assert part in message
-    with pytest.raises(ConfigError, match="name a page to write"):
-        main([])
-    assert list(tmp_path.iterdir()) == []
+        main(flags.split())
+    for part in told:
+        assert part in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["tests.html"]

@@ -52,6 +52,12 @@ def expert_color(index: int) -> str:
     return EXPERT_COLORS[index % len(EXPERT_COLORS)]
 
 
+def ink_on(color: str) -> str:
+    """Return black or white, whichever reads better on a color; neither is one that a page's theme replaces."""
+    red, green, blue = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#FFFFFF"
+
+
 def phase_color(index: int) -> str:
     """The colour of the phase at a position of the schedule; beyond the palette they begin again."""
     return PHASE_COLORS[index % len(PHASE_COLORS)]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ class PhaseSpan(NamedTuple):
     """Its position in the schedule."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
     """One run."""
 
@@ -65,31 +65,30 @@ class Run:
     """What evaluation*.json hold, by file name."""
     omissions: tuple[str, ...]
     """What was missing or damaged, in words."""
+    starts: Sequence[dict[str, Any]] = ()
+    """Date, commit, machine and more of each time it was begun or resumed."""
+    alias: str = ""
+    """Name where another run of the report has the same directory name."""
 
     @property
     def name(self) -> str:
-        """The directory's name."""
-        return self.path.resolve().name
+        """Name in figures and tables."""
+        return self.alias or self.path.resolve().name
 
     @property
-    def episodes_asked(self) -> int | None:
-        """Total episodes the run is to reach."""
-        episodes = (self.config or {}).get("run", {}).get("episodes")
-        return episodes if isinstance(episodes, int) else None
-
-    @property
-    def seed(self) -> Any:
-        """Its seed."""
-        return (self.config or {}).get("training", {}).get("seed")
+    def episodes_total(self) -> int:
+        """Episodes played."""
+        return int(self.rows[-1][m.EPISODES_TOTAL.key])
 
     @property
     def num_experts(self) -> int:
         """Experts whose shares were logged."""
         return len(m.shares_of(self.rows[-1]))
 
-    def has(self, *metrics: m.Metric) -> bool:
-        """Whether all these were logged."""
-        return all(metric.key in self.rows[-1] for metric in metrics)
+    def setting(self, section: str, name: str) -> Any:
+        """Return one value of the configuration, None where it is unknown."""
+        values = (self.config or {}).get(section)
+        return values.get(name) if isinstance(values, dict) else None
 
     def column(self, metric: m.Metric) -> np.ndarray:
         """One metric's numbers [iterations], NaN where it is missing or no number."""
@@ -134,6 +133,7 @@ def read_run(path: Path) -> Run:
     command = config.pop("command", None)
     return Run(
         path=path,
+        starts=_read(path / "starts.jsonl", _starts, omissions) or (),
         rows=rows,
         config=config or None,
         command=[str(word) for word in command] if isinstance(command, list) else None,
@@ -148,7 +148,7 @@ def read_run(path: Path) -> Run:
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
-    """Read several runs, each once.
+    """Read several runs, each once; those of one name are told apart by their parent directory.
 
     Raises:
         ReportError: naming every one that cannot be read.
@@ -161,7 +161,10 @@ def read_runs(paths: list[Path]) -> list[Run]:
             faults += error.faults
     if faults:
         raise ReportError(faults)
-    return runs
+    names = [run.name for run in runs]
+    return [
+        run if names.count(run.name) == 1 else replace(run, alias=f"{run.path.parent.name}/{run.name}") for run in runs
+    ]
 
 
 def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
@@ -217,9 +220,16 @@ def _mapping(file: Path) -> dict[str, Any]:
     return data
 
 
+def _starts(file: Path) -> list[dict[str, Any]]:
+    starts = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    if not all(isinstance(start, dict) for start in starts):
+        raise ValueError("not one mapping a line")
+    return starts
+
+
 def _evaluation(file: Path) -> dict[str, Any]:
     data = json.loads(file.read_text(encoding="utf-8"))
-    needed = {"policy", "episodes", "score_mean", "by_scene"}
+    needed = {"policy", "episodes", "score_mean", "by_scene", "env_steps"}
     if not isinstance(data, dict) or not needed <= data.keys() or not isinstance(data["by_scene"], dict):
         raise ValueError("not what scripts/evaluate.py writes")
     return data

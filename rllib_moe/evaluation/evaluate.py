@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -169,17 +169,13 @@ def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str,
     files = {}
     if request.json is not None:
         text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
-        _write(Path(request.json), lambda path: path.write_text(text))
+        with atomic_write(Path(request.json)) as partial:
+            partial.write_text(text)
         files["numbers"] = request.json
     if request.plot is not None:
         from rllib_moe.evaluation.explanation_plot import write_plot  # matplotlib takes a second to import
 
         title = f"{request.checkpoint} on {numbers['env']}, {numbers['episodes']} episodes"
-        _write(Path(request.plot), lambda path: write_plot(numbers["explain"], title, path))
+        write_plot(numbers["explain"], title, Path(request.plot))
         files["picture"] = request.plot
     return files
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    with atomic_write(path) as partial:
-        write(partial)

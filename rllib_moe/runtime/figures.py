@@ -93,7 +93,7 @@ def fit_y(axes: Axes) -> None:
 
     It begins at 0 only where the curves spread as widely as they are far from 0.
     """
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [[]])
+    values = np.array([value for line in axes.lines for value in np.asarray(line.get_ydata(), float)])
     values = values[np.isfinite(values)]
     if not len(values):
         return

@@ -75,8 +75,7 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
             partial.write_text(json.dumps(result, indent=1) + "\n")
         with atomic_write(directory / "table.md") as partial:
             partial.write_text(markdown(played, table, removals))
-        with atomic_write(directory / "curves.png") as partial:
-            draw_curves({name: curves[name] for name in table}, boundaries, partial)
+        draw_curves({name: curves[name] for name in table}, boundaries, directory / "curves.png")
     return result
 
 

@@ -58,16 +58,20 @@ def test_each_variant_has_a_panel_with_the_reference_behind_it(tmp_path: Path, d
     curves = {"whole": whole, **{f"part {number}": [(points, points / number)] for number in range(1, 6)}}
     draw_curves(curves, [20, 60], tmp_path / "a.png")
     assert [axes.get_title(loc="left") for axes in drawn[0].axes] == [
-        f"part {number} (1 seed)" for number in range(1, 6)
+        "whole (2 seeds)",
+        *(f"part {number} (1 seed)" for number in range(1, 6)),
     ]
-    for number, axes in enumerate(drawn[0].axes, 1):
-        (behind, mean), (front, own) = lines(axes)
+    first, *others = map(lines, drawn[0].axes)
+    assert first == [(ACCENT, pytest.approx(list(points + 2.5)))]
+    for number, ((behind, mean), (front, own)) in enumerate(others, 1):
         assert (behind, front) == (LIGHT.muted, ACCENT)
         assert mean == pytest.approx(list(points + 2.5))
         assert own == pytest.approx(list(points / number))
+    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert legend == ["a phase begins", "whole (reference)", "mean over seeds", "least to most"]
 
 
 def test_a_reference_alone_has_the_panel(tmp_path: Path) -> None:
     points = np.linspace(0, 100, NUM_BINS)
     draw_curves({"whole": [(points, points), (points, points + 5)]}, [20, 60], tmp_path / "a.png")
-    assert np.asarray(Image.open(tmp_path / "a.png")).shape[:2] == (450, 570)
+    assert np.asarray(Image.open(tmp_path / "a.png")).shape[:2] == (450, 1080)

@@ -29,6 +29,8 @@ class GraphDescription:
     """One for each node type; a single one where nodes have no types."""
     distance_unit: str = "edges"
     """What :meth:`distances` counts."""
+    map_lines: tuple[int, int] | None = None
+    """First line of the rendered text that belongs to a map, and the line after its last; None where all are alike."""
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """How far each node is from the ego node: here the edges on the way.
@@ -58,6 +60,10 @@ class GraphDescription:
             int [n, 2], line and column; None where nodes have no place.
         """
         return None
+
+    def level(self, env: gymnasium.Env[Any, Any]) -> str:  # noqa: ARG002
+        """Return the name of the level that the map shows; empty where there is only one."""
+        return ""
 
     def message(self, env: gymnasium.Env[Any, Any]) -> str:  # noqa: ARG002
         """What the environment says, in words; empty where it says nothing."""

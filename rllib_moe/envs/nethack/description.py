@@ -59,7 +59,12 @@ class NetHackDescription(GraphDescription):
     """The description of ``NetHackGraphEnv``."""
 
     def __init__(self) -> None:
-        super().__init__(action_names=ACTION_NAMES, node_type_names=NODE_TYPE_NAMES, distance_unit="steps to walk")
+        super().__init__(
+            action_names=ACTION_NAMES,
+            node_type_names=NODE_TYPE_NAMES,
+            distance_unit="steps to walk",
+            map_lines=(1, 22),
+        )
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Steps to walk to each node, 100 at most: the observation's own saturating feature."""
@@ -88,9 +93,13 @@ class NetHackDescription(GraphDescription):
         return purposes
 
     def cells(self, env: gymnasium.Env[Any, Any]) -> np.ndarray:
-        """Screen cells of the nodes; the map begins in the screen's second line."""
+        """Screen cells of the nodes."""
         positions: np.ndarray = env.unwrapped.node_positions()  # type: ignore[attr-defined]
-        return positions + np.array([1, 0])
+        return positions + np.array([self.map_lines[0], 0])  # type: ignore[index]
+
+    def level(self, env: gymnasium.Env[Any, Any]) -> str:
+        """Dungeon branch and level."""
+        return "{}.{}".format(*env.unwrapped.place())  # type: ignore[attr-defined]
 
     def message(self, env: gymnasium.Env[Any, Any]) -> str:
         """The game's message."""

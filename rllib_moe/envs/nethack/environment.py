@@ -232,6 +232,10 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         """Row and column [n, 2] on the map of the latest observation's nodes, the hero first."""
         return self._builder.positions()
 
+    def place(self) -> tuple[int, int]:
+        """Return the dungeon branch, and the level in it, of the latest observation."""
+        return self._memory.place
+
     def message(self) -> bytes:
         """The game's message line."""
         return self._game.message_bytes()

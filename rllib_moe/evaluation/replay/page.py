@@ -50,6 +50,7 @@ def page(recording: Recording, title: str, facts: Sequence[tuple[str, str]]) -> 
 
 def page_data(recording: Recording) -> Mapping[str, Any]:
     """What the page's scripts read; messages are kept once each."""
+    screens = recording.screens
     messages = {text: place for place, text in enumerate(dict.fromkeys(recording.message))}
     return {
         "colours": [expert_color(k) for k in range(recording.num_experts)],
@@ -58,7 +59,8 @@ def page_data(recording: Recording) -> Mapping[str, Any]:
         "distance_unit": recording.description.distance_unit,
         "scenes": recording.scene_names,
         "heads": recording.num_heads,
-        "screens": recording.screens.to_dict() if recording.screens else None,
+        "screens": screens and screens.to_dict(),
+        "crop": screens and screens.crop(recording.description.map_lines, recording.level)._asdict(),
         "gate": recording.gate,
         "probabilities": recording.probabilities,
         "expert_probabilities": recording.expert_probabilities,

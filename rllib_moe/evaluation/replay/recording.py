@@ -60,6 +60,8 @@ class Recording:
     """Deepest level before the action; None where the environment has none."""
     scene: list[list[int]] = field(default_factory=list)
     """Numbers of the scene's flags that hold."""
+    level: list[str] = field(default_factory=list)
+    """Name of the level that the screen shows; empty where there is only one."""
     message: list[str] = field(default_factory=list)
     """What the environment says."""
     nodes: list[dict[str, Any]] = field(default_factory=list)
@@ -120,6 +122,7 @@ def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Ca
         _add_decision(recording, choice.output, observation.get("action_mask"))
         recording.nodes.append(_graph(observation, description, env, choice.output))
         recording.message.append(description.message(env))
+        recording.level.append(description.level(env))
         _add_info(recording, info, total)
         observation, reward, terminated, truncated, info = env.step(action)
         total += float(reward)

@@ -6,6 +6,7 @@ Source of the codes: https://en.wikipedia.org/wiki/ANSI_escape_code#Select_Graph
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ GROUND = "#0c0e11"
 
 LIT = "#8fd3e8"
 """What is looked at: no expert's colour, and no letter's."""
+
+MARGIN = (1, 3)
+"""Lines and columns around what is shown of a map."""
 
 _DEFAULT = 7
 _PIECES = re.compile(r"\x1b\[(?P<codes>[0-9;]*)m|\x1b\[[0-9;?]*[A-Za-z]|(?P<plain>[^\x1b]+)|\x1b")
@@ -97,6 +101,17 @@ class _Pen:
         return COLOUR_CODES[self.colour + 8 * self.bold]
 
 
+class Crop(NamedTuple):
+    """The part of the map that is shown: what a level shows in all its steps, as large on every level."""
+
+    lines: tuple[int, int]
+    """First line of the map, and the line after its last; the other lines are text and shown whole."""
+    size: tuple[int, int]
+    """Lines and columns shown."""
+    corners: list[tuple[int, int]]
+    """For each step, line and column of the upper left corner."""
+
+
 @dataclass
 class Screens:
     """The screens of an episode: every line once, and for each step the lines that changed."""
@@ -140,6 +155,35 @@ class Screens:
                 shown[row] = known[number]
             whole.append(shown)
         return whole
+
+    def crop(self, map_lines: tuple[int, int] | None, levels: Sequence[str]) -> Crop:
+        """Find the part of the map that is worth showing.
+
+        Args:
+            map_lines: First line of the map, and the line after its last; None shows everything.
+            levels: Name of each step's level.
+        """
+        if map_lines is None:
+            return Crop((0, self.height), (self.height, self.width), [(0, 0)] * len(levels))
+        first, end = map_lines
+        boxes: dict[str, tuple[int, int, int, int]] = {}
+        for screen, level in zip(self.screens(), levels, strict=True):
+            for row, (text, _) in enumerate(screen[first:end], first):
+                if text.strip():
+                    top, left, bottom, right = boxes.get(level, (row, self.width, row, 0))
+                    left, right = min(left, len(text) - len(text.lstrip())), max(right, len(text))
+                    boxes[level] = min(top, row), left, max(bottom, row + 1), right
+        shown = list(boxes.values()) or [(first, 0, end, self.width)]
+        height = min(end - first, max(bottom - top for top, _, bottom, _ in shown) + 2 * MARGIN[0])
+        width = min(self.width, max(right - left for _, left, _, right in shown) + 2 * MARGIN[1])
+        corners = {
+            level: (
+                min(max((top + bottom - height) // 2, first), end - height),
+                min(max((left + right - width) // 2, 0), self.width - width),
+            )
+            for level, (top, left, bottom, right) in boxes.items()
+        }
+        return Crop(map_lines, (height, width), [corners.get(level, (first, 0)) for level in levels])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -22,7 +22,7 @@ class Panels {
       fill.style.background = data.colours[k];
       return { row, fill, figure: element("span", "figure", row) };
     });
-    this.numbers = ["value", "reward", "return", "score", "depth", "entropy"].map((name) => {
+    this.numbers = ["value", "reward", "return", "score", "depth", "gate entropy"].map((name) => {
       const pair = element("div", "", document.getElementById("numbers"));
       element("dt", "", pair, name);
       return element("dd", "", pair);

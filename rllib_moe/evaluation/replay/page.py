@@ -52,28 +52,16 @@ def page_data(recording: Recording) -> Mapping[str, Any]:
     """What the page's scripts read; messages are kept once each."""
     screens = recording.screens
     messages = {text: place for place, text in enumerate(dict.fromkeys(recording.message))}
-    return {
+    plain = {name: value for name, value in vars(recording).items() if name not in ("description", "screens", "level")}
+    return plain | {
         "colours": [expert_color(k) for k in range(recording.num_experts)],
         "actions": recording.description.action_names,
         "node_types": recording.description.node_type_names,
         "distance_unit": recording.description.distance_unit,
-        "scenes": recording.scene_names,
-        "heads": recording.num_heads,
         "screens": screens and screens.to_dict(),
         "crop": screens and screens.crop(recording.description.map_lines, recording.level)._asdict(),
-        "gate": recording.gate,
-        "probabilities": recording.probabilities,
-        "expert_probabilities": recording.expert_probabilities,
-        "legal": recording.legal,
-        "action": recording.action,
-        "value": recording.value,
-        "reward": recording.reward,
-        "score": recording.score,
-        "depth": recording.depth,
-        "scene": recording.scene,
         "messages": list(messages),
         "message": [messages[text] for text in recording.message],
-        "nodes": recording.nodes,
     }
 
 

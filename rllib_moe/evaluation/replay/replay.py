@@ -103,16 +103,8 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
 def _plan(request: ReplayRequest) -> Plan:
     faults = list(request.faults())
     try:
-        plan = plan_evaluation(
-            EvaluationRequest(
-                checkpoint=request.checkpoint,
-                deterministic=request.deterministic,
-                remove_expert=request.remove_expert,
-                env=request.env,
-                max_steps=request.max_steps,
-                env_arg=request.env_arg,
-            )
-        )
+        shared = {name: value for name, value in vars(request).items() if name not in ("seed", "out", "gif")}
+        plan = plan_evaluation(EvaluationRequest(**shared))
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults]) from error
     if faults:

@@ -1,14 +1,14 @@
-"""Screens of text in colour: read from ANSI text, and kept by the lines that change.
-
-Source of the codes: https://en.wikipedia.org/wiki/ANSI_escape_code#Select_Graphic_Rendition_parameters
-"""
+"""Screens of text in color: read from ANSI text, kept by the lines that change, cropped to what is explored."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from rich.ansi import AnsiDecoder
+from rich.style import Style
+from rich.text import Text
 
 COLOUR_CODES = "0123456789abcdef"
 """A cell's colour is one character: black, red, green, yellow, blue, magenta, cyan, white, then the same bright."""
@@ -32,9 +32,6 @@ MARGIN = (1, 3)
 """Lines and columns around what is shown of a map."""
 
 _DEFAULT = 7
-_PIECES = re.compile(r"\x1b\[(?P<codes>[0-9;]*)m|\x1b\[[0-9;?]*[A-Za-z]|(?P<plain>[^\x1b]+)|\x1b")
-_ARGUMENTS = {"5": 2, "2": 4}
-"""Words after 38 or 48 that belong to it: `5;n` is a colour of 256, `2;r;g;b` one of all."""
 
 
 class Line(NamedTuple):
@@ -47,58 +44,27 @@ class Line(NamedTuple):
 
 
 def parse_ansi(text: str) -> list[Line]:
-    """Read text with ANSI colours; other escape sequences are left out."""
-    lines: list[Line] = []
-    state = _Pen()
-    for row in text.split("\n"):
-        characters, colours = "", ""
-        for piece in _PIECES.finditer(row):
-            if (plain := piece["plain"]) is not None:
-                shown = "".join(each if each.isprintable() else " " for each in plain)
-                characters += shown
-                colours += state.code() * len(shown)
-            elif (codes := piece["codes"]) is not None:
-                state.take(codes)
-        kept = len(characters) if any(code in INVERSE_CODES for code in colours) else len(characters.rstrip())
-        lines.append(Line(characters[:kept], colours[:kept]))
-    return lines
+    """Read text with ANSI colors; other escape sequences are left out, and colors beyond the sixteen."""
+    decoder = AnsiDecoder()
+    return [_line(decoder.decode_line(row)) for row in text.split("\n")]
 
 
-@dataclass
-class _Pen:
-    """The colours in force."""
+def _line(text: Text) -> Line:
+    characters = "".join(each if each.isprintable() else " " for each in text.plain)
+    codes = [COLOUR_CODES[_DEFAULT]] * len(characters)
+    for start, end, style in text.spans:
+        if isinstance(style, Style):
+            codes[start:end] = _code(style) * (end - start)
+    kept = len(characters) if any(code in INVERSE_CODES for code in codes) else len(characters.rstrip())
+    return Line(characters[:kept], "".join(codes[:kept]))
 
-    colour: int = _DEFAULT
-    bold: bool = False
-    ground: int | None = None
 
-    def take(self, codes: str) -> None:
-        words = codes.split(";")
-        while words:
-            code = int(words.pop(0) or 0)
-            if code in (38, 48):  # a colour beyond the sixteen: none of ours
-                del words[: _ARGUMENTS.get(words[0] if words else "", 0)]
-            elif code == 0:
-                self.colour, self.bold, self.ground = _DEFAULT, False, None
-            elif code == 1:
-                self.bold = True
-            elif code == 22:
-                self.bold = False
-            elif 30 <= code <= 37:
-                self.colour = code - 30
-            elif code == 39:
-                self.colour = _DEFAULT
-            elif 40 <= code <= 47:
-                self.ground = code - 40
-            elif code == 49:
-                self.ground = None
-            elif 90 <= code <= 97:
-                self.colour, self.bold = code - 90, True
-
-    def code(self) -> str:
-        if self.ground is not None:
-            return INVERSE_CODES[self.ground]
-        return COLOUR_CODES[self.colour + 8 * self.bold]
+def _code(style: Style) -> str:
+    ground, color = (each.number if each else None for each in (style.bgcolor, style.color))
+    if ground is not None and ground < len(INVERSE_CODES):
+        return INVERSE_CODES[ground]
+    color = _DEFAULT if color is None or color >= len(COLOUR_CODES) else color
+    return COLOUR_CODES[color + 8 if style.bold and color < 8 else color]
 
 
 class Crop(NamedTuple):

@@ -92,6 +92,19 @@ def mean_of(curves: Sequence[Curve], *, steps: bool = False) -> Curve | None:
     if len(curves) == 1:
         nothing = np.full(len(curves[0].mean), np.nan)
         return Curve(episodes=curves[0].episodes, mean=curves[0].mean, low=nothing, high=nothing.copy())
+    if (common := on_grid(curves, steps=steps)) is None:
+        return None
+    grid, values = common
+    mean = values.mean(0)
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1) * values.std(0, ddof=1) / np.sqrt(len(curves))
+    return Curve(episodes=grid, mean=mean, low=mean - half, high=mean + half)
+
+
+def on_grid(curves: Sequence[Curve], *, steps: bool = False) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return episodes [`GRID`] from the curves' first common one to the end of the shortest, and means [runs, `GRID`].
+
+    None where the curves have no episode in common.
+    """
     first, last = max(curve.episodes[0] for curve in curves), min(curve.episodes[-1] for curve in curves)
     if first > last:
         return None
@@ -102,6 +115,4 @@ def mean_of(curves: Sequence[Curve], *, steps: bool = False) -> Curve | None:
             for curve in curves
         ]
     )
-    mean = values.mean(0)
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1) * values.std(0, ddof=1) / np.sqrt(len(curves))
-    return Curve(episodes=grid, mean=mean, low=mean - half, high=mean + half)
+    return grid, values

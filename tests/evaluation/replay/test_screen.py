@@ -11,9 +11,10 @@ def test_a_coloured_ground_keeps_its_blanks():
     assert parse_ansi("a\x1b[41m  \x1b[49mb  \x1b[42m \x1b[0m") == [Line("a  b   ", "7hh777i")]
 
 
-def test_other_sequences_change_no_colour():
+def test_other_sequences_change_no_color():
     assert parse_ansi("\x1b[31mred\x1b[Kstill\x1b[2;3H.\x1b[m.") == [Line("redstill..", "1111111117")]
-    assert parse_ansi("\x1b[38;5;1ma\x1b[48;2;1;2;3;32mb\x1b[38mc") == [Line("abc", "722")]
+    # A color of 256 by its number, one of all as a ground, which is none of ours; then a code that is cut off.
+    assert parse_ansi("\x1b[38;5;1ma\x1b[48;2;1;2;3;32mb\x1b[38mc") == [Line("abc", "122")]
 
 
 def test_what_cannot_be_printed_becomes_a_blank():

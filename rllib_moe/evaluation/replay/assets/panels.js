@@ -27,7 +27,7 @@ class Panels {
       element("dt", "", pair, name);
       return element("dd", "", pair);
     });
-    this.flags = data.scenes.map((name) => element("span", "flag", document.getElementById("scene"), name.replaceAll("_", " ")));
+    this.flags = data.scene_names.map((name) => element("span", "flag", document.getElementById("scene"), name.replaceAll("_", " ")));
     const actions = document.getElementById("actions");
     const head = element("div", "action head", actions);
     element("span", "name", head, "action");

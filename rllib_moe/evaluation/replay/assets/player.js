@@ -19,7 +19,7 @@ class Player {
     this.panels = new Panels(data);
     this.timeline = new Timeline(byId("track"), data, (step) => { this.pause(); this.show(step); });
     byId("slider").max = data.action.length - 1;
-    for (let head = -1; head < data.heads; head++) byId("head").append(new Option(head < 0 ? "mean" : head, head));
+    for (let head = -1; head < data.num_heads; head++) byId("head").append(new Option(head < 0 ? "mean" : head, head));
     for (const speed of SPEEDS) byId("speed").append(new Option(`${speed} steps/s`, speed, speed === 8, speed === 8));
     this.listen();
     this.layOut();

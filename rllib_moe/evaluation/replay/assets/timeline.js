@@ -28,7 +28,7 @@ class Timeline {
 
   resize(width) {
     this.width = width;
-    const scenes = this.data.scenes.length;
+    const scenes = this.data.scene_names.length;
     this.rows = { gate: [8, 78], score: [93, 44], scenes: [143, scenes * SCENE_ROW], axis: 143 + scenes * SCENE_ROW + 4 };
     this.height = this.rows.axis + 18;
     this.pen = prepareCanvas(this.canvas, width, this.height);
@@ -119,7 +119,7 @@ class Timeline {
 
   drawScenes(pen, colours) {
     const [top] = this.rows.scenes, wide = (this.width - this.left - this.right) / this.count;
-    this.data.scenes.forEach((name, row) => {
+    this.data.scene_names.forEach((name, row) => {
       const y = top + row * SCENE_ROW;
       pen.fillStyle = colours.line;
       pen.globalAlpha = 0.45;
@@ -150,7 +150,7 @@ class Timeline {
     }
     pen.textAlign = "left";
     pen.fillText("step", this.width - this.right + 6, this.rows.axis + 8);
-    if (this.data.scenes.length) this.label(pen, colours.muted, "leading expert ↑", this.rows.axis + 8);
+    if (this.data.scene_names.length) this.label(pen, colours.muted, "leading expert ↑", this.rows.axis + 8);
   }
 
   draw(step) {

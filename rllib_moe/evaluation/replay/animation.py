@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rllib_moe.evaluation.replay.recording import Recording
-from rllib_moe.evaluation.replay.screen import COLOUR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, Line, Screens
+from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, Line, Screens
 from rllib_moe.runtime.colors import DARK, expert_color
 
 CELL = (8, 15)
@@ -137,10 +137,10 @@ class _GraphStage:
 
 def _draw_line(frame: Image.Image, line: Line, place: tuple[int, int], cell: tuple[int, int]) -> None:
     for column, (character, code) in enumerate(zip(*line, strict=True)):
-        if character == " " and code in COLOUR_CODES:
+        if character == " " and code in COLOR_CODES:
             continue
         is_inverse = code in INVERSE_CODES
-        color = TERMINAL[(INVERSE_CODES if is_inverse else COLOUR_CODES).index(code)]
+        color = TERMINAL[(INVERSE_CODES if is_inverse else COLOR_CODES).index(code)]
         frame.paste(color, (place[0] + column * cell[0], place[1]), _glyph(character, is_inverse, cell))
 
 
@@ -184,15 +184,15 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _palette(num_experts: int) -> Image.Image:
-    """All colours in use, each in steps towards the ground for smooth letters."""
-    colours = [*TERMINAL, LIT, DARK.text, "#ffffff", *(expert_color(k) for k in range(min(num_experts, 8)))]
+    """All colors in use, each in steps towards the ground for smooth letters."""
+    colors = [*TERMINAL, LIT, DARK.text, "#ffffff", *(expert_color(k) for k in range(min(num_experts, 8)))]
     ground = np.array(_rgb(GROUND))
     steps = np.linspace(1, 0, _SHADES, endpoint=False)[:, None]
-    table = np.concatenate([ground + steps * (np.array(_rgb(colour)) - ground) for colour in colours])
+    table = np.concatenate([ground + steps * (np.array(_rgb(color)) - ground) for color in colors])
     palette = Image.new("P", (1, 1))
     palette.putpalette([*np.rint(table).astype(int).ravel().tolist(), *_rgb(GROUND)])
     return palette
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

@@ -1,4 +1,4 @@
-"""Playing one episode and keeping all that was seen and said in it, as plain data.
+"""One episode played and recorded as plain data: everything seen, decided and earned.
 
 The actions are those of an evaluation on the same seed: the same actor chooses them.
 """
@@ -39,7 +39,7 @@ class Recording:
     scene_names: list[str] = field(default_factory=list)
     """Names of the scene's flags."""
     screens: Screens | None = None
-    """What the environment shows, where it renders text."""
+    """Text that the environment renders, where it does."""
     gate: list[list[float]] = field(default_factory=list)
     """Weights of the experts [K]."""
     probabilities: list[list[float]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Recording:
     value: list[float] = field(default_factory=list)
     """The critic's estimate of the discounted return."""
     reward: list[float] = field(default_factory=list)
-    """What the action earned."""
+    """Reward of the action."""
     score: list[float] = field(default_factory=list)
     """Raw score before the action; the return so far where the environment has none."""
     depth: list[int | None] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Recording:
     level: list[str] = field(default_factory=list)
     """Name of the level that the screen shows; empty where there is only one."""
     message: list[str] = field(default_factory=list)
-    """What the environment says."""
+    """Message of the environment."""
     nodes: list[dict[str, Any]] = field(default_factory=list)
     """The graph: `types` [n], `distances` [n], `cells` [n, 2] or None, `edges` (i attends to j: triples i, j, type),
     `attention` [H, n] of the ego node in the encoder's last layer, empty without."""
@@ -72,7 +72,7 @@ class Recording:
     final_depth: int | None = None
     """Deepest level at the end."""
     ending: str = "cut short"
-    """How it ended: `terminated`, `truncated`, or `cut short`."""
+    """End of the episode: `terminated`, `truncated`, or `cut short`."""
 
     @property
     def steps(self) -> int:

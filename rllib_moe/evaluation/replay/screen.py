@@ -10,23 +10,23 @@ from rich.ansi import AnsiDecoder
 from rich.style import Style
 from rich.text import Text
 
-COLOUR_CODES = "0123456789abcdef"
-"""A cell's colour is one character: black, red, green, yellow, blue, magenta, cyan, white, then the same bright."""
+COLOR_CODES = "0123456789abcdef"
+"""A cell's color is one character: black, red, green, yellow, blue, magenta, cyan, white, then the same bright."""
 
 INVERSE_CODES = "ghijklmnopqrstuv"
-"""The same colours as the cell's ground."""
+"""The same colors as the cell's ground."""
 
 TERMINAL = (
     *("#5c6370", "#e05c5c", "#5fb565", "#b58a45", "#6a8cf0", "#c678dd", "#4fb8c4", "#b9c0cb"),
     *("#7a8290", "#ff8f5a", "#8be28f", "#ffd866", "#8fb4ff", "#f19bff", "#86e6ee", "#f4f6fa"),
 )
-"""What the colours look like; black is lifted so that it shows."""
+"""Colors of the terminal; black is lifted so that it shows."""
 
 GROUND = "#0c0e11"
-"""What a screen is drawn on, on a light page too."""
+"""Background of a screen, on a light page too."""
 
 LIT = "#8fd3e8"
-"""What is looked at: no expert's colour, and no letter's."""
+"""Color of attention: no expert's, and no letter's."""
 
 MARGIN = (1, 3)
 """Lines and columns around what is shown of a map."""
@@ -39,8 +39,8 @@ class Line(NamedTuple):
 
     text: str
     """The characters."""
-    colours: str
-    """A code of `COLOUR_CODES` or `INVERSE_CODES` for each."""
+    colors: str
+    """A code of `COLOR_CODES` or `INVERSE_CODES` for each."""
 
 
 def parse_ansi(text: str) -> list[Line]:
@@ -51,7 +51,7 @@ def parse_ansi(text: str) -> list[Line]:
 
 def _line(text: Text) -> Line:
     characters = "".join(each if each.isprintable() else " " for each in text.plain)
-    codes = [COLOUR_CODES[_DEFAULT]] * len(characters)
+    codes = [COLOR_CODES[_DEFAULT]] * len(characters)
     for start, end, style in text.spans:
         if isinstance(style, Style):
             codes[start:end] = _code(style) * (end - start)
@@ -63,8 +63,8 @@ def _code(style: Style) -> str:
     ground, color = (each.number if each else None for each in (style.bgcolor, style.color))
     if ground is not None and ground < len(INVERSE_CODES):
         return INVERSE_CODES[ground]
-    color = _DEFAULT if color is None or color >= len(COLOUR_CODES) else color
-    return COLOUR_CODES[color + 8 if style.bold and color < 8 else color]
+    color = _DEFAULT if color is None or color >= len(COLOR_CODES) else color
+    return COLOR_CODES[color + 8 if style.bold and color < 8 else color]
 
 
 class Crop(NamedTuple):

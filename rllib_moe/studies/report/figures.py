@@ -51,7 +51,7 @@ class Drawing:
 
 
 class NotLoggedError(ValueError):
-    """What a figure needs was not logged."""
+    """The metrics of a figure were not logged."""
 
 
 def score(groups: Sequence[Group]) -> Drawing:

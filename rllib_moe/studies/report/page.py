@@ -93,12 +93,10 @@ def state_of(run: Run) -> str:
 
 def shell_lines(command: Sequence[str]) -> str:
     """Return a command for a shell, in lines that break between flags only."""
-    parts = ["python"]
+    parts = ["python"] if command[0].endswith(".py") else []
     for word in command:
-        if word.startswith("-") or len(parts) == 1:
-            parts.append(shlex.quote(word))
-        else:
-            parts[-1] += f" {shlex.quote(word)}"
+        is_value = len(parts) > 1 and not word.startswith("-")
+        parts = [*parts[:-1], f"{parts[-1]} {shlex.quote(word)}"] if is_value else [*parts, shlex.quote(word)]
     lines = parts[:1]
     for part in parts[1:]:
         if len(lines[-1]) + len(part) < COMMAND_WIDTH:
@@ -111,10 +109,11 @@ def shell_lines(command: Sequence[str]) -> str:
 def _settings(run: Run) -> dict[str, str]:
     """Return what was trained, how and where; empty where it is unknown."""
     get, last = run.setting, run.starts[-1] if run.starts else {}
-    env_args = [f"{name}={value}" for name, value in (get("environment", "env_args") or {}).items()]
+    env_args = get("environment", "env_args")
+    env_args = [f"{name}={value}" for name, value in env_args.items()] if isinstance(env_args, dict) else []
     environment = ", ".join([f"{get('environment', 'max_steps')} steps", *env_args])
     commits = [
-        f"{start['git_commit'][:10]}{' with changes' if start.get('git_changes') else ''}"
+        f"{str(start['git_commit'])[:10]}{' with changes' if start.get('git_changes') else ''}"
         for start in run.starts
         if start.get("git_commit")
     ]
@@ -123,7 +122,7 @@ def _settings(run: Run) -> dict[str, str]:
         "algorithm": str(get("training", "algo") or "").upper(),
         "seed": str(get("training", "seed")) if run.config else "",
         "commit": ", ".join(dict.fromkeys(commits)),
-        "machine": f"{last.get('gpu') or last['cpu']} ({last['cores']} cores)" if "cores" in last else "",
+        "machine": f"{last.get('gpu') or last.get('cpu')} ({last['cores']} cores)" if "cores" in last else "",
     }
 
 

@@ -62,9 +62,9 @@ class Run:
     schedule: PhaseSchedule | None
     """Its phases."""
     evaluations: dict[str, dict[str, Any]]
-    """What evaluation*.json hold, by file name."""
+    """Contents of evaluation*.json, by file name."""
     omissions: tuple[str, ...]
-    """What was missing or damaged, in words."""
+    """Missing and damaged parts, in words."""
     starts: Sequence[dict[str, Any]] = ()
     """Date, commit, machine and more of each time it was begun or resumed."""
     alias: str = ""
@@ -109,7 +109,7 @@ class Run:
         return spans
 
     def summary(self) -> dict[str, Any]:
-        """The summary of the rows, as of now (a run that is going on has no file of it, or an old one)."""
+        """Summarize the rows as of now (a run that is going on has no file of it, or an old one)."""
         words = {m.PHASE.key: "?", m.ROUTING.key: "?"}
         filled = [dict.fromkeys((metric.key for metric in m.METRICS), math.nan) | words | row for row in self.rows]
         return summarise(filled)
@@ -201,7 +201,7 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
 
 
 def _read(file: Path, reader: Callable[[Path], Any], omissions: list[str]) -> Any:
-    """What a file holds; None, and an omission, where it is missing or damaged."""
+    """Read a file; None, and an omission, where it is missing or damaged."""
     if not file.exists():
         omissions.append(f"{file.name}: missing")
         return None
@@ -236,5 +236,5 @@ def _evaluation(file: Path) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float:
-    """A number as it is (counts stay whole), anything else as NaN."""
+    """Return a number as it is (counts stay whole), anything else as NaN."""
     return value if isinstance(value, (int, float)) else math.nan

@@ -1,13 +1,13 @@
 from rllib_moe.evaluation.replay.screen import Line, Screens, parse_ansi
 
 
-def test_reads_colours_and_leaves_blanks_at_the_end_out():
+def test_reads_colors_and_leaves_blanks_at_the_end_out():
     # Bold red, plain green, reset; then bright blue, and a cursor movement that shows nothing.
     text = "\x1b[1;31mab\x1b[0;32mc\x1b[0m d  \n\x1b[94mx\x1b[2J\n"
     assert parse_ansi(text) == [Line("abc d", "99277"), Line("x", "c"), Line("", "")]
 
 
-def test_a_coloured_ground_keeps_its_blanks():
+def test_a_colored_ground_keeps_its_blanks():
     assert parse_ansi("a\x1b[41m  \x1b[49mb  \x1b[42m \x1b[0m") == [Line("a  b   ", "7hh777i")]
 
 

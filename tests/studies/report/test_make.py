@@ -71,14 +71,14 @@ def test_every_figure_is_a_picture_in_which_something_is_drawn(published: Path) 
         assert (edges == 255).all(), path.name
 
 
-def test_experts_have_their_colours_in_every_figure(published: Path) -> None:
+def test_experts_have_their_colors_in_every_figure(published: Path) -> None:
     page = (published / "index.html").read_text()
     bars = page[page.index('id="scenes-') :].lower()
     assert all(expert_color(index).lower() in bars for index in range(4))
     pixels = np.asarray(Image.open(published / "scenes-evaluation-checkpoint.png").convert("RGB")).reshape(-1, 3)
     for index in range(4):
-        colour = [int(expert_color(index)[place : place + 2], 16) for place in (1, 3, 5)]
-        assert (pixels == colour).all(1).sum() > 10_000
+        color = [int(expert_color(index)[place : place + 2], 16) for place in (1, 3, 5)]
+        assert (pixels == color).all(1).sum() > 10_000
 
 
 def test_the_page_says_what_the_run_was(published: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_page_reads_in_light_and_dark(
     assert len(browser.find_elements(By.CSS_SELECTOR, "figure svg")) == 9
     button = browser.find_element(By.CSS_SELECTOR, ".code .copy")
     assert (button.is_displayed(), button.accessible_name) == (True, "copy")
-    # The colours of the surface reach the pixels: the page's corner, and the axes' text in the figures.
+    # The colors of the surface reach the pixels: the page's corner, and the axes' text in the figures.
     picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     background = tuple(int(surface.background[place : place + 2], 16) for place in (1, 3, 5))  # type: ignore[attr-defined]
     assert picture.getpixel((3, 3)) == background

@@ -16,10 +16,10 @@ class Panels {
     this.experts = data.gate[0].map((_, k) => {
       const row = element("div", "bar", document.getElementById("experts"));
       const name = element("span", "name", row);
-      element("span", "swatch", name).style.background = data.colours[k];
+      element("span", "swatch", name).style.background = data.colors[k];
       name.append(`expert ${k}`);
       const fill = element("div", "fill", element("div", "rail", row));
-      fill.style.background = data.colours[k];
+      fill.style.background = data.colors[k];
       return { row, fill, figure: element("span", "figure", row) };
     });
     this.numbers = ["value", "reward", "return", "score", "depth", "gate entropy"].map((name) => {
@@ -34,7 +34,7 @@ class Panels {
     element("span", "", head);
     element("span", "figure", head, "%");
     const titles = element("span", "cells", head);
-    data.gate[0].forEach((_, k) => { element("span", "cell", titles, String(k)).style.color = data.colours[k]; });
+    data.gate[0].forEach((_, k) => { element("span", "cell", titles, String(k)).style.color = data.colors[k]; });
     this.actions = data.actions.map((name) => {
       const row = element("div", "action", actions);
       element("span", "name", row, name.replaceAll("_", " ")).title = name;
@@ -43,7 +43,7 @@ class Panels {
       const cells = element("span", "cells", row);
       const parts = data.gate[0].map((_, k) => {
         const part = element("i", "", element("span", "cell", cells));
-        part.style.background = data.colours[k];
+        part.style.background = data.colors[k];
         return part;
       });
       return { row, fill, figure, parts };

@@ -1,4 +1,4 @@
-// The stage: the screen in colour with the nodes on it, or the graph drawn by itself.
+// The stage: the screen in color with the nodes on it, or the graph drawn by itself.
 
 const ASPECT = 1.85, SHARE_OF_WINDOW = 0.52;
 const MONO = '"DejaVu Sans Mono", ui-monospace, Menlo, Consolas, "Liberation Mono", monospace';
@@ -68,16 +68,16 @@ class Screen {
 
   drawLine(number, x, y, w, from = 0, to = Infinity) {
     if (!(number >= 0)) return;
-    const pen = this.pen, h = w * ASPECT, [text, colours] = this.data.screens.lines[number];
+    const pen = this.pen, h = w * ASPECT, [text, colors] = this.data.screens.lines[number];
     pen.font = `${h * 0.76}px ${MONO}`;
     for (let column = from; column < Math.min(text.length, to); column++) {
-      const inverse = INVERSE.indexOf(colours[column]), at = x + (column - from) * w;
+      const inverse = INVERSE.indexOf(colors[column]), at = x + (column - from) * w;
       if (text[column] === " " && inverse < 0) continue;
       if (inverse >= 0) {
         pen.fillStyle = TERMINAL[inverse];
         pen.fillRect(at, y, w + 0.5, h + 0.5);
       }
-      pen.fillStyle = inverse >= 0 ? GROUND : TERMINAL[CODES.indexOf(colours[column])];
+      pen.fillStyle = inverse >= 0 ? GROUND : TERMINAL[CODES.indexOf(colors[column])];
       pen.fillText(text[column], at + w / 2, y + h / 2);
     }
   }

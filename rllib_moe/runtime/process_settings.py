@@ -24,7 +24,7 @@ def apply() -> None:
 def drop_false_alarms() -> None:
     """Let Ray drop its notice, once a rollout worker, that "the actor restart will fail".
 
-    It means arguments of a worker that may go out of scope (https://github.com/ray-project/ray/issues/53727). RLlib
+    It stands for arguments of a worker that may go out of scope (https://github.com/ray-project/ray/issues/53727). RLlib
     keeps them for as long as the run lasts, so workers do restart.
     """
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "has constructor arguments in the object store and max_restarts")

@@ -48,9 +48,7 @@ def test_no_server_is_one_clear_error() -> None:
 def test_waits_for_a_job_agent_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    busy = RuntimeError(
-        "Request failed with status code 500: No available agent to submit job, please try again later."
-    )
+    busy = RuntimeError("Request failed: No available agent to submit job, please try again later.")
     client = Mock()
     client.return_value.submit_job.side_effect = [busy, busy, "raysubmit_1", busy, RuntimeError("no such option")]
     monkeypatch.setattr("rllib_moe.jobs.server.JobSubmissionClient", client)

@@ -130,10 +130,12 @@ def read_run(path: Path) -> Run:
     omissions: list[str] = []
     rows = _rows(progress, omissions)
     config = _read(path / "config.yaml", _mapping, omissions) or {}
-    command = config.pop("command", None)
+    starts = _read(path / "starts.jsonl", _starts, omissions) or ()
+    # An older run has its command in the configuration.
+    command = config.pop("command", None) or (starts[0].get("command") if starts else None)
     return Run(
         path=path,
-        starts=_read(path / "starts.jsonl", _starts, omissions) or (),
+        starts=starts,
         rows=rows,
         config=config or None,
         command=[str(word) for word in command] if isinstance(command, list) else None,

@@ -54,8 +54,9 @@ def write_run(
         training=TrainingConfig(seed=seed, **training),
         run=RunConfig(exp_name=path.name, episodes=episodes),
     )
-    directory.describe(config, ["scripts/train.py", "--exp-name", path.name])
-    directory.add_start({"episode": 0, "git_commit": "0123456789abcdef", "cpu": "Z80", "cores": 2})
+    command = ["scripts/train.py", "--exp-name", path.name]
+    directory.describe(config, command)
+    directory.add_start({"episode": 0, "command": command, "git_commit": "0123456789abcdef", "cpu": "Z80", "cores": 2})
     for iteration, score in enumerate(scores, 1):
         directory.append(row(iteration, SCORE_MEAN=float(score)))
     directory.close()

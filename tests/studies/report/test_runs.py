@@ -61,9 +61,9 @@ def test_all_that_is_no_run_is_named_at_once(tmp_path: Path) -> None:
     names = ("missing", "empty", "blank", "other", "binary")
     with pytest.raises(ReportError) as refusal:
         read_runs([tmp_path / name for name in names])
-    assert len(refusal.value.faults) == 5
+    assert len(refusal.value.errors) == 5
     for fault, part in zip(
-        refusal.value.faults,
+        refusal.value.errors,
         ("no such directory", "expected a run directory", "no iteration yet", "run/episodes_total", "cannot be read"),
         strict=True,
     ):

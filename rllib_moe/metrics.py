@@ -102,7 +102,7 @@ TEMPERATURE, LEARNING_RATE = PHASE_VALUES["temperature"], PHASE_VALUES["learning
 ALPHA_ENTROPY = Metric("moe/alpha_entropy", "nats", "Mean entropy of the gate in a state; ln K undecided, 0 one expert")
 USAGE_ENTROPY = Metric("moe/usage_entropy", "nats", "Entropy of the experts' mean share; ln K when all are used alike")
 MUTUAL_INFORMATION = Metric(
-    "moe/mutual_information", "nats", "usage_entropy - alpha_entropy: specialisation, at most ln K"
+    "moe/mutual_information", "nats", "usage_entropy - alpha_entropy: specialization, at most ln K"
 )
 MIN_EXPERT_SHARE = Metric("moe/min_expert_share", "share", "Share of the least used expert")
 

@@ -1,4 +1,4 @@
-"""What the schedule is for: on `regimes`, the default schedule compressed to half a minute lets experts specialise.
+"""What the schedule is for: on `regimes`, the default schedule compressed to half a minute lets experts specialize.
 
 Only what a minute forces is not the default: boundaries, learning rates, sizes of batches. Every run is printed.
 """
@@ -64,11 +64,11 @@ def test_the_default_schedule_ends_with_every_expert_used_and_decided(play: Play
 
 @pytest.mark.soak
 @pytest.mark.slow
-def test_without_the_schedule_the_experts_specialise_less(play: Play) -> None:
+def test_without_the_schedule_the_experts_specialize_less(play: Play) -> None:
     """With the default discount: an action's own reward drowns in those that follow, as it does in NetHack.
 
     Then only the schedule makes the router tell states apart; neither run earns more than chance in so short a time.
-    Where the reward says it all, at `--gamma 0`, the unguided router specialises too, beyond what the schedule aims at.
+    Where the reward says it all, at `--gamma 0`, the unguided router specializes too, beyond what the schedule aims at.
     """
     sizes = "--gae-lambda 0.95 --num-epochs 4 --minibatch-size 128 --episodes 960 --phase-boundaries 192,576"
     setting = f"{sizes} --set *.learning_rate=5e-4"

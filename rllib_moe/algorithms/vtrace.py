@@ -32,7 +32,7 @@ def vtrace(policy: MoEPPOPolicy, batch: SampleBatch, bootstrap_obs: Observation 
         Mean of the importance weights: the share of the rows' weight that is kept.
     """
     config = policy.config
-    behaviour = np.asarray(batch[SampleBatch.ACTION_LOGP])
+    behavior = np.asarray(batch[SampleBatch.ACTION_LOGP])
     logits, values = _evaluated(policy, cast(Observation, batch[SampleBatch.OBS]))
     actions = torch.from_numpy(np.asarray(batch[SampleBatch.ACTIONS])).to(policy.device)
     logp = cast(Any, policy.dist_class)(logits, policy.model).logp(actions)
@@ -54,7 +54,7 @@ def vtrace(policy: MoEPPOPolicy, batch: SampleBatch, bootstrap_obs: Observation 
         is_last = np.arange(len(current))[:, None] == len(current) - 1
         # Transposed, so that places are in the order of the rows.
         next_values.T[(~terminated & (truncated | is_last)).T] = _evaluated(policy, bootstrap_obs)[1].cpu().numpy()
-    ratios = np.exp(by_time(batch[SampleBatch.ACTION_LOGP]) - by_time(behaviour))
+    ratios = np.exp(by_time(batch[SampleBatch.ACTION_LOGP]) - by_time(behavior))
     advantages = gae(
         by_time(batch[SampleBatch.REWARDS]),
         current,

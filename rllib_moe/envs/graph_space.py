@@ -83,16 +83,16 @@ def graph_space(
         "num_node_types": (num_node_types, 256),
         "num_actions": (num_actions, None),
     }
-    faults = [
+    errors = [
         f"{name} must be at least 1{f' and at most {most}' if most else ''}, got {value}"
         for name, (value, most) in sizes.items()
         if value is not None and (value < 1 or (most is not None and value > most))
     ]
     extras = dict(extras or {})
     reserved = set(REQUIRED_LEAVES) | set(OPTIONAL_LEAVES)
-    faults += [f"extras: '{name}' is a name of the contract" for name in extras if name in reserved]
-    if faults:
-        raise ValueError("not a graph observation: " + "; ".join(faults))
+    errors += [f"extras: '{name}' is a name of the contract" for name in extras if name in reserved]
+    if errors:
+        raise ValueError("not a graph observation: " + "; ".join(errors))
 
     leaves: dict[str, spaces.Space[Any]] = {
         "nodes": spaces.Box(-np.inf, np.inf, (max_nodes, node_features), np.float32),
@@ -147,9 +147,9 @@ class GraphShape:
         Raises:
             ValueError: The space is not a graph observation; every fault in one message.
         """
-        faults = _space_faults(space)
-        if faults:
-            raise ValueError("not a graph observation space: " + "; ".join(faults))
+        errors = _space_faults(space)
+        if errors:
+            raise ValueError("not a graph observation space: " + "; ".join(errors))
         assert isinstance(space, spaces.Dict)
         leaves: dict[str, Any] = dict(space.spaces)
         known = set(REQUIRED_LEAVES) | set(OPTIONAL_LEAVES)
@@ -176,15 +176,15 @@ def _space_faults(space: spaces.Space[Any]) -> list[str]:
     """Everything that keeps a space from being a graph observation space."""
     if not isinstance(space, spaces.Dict):
         return [f"expected a gymnasium.spaces.Dict, got {space}"]
-    faults = [f"leaf '{name}' is missing" for name in REQUIRED_LEAVES if name not in space.spaces]
+    errors = [f"leaf '{name}' is missing" for name in REQUIRED_LEAVES if name not in space.spaces]
     boxes: dict[str, spaces.Box] = {}
     for name, leaf in space.spaces.items():
         if not isinstance(leaf, spaces.Box):
-            faults.append(f"leaf '{name}' must be a Box, got {leaf}")
+            errors.append(f"leaf '{name}' must be a Box, got {leaf}")
         elif 0 in leaf.shape:
-            faults.append(f"leaf '{name}' is empty: shape {leaf.shape}")
+            errors.append(f"leaf '{name}' is empty: shape {leaf.shape}")
         elif name in _RANKS and len(leaf.shape) != _RANKS[name]:
-            faults.append(f"leaf '{name}' must have rank {_RANKS[name]}, got shape {leaf.shape}")
+            errors.append(f"leaf '{name}' must have rank {_RANKS[name]}, got shape {leaf.shape}")
         else:
             boxes[name] = leaf
 
@@ -193,19 +193,19 @@ def _space_faults(space: spaces.Space[Any]) -> list[str]:
         if name in _RANKS:
             expected = "float32" if name in _FLOAT_LEAVES else "uint8"
             if leaf.dtype != expected:
-                faults.append(f"leaf '{name}' must be {expected}, got {leaf.dtype}")
+                errors.append(f"leaf '{name}' must be {expected}, got {leaf.dtype}")
         elif not np.issubdtype(leaf.dtype, np.integer) and not np.issubdtype(leaf.dtype, np.floating):
-            faults.append(f"leaf '{name}' must be integer or float, got {leaf.dtype}")
+            errors.append(f"leaf '{name}' must be integer or float, got {leaf.dtype}")
         elif np.issubdtype(leaf.dtype, np.integer) and leaf.low.min() < 0:
-            faults.append(f"leaf '{name}' holds categories, which start at 0, got low {leaf.low.min()}")
+            errors.append(f"leaf '{name}' holds categories, which start at 0, got low {leaf.low.min()}")
         if name in _FLAG_LEAVES and leaf.high.max() != 1:
-            faults.append(f"leaf '{name}' must have high 1, got {leaf.high.max()}")
+            errors.append(f"leaf '{name}' must have high 1, got {leaf.high.max()}")
         expected_shape = {"node_types": (max_nodes,), "node_mask": (max_nodes,), "edges": (max_nodes,) * 2}
         if max_nodes is not None and name in expected_shape and leaf.shape != expected_shape[name]:
-            faults.append(f"leaf '{name}' must have shape {expected_shape[name]}, got {leaf.shape}")
+            errors.append(f"leaf '{name}' must have shape {expected_shape[name]}, got {leaf.shape}")
     if "edges" in boxes and boxes["edges"].high.max() < 1:
-        faults.append("leaf 'edges' must have high 1 or more (the number of edge types), got 0")
-    return faults
+        errors.append("leaf 'edges' must have high 1 or more (the number of edge types), got 0")
+    return errors
 
 
 def check_observation(observation: Mapping[str, Any], space: spaces.Dict) -> None:
@@ -220,8 +220,8 @@ def check_observation(observation: Mapping[str, Any], space: spaces.Dict) -> Non
     """
     if not isinstance(observation, Mapping):
         raise ValueError(f"not a valid graph observation: must map names to arrays, got {type(observation).__name__}")
-    faults = [f"leaf '{name}' is missing" for name in space.spaces if name not in observation]
-    faults += [f"leaf '{name}' is not in the space" for name in observation if name not in space.spaces]
+    errors = [f"leaf '{name}' is missing" for name in space.spaces if name not in observation]
+    errors += [f"leaf '{name}' is not in the space" for name in observation if name not in space.spaces]
     good: dict[str, np.ndarray] = {}
     for name, leaf in space.spaces.items():
         if name not in observation:
@@ -229,38 +229,38 @@ def check_observation(observation: Mapping[str, Any], space: spaces.Dict) -> Non
         value = observation[name]
         assert isinstance(leaf, spaces.Box)
         if not isinstance(value, np.ndarray):
-            faults.append(f"leaf '{name}' must be a numpy array, got {type(value).__name__}")
+            errors.append(f"leaf '{name}' must be a numpy array, got {type(value).__name__}")
         elif value.shape != leaf.shape:
-            faults.append(f"leaf '{name}' must have shape {leaf.shape}, got {value.shape}")
+            errors.append(f"leaf '{name}' must have shape {leaf.shape}, got {value.shape}")
         elif value.dtype != leaf.dtype:
-            faults.append(f"leaf '{name}' must be {leaf.dtype}, got {value.dtype}")
+            errors.append(f"leaf '{name}' must be {leaf.dtype}, got {value.dtype}")
         elif np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(value).all():
-            faults.append(f"leaf '{name}' holds NaN or infinity at {_first(~np.isfinite(value))}")
+            errors.append(f"leaf '{name}' holds NaN or infinity at {_first(~np.isfinite(value))}")
         elif (outside := (value < leaf.low) | (value > leaf.high)).any():
             where = _first(outside)
             bounds = f"[{leaf.low[where]}, {leaf.high[where]}]"
-            faults.append(f"leaf '{name}' holds {value[where]} at {where}, outside {bounds}")
+            errors.append(f"leaf '{name}' holds {value[where]} at {where}, outside {bounds}")
         else:
             good[name] = value
-    faults += _contract_faults(good)
-    if faults:
-        raise ValueError("not a valid graph observation: " + "; ".join(faults))
+    errors += _contract_faults(good)
+    if errors:
+        raise ValueError("not a valid graph observation: " + "; ".join(errors))
 
 
 def _contract_faults(leaves: Mapping[str, np.ndarray]) -> list[str]:
     """What the space cannot say: relations between leaves. Leaves already found faulty are absent."""
-    faults = []
+    errors = []
     if "node_mask" in leaves:
         mask = leaves["node_mask"].astype(bool)
         if (mask[1:] & ~mask[:-1]).any():
-            faults.append("leaf 'node_mask' is not a prefix: existing nodes must come first")
+            errors.append("leaf 'node_mask' is not a prefix: existing nodes must come first")
         if "edges" in leaves:
             stray = leaves["edges"].astype(bool) & ~(mask[:, None] & mask[None, :])
             if stray.any():
-                faults.append(f"leaf 'edges' touches an absent node at {_first(stray)}")
+                errors.append(f"leaf 'edges' touches an absent node at {_first(stray)}")
     if "action_mask" in leaves and not leaves["action_mask"].any():
-        faults.append("leaf 'action_mask' allows no action")
-    return faults
+        errors.append("leaf 'action_mask' allows no action")
+    return errors
 
 
 def _first(flags: np.ndarray) -> tuple[int, ...]:

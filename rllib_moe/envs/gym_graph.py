@@ -43,22 +43,22 @@ class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], 
         leaves = _leaves(env.observation_space)
         graphs = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, spaces.Graph)}
         boxes = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, spaces.Box)}
-        faults = [
+        errors = [
             f"leaf '{name}' must be a Box or a Graph, got {leaf}"
             for name, leaf in leaves.items()
             if name not in graphs and name not in boxes
         ]
         if len(graphs) != 1:
-            faults.append(f"expected one Graph, got {len(graphs)}")
+            errors.append(f"expected one Graph, got {len(graphs)}")
         for graph in graphs.values():
-            faults += _graph_faults(graph)
+            errors += _graph_errors(graph)
         for name in {"features", "action_mask"} & boxes.keys():
             if len(boxes[name].shape) != 1:
-                faults.append(f"leaf '{name}' must have rank 1, got shape {boxes[name].shape}")
+                errors.append(f"leaf '{name}' must have rank 1, got shape {boxes[name].shape}")
         if "action_mask" in boxes and _bounds(boxes["action_mask"]) != (0, 1):
-            faults.append(f"leaf 'action_mask' must be bounded by 0 and 1, got {boxes['action_mask']}")
-        if faults:
-            raise ValueError("cannot convert this observation space: " + "; ".join(faults))
+            errors.append(f"leaf 'action_mask' must be bounded by 0 and 1, got {boxes['action_mask']}")
+        if errors:
+            raise ValueError("cannot convert this observation space: " + "; ".join(errors))
 
         self.max_nodes = max_nodes
         self._graph_name, self._graph = next(iter(graphs.items()))
@@ -179,21 +179,21 @@ def _leaves(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
     return dict(space.spaces) if isinstance(space, spaces.Dict) else {"graph": space}
 
 
-def _graph_faults(graph: spaces.Graph) -> list[str]:
+def _graph_errors(graph: spaces.Graph) -> list[str]:
     """What keeps a Graph space from being converted."""
-    faults = []
+    errors = []
     nodes, edges = graph.node_space, graph.edge_space
     if isinstance(nodes, spaces.Discrete):
         if int(nodes.n) > 256:
-            faults.append(f"the graph's node space may have at most 256 categories, got {nodes.n}")
+            errors.append(f"the graph's node space may have at most 256 categories, got {nodes.n}")
     elif not isinstance(nodes, spaces.Box) or 0 in nodes.shape:
-        faults.append(f"the graph's node space must be Discrete or a Box that is not empty, got {nodes}")
+        errors.append(f"the graph's node space must be Discrete or a Box that is not empty, got {nodes}")
     if isinstance(edges, spaces.Discrete):
         if int(edges.n) > _MAX_EDGE_TYPES:
-            faults.append(f"the graph's edge space may have at most {_MAX_EDGE_TYPES} types, got {edges.n}")
+            errors.append(f"the graph's edge space may have at most {_MAX_EDGE_TYPES} types, got {edges.n}")
     elif edges is not None:
-        faults.append(f"the graph's edge space must be Discrete or None: edges carry types only, got {edges}")
-    return faults
+        errors.append(f"the graph's edge space must be Discrete or None: edges carry types only, got {edges}")
+    return errors
 
 
 def _converted_box(name: str, box: spaces.Box) -> spaces.Box:

@@ -1,12 +1,12 @@
 """A small graph environment whose best router is known: a test of routing in a minute, without NetHack.
 
 Each observation shows a *cue* and belongs to a *regime*, in plain sight but only for who reads the graph. Every cue
-is a one-to-one map from regimes to actions, another one for each cue; the action it gives for the regime in force
+is a one-to-one map from regimes to actions, another one for each cue; the action it gives for the active regime
 earns 1, any other 0. So R regimes have R actions, and acting at random earns 1/R a step.
 
 The cue is one-hot in ``features``. The regime is **only in the edges**: each regime has a beacon node of its own
 type, all beacons are present in every observation, in random order, and the ego is tied (edge type 1) to the
-beacon of the regime in force. Nodes pooled without regard to edges say nothing.
+beacon of the active regime. Nodes pooled without regard to edges say nothing.
 
 **The best router is** ``gate = one-hot(regime)``: expert k then needs one row per cue, linear in the cue. Without a
 router a head linear in regime and cue (logits ``a[regime] + b[cue]``) cannot serve even two cues: exchange the two
@@ -37,7 +37,7 @@ FIRST_BEACON_TYPE = 2
 """Type of the beacon of regime 0; regime r has ``FIRST_BEACON_TYPE + r``."""
 
 TIE_EDGE = 1
-"""Edge between the ego and the beacon of the regime in force, both ways."""
+"""Edge between the ego and the beacon of the active regime, both ways."""
 
 DECOY_EDGE = 2
 """Edge among the other beacons, and between the ego and the plain nodes, both ways."""
@@ -81,7 +81,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         switch_probability: float = 0.2,
     ) -> None:
         multipliers = [m for m in range(1, num_regimes) if math.gcd(m, num_regimes) == 1]
-        faults = [
+        errors = [
             f"{name} must be {bounds}, got {value}"
             for name, value, fits, bounds in (
                 ("num_regimes", num_regimes, num_regimes >= 2, "at least 2"),
@@ -102,8 +102,8 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
             )
             if not fits
         ]
-        if faults:
-            raise ValueError("RegimesEnv: " + "; ".join(faults))
+        if errors:
+            raise ValueError("RegimesEnv: " + "; ".join(errors))
         self.num_regimes = num_regimes
         self.num_cues = num_cues
         self.max_steps = max_steps

@@ -70,8 +70,8 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
         known = sorted(set(parameters) | {"max_steps"})
         told = "; ".join(f"'{name}'{did_you_mean(name, known)}" for name in unknown)
         raise ValueError(f"environment '{env_id}' takes no argument {told}")
-    if env_id in _SHORT_NAMES and (faults := list(_kind_faults(creator, kwargs))):
-        raise ValueError(f"environment '{env_id}': {'; '.join(faults)}")
+    if env_id in _SHORT_NAMES and (errors := list(_kind_errors(creator, kwargs))):
+        raise ValueError(f"environment '{env_id}': {'; '.join(errors)}")
 
     env = create(kwargs)
     try:
@@ -79,8 +79,8 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
             env = GraphObservation(env, **wrapper_kwargs)
         elif wrapper_kwargs:
             raise ValueError("max_nodes has no effect: it is not an argument, nor is the observation a spaces.Graph")
-        if faults := _faults(env):
-            raise ValueError("; ".join(faults))
+        if errors := _errors(env):
+            raise ValueError("; ".join(errors))
     except ValueError as error:
         env.close()
         raise ValueError(f"environment '{env_id}' cannot be used: {error}") from error
@@ -147,7 +147,7 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 """Of an argument's annotation: types it takes, and their name. A bool is no number."""
 
 
-def _kind_faults(creator: Any, kwargs: Mapping[str, Any]) -> Iterator[str]:
+def _kind_errors(creator: Any, kwargs: Mapping[str, Any]) -> Iterator[str]:
     """Arguments of an environment of ours that are not of the kind it says."""
     hints = get_type_hints(creator.__init__)
     for name, value in kwargs.items():
@@ -156,18 +156,18 @@ def _kind_faults(creator: Any, kwargs: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} must be {expected}, got {value!r}"
 
 
-def _faults(env: gymnasium.Env[Any, Any]) -> list[str]:
+def _errors(env: gymnasium.Env[Any, Any]) -> list[str]:
     """What keeps an environment from being played."""
-    faults = []
+    errors = []
     actions = env.action_space
     if not isinstance(actions, spaces.Discrete):
-        faults.append(f"the action space must be Discrete, got {actions}")
+        errors.append(f"the action space must be Discrete, got {actions}")
     elif actions.start != 0:
-        faults.append(f"the action space must start at 0, got {actions}")
+        errors.append(f"the action space must start at 0, got {actions}")
     try:
         shape = GraphShape.from_space(env.observation_space)
     except ValueError as error:
-        return [*faults, str(error)]
+        return [*errors, str(error)]
     if isinstance(actions, spaces.Discrete) and shape.num_actions not in (None, int(actions.n)):
-        faults.append(f"leaf 'action_mask' has {shape.num_actions} places for {actions.n} actions")
-    return faults
+        errors.append(f"leaf 'action_mask' has {shape.num_actions} places for {actions.n} actions")
+    return errors

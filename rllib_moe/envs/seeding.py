@@ -12,7 +12,7 @@ import numpy as np
 class EpisodeSeeds(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
     """Seeds every reset from its own sequence.
 
-    RLlib seeds neighbouring workers alike (environment 1 of worker 1 gets the seed of environment 0 of worker 2) and
+    RLlib seeds neighboring workers alike (environment 1 of worker 1 gets the seed of environment 0 of worker 2) and
     only their first episode, so the seed it passes is not used.
 
     Args:

@@ -87,8 +87,8 @@ class Player:
             assert self.model is not None
             assert self.weights is not None
             network = GATMoEPolicy(shape, num_actions, self.model)
-            if faults := weight_errors(network, self.weights):
-                raise ValueError("its network does not fit the environment: " + "; ".join(faults))
+            if errors := weight_errors(network, self.weights):
+                raise ValueError("its network does not fit the environment: " + "; ".join(errors))
             network.load_state_dict(dict(self.weights))
             return NetworkActor(
                 network,

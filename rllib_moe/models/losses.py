@@ -5,7 +5,7 @@ expert). Entropies are in nats. Shapes follow the legend of `rllib_moe.models`.
 
 Two entropies are told apart: that of the gate in one state (`gate_entropy`, low = decided) and that of the use over a
 batch (`usage_entropy`, high = all experts used). Their difference is `mutual_information`, the measure of
-specialisation.
+specialization.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class GATMoEPolicy(nn.Module):
 
         Args:
             observation: Leaves of the graph observation, each with a batch dimension in front.
-            available_experts: Which experts may answer, bool [K]; the gate is renormalised over them. None: all.
+            available_experts: Which experts may answer, bool [K]; the gate is renormalized over them. None: all.
             return_attention: Return the ego node's attention too.
         """
         is_mixed = self.mixed_precision and self.training

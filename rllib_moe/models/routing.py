@@ -138,7 +138,7 @@ def gate_function(routing: str) -> GateFunction:
 
 
 def mask_experts(gate: Tensor, available: Tensor) -> Tensor:
-    """Gate without the experts that are taken away, renormalised over the others.
+    """Gate without the experts that are taken away, renormalized over the others.
 
     A row that gave (up to rounding) everything to removed experts is uniform over the available ones. To ask for the
     router's second choice instead, fill the removed experts' *logits* with -inf before `gate_weights`.

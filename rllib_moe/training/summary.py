@@ -32,7 +32,7 @@ def recent_mean(rows: Sequence[m.Row], metric: m.Metric) -> float | None:
 
 
 def summarize(rows: Sequence[m.Row]) -> dict[str, Any]:
-    """Summarise a run.
+    """Summarize a run.
 
     Args:
         rows: All iterations' measures in order.

@@ -309,7 +309,7 @@ def test_weights_given_away_are_copies(algorithm: MoEAPPO) -> None:
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_learns_and_specialises_on_regimes(train: Any, num_workers: int) -> None:
+def test_learns_and_specializes_on_regimes(train: Any, num_workers: int) -> None:
     """As the synchronous algorithm does in as many episodes: 14.5 of 16 points, mutual information 1.0."""
     flags = "--num-envs-per-worker 16 --batch-size 512 --minibatch-size 128 --phase-boundaries 400,900"
     flags += f" --algo appo --num-workers {num_workers} --gamma 0 --set *.learning_rate=2e-3"

@@ -68,7 +68,7 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
     per_row, scores, gates, experts = [], [], [], []
     for i in range(len(rows["actions"])):
         leaves = convert_to_torch_tensor({name: leaf[i : i + 1] for name, leaf in rows["obs"].items()})
-        z = network.encoder(leaves).z[0]  # alone: no buckets, no neighbours
+        z = network.encoder(leaves).z[0]  # alone: no buckets, no neighbors
         logits = plain_router(network, z)
         gate = sparsemax([score / temperature for score in logits])
         opinions = plain_experts(network, z)

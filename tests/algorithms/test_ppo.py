@@ -141,7 +141,7 @@ def test_rows_of_a_batch_are_shuffled_together(algorithm: MoEPPO, policy: MoEPPO
         np.testing.assert_array_equal(loaded[key], kept[key][order])
     for name, leaf in kept["obs"].items():
         np.testing.assert_array_equal(loaded["obs"][name], leaf[order])
-    # Of 127 neighbours in a random order about one stays a neighbour.
+    # Of 127 neighbors in a random order about one stays a neighbor.
     assert sum(later == earlier + 1 for earlier, later in itertools.pairwise(order)) < 10
 
 

@@ -46,7 +46,7 @@ def test_a_place_has_its_sequence_whatever_is_passed():
 
 @pytest.mark.parametrize("length", [1, 3, 5])
 def test_places_differ_in_every_coordinate(length):
-    """Neighbours above all: environment 1 of worker 1 is not environment 0 of worker 2."""
+    """Neighbors above all: environment 1 of worker 1 is not environment 0 of worker 2."""
     places = list(itertools.product((0, 1, 2), repeat=min(length, 3)))
     places = [(*place, *range(7, 7 + length - len(place))) for place in places]
     sequences = [tuple(seeds_of(place)) for place in places]

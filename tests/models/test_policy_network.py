@@ -136,7 +136,7 @@ class TestRemovedExperts:
         whole, output = built(observation), built(observation, available_experts=available)
         assert (output.gate[:, removed] == 0).all()
         torch.testing.assert_close(output.gate.sum(1), torch.ones(60))
-        # Where something is left, it is the gate of before, renormalised.
+        # Where something is left, it is the gate of before, renormalized.
         left = whole.gate[:, available].sum(1, keepdim=True)
         kept = (left > 1e-3).squeeze(1)
         assert kept.any()

@@ -1,6 +1,6 @@
 """Which actions can do something in the present state.
 
-Judged from the eight neighbouring cells and the tile under foot. Masked out: steps into walls, water and unseen
+Judged from the eight neighboring cells and the tile under foot. Masked out: steps into walls, water and unseen
 rock, diagonals through doors, monsters not to be walked into, moves found to have no effect, runs into anything,
 stairs where there are none, ``<`` on the first level (it ends the game), kicks without a locked door beside the hero,
 eating while not hungry (it asks for an inventory letter, which mostly is not among the 23 actions), and waiting

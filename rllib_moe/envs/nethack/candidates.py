@@ -73,7 +73,7 @@ def type_of(candidate: int) -> int:
 
 @inlined
 def count_unseen(memory: LevelMemory, y: int, x: int) -> int:
-    """Number of the eight neighbours of (y, x) that are unseen and that the hero has not been next to."""
+    """Number of the eight neighbors of (y, x) that are unseen and that the hero has not been next to."""
     terrain, witnessed = memory.terrain, memory.witnessed
     count = 0
     for direction in range(NUM_DIRECTIONS):
@@ -85,7 +85,7 @@ def count_unseen(memory: LevelMemory, y: int, x: int) -> int:
 
 @compiled
 def _mark_beside_unseen(terrain: np.ndarray, witnessed: np.ndarray, beside: np.ndarray) -> None:
-    """Write 1 into `beside` [H, W] where the cell or a neighbour is unseen and the hero has not been next to it.
+    """Write 1 into `beside` [H, W] where the cell or a neighbor is unseen and the hero has not been next to it.
 
     In two sweeps, along rows and across them, which the compiler turns into vector instructions.
     """

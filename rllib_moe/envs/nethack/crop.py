@@ -1,4 +1,4 @@
-"""The picture of the hero's neighbourhood: a square of crop classes with the hero in the middle."""
+"""The picture of the hero's neighborhood: a square of crop classes with the hero in the middle."""
 
 from typing import Final
 

@@ -80,24 +80,24 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         render_mode: str | None = None,
     ) -> None:
         limits = {"max_steps": max_steps, "no_progress_limit": no_progress_limit}
-        faults = [f"{name} must be at least 1, got {value}" for name, value in limits.items() if value < 1]
+        errors = [f"{name} must be at least 1, got {value}" for name, value in limits.items() if value < 1]
         weights = {
             "reward_scale": reward_scale,
             "frozen_penalty": frozen_penalty,
             "depth_bonus": depth_bonus,
             "tile_bonus": tile_bonus,
         }
-        faults += [
+        errors += [
             f"{name} must be finite and not negative, got {value}"
             for name, value in weights.items()
             if not (np.isfinite(value) and value >= 0)
         ]
         if fault := character_fault(character):
-            faults.append(fault)
+            errors.append(fault)
         if render_mode not in (None, "ansi"):
-            faults.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
-        if faults:
-            raise ValueError("NetHackGraphEnv: " + "; ".join(faults))
+            errors.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
+        if errors:
+            raise ValueError("NetHackGraphEnv: " + "; ".join(errors))
         self._max_steps = max_steps
         self._reward_scale = reward_scale
         self._frozen_penalty = frozen_penalty

@@ -1,7 +1,7 @@
 """What each of NetHack's glyphs means here: lookup tables, built once at import.
 
 Owns three categories: terrain (what the ground is), node type (what becomes a graph node), and crop class (the
-compact picture of the neighbourhood). Glyph numbering: https://nethackwiki.com/wiki/Glyph and ``include/rm.h``.
+compact picture of the neighborhood). Glyph numbering: https://nethackwiki.com/wiki/Glyph and ``include/rm.h``.
 """
 
 from typing import Final

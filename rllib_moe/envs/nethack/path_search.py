@@ -78,7 +78,7 @@ def search_paths(paths: Paths, refused_until: np.ndarray, now: int, hero_y: int,
             to_y, to_x = y + DIRECTION_DY[direction], x + DIRECTION_DX[direction]
             if to_y < 0 or to_x < 0 or to_y >= height or to_x >= width:
                 continue
-            # The cheap questions first: most neighbours were reached before, and refusals lie far apart in memory.
+            # The cheap questions first: most neighbors were reached before, and refusals lie far apart in memory.
             if distance[to_y, to_x] != UNREACHABLE or passable[to_y, to_x] == BLOCKED:
                 continue
             if direction >= 4 and (passable[to_y, to_x] == NO_DIAGONAL or passable[y, x] == NO_DIAGONAL):
@@ -116,7 +116,7 @@ def count_ways(passable: np.ndarray, refused_until: np.ndarray, now: int, y: int
 
 @compiled
 def path_to(paths: Paths, y: int, x: int) -> tuple[int, int]:
-    """Distance and first step to a cell; to one that is not passable, by way of its nearest neighbour.
+    """Distance and first step to a cell; to one that is not passable, by way of its nearest neighbor.
 
     Args:
         paths: written by `search_paths`.

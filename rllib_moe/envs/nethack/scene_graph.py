@@ -36,7 +36,7 @@ NODE_FEATURE_NAMES: Final = (
     "nearest_of_type",
     "visited",
     "searched",
-    "unseen_neighbours",
+    "unseen_neighbors",
     "closed",
     "locked",
     "avoid",
@@ -49,7 +49,7 @@ NUM_NODE_FEATURES: Final = len(NODE_FEATURE_NAMES)
 
 # Columns, as plain integers for the compiled functions.
 (DX, DY, NEAR_DX, NEAR_DY, REACHABLE, WALKING_DISTANCE, CLOSENESS, ADJACENT, UNDERFOOT, FIRST_STEP) = range(10)
-(NEAREST_OF_TYPE, VISITED, SEARCHED, UNSEEN_NEIGHBOURS, CLOSED, LOCKED, AVOID, MONSTER_LEVEL) = range(
+(NEAREST_OF_TYPE, VISITED, SEARCHED, UNSEEN_NEIGHBORS, CLOSED, LOCKED, AVOID, MONSTER_LEVEL) = range(
     FIRST_STEP + NUM_DIRECTIONS, NUM_NODE_FEATURES
 )
 
@@ -184,7 +184,7 @@ def _write_node(
         row[FIRST_STEP + step] = 1.0
     row[VISITED] = min(memory.visits[y, x] / _VISITS_SCALE, 1.0)
     row[SEARCHED] = min(memory.searches[y, x] / MAX_SEARCHES, 1.0)
-    row[UNSEEN_NEIGHBOURS] = count_unseen(memory, y, x) / NUM_DIRECTIONS
+    row[UNSEEN_NEIGHBORS] = count_unseen(memory, y, x) / NUM_DIRECTIONS
     row[CLOSED] = memory.terrain[y, x] == CLOSED_DOOR
     row[LOCKED] = memory.locked[y, x]
     if node == NODE_MONSTER:

@@ -62,8 +62,8 @@ def test_first_steps_begin_a_shortest_path(passable, refused, hero):
     paths, _ = search(passable, refused, hero)
     for cell in np.argwhere(paths.distance > 0):
         direction = paths.first_step[tuple(cell)]
-        neighbour = (hero[0] + int(DIRECTION_DY[direction]), hero[1] + int(DIRECTION_DX[direction]))
-        rest = plain_distances(passable, refused, neighbour)
+        neighbor = (hero[0] + int(DIRECTION_DY[direction]), hero[1] + int(DIRECTION_DX[direction]))
+        rest = plain_distances(passable, refused, neighbor)
         assert rest[tuple(cell)] == paths.distance[tuple(cell)] - 1
     assert paths.first_step[hero] == NO_STEP
 
@@ -81,8 +81,8 @@ def test_no_diagonal_through_a_door():
     assert paths.distance[1, 1] == 1
 
 
-def test_a_blocked_target_is_approached_by_its_nearest_neighbour():
-    # Hero at x = 0, target at x = 4 in a corridor: three steps to its neighbour, a fourth onto it.
+def test_a_blocked_target_is_approached_by_its_nearest_neighbor():
+    # Hero at x = 0, target at x = 4 in a corridor: three steps to its neighbor, a fourth onto it.
     passable = np.zeros(SHAPE, dtype=np.uint8)
     passable[3, 0:4] = OPEN
     paths, _ = search(passable, np.zeros((8, *SHAPE), dtype=np.int32), (3, 0))

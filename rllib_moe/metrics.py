@@ -28,6 +28,30 @@ class Metric:
     meaning: str
     """What it says, in one line."""
 
+    @property
+    def title(self) -> str:
+        """Heading of a figure, such as `Policy loss`."""
+        group, _, name = self.key.partition("/")
+        words = _TITLES.get(self.key) or name.replace("_coef", "_coefficient").replace("_", " ").capitalize()
+        return f"{words} loss" if group == "loss" and self.key not in _TITLES else words
+
+
+_TITLES = {
+    "run/env_steps_per_second": "Speed",
+    "run/sample_seconds": "Sampling",
+    "run/learn_seconds": "Learning",
+    "score/mean": "Score",
+    "score/max_depth_mean": "Deepest level",
+    "score/return_mean": "Return",
+    "score/length_mean": "Episode length",
+    "moe/min_expert_share": "Least used expert",
+    "loss/action_entropy": "Action entropy",
+    "loss/routing_weighted": "Routing losses, weighted",
+    "loss/explained_variance": "Explained variance",
+    "loss/grad_norm": "Gradient norm",
+}
+"""Headings that do not follow from the key."""
+
 
 @dataclass(frozen=True)
 class Distribution:

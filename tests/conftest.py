@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -77,6 +78,34 @@ def train(ray_session: None, small_flags: tuple[str, ...], tmp_path: Path) -> Tr
         return main([*start, *place, *flags])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained_runs(
+    ray_session: None, small_flags: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """Make the directory of a run of so many episodes, once for all tests, which leave it as it is."""
+    del ray_session
+    place = tmp_path_factory.mktemp("trained")
+
+    @functools.cache
+    def make(episodes: int) -> Path:
+        main([*small_flags, "--output-dir", str(place), "--exp-name", f"{episodes}", "--episodes", str(episodes)])
+        return place / f"{episodes}"
+
+    return make
+
+
+@pytest.fixture
+def trained(trained_runs: Callable[[int], Path], tmp_path: Path) -> Path:
+    """A run of 8 episodes, one iteration, of the test's own: `mine` below `tmp_path`."""
+    return Path(shutil.copytree(trained_runs(8), tmp_path / "mine", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def repeats() -> Callable[[int], int]:
+    """Return how often a test repeats its fault: as often as it asks, or `TEST_REPEATS` times if that is less."""
+    return lambda asked: min(asked, int(os.environ.get("TEST_REPEATS", asked)))
 
 
 BROWSER_FLAGS = (

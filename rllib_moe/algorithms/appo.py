@@ -37,6 +37,7 @@ from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfi
 from rllib_moe.algorithms.policy import ActivePhase, CannotGoOnError, MoEPPOPolicy
 from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.phases import PhaseConfig
+from rllib_moe.sampling.guarded_environments import Observation
 from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
 from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 
@@ -101,10 +102,9 @@ class MoEAPPOWorker(VectorRolloutWorker):
     """What the learner's thread died of."""
 
     def sample(self, **kwargs: Any) -> MultiAgentBatch:
-        """One fragment of every environment, in the form that IMPALA's book-keeping asks for, and the observations to
-        bootstrap from.
+        """Return one fragment of every environment in the form that IMPALA's book-keeping asks for.
 
-        RLlib counts those among its "agent steps", which nothing here reads.
+        RLlib counts the observations to bootstrap from among its "agent steps", which nothing here reads.
         """
         rows = cast(SampleBatch, super().sample(**kwargs))
         bootstrap = SampleBatch({SampleBatch.OBS: cast(Any, self.sampler).bootstrap_obs})
@@ -114,11 +114,8 @@ class MoEAPPOWorker(VectorRolloutWorker):
         """Learn a batch: called in the learner's thread, which dies of what this raises."""
         policy, batches = cast(MoEAPPOPolicy, self.get_policy()), samples.policy_batches
         try:
-            return {
-                DEFAULT_POLICY_ID: policy.update(
-                    batches[DEFAULT_POLICY_ID], batches[BOOTSTRAP_OBS].get(SampleBatch.OBS)
-                )
-            }
+            bootstrap_obs = batches[BOOTSTRAP_OBS].get(SampleBatch.OBS)
+            return {DEFAULT_POLICY_ID: policy.update(batches[DEFAULT_POLICY_ID], bootstrap_obs)}
         except Exception as error:
             self.failure = error
             raise
@@ -162,7 +159,7 @@ class MoEAPPOPolicy(MoEPPOPolicy):
                     super().request_phase(*self._next_phase)
                     self._next_phase = None
 
-    def update(self, batch: SampleBatch, bootstrap_obs: np.ndarray | None) -> dict[str, Any]:
+    def update(self, batch: SampleBatch, bootstrap_obs: Observation | None) -> dict[str, Any]:
         """All epochs over a batch of whole fragments, under one phase.
 
         Args:

@@ -7,7 +7,6 @@ import warnings
 from typing import Any, cast
 
 import gymnasium
-import numpy as np
 import ray
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import register_env
@@ -15,7 +14,6 @@ from ray.tune.registry import register_env
 from rllib_moe.algorithms.appo import MoEAPPOConfig
 from rllib_moe.algorithms.curriculum import FIRST_EPISODE, CurriculumAlgorithm
 from rllib_moe.algorithms.ppo import MoEPPOConfig
-from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.experiment import Experiment
@@ -27,8 +25,8 @@ ALGORITHMS: dict[str, type[MoEPPOConfig | MoEAPPOConfig]] = {"ppo": MoEPPOConfig
 """Configurations by the name of their algorithm, as in `TrainingConfig.algo`."""
 
 
-def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
-    """Make one environment of a rollout worker: seeded for its place, with packed observations.
+def make_rollout_env(context: EnvContext) -> gymnasium.Env[Any, Any]:
+    """Make one environment of a rollout worker: seeded for its place.
 
     Args:
         context: RLlib's context; its dict holds `env`, `max_steps`, `env_args`, `seed` and `first_episode`, and
@@ -37,7 +35,7 @@ def make_rollout_env(context: EnvContext) -> gymnasium.Env[np.ndarray, Any]:
     env = make_env(context["env"], max_steps=context["max_steps"], **context["env_args"])
     place = (context["seed"], context[FIRST_EPISODE], context.worker_index, context.vector_index)
     replacement = (context["replacement"],) if "replacement" in context else ()
-    return PackObservation(EpisodeSeeds(env, (*place, _life(context.worker_index), *replacement)))
+    return EpisodeSeeds(env, (*place, _life(context.worker_index), *replacement))
 
 
 def _life(worker_index: int) -> int:

@@ -33,8 +33,7 @@ class CurriculumConfig(AlgorithmConfig):
         self.mixed_precision = False
         self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
         self.framework("torch")
-        # Keeps the packed observation as the bytes it is.
-        self.experimental(_disable_preprocessor_api=True)
+        self.experimental(_disable_preprocessor_api=True)  # keeps the observation's leaves and their dtypes
         self.callbacks(CurriculumCallbacks)
         self.env_runners(env_runner_cls=VectorRolloutWorker)
 

@@ -9,13 +9,15 @@ import torch
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.sgd import standardized
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 
-from rllib_moe.algorithms.advantages import gae
 from rllib_moe.algorithms.policy import MoEPPOPolicy
+from rllib_moe.sampling.advantages import gae
+from rllib_moe.sampling.guarded_environments import Observation
 
 
-def vtrace(policy: MoEPPOPolicy, batch: SampleBatch, bootstrap_obs: np.ndarray | None) -> float:
+def vtrace(policy: MoEPPOPolicy, batch: SampleBatch, bootstrap_obs: Observation | None) -> float:
     """Make a batch by older policies one that PPO can learn: V-trace (https://arxiv.org/abs/1802.01561), in place.
 
     Values, action probabilities and logits become those of the policy as it is: the anchor of PPO's ratio. Advantages
@@ -24,14 +26,14 @@ def vtrace(policy: MoEPPOPolicy, batch: SampleBatch, bootstrap_obs: np.ndarray |
     Args:
         policy: The policy that will learn.
         batch: Rows [S * T] of a `VectorSampler`: whole fragments of T steps, one environment's after another's.
-        bootstrap_obs: Its `bootstrap_obs` [n, num_bytes]; None where there are none.
+        bootstrap_obs: Its `bootstrap_obs`; None where there are none.
 
     Returns:
         Mean of the importance weights: the share of the rows' weight that is kept.
     """
     config = policy.config
     behaviour = np.asarray(batch[SampleBatch.ACTION_LOGP])
-    logits, values = _evaluated(policy, np.asarray(batch[SampleBatch.OBS]))
+    logits, values = _evaluated(policy, cast(Observation, batch[SampleBatch.OBS]))
     actions = torch.from_numpy(np.asarray(batch[SampleBatch.ACTIONS])).to(policy.device)
     logp = cast(Any, policy.dist_class)(logits, policy.model).logp(actions)
     for key, column in (
@@ -68,13 +70,13 @@ def vtrace(policy: MoEPPOPolicy, batch: SampleBatch, bootstrap_obs: np.ndarray |
 
 
 @torch.no_grad()
-def _evaluated(policy: MoEPPOPolicy, observations: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Logits [n, A] and critic's estimates [n] of observations [n, num_bytes], a minibatch at a time."""
+def _evaluated(policy: MoEPPOPolicy, observations: Observation) -> tuple[Tensor, Tensor]:
+    """Return logits [n, A] and critic's estimates [n] of n observations, evaluated a minibatch at a time."""
     model, size = policy.model, policy.config["minibatch_size"]
     model.eval()
     logits, values = [], []
-    for begin in range(0, len(observations), size):
-        rows = torch.from_numpy(observations[begin : begin + size]).to(policy.device)
-        logits.append(model({SampleBatch.OBS: rows})[0])
+    for begin in range(0, len(next(iter(observations.values()))), size):
+        rows = {name: leaf[begin : begin + size] for name, leaf in observations.items()}
+        logits.append(model({SampleBatch.OBS: convert_to_torch_tensor(rows, policy.device)})[0])
         values.append(model.value_function())
     return torch.cat(logits), torch.cat(values)

@@ -11,17 +11,12 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from ray.rllib.algorithms.callbacks import DefaultCallbacks
-from ray.rllib.policy.policy import Policy
 
-from rllib_moe.callbacks.measures import IterationMeasures
+from rllib_moe.callbacks.measures import IterationMeasures, PhasedAlgorithm
 from rllib_moe.phases import VALUES, PhaseConfig
-
-if TYPE_CHECKING:
-    from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
-    from rllib_moe.algorithms.policy import MoEPPOPolicy
 
 LOG_EVERY = 100
 """Episodes between two regular log lines."""
@@ -70,13 +65,13 @@ class CurriculumCallbacks(DefaultCallbacks):
         super().on_env_runners_recreated(env_runner_group=env_runner_group, **kwargs)
         env_runner_group.sync_weights()
 
-    def on_learn_on_batch(self, *, policy: Policy, train_batch: Any, result: dict[str, Any], **kwargs: Any) -> None:
+    def on_learn_on_batch(self, *, policy: Any, train_batch: Any, result: dict[str, Any], **kwargs: Any) -> None:
         """Mend a policy that was restored by `Algorithm.from_checkpoint`, which fires no other hook."""
         super().on_learn_on_batch(policy=policy, train_batch=train_batch, result=result, **kwargs)
-        cast("MoEPPOPolicy", policy).sync_optimizer()
+        policy.sync_optimizer()
 
 
-def _activate(algorithm: CurriculumAlgorithm, before: int | None) -> None:
+def _activate(algorithm: PhasedAlgorithm, before: int | None) -> None:
     """Activate the phase of the present count everywhere, and note what there is to log about it.
 
     Args:

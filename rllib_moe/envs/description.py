@@ -102,6 +102,8 @@ class GraphDescription:
     """Makers of players by name: each makes the player of one episode from the episode's seed."""
     episode_measures: tuple[EpisodeMeasure, ...] = ()
     """Numbers of an episode to report beside score, return and length."""
+    map_lines: tuple[int, int] | None = None
+    """First line of the rendered text that belongs to a map, and the line after its last; None where all are alike."""
 
     def __post_init__(self) -> None:
         if taken := [name for name in self.baselines if name in GENERAL_POLICIES]:
@@ -148,6 +150,10 @@ class GraphDescription:
             int [n, 2], line and column; None where nodes have no place.
         """
         return None
+
+    def level(self, env: gymnasium.Env[Any, Any]) -> str:  # noqa: ARG002
+        """Return the name of the level that the map shows; empty where there is only one."""
+        return ""
 
     def message(self, env: gymnasium.Env[Any, Any]) -> str:  # noqa: ARG002
         """Return the environment's message; empty where it has none."""

@@ -1,7 +1,7 @@
 """The one way to make an environment from its name, checked against what a policy here can play.
 
 Owns the short names, the outer limit on steps and the checks. Environments are imported only when asked for, so
-``regimes`` runs without NetHack installed. Packing (:mod:`rllib_moe.envs.packing`) is left to the caller.
+``regimes`` runs without NetHack installed.
 """
 
 import importlib

@@ -14,13 +14,11 @@ import numpy as np
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from rllib_moe.envs.gym_graph import GraphObservation
-from rllib_moe.envs.packing import PackObservation
 
 _WRAPPER_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     TimeLimit: ("_elapsed_steps",),
     OrderEnforcing: ("_has_reset",),
     GraphObservation: (),
-    PackObservation: (),
 }
 """What known wrappers keep from step to step."""
 

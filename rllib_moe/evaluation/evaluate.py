@@ -168,7 +168,6 @@ def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str,
         from rllib_moe.evaluation.explanation_plot import write_plot  # matplotlib takes a second to import
 
         title = f"{request.checkpoint} on {numbers['env']}, {numbers['episodes']} episodes"
-        with atomic_write(Path(request.plot)) as partial:
-            write_plot(numbers["explain"], title, partial)
+        write_plot(numbers["explain"], title, Path(request.plot))
         files["picture"] = request.plot
     return files

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 
 from rllib_moe.evaluation.explanation import ALL
 from rllib_moe.runtime.colors import ACCENT, LIGHT, expert_color
+from rllib_moe.runtime.figures import save, share_bars, styled
 
 _MOST_PURPOSES = 9
 _MOST_SCENES = 16
 
 
+@styled()
 def write_plot(explain: Mapping[str, Any], title: str, path: Path) -> None:
     """Draw what `explanation_numbers` returned into a PNG.
 
@@ -25,34 +27,16 @@ def write_plot(explain: Mapping[str, Any], title: str, path: Path) -> None:
         title: Heading of the picture.
         path: File to write.
     """
-    figure = Figure(figsize=(14, 10.5), layout="constrained", facecolor=LIGHT.background)
-    figure.suptitle(title, fontsize=13, fontweight="bold")
+    figure = Figure(figsize=(13, 9.5), layout="constrained")
+    figure.suptitle(title, fontweight="bold")
     (scenes, purposes), (looks, removal) = figure.subplots(2, 2)
-    _draw_scenes(scenes, explain["by_scene"])
+    shown = [(name, scene) for name, scene in explain["by_scene"].items() if scene["steps"]][:_MOST_SCENES]
+    share_bars(scenes, [(f"{name.replace('_', ' ')} ({scene['steps']:,})", scene["share"]) for name, scene in shown])
+    scenes.set(xlabel="mean weight (states of the scene in brackets)", title="Who decides, by scene")
     _draw_purposes(purposes, explain["by_scene"][ALL])
     _draw_attention(looks, explain["attention"])
     _draw_removal(removal, explain["removal"])
-    for axes in (scenes, purposes, looks, removal):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, format="png", dpi=110)
-
-
-def _draw_scenes(axes: Axes, by_scene: Mapping[str, Any]) -> None:
-    shown = {name: scene for name, scene in by_scene.items() if scene["steps"]}
-    names = list(shown)[:_MOST_SCENES]
-    shares = np.array([shown[name]["share"] for name in names])  # [scenes, K]
-    left = np.zeros(len(names))
-    for expert, share in enumerate(100 * shares.T):
-        axes.barh(range(len(names)), share, left=left, color=expert_color(expert), label=f"expert {expert}")
-        for place, (value, start) in enumerate(zip(share, left, strict=True)):
-            if value >= 8:
-                axes.text(start + value / 2, place, f"{value:.0f}", ha="center", va="center", color="white", fontsize=8)
-        left += share
-    labels = [f"{name.replace('_', ' ')}  ({shown[name]['steps']:,})" for name in names]
-    axes.set_yticks(range(len(names)), labels, fontsize=9)
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 100), xlabel="mean weight (%)", title="Who decides, by scene (states)")
-    axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.11), frameon=False)
+    save(figure, path)
 
 
 def _draw_purposes(axes: Axes, scene: Mapping[str, Any]) -> None:
@@ -71,7 +55,7 @@ def _draw_purposes(axes: Axes, scene: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.invert_yaxis()
     axes.set(xlabel="probability where the expert leads (%)", title="What is done where an expert leads")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(loc="lower right")
 
 
 def _draw_attention(axes: Axes, attention: Mapping[str, Any] | None) -> None:
@@ -95,7 +79,7 @@ def _draw_attention(axes: Axes, attention: Mapping[str, Any] | None) -> None:
         xlabel="share of the ego node's attention (%)",
         title=f"Where it looks: by class, and by distance in {attention['distance_unit']}",
     )
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(loc="lower right")
 
 
 def _draw_removal(axes: Axes, removal: list[Mapping[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 """The working directory of a job: this package, the experiment, its checkpoint, and a tree of the user's own.
 
-Ray packs and uploads the directory; what this module adds is the choice of files, from a wheel as from a checkout.
+Ray packs and uploads the directory; this module adds the choice of files, which a wheel makes as a checkout does.
 """
 
 from __future__ import annotations

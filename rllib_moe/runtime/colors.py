@@ -1,6 +1,6 @@
-"""Colours of every picture: one for each expert, the same everywhere, shades of the phases, light and dark surfaces.
+"""Colors of every picture: one for each expert, the same everywhere, shades of the phases, light and dark surfaces.
 
-Experts have the colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people with any colour vision tell
+Experts have the colors of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people with any color vision tell
 apart. The first four also have a contrast of 3:1 against the light and the dark surface. Pure data.
 """
 
@@ -15,21 +15,21 @@ PHASE_COLORS: tuple[str, ...] = ("#8A8F98", "#6E86A8", "#A08A6A", "#7F9A86")
 """Muted, so that no phase is taken for an expert; meant as a shade behind curves (`PHASE_OPACITY`)."""
 
 PHASE_OPACITY = 0.16
-"""Opacity at which a phase's colour is laid behind curves."""
+"""Opacity at which a phase's color is laid behind curves."""
 
 RUN_COLORS: tuple[str, ...] = ("#3B8EA5", "#B5693A", "#8B70B8", "#7D8C2F", "#B85C7A", "#7C828C")
-"""Colours of runs that are compared: none of an expert's; to be drawn in different dashes besides."""
+"""Colors of runs that are compared: none of an expert's; to be drawn in different dashes besides."""
 
 ACCENT = "#3B8EA5"
 """A curve that belongs to no expert; reads on both surfaces."""
 
 WARNING = "#D9534F"
-"""What needs attention; always with a word beside it."""
+"""Warnings; always with a word beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """What a picture or page is drawn on."""
+    """Background of a picture or page, and what goes with it."""
 
     background: str
     """The page."""
@@ -48,10 +48,16 @@ DARK = Surface(background="#14171C", panel="#1D2128", text="#E8EAEE", muted="#A3
 
 
 def expert_color(index: int) -> str:
-    """The colour of one expert; beyond the palette they begin again."""
+    """The color of one expert; beyond the palette they begin again."""
     return EXPERT_COLORS[index % len(EXPERT_COLORS)]
 
 
+def ink_on(color: str) -> str:
+    """Return black or white, whichever reads better on a color; neither is one that a page's theme replaces."""
+    red, green, blue = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#FFFFFF"
+
+
 def phase_color(index: int) -> str:
-    """The colour of the phase at a position of the schedule; beyond the palette they begin again."""
+    """The color of the phase at a position of the schedule; beyond the palette they begin again."""
     return PHASE_COLORS[index % len(PHASE_COLORS)]

@@ -7,7 +7,7 @@ not finite, or an observation of another shape, dtype or range. Its unfinished e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 
 from rllib_moe.envs.description import EpisodeMeasure, describe
-from rllib_moe.envs.packed_check import PackedCheck
+from rllib_moe.envs.observation_check import ObservationCheck
 from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.sampling.watchdog import Watchdog
 
@@ -24,7 +24,10 @@ MAX_REPLACED_IN_A_ROW = 10
 
 logger = logging.getLogger(__name__)
 
-Env = gymnasium.Env[np.ndarray, Any]
+Observation = dict[str, np.ndarray]
+"""Leaves of one graph observation, or of a batch of them, by name."""
+
+Env = gymnasium.Env[Observation, Any]
 
 
 class EnvironmentsFailError(RuntimeError):
@@ -32,7 +35,7 @@ class EnvironmentsFailError(RuntimeError):
 
 
 class GuardedEnvironments:
-    """Environments E with equal packed observation spaces.
+    """Environments E with equal graph observation spaces.
 
     Args:
         environments: The environments; the list is kept, and a replacement takes its place in it.
@@ -47,7 +50,7 @@ class GuardedEnvironments:
         self._environments = environments
         self._make = make
         self._watchdog = watchdog
-        self._check = PackedCheck(environments[0].observation_space)  # type: ignore[arg-type]  # a PackedSpace
+        self._check = ObservationCheck(environments[0].observation_space)  # type: ignore[arg-type]  # a Dict
         self._in_a_row = [0] * len(environments)
 
     def __len__(self) -> int:
@@ -58,7 +61,7 @@ class GuardedEnvironments:
         """The environments' own episode measures."""
         return describe(self._environments[0]).episode_measures
 
-    def begin(self, e: int) -> np.ndarray:
+    def begin(self, e: int) -> Observation:
         """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.
 
         Raises:
@@ -70,7 +73,7 @@ class GuardedEnvironments:
         except Exception as error:  # whatever the environment raises
             return self.replace(e, error)
 
-    def replace(self, e: int, error: Exception) -> np.ndarray:
+    def replace(self, e: int, error: Exception) -> Observation:
         """Put a new environment in place of `e`, which failed, and begin an episode. Returns its first observation.
 
         Raises:
@@ -102,7 +105,7 @@ class GuardedEnvironments:
         self,
         which: Iterable[int],
         actions: np.ndarray,
-        observations: np.ndarray,
+        observations: Mapping[str, np.ndarray],
         rewards: np.ndarray,
         ends: np.ndarray,
         infos: list[dict[str, Any]],
@@ -112,7 +115,7 @@ class GuardedEnvironments:
         Args:
             which: Their indices.
             actions: Actions of all [E].
-            observations: Gets packed observations [E, num_bytes].
+            observations: Gets observations, a leaf [E, ...] by its name.
             rewards: Gets rewards float32 [E].
             ends: Gets terminated and truncated [2, E].
             infos: Gets their `info` [E].
@@ -125,19 +128,22 @@ class GuardedEnvironments:
         for e in which:
             try:
                 self._watchdog.watch()
-                observations[e], rewards[e], terminated[e], truncated[e], info = self._environments[e].step(actions[e])
+                observation, rewards[e], terminated[e], truncated[e], info = self._environments[e].step(actions[e])
+                self._check.write(observation, observations, e)
                 if not isinstance(info, dict):
                     raise TypeError(f"info must be a dict, got {info!r}")
                 infos[e] = info
             except Exception as error:  # whatever the environment raises
                 failures[e] = error
-                observations[e], rewards[e] = 0, 0
+                rewards[e] = 0
+                for leaf in observations.values():
+                    leaf[e] = 0
         self._watchdog.rest()
         for e in np.flatnonzero(~np.isfinite(rewards)).tolist():
             failures.setdefault(e, ValueError(f"its reward is {rewards[e]}"))
         for e in np.flatnonzero(self._check.bad_rows(observations)).tolist():
             try:
-                self._check.check(observations[e])
+                self._check.check({name: leaf[e] for name, leaf in observations.items()})
             except ValueError as error:
                 failures.setdefault(e, error)
         return failures
@@ -159,7 +165,7 @@ class GuardedEnvironments:
         self.replaced, self._in_a_row = state["replaced"], state["in_a_row"]
         return True
 
-    def _reset(self, e: int) -> np.ndarray:
+    def _reset(self, e: int) -> Observation:
         self._watchdog.watch()
         try:
             observation = self._environments[e].reset()[0]

@@ -14,7 +14,7 @@ Everything else is RLlib's: the worker, its weights, fault tolerance, metrics. R
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,11 @@ from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.evaluation.sampler import SamplerInput
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe import metrics as m
-from rllib_moe.algorithms.advantages import gae
-from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
+from rllib_moe.sampling.advantages import gae
+from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments, Observation
 from rllib_moe.sampling.watchdog import Watchdog
 
 _EpisodeRecord: Any = RolloutMetrics
@@ -99,14 +100,14 @@ class VectorSampler(SamplerInput):
         self._watchdog = watchdog
         self._length = config.get_rollout_fragment_length(worker_index=1)
         self._gamma, self._lambda = config.gamma, config.lambda_
-        self._observations: np.ndarray | None = None
+        self._observations: Observation | None = None
         self._returns = np.zeros(len(environments))
         self._steps = np.zeros(len(environments), dtype=np.int64)
         self._episode_ids = np.arange(len(environments), dtype=np.int64)
         self._finished: list[Any] = []
-        self.bootstrap_obs: np.ndarray | None = None
-        """Observations [n, num_bytes] reached by those rows of the last fragment, in their order, that are not
-        terminated and are truncated or an environment's last; None before the first."""
+        self.bootstrap_obs: Observation | None = None
+        """Observations, a leaf [n, ...] by its name, that follow those rows of the last fragment, in their order, that
+        are not terminated and are truncated or an environment's last; None before the first."""
         self._replaced_and_told = 0
 
     def get_data(self) -> SampleBatch:
@@ -121,30 +122,32 @@ class VectorSampler(SamplerInput):
     def _play(self) -> SampleBatch:
         length, width = self._length, len(self._environments)
         if self._observations is None:
-            self._observations = np.stack([self._environments.begin(e) for e in range(width)])
+            begun = [self._environments.begin(e) for e in range(width)]
+            self._observations = {name: np.stack([each[name] for each in begun]) for name in begun[0]}
         # New arrays each time: the batch refers to them.
-        observations = np.empty((length + 1, *self._observations.shape), self._observations.dtype)
-        observations[0] = self._observations
+        observations = _empty(self._observations, length + 1, width)
+        _write(observations, 0, self._observations)
         rewards = np.zeros((length, width), np.float32)
         ends = np.zeros((length, 2, width), bool)
         episode_ids = np.empty((length, width), np.int64)
         values = np.empty((length, width), np.float32)
-        reached: dict[tuple[int, int], np.ndarray] = {}  # by (environment, time): where no row follows
+        bootstrap: dict[tuple[int, int], Observation] = {}  # by (environment, time): where no row follows
         actions, outputs = [], []
         infos: list[dict[str, Any]] = [{}] * width
         for t in range(length):
-            chosen, values[t], output = self._act(observations[t])
-            stepped: Iterable[int] = range(width)
-            while failures := self._environments.step(stepped, chosen, observations[t + 1], rewards[t], ends[t], infos):
+            now, reached = _at(observations, t), _at(observations, t + 1)
+            chosen, values[t], output = self._act(now)
+            stepped: Sequence[int] = range(width)
+            while failures := self._environments.step(stepped, chosen, reached, rewards[t], ends[t], infos):
                 stepped = sorted(failures)
                 for e in stepped:
                     if t and not ends[t - 1, :, e].any():
                         ends[t - 1, 1, e] = True
-                        reached[e, t - 1] = observations[t, e].copy()
+                        bootstrap[e, t - 1] = _at(now, e, copy=True)
                     self._forget_episode(e)
                     ends[t, :, e] = False
-                    observations[t, e] = self._environments.replace(e, failures[e])
-                chosen[stepped], values[t, stepped], again = self._act(observations[t, stepped])
+                    _write(now, e, self._environments.replace(e, failures[e]))
+                chosen[stepped], values[t, stepped], again = self._act(_at(now, stepped))
                 for key, column in output.items():
                     column[stepped] = again[key]
             actions.append(chosen)
@@ -154,18 +157,19 @@ class VectorSampler(SamplerInput):
             self._steps += 1
             for e in np.flatnonzero(ends[t].any(0)).tolist():
                 if not ends[t, 0, e]:
-                    reached[e, t] = observations[t + 1, e].copy()
+                    bootstrap[e, t] = _at(reached, e, copy=True)
                 self._book_episode(e, infos[e])
-                observations[t + 1, e] = self._environments.begin(e)
+                _write(reached, e, self._environments.begin(e))
         terminated, truncated = ends[:, 0], ends[:, 1]
-        self._observations = observations[length]
-        reached |= {(e, length - 1): observations[length, e] for e in np.flatnonzero(~ends[-1].any(0)).tolist()}
+        self._observations = _at(observations, length)
+        bootstrap |= {(e, length - 1): _at(self._observations, e) for e in np.flatnonzero(~ends[-1].any(0)).tolist()}
         next_values = np.zeros_like(values)
         next_values[:-1] = values[1:] * ~ends[:-1].any(1)
-        self.bootstrap_obs = np.empty((len(reached), *observations.shape[2:]), observations.dtype)
-        if reached:  # one forward pass for all of them
-            places = sorted(reached)
-            np.stack([reached[place] for place in places], out=self.bootstrap_obs)
+        places = sorted(bootstrap)
+        self.bootstrap_obs = _empty(self._observations, len(places))
+        for row, place in enumerate(places):
+            _write(self.bootstrap_obs, row, bootstrap[place])
+        if places:  # one forward pass for all of them
             environments, times = np.transpose(places)
             next_values[times, environments] = self._values(self.bootstrap_obs)
         advantages = gae(rewards, values, next_values, terminated | truncated, self._gamma, self._lambda)
@@ -175,7 +179,7 @@ class VectorSampler(SamplerInput):
 
         return SampleBatch(
             {
-                SampleBatch.OBS: rows(observations[:length]),
+                SampleBatch.OBS: {name: rows(leaf[:length]) for name, leaf in observations.items()},
                 SampleBatch.ACTIONS: rows(np.stack(actions)),
                 SampleBatch.REWARDS: rows(rewards),
                 SampleBatch.TERMINATEDS: rows(terminated),
@@ -209,9 +213,9 @@ class VectorSampler(SamplerInput):
             for name in _KEPT:
                 setattr(self, name, state[name])
 
-    def _act(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """Actions [n], critic's estimates [n] and the rest of the policy's output, for observations [n, num_bytes]."""
-        answer: Any = self._policy.compute_actions_from_input_dict({"obs": observations}, explore=True)
+    def _act(self, observations: Observation) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Return actions [n], critic's estimates [n] and the rest of the policy's output for n observations."""
+        answer: Any = self._policy.compute_actions_from_input_dict({SampleBatch.OBS: observations}, explore=True)
         chosen, _, output = answer
         return chosen, output.pop(SampleBatch.VF_PREDS), output
 
@@ -233,10 +237,26 @@ class VectorSampler(SamplerInput):
         self._episode_ids[e] += len(self._environments)
 
     @torch.no_grad()
-    def _values(self, observations: np.ndarray) -> np.ndarray:
-        """Critic's estimates [n] of observations [n, num_bytes]."""
+    def _values(self, observations: Observation) -> np.ndarray:
+        """Return the critic's estimates [n] of n observations."""
         model = self._policy.model
         with self._policy._lock:  # the policy may be learning in another thread
             model.eval()
-            model({SampleBatch.OBS: torch.from_numpy(observations).to(self._policy.device)})
+            model({SampleBatch.OBS: convert_to_torch_tensor(observations, self._policy.device)})
             return model.value_function().cpu().numpy()
+
+
+def _empty(batch: Mapping[str, np.ndarray], *lead: int) -> Observation:
+    """Return new arrays of a batch's leaves, with other dimensions in place of the first."""
+    return {name: np.empty((*lead, *leaf.shape[1:]), leaf.dtype) for name, leaf in batch.items()}
+
+
+def _at(batch: Mapping[str, np.ndarray], index: Any, *, copy: bool = False) -> Observation:
+    """Return an index of every leaf: views where numpy gives one, unless copies are asked for."""
+    return {name: leaf[index].copy() if copy else leaf[index] for name, leaf in batch.items()}
+
+
+def _write(batch: Mapping[str, np.ndarray], index: int, observation: Mapping[str, np.ndarray]) -> None:
+    """Write an observation, or a batch of them, to an index of every leaf."""
+    for name, leaf in batch.items():
+        leaf[index] = observation[name]

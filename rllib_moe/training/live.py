@@ -136,7 +136,7 @@ class LiveProgress:
 
 
 def _shares(row: m.Row) -> Table:
-    """A small bar for each expert's share, in its colour."""
+    """A small bar for each expert's share, in its color."""
     table = Table.grid(padding=(0, 1))
     for justify in ("left", "right", "left"):
         table.add_column(justify=justify, no_wrap=True)

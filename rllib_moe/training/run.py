@@ -16,7 +16,6 @@ from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.algorithms.placement import notices
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_errors
@@ -88,7 +87,7 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> None:
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"env: {error}"]) from error
     shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
-    step_bytes = ObservationLayout(env.observation_space).num_bytes  # type: ignore[arg-type]  # checked by make_env
+    step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
     env.close()
     batch_bytes, memory = batch_size * step_bytes, psutil.virtual_memory().total
     if batch_bytes > memory:

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,6 +20,7 @@ from ray.rllib.algorithms.impala.vtrace_torch import from_importance_weights
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.sgd import standardized
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.appo import (
@@ -33,6 +35,7 @@ from rllib_moe.algorithms.policy import NonFiniteUpdatesError
 from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.callbacks.curriculum import CurriculumCallbacks
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.sampling.guarded_environments import Observation
 from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.loop import TrainingStoppedError
@@ -60,19 +63,24 @@ def batch(algorithm: MoEAPPO) -> SampleBatch:
 
 
 @pytest.fixture
-def bootstrap_obs(algorithm: MoEAPPO, batch: SampleBatch) -> np.ndarray:
-    """What was reached where no row follows: at the end of each of 2 episodes of 4 environments."""
+def bootstrap_obs(algorithm: MoEAPPO, batch: SampleBatch) -> Observation:
+    """Observations that no row holds: at the end of each of 2 episodes of 4 environments."""
     del batch  # sampled is all that is asked of it
     observations = algorithm.env_runner.sampler.bootstrap_obs
-    assert len(observations) == 8
+    assert {len(leaf) for leaf in observations.values()} == {8}
     return observations
 
 
-def columns(batch: SampleBatch) -> dict[str, np.ndarray]:
-    return {key: np.array(batch[key]) for key in batch}
+def columns(batch: SampleBatch) -> dict[str, Any]:
+    return deepcopy(dict(batch))
 
 
-def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: np.ndarray) -> None:
+def rows_as_bytes(observations: Observation) -> list[bytes]:
+    rows = zip(*map(np.asarray, observations.values()), strict=True)
+    return sorted(b"".join(leaf.tobytes() for leaf in row) for row in rows)
+
+
+def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: Observation) -> None:
     sampled = columns(batch)
     assert vtrace(algorithm.get_policy(), batch, bootstrap_obs) == pytest.approx(1, abs=1e-4)
     for key in ("action_logp", "action_dist_inputs", "vf_preds", Postprocessing.VALUE_TARGETS):
@@ -83,7 +91,7 @@ def test_without_lag_a_batch_is_ppos(algorithm: MoEAPPO, batch: SampleBatch, boo
 
 @pytest.mark.parametrize("ends", ["truncated", "terminated"])
 def test_with_lag_a_batch_is_rllibs_v_trace(
-    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: np.ndarray, ends: str
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: Observation, ends: str
 ) -> None:
     """Truncated episodes are bootstrapped in the reward: RLlib's V-trace knows ends without a value only."""
     if ends == "terminated":
@@ -97,10 +105,10 @@ def test_with_lag_a_batch_is_rllibs_v_trace(
     kept = vtrace(policy, batch, bootstrap_obs if ends == "truncated" else None)
 
     with torch.no_grad():
-        logits, _ = policy.model({"obs": torch.from_numpy(sampled["obs"])})
+        logits, _ = policy.model({"obs": convert_to_torch_tensor(sampled["obs"])})
         values = policy.model.value_function()
         logp = torch.log_softmax(logits, -1).gather(1, torch.from_numpy(sampled["actions"])[:, None]).squeeze(1)
-        policy.model({"obs": torch.from_numpy(bootstrap_obs)})
+        policy.model({"obs": convert_to_torch_tensor(bootstrap_obs)})
         bootstrap_values = policy.model.value_function()
     log_ratios = logp - torch.from_numpy(sampled["action_logp"])
     assert log_ratios.abs().max() > 0.05
@@ -131,29 +139,30 @@ def test_with_lag_a_batch_is_rllibs_v_trace(
 
 
 def test_rows_keep_together_and_minibatches_cover_the_batch(
-    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: np.ndarray
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: Observation
 ) -> None:
     policy: MoEAPPOPolicy = algorithm.get_policy()
-    seen = []
+    seen: list[bytes] = []
+    sizes: list[int] = []
     learn = policy.learn_on_loaded_batch
 
     def note(offset: int = 0, buffer_index: int = 0) -> Any:
         rows = policy._loaded_batches[buffer_index][0][offset : offset + policy.config["minibatch_size"]]
-        seen.append(np.asarray(rows["obs"]))
+        seen.extend(rows_as_bytes(rows["obs"]))
+        sizes.append(len(rows))
         return learn(offset, buffer_index)
 
     policy.learn_on_loaded_batch = note  # type: ignore[method-assign]
-    observations = sorted(row.tobytes() for row in np.asarray(batch["obs"]))
+    observations = rows_as_bytes(batch["obs"])
     results = policy.update(batch, bootstrap_obs)
     epochs = policy.config["num_epochs"]
-    learned = sorted(row.tobytes() for row in np.concatenate(seen))
-    assert learned == sorted(observations * epochs)
-    assert len(seen) == epochs * len(observations) // policy.config["minibatch_size"]
+    assert sorted(seen) == sorted(observations * epochs)
+    assert len(sizes) == epochs * len(observations) // policy.config["minibatch_size"]
     assert math.isfinite(results["learner_stats"]["policy_loss"])
 
 
 def test_a_phase_waits_until_the_batch_is_learned(
-    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    algorithm: MoEAPPO, batch: SampleBatch, bootstrap_obs: Observation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the callback, in the middle of an update; what is reported is what the batch was learned under."""
     policy: MoEAPPOPolicy = algorithm.get_policy()
@@ -248,9 +257,8 @@ def test_updates_that_are_never_finite_end_the_run_with_their_diagnosis(
     assert load_checkpoint(tmp_path / "mine").iteration == len(RunDirectory(tmp_path / "mine").rows()) > 0
 
 
-def test_a_run_can_change_from_ppo_to_appo_and_back(train: Any, tmp_path: Any) -> None:
-    train("first", 8)
-    train("second", 24, "--algo", "appo", resume=tmp_path / "first")
+def test_a_run_can_change_from_ppo_to_appo_and_back(train: Any, trained: Path, tmp_path: Path) -> None:
+    train("second", 24, "--algo", "appo", resume=trained)
     summary = train("third", 40, "--algo", "ppo", resume=tmp_path / "second")
     assert summary["episodes_total"] >= 40
     assert [phase["phase"] for phase in summary["phases"]][-1] == "fine-tune"
@@ -298,6 +306,7 @@ def test_weights_given_away_are_copies(algorithm: MoEAPPO) -> None:
         assert not np.shares_memory(weights[name], parameter.detach().numpy())
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_learns_and_specialises_on_regimes(train: Any, num_workers: int) -> None:

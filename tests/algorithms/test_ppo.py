@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -129,20 +130,17 @@ def _nan_losses(losses: list[torch.Tensor], inputs: Any) -> list[torch.Tensor]:
 
 def test_rows_of_a_batch_are_shuffled_together(algorithm: MoEPPO, policy: MoEPPOPolicy) -> None:
     batch = algorithm.env_runner.sample()
-    kept = {key: np.asarray(batch[key]).copy() for key in ("obs", "actions", "action_logp", "eps_id")}
+    kept = copy.deepcopy(dict(batch))
     policy.load_batch_into_buffer(batch)
     (loaded,) = policy._loaded_batches[0]
-    place = {
-        (row.tobytes(), int(episode)): i
-        for i, (row, episode) in enumerate(zip(kept["obs"], kept["eps_id"], strict=True))
-    }
-    order = [
-        place[row.tobytes(), int(episode)]
-        for row, episode in zip(np.asarray(loaded["obs"]), np.asarray(loaded["eps_id"]), strict=True)
-    ]
+    # Value and episode tell rows apart; every leaf must come along.
+    place = {row: i for i, row in enumerate(zip(kept["vf_preds"].tolist(), kept["eps_id"].tolist(), strict=True))}
+    order = [place[row] for row in zip(loaded["vf_preds"].tolist(), loaded["eps_id"].tolist(), strict=True)]
     assert sorted(order) == list(range(len(batch)))
     for key in ("actions", "action_logp"):
-        np.testing.assert_array_equal(np.asarray(loaded[key]), kept[key][order])
+        np.testing.assert_array_equal(loaded[key], kept[key][order])
+    for name, leaf in kept["obs"].items():
+        np.testing.assert_array_equal(loaded["obs"][name], leaf[order])
     # Of 127 neighbours in a random order about one stays a neighbour.
     assert sum(later == earlier + 1 for earlier, later in itertools.pairwise(order)) < 10
 
@@ -200,4 +198,4 @@ def first_observations(worker: int, vector: int, seed: int, first_episode: int, 
     config = {"env": "regimes", "max_steps": 9, "env_args": {}, "seed": seed, "first_episode": first_episode, **more}
     context = EnvContext(config, worker_index=worker, vector_index=vector)
     env = make_rollout_env(context)
-    return tuple(env.reset(seed=0)[0].tobytes() for _ in range(2))
+    return tuple(pickle.dumps(env.reset(seed=0)[0]) for _ in range(2))

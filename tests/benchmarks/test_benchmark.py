@@ -10,9 +10,8 @@ from gymnasium import spaces
 from benchmarks.__main__ import main
 from benchmarks.algorithms import median_rows
 from benchmarks.config import parse
-from benchmarks.encoder_forms import CONVOLUTIONS, SparseEncoder
+from benchmarks.encoder_forms import FORMS, compare_encoders
 from benchmarks.memory import SAVE_EVERY, growth, slope
-from benchmarks.padded_encoder import PaddedGraphEncoder, PaddedGrid
 from benchmarks.parts import breakdown
 from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
@@ -20,9 +19,6 @@ from benchmarks.stock import StatusNumbers, make_stock_env
 from benchmarks.timing import in_turn, medians
 from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
-from rllib_moe.envs.packing import ObservationLayout
-from rllib_moe.models.graph_encoder import GraphEncoder
-from rllib_moe.models.observation_encoder import CategoryGrid
 from rllib_moe.validation import ConfigError
 
 TINY = (
@@ -59,8 +55,8 @@ def test_writes_every_number(tmp_path, capsys):
         "sample_seconds",
         "learn_seconds",
         "alone_learn_seconds",
-        "padded_learn_seconds",
-        "learn_speedup_over_padded",
+        "dense_learn_seconds",
+        "learn_speedup_over_dense",
     ]
     assert all(numbers[name] > 0 for name in above_zero)
     assert numbers["ratio_to_stock"] == pytest.approx(
@@ -121,33 +117,13 @@ def test_a_soak_watches_memory_files_and_directories():
 
 
 def test_refuses_before_anything_starts():
+    words = "--repeats 0 --scaling 1,x --phase-push 0 --soak -1 --batch-size 7 --algorithms ppo,sac --minutes 0"
+    words += " --stock.num-epochs 0 --schedule nowhere --json /dev/null/numbers.json"
     with pytest.raises(ConfigError) as refused:
-        parse(
-            [
-                "--repeats",
-                "0",
-                "--scaling",
-                "1,x",
-                "--soak",
-                "-1",
-                "--batch-size",
-                "7",
-                "--algorithms",
-                "ppo,sac",
-                "--minutes",
-                "0",
-                "--stock.num-epochs",
-                "0",
-                "--schedule",
-                "nowhere",
-            ],
-            "",
-        )
+        parse(words.split(), "")
     told = str(refused.value)
-    assert all(
-        name in told
-        for name in ("repeats", "scaling", "soak", "algorithms", "minutes", "batch_size", "stock.num_epochs", "nowhere")
-    )
+    names = "repeats scaling phase_push soak algorithms minutes json batch_size stock.num_epochs schedule"
+    assert [name for name in names.split() if f"- {name}: " not in told] == []
 
 
 @pytest.mark.parametrize(
@@ -168,8 +144,8 @@ def test_refuses_before_anything_starts():
 def test_refuses_options_that_would_be_ignored_or_unfair(words, told):
     with pytest.raises(ConfigError) as refused:
         parse(words.split(), "")
-    (fault,) = refused.value.faults
-    assert told in fault
+    (error,) = refused.value.errors
+    assert told in error
 
 
 @pytest.mark.parametrize("words", ["--soak 1 --algo appo", "--phase-push 2 --quick", "--algorithms appo --minutes 2"])
@@ -183,67 +159,29 @@ def test_quick_measures_less_unless_told():
     assert parse(["--quick"], "").num_repeats < parse([], "").num_repeats
 
 
-def packed_graphs(mean_nodes=6):
-    layout, shape = ObservationLayout(SPACE), GraphShape.from_space(SPACE)
-    packed = random_graphs(layout, shape, 200, mean_nodes)
-    return shape, layout.unpack_torch(torch.from_numpy(packed))
+def graphs(mean_nodes=6):
+    leaves = random_graphs(SPACE, 200, mean_nodes)
+    return GraphShape.from_space(SPACE), {name: torch.from_numpy(leaf) for name, leaf in leaves.items()}
 
 
-def graph_leaves(leaves):
-    return {name: leaves[name] for name in ("nodes", "node_mask", "edges", "node_types")}
-
-
-@pytest.mark.parametrize("num_layers", [1, 3])
-def test_the_padded_form_gives_the_same_numbers_and_gradients(num_layers):
-    shape, leaves = packed_graphs()
-    torch.manual_seed(0)
-    encoder = GraphEncoder(shape.node_features, shape.num_node_types, shape.num_edge_types, 16, 4, num_layers)
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)  # type_bias begins at 0, where a wrong one would not show
-    padded = PaddedGraphEncoder(encoder)
-    ours, plain = encoder(**graph_leaves(leaves)).ego, padded(**graph_leaves(leaves)).ego
-    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
-    ours.square().mean().backward()
-    plain.square().mean().backward()
-    features = shape.node_features
-    torch.testing.assert_close(encoder.embed.weight.grad[:, :features], padded.embed.weight.grad, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(
-        encoder.embed.weight.grad[:, features:].T, padded.node_type.weight.grad, atol=1e-5, rtol=1e-4
-    )
-
-
-def test_the_padded_grid_gives_the_same_numbers():
-    torch.manual_seed(0)
-    grid = CategoryGrid(num_cells=9, num_categories=5, category_size=4, size=8)
-    cells = torch.randint(0, 5, (20, 3, 3)).to(torch.uint8)
-    torch.testing.assert_close(grid(cells), PaddedGrid(grid)(cells), atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", list(CONVOLUTIONS))
-def test_a_sparse_form_reads_what_exists(name):
-    shape, leaves = packed_graphs()
-    leaves = {leaf: value[:20] for leaf, value in graph_leaves(leaves).items()}
-    torch.manual_seed(0)
-    form = SparseEncoder(shape, ModelConfig(hidden_size=16, num_heads=4), CONVOLUTIONS[name])
-    before = form(**leaves)
-    assert before.shape == (20, 16)
-    padding = leaves["node_mask"] == 0
-    assert padding.any()
-    noise = {**leaves, "nodes": leaves["nodes"] + 9 * padding.unsqueeze(-1)}
-    torch.testing.assert_close(form(**noise), before)
-    existing = {**leaves, "nodes": leaves["nodes"] + 9 * ~padding.unsqueeze(-1)}
-    assert not torch.allclose(form(**existing), before, atol=1e-3)
+def test_encoders_are_compared_on_batches_and_threads():
+    shape, leaves = graphs()
+    config = ModelConfig(hidden_size=16, num_heads=4)
+    rows = compare_encoders(shape, config, leaves, repeats=2, sizes=(8, 64), threads=(1, 2))
+    assert [(row["graphs"], row["threads"], row["encoder"]) for row in rows] == [
+        (size, count, form) for size in (8, 64) for count in (1, 2) for form in FORMS
+    ]
+    assert all(row["forward_ms"] > 0 and row["forward_backward_ms"] > 0 for row in rows)
 
 
 @pytest.mark.parametrize("mean", [4, 6, 12])
 def test_random_graphs_have_the_size_asked_for_and_follow_the_contract(mean):
-    _, leaves = packed_graphs(mean)
+    _, leaves = graphs(mean)
     sizes = leaves["node_mask"].sum(1)
     # Sizes evenly from 1 to 2m - 1: a standard deviation of at most 12/sqrt(12), over 200 graphs 0.25.
     assert float(sizes.float().mean()) == pytest.approx(mean, abs=1)
-    layout = ObservationLayout(SPACE)
-    packed = random_graphs(layout, GraphShape.from_space(SPACE), 5, mean)
-    assert all(SPACE.contains({name: leaf[row] for name, leaf in layout.unpack(packed).items()}) for row in range(5))
+    few = random_graphs(SPACE, 5, mean)
+    assert all(SPACE.contains({name: leaf[row] for name, leaf in few.items()}) for row in range(5))
     assert (leaves["edges"].bool() & (leaves["node_mask"] == 0).unsqueeze(1)).sum() == 0
 
 
@@ -253,14 +191,13 @@ def test_parts_add_up_by_hand():
     alone = {
         "environment_us": 100.0,  # 500 steps of a worker: 0.05 s, of which NetHack 0.01
         "game_us": 20.0,
-        "packing_us": 2.0,  # 0.001 s
         "inference_us": 200.0,  # 0.1 s
-        "sample_us": 400.0,  # 0.2 s, so 0.049 s around them
+        "sample_us": 400.0,  # 0.2 s, so 0.05 s around them
         "transfer_seconds": 0.03,
         "minibatch_ms": {"forward": 4.0, "backward": 8.0, "optimizer": 1.0},  # 30 minibatches: 0.12, 0.24, 0.03 s
     }
     parts = [round(row["seconds"], 9) for row in breakdown(whole, alone, training)]
-    assert parts == [0.01, 0.04, 0.001, 0.1, 0.049, 0.03, 0.17, 0.12, 0.24, 0.03, 0.11, 0.02, 0.08]
+    assert parts == [0.01, 0.04, 0.1, 0.05, 0.03, 0.17, 0.12, 0.24, 0.03, 0.11, 0.02, 0.08]
 
 
 def test_medians():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPO
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe.algorithms import curriculum
 from rllib_moe.algorithms.curriculum import EPISODES
@@ -24,6 +27,8 @@ from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.validation import ConfigError
 
 SmallConfig = Callable[..., MoEPPOConfig]
+AT_24 = (5e-5, 5e-5, 0.02, 0.75)
+"""`active_values` after 24 episodes: halfway through transition."""
 
 # Ray's workers cannot import a test module: what it defines travels by value.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -40,7 +45,7 @@ class RecordingCallbacks(CurriculumCallbacks):
         if RecordingCallbacks.waiting:
             RecordingCallbacks.waiting = False
             with torch.no_grad():
-                logits, _ = policy.model({"obs": torch.as_tensor(train_batch["obs"])})
+                logits, _ = policy.model({"obs": convert_to_torch_tensor(train_batch["obs"])})
                 logp = policy.dist_class(logits, policy.model).logp(torch.as_tensor(train_batch["actions"]))
             error = (torch.exp(logp - torch.as_tensor(train_batch["action_logp"])) - 1).abs().max().item()
             phase = policy.model.network.phase
@@ -76,11 +81,14 @@ def play(config: MoEPPOConfig, iterations: int) -> Algorithm:
     return algorithm
 
 
-def test_ratio_is_one_on_the_first_minibatch_across_every_phase_change(
+def test_workers_act_as_the_learner_does_whatever_happens_to_phase_and_worker(
     small_config: SmallConfig, records: list[tuple[str, float, float]]
 ) -> None:
-    """Workers and learner agree on the gate of every row of every batch."""
-    play(small_config(), 5).stop()
+    """The gate of every row is the learner's: across each phase change, and in a worker that Ray restarted.
+
+    That one was idle when it was killed, so Ray brings it back with initial weights and tells nobody.
+    """
+    algorithm = play(small_config(num_workers=2), 5)
     # 8 episodes an iteration, boundaries 16 and 32: phases at 0, 8, 16, 24, 32 episodes.
     assert [(routing, temperature) for routing, temperature, _ in records] == [
         ("softmax", 1.0),
@@ -89,6 +97,25 @@ def test_ratio_is_one_on_the_first_minibatch_across_every_phase_change(
         ("sparsemax", 0.75),
         ("sparsemax", 0.5),
     ]
+    states = algorithm.env_runner_group.foreach_env_runner(
+        lambda worker: {
+            name: value.tolist() for name, value in worker.get_policy().model.network.phase.state_dict().items()
+        }
+    )
+    assert len(states) == 3
+    assert states[0]["episodes"] == 40
+    assert all(str(state) == str(states[0]) for state in states)  # as text: NaN is not equal to itself
+
+    worker = algorithm.env_runner_group._worker_manager.actors()[1]
+    before = process_id = ray.get(worker.apply.remote(lambda _: os.getpid()))
+    ray.kill(worker, no_restart=False)
+    while process_id == before:
+        time.sleep(0.1)
+        with suppress(ray.exceptions.RayActorError):  # while it is not back
+            process_id = ray.get(worker.apply.remote(lambda _: os.getpid()))
+    algorithm.train()
+    algorithm.stop()
+    assert [routing for routing, _, _ in records[5:]] == ["sparsemax"]
     assert max(error for _, _, error in records) < 1e-5
 
 
@@ -110,20 +137,6 @@ def test_the_callback_alone_keeps_rllibs_training_step_in_phase(
 
 def _faster(schedule: dict[str, Any]) -> dict[str, Any]:
     return PhaseSchedule.from_dict(schedule).with_overrides({"*.learning_rate": 1e-2}).to_dict()
-
-
-def test_a_worker_killed_while_idle_never_samples_with_initial_weights(
-    small_config: SmallConfig, records: list[tuple[str, float, float]]
-) -> None:
-    algorithm = play(small_config(), 3)
-    ray.kill(algorithm.env_runner_group._worker_manager.actors()[1], no_restart=False)
-    time.sleep(8)  # Ray brings it back, with initial weights, and tells nobody
-    algorithm.train()
-    while len(records) < 4:  # where the restart took longer, RLlib notices and the iteration is empty
-        algorithm.train()
-    algorithm.stop()
-    assert records[-1][0] == "sparsemax"
-    assert records[-1][2] < 1e-5
 
 
 def test_phase_and_learning_rate_at_the_edges(small_config: SmallConfig) -> None:
@@ -148,33 +161,28 @@ def test_phase_and_learning_rate_at_the_edges(small_config: SmallConfig) -> None
     }
 
 
-def test_buffers_reach_every_remote_worker(small_config: SmallConfig) -> None:
-    algorithm = small_config(num_workers=2).build_algo()
-    for _ in range(3):
-        algorithm.train()
-    states = algorithm.env_runner_group.foreach_env_runner(
-        lambda worker: {
-            name: value.tolist() for name, value in worker.get_policy().model.network.phase.state_dict().items()
-        }
-    )
-    algorithm.stop()
-    assert len(states) == 3
-    assert states[0]["episodes"] == 24
-    assert all(str(state) == str(states[0]) for state in states)  # as text: NaN is not equal to itself
-
-
-def test_restore_brings_back_count_phase_and_learning_rate(small_config: SmallConfig) -> None:
+def test_restore_brings_back_count_phase_and_learning_rate(
+    small_config: SmallConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run says its own phase alone."""
     algorithm = small_config(num_workers=0).build_algo()
     for _ in range(3):
         algorithm.train()
-    before, count = active_values(algorithm), algorithm.episodes_total
     state = capture(algorithm)
+    assert (active_values(algorithm), algorithm.episodes_total) == (AT_24, 24)
     algorithm.stop()
 
-    restored = small_config(num_workers=0).build_algo()
+    lines: list[str] = []
+    monkeypatch.setattr(curriculum.logger, "info", lambda text, *values: lines.append(text % values))
+    config = small_config(num_workers=0)
+    restored = config.environment(env_config={**config.env_config, "first_episode": 24}).build_algo()
+    assert active_values(restored) == AT_24
     restore(restored, state)
-    assert (active_values(restored), restored.episodes_total) == (before, count) == ((5e-5, 5e-5, 0.02, 0.75), 24)
+    assert (active_values(restored), restored.episodes_total) == (AT_24, 24)
+    restored.train()
     restored.stop()
+    assert [line.split()[1] for line in lines if line.startswith("=====")] == ["TRANSITION"]
+    assert not any("warmup" in line for line in lines)
 
 
 def test_from_checkpoint_is_mended_at_the_first_minibatch(small_config: SmallConfig, tmp_path: Path) -> None:
@@ -201,24 +209,6 @@ def test_log_says_when_a_phase_begins(small_config: SmallConfig, monkeypatch: py
     # The fourth iteration ended at the boundary of a phase that was never played.
     assert [line.split()[1] for line in lines if line.startswith("=====")] == ["WARMUP", "TRANSITION"]
     assert "Episode 0, Routing: Softmax, Phase: warmup" in lines
-
-
-def test_a_resumed_run_says_its_own_phase_alone(small_config: SmallConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    algorithm = small_config(num_workers=0).build_algo()
-    for _ in range(3):
-        algorithm.train()
-    state = capture(algorithm)
-    algorithm.stop()
-    lines: list[str] = []
-    monkeypatch.setattr(curriculum.logger, "info", lambda text, *values: lines.append(text % values))
-    config = small_config(num_workers=0)
-    restored = config.environment(env_config={**config.env_config, "first_episode": 24}).build_algo()
-    assert active_values(restored) == (5e-5, 5e-5, 0.02, 0.75)
-    restore(restored, state)
-    restored.train()
-    restored.stop()
-    assert [line.split()[1] for line in lines if line.startswith("=====")] == ["TRANSITION"]
-    assert not any("warmup" in line for line in lines)
 
 
 def test_banner() -> None:

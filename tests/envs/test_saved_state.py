@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.envs.seeding import EpisodeSeeds
@@ -50,16 +50,16 @@ def registered() -> Any:
 
 
 def made(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
-    return PackObservation(EpisodeSeeds(make_env(name, **options), (3,)))
+    return EpisodeSeeds(make_env(name, **options), (3,))
 
 
 def play(env: gymnasium.Env[Any, Any], steps: int) -> list[Any]:
     seen: list[Any] = []
     for t in range(steps):
         observation, reward, _, truncated, _ = env.step(t % 2)
-        seen.append((observation.tobytes(), reward, truncated))
+        seen.append((pickle.dumps(observation), reward, truncated))
         if truncated:
-            seen.append(env.reset()[0].tobytes())
+            seen.append(pickle.dumps(env.reset()[0]))
     return seen
 
 

@@ -1,4 +1,4 @@
-"""Colours: experts that colour-blind readers tell apart, and that read on both surfaces."""
+"""Colors: experts that color-blind readers tell apart, and that read on both surfaces."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ VISIONS = {
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 JUST_NOTICEABLE = 2.3
-"""Distance in CIELAB at which two colours are just told apart, side by side."""
+"""Distance in CIELAB at which two colors are just told apart, side by side."""
 
 
-def _linear(colour: str) -> np.ndarray:
-    channels = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+def _linear(color: str) -> np.ndarray:
+    channels = np.array([int(color[place : place + 2], 16) for place in (1, 3, 5)]) / 255
     return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
 
 
@@ -48,7 +48,7 @@ def _lab(linear: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("vision", VISIONS)
 def test_any_two_of_four_experts_are_told_apart(vision: str) -> None:
-    seen = [_lab(np.array(VISIONS[vision]) @ _linear(colour)) for colour in EXPERT_COLORS[:4]]
+    seen = [_lab(np.array(VISIONS[vision]) @ _linear(color)) for color in EXPERT_COLORS[:4]]
     least = min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2))
     assert least > 6 * JUST_NOTICEABLE
 
@@ -57,11 +57,11 @@ def test_any_two_of_four_experts_are_told_apart(vision: str) -> None:
 def test_four_experts_have_enough_contrast_for_graphics(background: str) -> None:
     # WCAG 2.1, 1.4.11: 3:1 for graphical objects.
     below = LUMINANCE @ _linear(background) + 0.05
-    for colour in EXPERT_COLORS[:4]:
-        above = LUMINANCE @ _linear(colour) + 0.05
+    for color in EXPERT_COLORS[:4]:
+        above = LUMINANCE @ _linear(color) + 0.05
         assert max(above, below) / min(above, below) >= 3
 
 
-def test_colours_begin_again_beyond_the_palette() -> None:
+def test_colors_begin_again_beyond_the_palette() -> None:
     assert expert_color(len(EXPERT_COLORS)) == expert_color(0)
     assert len({expert_color(index) for index in range(len(EXPERT_COLORS))}) == len(EXPERT_COLORS)

@@ -21,7 +21,6 @@ from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.loop import TrainingStoppedError
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
-from scripts.train import main
 
 Train = Callable[..., dict[str, Any]]
 
@@ -99,18 +98,12 @@ def test_a_run_writes_everything(train: Train, tmp_path: Path, capsys: pytest.Ca
         assert text in shown
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(ray_session: None, small_flags: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of a run that was never stopped."""
-    del ray_session
-    place = tmp_path_factory.mktemp("uninterrupted")
-    main([*small_flags, "--output-dir", str(place), "--exp-name", "mine", "--episodes", str(TOTAL)])
-    return place / "mine"
-
-
 @pytest.mark.parametrize("stop", [8, 24, 40], ids=["warmup", "transition", "fine-tune"])
-def test_stopped_in_any_phase_and_resumed(stop: int, train: Train, uninterrupted: Path, tmp_path: Path) -> None:
+def test_stopped_in_any_phase_and_resumed(
+    stop: int, train: Train, trained_runs: Callable[[int], Path], tmp_path: Path
+) -> None:
     """Scores differ (a resumed run plays new episodes); all that the schedule says does not."""
+    uninterrupted = trained_runs(TOTAL)
     train("mine", stop)
     assert optimizer_steps(tmp_path / "mine") == {STEPS * stop // 8}
     summary = train("mine", TOTAL, resume=tmp_path / "mine")
@@ -127,13 +120,12 @@ def test_stopped_in_any_phase_and_resumed(stop: int, train: Train, uninterrupted
         assert torch.equal(resumed[name].nan_to_num(-1), whole[name].nan_to_num(-1)), name
 
 
-def test_resumed_under_a_new_name(train: Train, tmp_path: Path) -> None:
-    train("old", 24)
-    before = listing(tmp_path / "old")
-    summary = train("new", 32, "--num-epochs", "2", resume=tmp_path / "old")
-    assert listing(tmp_path / "old") == before
-    assert summary["episodes_total"] == 32
-    assert [row[m.ITERATION.key] for row in RunDirectory(tmp_path / "new").rows()] == [4]
+def test_resumed_under_a_new_name(train: Train, trained: Path, tmp_path: Path) -> None:
+    before = listing(trained)
+    summary = train("new", 16, "--num-epochs", "2", resume=trained)
+    assert listing(trained) == before
+    assert summary["episodes_total"] == 16
+    assert [row[m.ITERATION.key] for row in RunDirectory(tmp_path / "new").rows()] == [2]
     config = yaml.safe_load((tmp_path / "new" / "config.yaml").read_text())
     assert (config["training"]["num_epochs"], config["model"]["hidden_size"]) == (2, 16)
 
@@ -149,12 +141,11 @@ def test_rows_after_the_checkpoint_are_played_again(train: Train, tmp_path: Path
     assert all(start["versions"]["ray"] and start["cpu"] and start["date"] for start in starts)
 
 
-def test_a_resumed_run_goes_on_with_its_weights(train: Train, tmp_path: Path) -> None:
+def test_a_resumed_run_goes_on_with_its_weights(train: Train, trained: Path) -> None:
     """At a learning rate of almost nothing the weights stay those of the checkpoint."""
-    train("mine", 8)
-    before = load_checkpoint(tmp_path / "mine").weights()
-    train("mine", 16, "--set", "*.learning_rate=1e-20", resume=tmp_path / "mine")
-    after = load_checkpoint(tmp_path / "mine").weights()
+    before = load_checkpoint(trained).weights()
+    train("mine", 16, "--set", "*.learning_rate=1e-20", resume=trained)
+    after = load_checkpoint(trained).weights()
     for name in ("critic.0.weight", "router.hidden.weight", "router.directions"):
         assert torch.equal(before[name], after[name]), name
 
@@ -173,29 +164,27 @@ def test_a_resumed_run_goes_on_with_its_weights(train: Train, tmp_path: Path) ->
     ids=lambda value: value.split(":")[0] if isinstance(value, str) else "",
 )
 def test_what_does_not_fit_the_checkpoint_is_named_and_nothing_touched(
-    flags: list[str], told: str, train: Train, tmp_path: Path
+    flags: list[str], told: str, train: Train, trained: Path, tmp_path: Path
 ) -> None:
-    train("mine", 8)
     before = listing(tmp_path)
     for name in ("mine", "new"):
         with pytest.raises(ConfigError, match=told):
-            train(name, *map(int, flags[1:2]), *flags[2:], resume=tmp_path / "mine")
+            train(name, *map(int, flags[1:2]), *flags[2:], resume=trained)
     assert listing(tmp_path) == before
 
 
-def test_a_damaged_checkpoint_is_refused_and_nothing_touched(train: Train, tmp_path: Path) -> None:
-    train("mine", 8)
-    path = load_checkpoint(tmp_path / "mine").path
+def test_a_damaged_checkpoint_is_refused_and_nothing_touched(train: Train, trained: Path, tmp_path: Path) -> None:
+    path = load_checkpoint(trained).path
     (path / "weights.pt").write_bytes((path / "weights.pt").read_bytes()[:100])
     before = listing(tmp_path)
-    for name, resume in (("mine", tmp_path / "mine"), ("new", path)):
+    for name, resume in (("mine", trained), ("new", path)):
         with pytest.raises(CheckpointError, match=r"weights\.pt is damaged"):
             train(name, 16, resume=resume)
     assert listing(tmp_path) == before
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_directory_with_a_run_is_refused(train: Train, tmp_path: Path) -> None:
-    train("mine", 8)
     before = listing(tmp_path)
     with pytest.raises(ConfigError, match="holds a run already"):
         train("mine", 16)
@@ -235,20 +224,20 @@ def test_a_path_may_hold_brackets(train: Train, tmp_path: Path, capsys: pytest.C
     assert f"summary: {place / 'mine' / 'summary.json'}\n" in capsys.readouterr().out
 
 
-def test_workers_that_never_sample_end_the_run(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_never_sample_end_the_run(
+    train: Train, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also in a run resumed under a new name, whose first rows would be the empty ones."""
-    train("mine", 8)
     monkeypatch.setattr("rllib_moe.algorithms.ppo.MoEPPO.training_step", Mock(return_value={}))
     with pytest.raises(TrainingStoppedError, match="10 iterations in a row gave no sample"):
-        train("new", 16, resume=tmp_path / "mine")
+        train("new", 16, resume=trained)
     assert RunDirectory(tmp_path / "new").rows() == []
 
 
 def test_an_error_in_the_first_iteration_after_a_resume_leaves_the_checkpoint_alone(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train("mine", 16)
-    before = (load_checkpoint(tmp_path / "mine").path / "manifest.json").read_text()
+    before = (load_checkpoint(trained).path / "manifest.json").read_text()
     training_step = MoEPPO.training_step
 
     def fail(self: MoEPPO) -> Any:
@@ -258,9 +247,9 @@ def test_an_error_in_the_first_iteration_after_a_resume_leaves_the_checkpoint_al
     with monkeypatch.context() as patched:
         patched.setattr(MoEPPO, "training_step", fail)
         with pytest.raises(RuntimeError, match="in the middle"):
-            train("mine", 32, resume=tmp_path / "mine")
-    assert (load_checkpoint(tmp_path / "mine").path / "manifest.json").read_text() == before
-    assert train("mine", 32, resume=tmp_path / "mine")["episodes_total"] == 32
+            train("mine", 16, resume=trained)
+    assert (load_checkpoint(trained).path / "manifest.json").read_text() == before
+    assert train("mine", 16, resume=trained)["episodes_total"] == 16
 
 
 def test_an_error_later_on_saves_checkpoint_and_summary(

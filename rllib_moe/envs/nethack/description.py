@@ -74,6 +74,7 @@ class NetHackDescription(GraphDescription):
             distance_unit="steps to walk",
             baselines={"scripted": ScriptedStairsPolicy},
             episode_measures=_MEASURES,
+            map_lines=(1, 22),
         )
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -103,9 +104,13 @@ class NetHackDescription(GraphDescription):
         return purposes
 
     def cells(self, env: gymnasium.Env[Any, Any]) -> np.ndarray:
-        """Screen cells of the nodes; the map begins in the screen's second line."""
+        """Screen cells of the nodes."""
         positions: np.ndarray = env.unwrapped.node_positions()  # type: ignore[attr-defined]
-        return positions + np.array([1, 0])
+        return positions + np.array([self.map_lines[0], 0])  # type: ignore[index]
+
+    def level(self, env: gymnasium.Env[Any, Any]) -> str:
+        """Dungeon branch and level."""
+        return "{}.{}".format(*env.unwrapped.place())  # type: ignore[attr-defined]
 
     def message(self, env: gymnasium.Env[Any, Any]) -> str:
         """The game's message."""

@@ -221,7 +221,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         )
 
     def render(self) -> str | None:  # type: ignore[override]
-        """The game's screen as text with ANSI colours; once the game is over, the last one that was shown.
+        """The game's screen as text with ANSI colors; once the game is over, the last one that was shown.
 
         None without ``render_mode="ansi"``.
 
@@ -237,6 +237,10 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     def node_positions(self) -> np.ndarray:
         """Row and column [n, 2] on the map of the latest observation's nodes, the hero first."""
         return self._builder.positions()
+
+    def place(self) -> tuple[int, int]:
+        """Return the dungeon branch, and the level in it, of the latest observation."""
+        return self._memory.place
 
     def message(self) -> bytes:
         """The game's message line."""

@@ -133,7 +133,7 @@ class Game:
         return self.message.tobytes().partition(b"\0")[0]
 
     def screen(self) -> str:
-        """The terminal's 24 lines of 80 columns, with ANSI colours. Needs `has_screen`."""
+        """The terminal's 24 lines of 80 columns, with ANSI colors. Needs `has_screen`."""
         chars, colors = self._screen
         return nethack.tty_render(chars, colors).lstrip("\n")
 

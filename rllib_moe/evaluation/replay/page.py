@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 
 from rllib_moe.evaluation.replay.recording import Recording
-from rllib_moe.evaluation.replay.screen import COLOUR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL
+from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL
 from rllib_moe.runtime.colors import ACCENT, DARK, LIGHT, WARNING, Surface, expert_color
 
 _SCRIPTS = ("stage.js", "timeline.js", "panels.js", "player.js")
@@ -41,7 +41,7 @@ def page(recording: Recording, title: str, facts: Sequence[tuple[str, str]]) -> 
         "style": (assets / "page.css").read_text(encoding="utf-8"),
         "script": "\n".join((assets / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         "screen": json.dumps(
-            {"TERMINAL": TERMINAL, "GROUND": GROUND, "LIT": LIT, "CODES": COLOUR_CODES, "INVERSE": INVERSE_CODES}
+            {"TERMINAL": TERMINAL, "GROUND": GROUND, "LIT": LIT, "CODES": COLOR_CODES, "INVERSE": INVERSE_CODES}
         ),
         "recording": base64.b64encode(compressed).decode(),
     }
@@ -49,29 +49,19 @@ def page(recording: Recording, title: str, facts: Sequence[tuple[str, str]]) -> 
 
 
 def page_data(recording: Recording) -> Mapping[str, Any]:
-    """What the page's scripts read; messages are kept once each."""
+    """Return the data of the page's scripts; messages are kept once each."""
+    screens = recording.screens
     messages = {text: place for place, text in enumerate(dict.fromkeys(recording.message))}
-    return {
-        "colours": [expert_color(k) for k in range(recording.num_experts)],
+    plain = {name: value for name, value in vars(recording).items() if name not in ("description", "screens", "level")}
+    return plain | {
+        "colors": [expert_color(k) for k in range(recording.num_experts)],
         "actions": recording.description.action_names,
         "node_types": recording.description.node_type_names,
         "distance_unit": recording.description.distance_unit,
-        "scenes": recording.scene_names,
-        "heads": recording.num_heads,
-        "screens": recording.screens.to_dict() if recording.screens else None,
-        "gate": recording.gate,
-        "probabilities": recording.probabilities,
-        "expert_probabilities": recording.expert_probabilities,
-        "legal": recording.legal,
-        "action": recording.action,
-        "value": recording.value,
-        "reward": recording.reward,
-        "score": recording.score,
-        "measures": recording.measures,
-        "scene": recording.scene,
+        "screens": screens and screens.to_dict(),
+        "crop": screens and screens.crop(recording.description.map_lines, recording.level)._asdict(),
         "messages": list(messages),
         "message": [messages[text] for text in recording.message],
-        "nodes": recording.nodes,
     }
 
 

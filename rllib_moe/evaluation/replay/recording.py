@@ -1,4 +1,4 @@
-"""Playing one episode and keeping all that was seen and said in it, as plain data.
+"""One episode played and recorded as plain data: everything seen, decided and earned.
 
 The actions are those of an evaluation on the same seed: the same actor chooses them.
 """
@@ -40,7 +40,7 @@ class Recording:
     scene_names: list[str] = field(default_factory=list)
     """Names of the scene's flags."""
     screens: Screens | None = None
-    """Screens of the environment, where it renders text."""
+    """Text that the environment renders, where it does."""
     gate: list[list[float]] = field(default_factory=list)
     """Weights of the experts [K]."""
     probabilities: list[list[float]] = field(default_factory=list)
@@ -61,8 +61,10 @@ class Recording:
     """The environment's own measures before the action, by their entry in `info`; None where it lacks that."""
     scene: list[list[int]] = field(default_factory=list)
     """Numbers of the scene's flags that hold."""
+    level: list[str] = field(default_factory=list)
+    """Name of the level that the screen shows; empty where there is only one."""
     message: list[str] = field(default_factory=list)
-    """The environment's message."""
+    """Message of the environment."""
     nodes: list[dict[str, Any]] = field(default_factory=list)
     """The graph: `types` [n], `distances` [n], `cells` [n, 2] or None, `edges` (i attends to j: triples i, j, type),
     `attention` [H, n] of the ego node in the encoder's last layer, empty without."""
@@ -71,7 +73,7 @@ class Recording:
     final_measures: dict[str, float | None] = field(default_factory=dict)
     """The environment's own measures at the end."""
     ending: str = "cut short"
-    """Ending of the episode: `terminated`, `truncated`, or `cut short`."""
+    """End of the episode: `terminated`, `truncated`, or `cut short`."""
 
     @property
     def steps(self) -> int:
@@ -121,6 +123,7 @@ def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Ca
         _add_decision(recording, choice.output, observation.get("action_mask"))
         recording.nodes.append(_graph(observation, description, env, choice.output))
         recording.message.append(description.message(env))
+        recording.level.append(description.level(env))
         _add_info(recording, info, total)
         observation, reward, terminated, truncated, info = env.step(action)
         total += float(reward)

@@ -1,36 +1,37 @@
-"""Screens of text in colour: read from ANSI text, and kept by the lines that change.
-
-Source of the codes: https://en.wikipedia.org/wiki/ANSI_escape_code#Select_Graphic_Rendition_parameters
-"""
+"""Screens of text in color: read from ANSI text, kept by the lines that change, cropped to what is explored."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-COLOUR_CODES = "0123456789abcdef"
-"""A cell's colour is one character: black, red, green, yellow, blue, magenta, cyan, white, then the same bright."""
+from rich.ansi import AnsiDecoder
+from rich.style import Style
+from rich.text import Text
+
+COLOR_CODES = "0123456789abcdef"
+"""A cell's color is one character: black, red, green, yellow, blue, magenta, cyan, white, then the same bright."""
 
 INVERSE_CODES = "ghijklmnopqrstuv"
-"""The same colours as the cell's ground."""
+"""The same colors as the cell's ground."""
 
 TERMINAL = (
     *("#5c6370", "#e05c5c", "#5fb565", "#b58a45", "#6a8cf0", "#c678dd", "#4fb8c4", "#b9c0cb"),
     *("#7a8290", "#ff8f5a", "#8be28f", "#ffd866", "#8fb4ff", "#f19bff", "#86e6ee", "#f4f6fa"),
 )
-"""What the colours look like; black is lifted so that it shows."""
+"""Colors of the terminal; black is lifted so that it shows."""
 
 GROUND = "#0c0e11"
-"""What a screen is drawn on, on a light page too."""
+"""Background of a screen, on a light page too."""
 
 LIT = "#8fd3e8"
-"""What is looked at: no expert's colour, and no letter's."""
+"""Color of attention: no expert's, and no letter's."""
+
+MARGIN = (1, 3)
+"""Lines and columns around what is shown of a map."""
 
 _DEFAULT = 7
-_PIECES = re.compile(r"\x1b\[(?P<codes>[0-9;]*)m|\x1b\[[0-9;?]*[A-Za-z]|(?P<plain>[^\x1b]+)|\x1b")
-_ARGUMENTS = {"5": 2, "2": 4}
-"""Words after 38 or 48 that belong to it: `5;n` is a colour of 256, `2;r;g;b` one of all."""
 
 
 class Line(NamedTuple):
@@ -38,63 +39,43 @@ class Line(NamedTuple):
 
     text: str
     """The characters."""
-    colours: str
-    """A code of `COLOUR_CODES` or `INVERSE_CODES` for each."""
+    colors: str
+    """A code of `COLOR_CODES` or `INVERSE_CODES` for each."""
 
 
 def parse_ansi(text: str) -> list[Line]:
-    """Read text with ANSI colours; other escape sequences are left out."""
-    lines: list[Line] = []
-    state = _Pen()
-    for row in text.split("\n"):
-        characters, colours = "", ""
-        for piece in _PIECES.finditer(row):
-            if (plain := piece["plain"]) is not None:
-                shown = "".join(each if each.isprintable() else " " for each in plain)
-                characters += shown
-                colours += state.code() * len(shown)
-            elif (codes := piece["codes"]) is not None:
-                state.take(codes)
-        kept = len(characters) if any(code in INVERSE_CODES for code in colours) else len(characters.rstrip())
-        lines.append(Line(characters[:kept], colours[:kept]))
-    return lines
+    """Read text with ANSI colors; other escape sequences are left out, and colors beyond the sixteen."""
+    decoder = AnsiDecoder()
+    return [_line(decoder.decode_line(row)) for row in text.split("\n")]
 
 
-@dataclass
-class _Pen:
-    """The colours in force."""
+def _line(text: Text) -> Line:
+    characters = "".join(each if each.isprintable() else " " for each in text.plain)
+    codes = [COLOR_CODES[_DEFAULT]] * len(characters)
+    for start, end, style in text.spans:
+        if isinstance(style, Style):
+            codes[start:end] = _code(style) * (end - start)
+    kept = len(characters) if any(code in INVERSE_CODES for code in codes) else len(characters.rstrip())
+    return Line(characters[:kept], "".join(codes[:kept]))
 
-    colour: int = _DEFAULT
-    bold: bool = False
-    ground: int | None = None
 
-    def take(self, codes: str) -> None:
-        words = codes.split(";")
-        while words:
-            code = int(words.pop(0) or 0)
-            if code in (38, 48):  # a colour beyond the sixteen: none of ours
-                del words[: _ARGUMENTS.get(words[0] if words else "", 0)]
-            elif code == 0:
-                self.colour, self.bold, self.ground = _DEFAULT, False, None
-            elif code == 1:
-                self.bold = True
-            elif code == 22:
-                self.bold = False
-            elif 30 <= code <= 37:
-                self.colour = code - 30
-            elif code == 39:
-                self.colour = _DEFAULT
-            elif 40 <= code <= 47:
-                self.ground = code - 40
-            elif code == 49:
-                self.ground = None
-            elif 90 <= code <= 97:
-                self.colour, self.bold = code - 90, True
+def _code(style: Style) -> str:
+    ground, color = (each.number if each else None for each in (style.bgcolor, style.color))
+    if ground is not None and ground < len(INVERSE_CODES):
+        return INVERSE_CODES[ground]
+    color = _DEFAULT if color is None or color >= len(COLOR_CODES) else color
+    return COLOR_CODES[color + 8 if style.bold and color < 8 else color]
 
-    def code(self) -> str:
-        if self.ground is not None:
-            return INVERSE_CODES[self.ground]
-        return COLOUR_CODES[self.colour + 8 * self.bold]
+
+class Crop(NamedTuple):
+    """The part of the map that is shown: what a level shows in all its steps, as large on every level."""
+
+    lines: tuple[int, int]
+    """First line of the map, and the line after its last; the other lines are text and shown whole."""
+    size: tuple[int, int]
+    """Lines and columns shown."""
+    corners: list[tuple[int, int]]
+    """For each step, line and column of the upper left corner."""
 
 
 @dataclass
@@ -140,6 +121,35 @@ class Screens:
                 shown[row] = known[number]
             whole.append(shown)
         return whole
+
+    def crop(self, map_lines: tuple[int, int] | None, levels: Sequence[str]) -> Crop:
+        """Find the part of the map that is worth showing.
+
+        Args:
+            map_lines: First line of the map, and the line after its last; None shows everything.
+            levels: Name of each step's level.
+        """
+        if map_lines is None:
+            return Crop((0, self.height), (self.height, self.width), [(0, 0)] * len(levels))
+        first, end = map_lines
+        boxes: dict[str, tuple[int, int, int, int]] = {}
+        for screen, level in zip(self.screens(), levels, strict=True):
+            for row, (text, _) in enumerate(screen[first:end], first):
+                if text.strip():
+                    top, left, bottom, right = boxes.get(level, (row, self.width, row, 0))
+                    left, right = min(left, len(text) - len(text.lstrip())), max(right, len(text))
+                    boxes[level] = min(top, row), left, max(bottom, row + 1), right
+        shown = list(boxes.values()) or [(first, 0, end, self.width)]
+        height = min(end - first, max(bottom - top for top, _, bottom, _ in shown) + 2 * MARGIN[0])
+        width = min(self.width, max(right - left for _, left, _, right in shown) + 2 * MARGIN[1])
+        corners = {
+            level: (
+                min(max((top + bottom - height) // 2, first), end - height),
+                min(max((left + right - width) // 2, 0), self.width - width),
+            )
+            for level, (top, left, bottom, right) in boxes.items()
+        }
+        return Crop(map_lines, (height, width), [corners.get(level, (first, 0)) for level in levels])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

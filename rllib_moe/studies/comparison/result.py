@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_moe.runtime.files import atomic_write
-from rllib_moe.studies.comparison.curves import draw_curves, mean_scores
+from rllib_moe.studies.comparison.curves import draw_curves
 from rllib_moe.studies.comparison.done import (
     BASELINES,
     DRAWN,
@@ -20,6 +20,8 @@ from rllib_moe.studies.comparison.done import (
 )
 from rllib_moe.studies.comparison.plan import Plan, PlannedRun
 from rllib_moe.studies.comparison.table import baseline_row, markdown, removal_row, run_numbers, variant_row
+from rllib_moe.studies.report.curves import score_curve
+from rllib_moe.studies.report.runs import read_run
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.summary import summarize
 
@@ -48,7 +50,8 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
         rows, drawn = RunDirectory(directory / run.name).rows(), found[DRAWN]
         numbers = run_numbers(run.seed, summarize(rows), drawn, found.get(MOST_PROBABLE))
         done.setdefault(run.variant, []).append(numbers)
-        curves.setdefault(run.variant, []).append(mean_scores(rows, plan.episodes))
+        if (curve := score_curve(read_run(directory / run.name))) is not None:
+            curves.setdefault(run.variant, []).append(curve)
         removals += [
             removal_row(run.seed, expert, drawn, found[name])
             for expert in range(len(drawn["expert_share"] or ()))
@@ -72,9 +75,9 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
             partial.write_text(json.dumps(result, indent=1) + "\n")
         with atomic_write(directory / "table.md") as partial:
             partial.write_text(markdown(played, table, removals))
-        with atomic_write(directory / "curves.png") as partial:
-            boundaries = plan.runs()[0].experiment.schedule.boundaries
-            draw_curves({name: curves[name] for name in table}, boundaries, partial)
+    if curves:
+        boundaries = plan.runs()[0].experiment.schedule.boundaries
+        draw_curves({name: curves[name] for name in table if name in curves}, boundaries, directory / "curves.png")
     return result
 
 

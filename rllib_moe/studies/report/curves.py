@@ -15,6 +15,8 @@ from rllib_moe.training.summary import SCORE_WINDOW
 CONFIDENCE = 0.95
 GRID = 200
 """Points at which the curves of several runs are compared."""
+MIN_EPISODES = 10
+"""Episodes of which a mean is drawn while a run has not yet played a whole window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,8 @@ def score_curve(run: Run, window: int = SCORE_WINDOW) -> Curve | None:
     The episodes of the window's iterations are pooled: variance within the iterations and between them.
 
     Returns:
-        The curve at every iteration from the first in which `window` episodes are played (or the last, in a shorter
-        run); None where no score was logged.
+        The curve at every iteration from the one in which `MIN_EPISODES` are played (the last, in a shorter run), over
+        all episodes so far until `window` are played; None where no score was logged.
     """
     played, mean, std = run.column(m.EPISODES), run.column(m.SCORE_MEAN), run.column(m.SCORE_STD)
     scored = (played > 0) & np.isfinite(mean)
@@ -53,7 +55,7 @@ def score_curve(run: Run, window: int = SCORE_WINDOW) -> Curve | None:
     last = np.arange(1, len(counts))
     # The latest start that leaves `window` episodes.
     first = np.maximum(np.searchsorted(counts, counts[last] - window, side="right") - 1, 0)
-    keep = counts[last] >= min(window, counts[-1])
+    keep = counts[last] >= min(MIN_EPISODES, window, counts[-1])
     last, first, total = last[keep], first[keep], total[keep]
     number = counts[last] - counts[first]
     average = (sums[last] - sums[first]) / number
@@ -74,13 +76,14 @@ def metric_curve(run: Run, metric: m.Metric) -> Curve | None:
     )
 
 
-def mean_of(curves: Sequence[Curve]) -> Curve | None:
+def mean_of(curves: Sequence[Curve], *, steps: bool = False) -> Curve | None:
     """Mean over runs with the confidence interval (Student's t) of that mean.
 
     Only where all runs have been: their first common episode to the end of the shortest.
 
     Args:
         curves: One for each run (seed), at least one.
+        steps: Whether a value holds from the point before, rather than changing linearly.
 
     Returns:
         The curve; a single one as it is, without an interval (one run tells nothing of the spread over seeds); None
@@ -89,11 +92,27 @@ def mean_of(curves: Sequence[Curve]) -> Curve | None:
     if len(curves) == 1:
         nothing = np.full(len(curves[0].mean), np.nan)
         return Curve(episodes=curves[0].episodes, mean=curves[0].mean, low=nothing, high=nothing.copy())
+    if (common := on_grid(curves, steps=steps)) is None:
+        return None
+    grid, values = common
+    mean = values.mean(0)
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1) * values.std(0, ddof=1) / np.sqrt(len(curves))
+    return Curve(episodes=grid, mean=mean, low=mean - half, high=mean + half)
+
+
+def on_grid(curves: Sequence[Curve], *, steps: bool = False) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return episodes [`GRID`] from the curves' first common one to the end of the shortest, and means [runs, `GRID`].
+
+    None where the curves have no episode in common.
+    """
     first, last = max(curve.episodes[0] for curve in curves), min(curve.episodes[-1] for curve in curves)
     if first > last:
         return None
     grid = np.linspace(first, last, GRID)
-    values = np.stack([np.interp(grid, curve.episodes, curve.mean) for curve in curves])  # [runs, GRID]
-    mean = values.mean(0)
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1) * values.std(0, ddof=1) / np.sqrt(len(curves))
-    return Curve(episodes=grid, mean=mean, low=mean - half, high=mean + half)
+    values = np.stack(  # [runs, GRID]
+        [
+            curve.mean[np.searchsorted(curve.episodes, grid)] if steps else np.interp(grid, curve.episodes, curve.mean)
+            for curve in curves
+        ]
+    )
+    return grid, values

@@ -1,9 +1,15 @@
-"""The figures of one run over its episodes: scores, routing, the phase's values as applied, losses, speed."""
+"""The figures of a report, over episodes: one run, or groups of runs laid over each other.
+
+Scores, routing, the phase's values as applied, losses and speed; and which expert acts in which scene, from an
+evaluation.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,282 +17,337 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from rllib_moe import metrics as m
-from rllib_moe.runtime.colors import ACCENT, LIGHT, RUN_COLORS, expert_color
-from rllib_moe.studies.report.curves import CONFIDENCE, score_curve
-from rllib_moe.studies.report.runs import Run
-from rllib_moe.studies.report.style import Drawing, new_figure, shade_phases
+from rllib_moe.runtime.colors import ACCENT, LIGHT, PHASE_OPACITY, RUN_COLORS, expert_color, phase_color
+from rllib_moe.runtime.figures import WIDTH, fit_y, panels, share_bars
+from rllib_moe.studies.report.comparison import Group
+from rllib_moe.studies.report.curves import CONFIDENCE, Curve, mean_of, metric_curve, score_curve
+from rllib_moe.studies.report.runs import PhaseSpan, Run
 from rllib_moe.training.entropy_windows import window_at
 from rllib_moe.training.summary import SCORE_WINDOW
 
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))
+SHORT_NAME = 24
+"""Letters of a name up to which several stand in a row of the legend."""
 RAW = "Each point is one iteration, unsmoothed."
+SEVERAL = (
+    f"Thick: mean of a group's runs, with the {CONFIDENCE:.0%} confidence interval of that mean (Student's t) from two "
+    "runs on, as far as its shortest run. Thin: the runs of a group."
+)
+"""Caption of all figures of several runs, said once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """One figure of the report."""
+
+    key: str
+    """Name of its file, and of its element on the page."""
+    title: str
+    """Heading."""
+    caption: str
+    """Explanation: what a point is, what smoothing, what the bands are."""
+    figure: Figure
+    """The figure."""
 
 
 class NotLoggedError(ValueError):
-    """What a figure needs was not logged."""
+    """The metrics of a figure were not logged."""
 
 
-def score(run: Run) -> Drawing:
-    """Score over episodes, with its confidence band."""
-    curve = score_curve(run)
-    if curve is None:
+def score(groups: Sequence[Group]) -> Drawing:
+    """Draw the score, with its confidence band."""
+    figure, (axes,) = panels(1)
+    label = f"mean of the last {SCORE_WINDOW} episodes, and its {CONFIDENCE:.0%} interval"
+    if run := _only(groups):
+        points: Any = {"color": LIGHT.muted, "alpha": 0.45, "markersize": 4, "label": "one iteration"}
+        axes.plot(run.column(m.EPISODES_TOTAL), run.column(m.SCORE_MEAN), ".", **points)
+    if not _draw(axes, groups, score_curve, label):
         raise NotLoggedError(f"no episode with {m.SCORE_MEAN.key}")
-    figure, (axes,) = new_figure()
-    shade_phases(axes, run.phases())
-    mean = run.column(m.SCORE_MEAN)
-    axes.plot(
-        run.column(m.EPISODES_TOTAL), mean, ".", color=LIGHT.muted, alpha=0.45, markersize=4, label="one iteration"
-    )
-    axes.fill_between(
-        curve.episodes, curve.low, curve.high, color=ACCENT, alpha=0.3, linewidth=0, label=f"{CONFIDENCE:.0%} interval"
-    )
-    axes.plot(
-        curve.episodes, curve.mean, color=ACCENT, linewidth=1.8, label=f"mean of the last {SCORE_WINDOW} episodes"
-    )
     axes.set_ylabel("raw score (points)")
-    axes.set_ylim(bottom=min(0.0, float(np.nanmin(mean))))
-    figure.legend(loc="outside lower center", ncols=3)
-    return Drawing(
-        key="score",
-        title="Score",
-        caption=f"Line: mean raw score of the last {SCORE_WINDOW} episodes (or a few more, as whole iterations are "
-        f"taken). Band: {CONFIDENCE:.0%} confidence interval of that mean over the episodes of this run. "
-        "Points: mean of one iteration's episodes.",
-        figure=figure,
-    )
+    caption = f"Mean raw score of the last {SCORE_WINDOW} episodes, or of all so far; whole iterations are taken."
+    if run:
+        caption += f" Band: {CONFIDENCE:.0%} confidence interval of that mean over the episodes of this run. "
+        caption += "Points: mean of one iteration's episodes."
+    return _finish("score", "Score", caption, figure, groups, named=True)
 
 
-def alpha_entropy(run: Run) -> Drawing:
-    """Alpha entropy, in the windows where it is expected."""
-    entropy = _measured(run, m.ALPHA_ENTROPY)
-    figure, (axes,) = new_figure()
-    shade_phases(axes, run.phases())
-    _draw_windows(axes, run)
-    axes.plot(run.column(m.EPISODES_TOTAL), entropy, color=ACCENT, linewidth=1.8, label="alpha entropy")
-    _draw_ceiling(axes, run)
+def alpha_entropy(groups: Sequence[Group]) -> Drawing:
+    """Draw alpha entropy, in the windows where it is expected."""
+    figure, (axes,) = panels(1)
+    if not _draw(axes, groups, lambda run: metric_curve(run, m.ALPHA_ENTROPY), "alpha entropy"):
+        raise NotLoggedError(f"no {m.ALPHA_ENTROPY.key}")
+    if run := _typical(groups):
+        _draw_windows(axes, run)
+    top = _draw_ceiling(axes, groups)
     axes.set_ylabel("alpha entropy (nats)")
-    axes.set_ylim(0, 1.06 * max(float(np.nanmax(entropy)), math.log(max(2, run.num_experts))))
-    figure.legend(loc="outside lower center", ncols=3)
-    return Drawing(
-        key="alpha_entropy",
-        title="Alpha entropy",
-        caption="Mean entropy of the gate in a state: ln K is undecided among all K experts, 0 is one expert. The "
-        "hatched band is what is expected: undecided in warmup (1.386 for four experts), falling to about 0.7 in "
-        f"transition, 0.3 to 0.5 in fine-tune; in other phases a band around the schedule's target. {RAW}",
-        figure=figure,
+    caption = (
+        "Mean entropy of the gate in a state: ln K is undecided among all K experts, 0 is one expert. The hatched band "
+        "is what is expected: undecided in warmup (1.386 for four experts), falling to about 0.7 in transition, 0.3 to "
+        f"0.5 in fine-tune; in other phases a band around the schedule's target. {RAW}"
     )
+    drawing = _finish("alpha_entropy", "Alpha entropy", caption, figure, groups, named=True)
+    axes.set_ylim(0, 1.06 * top)
+    return drawing
 
 
 def _draw_windows(axes: Axes, run: Run) -> None:
-    """The expected windows, at every episode the run has been at."""
-    if run.schedule is None:
-        return
-    label: str | None = "expected"
+    """Draw the expected windows, at every episode the run has been at."""
+    assert run.schedule is not None
+    band: Any = {"facecolor": "none", "edgecolor": LIGHT.muted, "hatch": "////", "linewidth": 0.8, "alpha": 0.55}
+    label = "expected"
     for span in run.phases():
         if span.name not in (phase.name for phase in run.schedule.phases):
             continue
-        # The phase in force changes with the iteration, so a window is drawn where the iterations were.
+        # The active phase changes with the iteration, so a window is drawn where the iterations were.
         start, end = run.schedule.phases[span.position].start, run.schedule.end_of(span.position)
         episodes = np.linspace(span.first, span.last, 60)
         within = np.clip(episodes, start, math.inf if end is None else end - 1)
         windows = [window_at(run.schedule, int(episode), run.num_experts) for episode in within]
-        if any(window is None for window in windows):
-            continue
-        axes.fill_between(
-            episodes,
-            [window.low for window in windows if window],
-            [window.high for window in windows if window],
-            facecolor="none",
-            edgecolor=LIGHT.muted,
-            hatch="////",
-            linewidth=0.8,
-            alpha=0.55,
-            label=label,
-        )
-        label = None
+        edges = np.array([(window.low, window.high) for window in windows if window])  # [episodes, 2]
+        if len(edges) == len(episodes):
+            axes.fill_between(episodes, edges[:, 0], edges[:, 1], label=label, **band)
+            label = ""
 
 
-def usage(run: Run) -> Drawing:
-    """Usage entropy and mutual information."""
-    figure, (axes,) = new_figure()
-    shade_phases(axes, run.phases())
-    episodes = run.column(m.EPISODES_TOTAL)
-    axes.plot(
-        episodes,
-        _measured(run, m.USAGE_ENTROPY),
-        color=RUN_COLORS[1],
-        linestyle="--",
-        linewidth=1.6,
-        label="usage entropy",
-    )
-    axes.plot(episodes, _measured(run, m.MUTUAL_INFORMATION), color=ACCENT, linewidth=1.8, label="mutual information")
-    _draw_ceiling(axes, run)
-    axes.set_ylabel("entropy (nats)")
-    axes.set_ylim(bottom=min(0.0, float(np.nanmin(run.column(m.MUTUAL_INFORMATION)))))
-    figure.legend(loc="outside lower center", ncols=3)
-    return Drawing(
-        key="usage",
-        title="Usage entropy and mutual information",
-        caption="Usage entropy is high when all experts are used; falling towards 0 is collapse. Mutual information, "
-        f"usage entropy less alpha entropy, is how far the choice of the expert depends on the state. {RAW}",
-        figure=figure,
-    )
+def _draw_ceiling(axes: Axes, groups: Sequence[Group]) -> float:
+    """Draw the entropy of undecided, where all runs have as many experts; return it."""
+    counts = {run.num_experts for group in groups for run in group.runs}
+    top = math.log(max(2, *counts))
+    if len(counts) == 1 and counts != {1}:
+        axes.axhline(top, color=LIGHT.muted, linewidth=1, linestyle=":", label=f"ln {counts.pop()} = {top:.3f}")
+    return top
 
 
-def _draw_ceiling(axes: Axes, run: Run) -> None:
-    if run.num_experts > 1:
-        top = math.log(run.num_experts)
-        axes.axhline(top, color=LIGHT.muted, linewidth=1, linestyle=":", label=f"ln {run.num_experts} = {top:.3f}")
-
-
-def shares(run: Run) -> Drawing:
-    """Shares of the experts, stacked."""
-    if run.num_experts == 0:
-        raise NotLoggedError(f"no {m.expert_share(0).key}")
-    values = np.stack([run.column(m.expert_share(index)) for index in range(run.num_experts)])  # [K, iterations]
-    measured = np.isfinite(values).all(0)
-    if not measured.any():
+def shares(groups: Sequence[Group]) -> Drawing:
+    """Draw the shares of the experts, stacked, in a panel for each run."""
+    runs = [run for group in groups for run in group.runs if run.num_experts]
+    stacks = {}
+    for run in runs:
+        values = np.stack([run.column(m.expert_share(index)) for index in range(run.num_experts)])  # [K, iterations]
+        measured = np.isfinite(values).all(0)
+        if measured.any():
+            stacks[run.path] = run, run.column(m.EPISODES_TOTAL)[measured], values[:, measured]
+    if not stacks:
         raise NotLoggedError(f"no number in {m.expert_share(0).key}")
-    figure, (axes,) = new_figure()
-    phases = run.phases()
-    shade_phases(axes, phases)
-    axes.stackplot(
-        run.column(m.EPISODES_TOTAL)[measured],
-        values[:, measured],
-        colors=[expert_color(index) for index in range(run.num_experts)],
-        labels=[f"expert {index}" for index in range(run.num_experts)],
-        alpha=0.9,
-    )
-    for span in phases[1:]:
-        axes.axvline(span.first, color=LIGHT.background, linewidth=1, linestyle=(0, (2, 2)))
-    axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_ylabel("share of the gate")
-    figure.legend(loc="outside lower center", ncols=min(run.num_experts, 8))
-    return Drawing(
-        key="shares",
-        title="Shares of the experts",
-        caption=f"Mean gate weight of each expert over the iteration's states; the shares sum to 100 %. {RAW}",
-        figure=figure,
-    )
+    figure, axes = panels(len(stacks), 1 if len(stacks) == 1 else 3, 2.6 if len(stacks) == 1 else 1.6)
+    for each, (run, episodes, values) in zip(axes, stacks.values(), strict=True):
+        names = [f"expert {index}" for index in range(len(values))]
+        colors = [expert_color(index) for index in range(len(values))]
+        each.stackplot(episodes, values, colors=colors, labels=names, alpha=0.9)
+        shade_phases(each, run.phases(), named=len(stacks) == 1, color=LIGHT.background)
+        each.set_ylim(0, 1)
+        each.yaxis.set_major_formatter(PercentFormatter(1))
+        if len(stacks) > 1:
+            each.set_title(run.name)
+    widest = max(axes, key=lambda each: len(each.get_legend_handles_labels()[1]))
+    figure.legend(*widest.get_legend_handles_labels(), loc="outside upper center", ncols=6)
+    caption = f"Mean gate weight of each expert over the iteration's states; the shares sum to 100 %. {RAW}"
+    return Drawing(key="shares", title="Shares of the experts", caption=caption, figure=figure)
 
 
-def applied(run: Run) -> Drawing:
-    """Learning rate, temperature and coefficients as they were in force."""
-    figure, axes = _panels(
-        run,
+APPLIED = ("alpha_entropy_target", "entropy_coef", "alpha_entropy_coef", "load_balance_coef", "diversity_coef")
+"""Values of a phase that are drawn beside learning rate and temperature."""
+PANELS: dict[str, tuple[str, str, tuple[m.Metric, ...]]] = {
+    "usage": (
+        "Use of the experts",
+        "Usage entropy is high when all experts are used; falling towards 0 is collapse. Mutual information, usage "
+        f"entropy less alpha entropy, is how far the choice of the expert depends on the state. {RAW}",
+        (m.USAGE_ENTROPY, m.MUTUAL_INFORMATION, m.MIN_EXPERT_SHARE),
+    ),
+    "games": (
+        "Games",
+        f"Means over the episodes that ended in the iteration. {RAW}",
+        (m.LENGTH_MEAN, m.RETURN_MEAN),
+    ),
+    "applied": (
+        "What the phases set",
+        "Read back from the model and the optimizer in every iteration. An alpha entropy target that is missing is a "
+        "plain bonus.",
         (
-            m.LEARNING_RATE,
-            m.TEMPERATURE,
-            m.PHASE_VALUES["alpha_entropy_target"],
-            m.PHASE_VALUES["entropy_coef"],
-            m.PHASE_VALUES["alpha_entropy_coef"],
-            m.PHASE_VALUES["load_balance_coef"],
-            m.PHASE_VALUES["diversity_coef"],
+            *(m.LEARNING_RATE, m.TEMPERATURE),
+            *(m.PHASE_VALUES[name] for name in APPLIED),
         ),
-        columns=4,
-        steps=True,
-    )
-    for each in axes:
-        each.set_ylim(0, 1.08 * max(1e-12, *each.dataLim.intervaly))
-    return Drawing(
-        key="applied",
-        title="What the phases set",
-        caption="Read back from the model and the optimizer in every iteration, so what was really in force. "
-        "An alpha entropy target that is missing is a plain bonus.",
-        figure=figure,
-    )
+    ),
+    "losses": (
+        "Loss terms and learning",
+        f"Means over the iteration's minibatches; the three routing losses are raw, without their coefficients. {RAW}",
+        (
+            *(m.TOTAL_LOSS, m.POLICY_LOSS, m.VALUE_LOSS, m.ACTION_ENTROPY, m.ALPHA_ENTROPY_LOSS, m.LOAD_BALANCE_LOSS),
+            *(m.DIVERSITY_LOSS, m.ROUTING_LOSS, m.EXPLAINED_VARIANCE, m.GRAD_NORM),
+        ),
+    ),
+    "throughput": (
+        "Throughput",
+        "All are means of the last ten iterations; under APPO the time for sampling is the driver's wait in each one. "
+        "What else runs on the machine shows here.",
+        (m.STEPS_PER_SECOND, m.SAMPLE_SECONDS, m.LEARN_SECONDS),
+    ),
+}
+"""Heading, caption and metrics of each figure of small panels, by key."""
 
 
-LOSSES = (
-    m.TOTAL_LOSS,
-    m.POLICY_LOSS,
-    m.VALUE_LOSS,
-    m.ACTION_ENTROPY,
-    m.ALPHA_ENTROPY_LOSS,
-    m.LOAD_BALANCE_LOSS,
-    m.DIVERSITY_LOSS,
-    m.ROUTING_LOSS,
-    m.EXPLAINED_VARIANCE,
-    m.GRAD_NORM,
-)
-
-
-def losses(run: Run) -> Drawing:
-    """All loss terms."""
-    figure, _ = _panels(run, LOSSES, columns=4)
-    return Drawing(
-        key="losses",
-        title="Loss terms and learning",
-        caption=f"Means over the iteration's minibatches; the three routing losses are raw, without their "
-        f"coefficients. {RAW}",
-        figure=figure,
-    )
-
-
-def games(run: Run) -> Drawing:
-    """Length and return of the episodes, and what else the environment tells of them."""
-    own = [m.episode_measure(name) for name in m.measures_of(run.rows[-1])]
-    figure, _ = _panels(run, (*own, m.LENGTH_MEAN, m.RETURN_MEAN), columns=min(4, len(own) + 2))
-    return Drawing(
-        key="games", title="Games", caption=f"Means over the episodes that ended in the iteration. {RAW}", figure=figure
-    )
-
-
-def throughput(run: Run) -> Drawing:
-    """Speed, and where the time goes."""
-    figure, _ = _panels(run, (m.STEPS_PER_SECOND, m.SAMPLE_SECONDS, m.LEARN_SECONDS), columns=3)
-    return Drawing(
-        key="throughput",
-        title="Throughput",
-        caption="All are means of the last ten iterations; under APPO the time for sampling is the driver's wait in "
-        "each one. What else runs on the machine shows here.",
-        figure=figure,
-    )
-
-
-def _panels(run: Run, metrics: Sequence[m.Metric], columns: int, *, steps: bool = False) -> tuple[Figure, list[Axes]]:
-    """Small figures, one for each metric that was measured."""
-    measured = [metric for metric in metrics if np.isfinite(run.column(metric)).any()]
+def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
+    """Draw a panel for each metric of one of `PANELS` that was measured."""
+    title, caption, metrics = PANELS[key]
+    runs = [run for group in groups for run in group.runs]
+    if key == "games":
+        own = dict.fromkeys(name for run in runs for name in m.measures_of(run.rows[-1]))
+        metrics = (*(m.episode_measure(name) for name in own), *metrics)
+    measured = [metric for metric in metrics if any(np.isfinite(run.column(metric)).any() for run in runs)]
     if not measured:
         raise NotLoggedError(f"none of {', '.join(metric.key for metric in metrics)}")
-    figure, axes = new_figure(math.ceil(len(measured) / columns), columns, height=2.1)
-    phases, episodes = run.phases(), run.column(m.EPISODES_TOTAL)
-    for each, metric in zip(axes, measured, strict=False):
-        shade_phases(each, phases, named=False)
-        each.plot(
-            episodes,
-            run.column(metric),
-            color=ACCENT,
-            linewidth=1.3,
-            drawstyle="steps-pre" if steps else "default",
-            marker="." if len(episodes) < 5 else None,
+    figure, axes = panels(len(measured), 3, 1.5)
+    for each, metric in zip(axes, measured, strict=True):
+        # A phase's value holds from the end of the iteration before.
+        steps = "steps-pre" if metric.key.startswith("phase/") else "default"
+        _draw(each, groups, lambda run, metric=metric: metric_curve(run, metric), drawstyle=steps)  # type: ignore[misc]
+        unit = "" if metric.unit in ("1", "share") else f" ({metric.unit})"
+        each.set_title(f"{metric.title}{unit}", fontsize=9)
+        each.yaxis.set_major_formatter(
+            PercentFormatter(1) if metric.unit == "share" else FuncFormatter(lambda value, _: f"{value:.5g}")
         )
-        each.set_title(metric.key, fontsize=8)
-        each.set_ylabel("" if metric.unit == "1" else metric.unit, fontsize=8.5)
-        each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
-        each.tick_params(labelsize=8)
-    for each in axes[len(measured) :]:
-        each.remove()
-    for each in axes[max(0, len(measured) - columns) : len(measured)]:
-        each.set_xlabel("episodes")  # the lowest of its column
-    return figure, axes[: len(measured)]
+        each.tick_params(labelsize=9)
+    return _finish(key, title, caption, figure, groups)
 
 
-def _measured(run: Run, metric: m.Metric) -> np.ndarray:
-    values = run.column(metric)
-    if not np.isfinite(values).any():
-        raise NotLoggedError(f"no {metric.key}")
-    return values
+def draw_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
+    """Draw all that was logged, in the page's order.
+
+    Returns:
+        The figures, and the names of those that could not be drawn, with the reason.
+    """
+    makers: dict[str, Callable[[], Drawing]] = {
+        **{draw.__name__: lambda draw=draw: draw(groups) for draw in (score, alpha_entropy, shares)},  # type: ignore[misc]
+        **{key: lambda key=key: small_panels(key, groups) for key in PANELS},  # type: ignore[misc]
+    }
+    drawings, omitted = [], []
+    for name, make in makers.items():
+        try:
+            drawings.append(make())
+        except NotLoggedError as error:
+            omitted.append(f"figure {name}: {error}")
+    return drawings, omitted
 
 
-RUN_FIGURES: tuple[Callable[[Run], Drawing], ...] = (
-    score,
-    alpha_entropy,
-    usage,
-    shares,
-    games,
-    applied,
-    losses,
-    throughput,
-)
-"""The figures of one run, in the page's order. Each raises `NotLoggedError` where its measures are missing."""
+def scene_figures(run: Run, key: str = "scenes") -> Iterator[Drawing]:
+    """Draw for each evaluation stacked bars of the experts' shares, a bar for a scene, those of all steps on top.
+
+    Evaluations of a policy without experts, or of an environment without scenes, have none.
+    """
+    for file_name, numbers in run.evaluations.items():
+        scenes = {"all steps": {"steps": numbers.get("env_steps"), **numbers}, **numbers["by_scene"]}
+        bars = [
+            (f"{name.replace('_', ' ')} ({scene['steps']:,})", scene["expert_share"])
+            for name, scene in scenes.items()
+            if _is_share(scene.get("expert_share"))
+        ]
+        if len(bars) < 2:
+            continue
+        figure = Figure(figsize=(WIDTH, 0.27 * len(bars) + 1.0), layout="constrained")
+        axes = figure.subplots()
+        share_bars(axes, bars)
+        axes.set_xlabel("share of the gate (steps of the scene in brackets)")
+        figure.legend(loc="outside upper center", ncols=6)
+        yield Drawing(
+            key=f"{key}-{file_name.removesuffix('.json')}",
+            title=f"Expert by scene ({file_name})",
+            caption=f"Mean gate weight over the steps at which the scene held, in {numbers['episodes']} episodes. "
+            "A step can belong to several scenes. Numbers are percentages.",
+            figure=figure,
+        )
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, (int, float)) for each in value)
+
+
+def _only(groups: Sequence[Group]) -> Run | None:
+    """Return the run, where there is just one."""
+    return groups[0].runs[0] if len(groups) == len(groups[0].runs) == 1 else None
+
+
+def _typical(groups: Sequence[Group]) -> Run | None:
+    """Return the longest run, where all follow the same schedule."""
+    runs = [run for group in groups for run in group.runs]
+    longest = max(runs, key=lambda run: run.episodes_total)
+    alike = all(run.schedule == longest.schedule and run.num_experts == longest.num_experts for run in runs)
+    return longest if alike and longest.schedule is not None else None
+
+
+def _draw(
+    axes: Axes,
+    groups: Sequence[Group],
+    curve_of: Callable[[Run], Curve | None],
+    label: str = "",
+    drawstyle: Any = "default",
+) -> bool:
+    """Lay the curves of all runs and the means of the groups over each other; return whether there was any.
+
+    Args:
+        axes: Axes over episodes.
+        groups: The runs; a run alone is drawn with its own interval.
+        curve_of: Curve of one run.
+        label: Name of the curve of a run alone.
+        drawstyle: As in matplotlib.
+    """
+    is_alone, has_curves = _only(groups) is not None, False
+    for index, group in enumerate(groups):
+        curves = {run: curve for run in group.runs if (curve := curve_of(run)) is not None}
+        if not curves:
+            continue
+        has_curves = True
+        color = RUN_COLORS[index % len(RUN_COLORS)]
+        dashes = DASHES[index % len(DASHES)]
+        if len(groups) == 1 and not is_alone:
+            color = LIGHT.text
+        for place, (run, curve) in enumerate(curves.items()):
+            if len(curves) > 1:
+                own: Any = {"color": RUN_COLORS[place % len(RUN_COLORS)], "label": run.name}
+                own = own if len(groups) == 1 else {"color": color}
+                axes.plot(curve.episodes, curve.mean, linewidth=0.9, alpha=0.75, drawstyle=drawstyle, **own)
+        mean = next(iter(curves.values())) if is_alone else mean_of(list(curves.values()), steps=drawstyle != "default")
+        if mean is not None:
+            line: Any = {"color": ACCENT if is_alone else color, "linestyle": dashes, "drawstyle": drawstyle}
+            marker = "." if len(mean.mean) < 5 else None
+            axes.fill_between(mean.episodes, mean.low, mean.high, color=line["color"], alpha=0.22, linewidth=0)
+            name = label if is_alone else group.name
+            axes.plot(mean.episodes, mean.mean, linewidth=1.6, marker=marker, label=name, **line)
+    return has_curves
+
+
+def _finish(
+    key: str, title: str, caption: str, figure: Figure, groups: Sequence[Group], *, named: bool = False
+) -> Drawing:
+    """Shade the phases, fit the axes, and explain the lines in one legend."""
+    typical = _only(groups) or _typical(groups)
+    for axes in figure.axes:
+        fit_y(axes)
+        if typical:
+            shade_phases(axes, typical.phases(), named=named)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if labels:
+        columns = 4 if all(len(label) <= SHORT_NAME for label in labels) else 2
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(columns, len(labels)))
+    return Drawing(key=key, title=title, caption=caption, figure=figure)
+
+
+def shade_phases(axes: Axes, phases: Sequence[PhaseSpan], *, named: bool, color: str = LIGHT.muted) -> None:
+    """Lay each phase's shade behind the curves, with its name along the top where there is room.
+
+    Args:
+        axes: Axes over episodes.
+        phases: The phases played, at least one.
+        named: Whether to write the names.
+        color: Color of the lines between the phases.
+    """
+    begin, end = phases[0].first, max(phases[-1].last, phases[0].first + 1)
+    for place, (name, first, last, position) in enumerate(phases):
+        axes.axvspan(first, last, color=phase_color(position), alpha=PHASE_OPACITY, linewidth=0, zorder=0)
+        if place:
+            axes.axvline(first, color=color, linewidth=0.8, linestyle=(0, (1, 2)))
+        # A letter is about 1.2 % of the width of a figure with one column.
+        if named and (last - first) / (end - begin) > 0.012 * len(name) + 0.01:
+            middle, above = ((first + last) / 2, 1), {"xytext": (0, 2), "textcoords": "offset points"}
+            at: Any = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom", **above}
+            axes.annotate(name, middle, fontsize=9, color=LIGHT.muted, **at)
+    axes.set_xlim(begin, end)

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.studies.report.comparison import comparison_figures, comparison_rows
-from rllib_moe.studies.report.figures import RUN_FIGURES, NotLoggedError
-from rllib_moe.studies.report.groups import group_runs, run_names
-from rllib_moe.studies.report.page import RunSection, render, state_of, write
+from rllib_moe.runtime.figures import save, styled
+from rllib_moe.runtime.files import atomic_write
+from rllib_moe.studies.report.comparison import comparison_rows, group_runs
+from rllib_moe.studies.report.figures import draw_figures, scene_figures
+from rllib_moe.studies.report.page import render, state_of
 from rllib_moe.studies.report.request import ReportRequest
-from rllib_moe.studies.report.runs import ReportError, Run, read_runs
-from rllib_moe.studies.report.scenes import scene_figure
-from rllib_moe.studies.report.style import Drawing, png, styled
+from rllib_moe.studies.report.runs import ReportError, read_runs
 
 
+@styled()
 def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any]:
     """Write the page and one PNG a figure.
 
@@ -34,41 +34,23 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
     output = Path(request.output) if request.output else places[0] / "report"
     if output.exists() and not output.is_dir():
         raise ReportError([f"output: expected a directory, {output} is a file"])
-    with styled():
-        sections = [_section(run) for run in runs]
-        groups = group_runs(runs, request.group)
-        comparison = list(comparison_figures(groups)) if len(runs) > 1 else []
-        rows = comparison_rows(groups) if len(runs) > 1 else []
-        pictures = {f"{drawing.key}.png": png(drawing.figure) for drawing in comparison}
-        for index, section in enumerate(sections):
-            prefix = "" if len(runs) == 1 else f"{index}_{section.run.name}_"
-            pictures |= {f"{prefix}{drawing.key}.png": png(drawing.figure) for drawing in section.drawings}
-        page = render(sections, comparison, rows, command)
-    names = run_names(runs)
+    groups = group_runs(runs, request.group)
+    drawings, omitted = draw_figures(groups)
+    for index, run in enumerate(runs):
+        drawings += scene_figures(run, "scenes" if len(runs) == 1 else f"scenes-{index}")
+    rows = comparison_rows(groups) if len(runs) > 1 else []
+    omissions = {run.name: [*run.omissions, *omitted] for run in runs}
+    page = render(runs, rows, drawings, omissions, command)
     try:
-        path = write(page, pictures, output)
+        for drawing in drawings:
+            save(drawing.figure, output / f"{drawing.key}.png")
+        with atomic_write(output / "index.html") as partial:
+            partial.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ReportError([f"output: cannot write to {output} ({error.strerror})"]) from error
     return {
-        "page": str(path),
-        "pictures": sorted(pictures),
-        "runs": {names[run.path]: state_of(run) for run in runs},
-        "omissions": {names[section.run.path]: [*section.run.omissions, *section.omitted] for section in sections},
+        "page": str(output / "index.html"),
+        "pictures": sorted(f"{drawing.key}.png" for drawing in drawings),
+        "runs": {run.name: state_of(run) for run in runs},
+        "omissions": omissions,
     }
-
-
-def _section(run: Run) -> RunSection:
-    """Draw one run; what cannot be drawn is named."""
-    drawings: list[Drawing] = []
-    omitted: list[str] = []
-    for draw in RUN_FIGURES:
-        try:
-            drawings.append(draw(run))
-        except NotLoggedError as error:
-            omitted.append(f"figure {draw.__name__}: {error}")
-    for name, numbers in run.evaluations.items():
-        if (drawing := scene_figure(name, numbers)) is not None:
-            drawings.append(drawing)
-    if not run.evaluations:
-        omitted.append("figure scenes: no evaluation*.json in the run (scripts/evaluate.py --json writes it)")
-    return RunSection(run=run, drawings=drawings, omitted=omitted)

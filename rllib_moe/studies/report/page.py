@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import shlex
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -15,41 +13,33 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from rllib_moe import metrics as m
-from rllib_moe.runtime.colors import DARK, LIGHT, WARNING, expert_color
-from rllib_moe.runtime.files import atomic_write
+from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
+from rllib_moe.runtime.figures import svg
 from rllib_moe.studies.report.curves import score_curve
+from rllib_moe.studies.report.figures import SEVERAL, Drawing
 from rllib_moe.studies.report.runs import PROGRESS, Run
-from rllib_moe.studies.report.style import Drawing, svg
 from rllib_moe.training.summary import SCORE_WINDOW
 
 STALE_SECONDS = 600
 """A run that is short of its episodes and wrote nothing for so long is called stopped."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunSection:
-    """What the page shows of one run."""
-
-    run: Run
-    """The run."""
-    drawings: Sequence[Drawing]
-    """Its figures."""
-    omitted: Sequence[str]
-    """Figures that could not be drawn, and why."""
+COMMAND_WIDTH = 72
+"""Letters of a line of a command: what fits beside each other on a page of 600 px."""
 
 
 def render(
-    sections: Sequence[RunSection],
-    comparison: Sequence[Drawing],
-    comparison_rows: Sequence[dict[str, Any]],
+    runs: Sequence[Run],
+    rows: Sequence[Mapping[str, Any]],
+    drawings: Sequence[Drawing],
+    omissions: Mapping[str, Sequence[str]],
     command: Sequence[str],
 ) -> str:
     """Fill the template.
 
     Args:
-        sections: One for each run.
-        comparison: Figures that compare the runs; empty for one.
-        comparison_rows: Lines of the table that compares them.
+        runs: The runs.
+        rows: Lines of the table that compares them; empty for one run.
+        drawings: The figures, in order.
+        omissions: What was left out, by the name of the run.
         command: The command that made the report.
     """
     environment = Environment(
@@ -59,50 +49,45 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "interval": _interval, "heading": m.measure_heading}
+    environment.filters |= {"number": _number, "interval": _interval, "shell": shell_lines, "yaml": _yaml}
+    environment.filters["heading"] = m.measure_heading
     return environment.get_template("report.html").render(
-        title=", ".join(section.run.name for section in sections),
-        made=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        command=shlex.join(command),
+        title=", ".join(run.name for run in runs),
+        made=time.strftime("%Y-%m-%d %H:%M %Z"),
+        command=command,
         light=LIGHT,
         dark=DARK,
-        warning=WARNING,
         window=SCORE_WINDOW,
-        comparison=[_figure("comparison", drawing) for drawing in comparison],
-        rows=comparison_rows,
-        runs=[_described(f"run{index}", section) for index, section in enumerate(sections)],
+        several=SEVERAL,
+        settings=_common([_settings(run) for run in runs]),
+        rows=rows,
+        # Matplotlib escapes what it writes, so names of runs and phases cannot break out of the figure.
+        figures=[(each, Markup(svg(each.figure, each.key))) for each in drawings],
+        colors=[expert_color(index) for index in range(max(run.num_experts for run in runs))],
+        measures=dict.fromkeys(
+            name for run in runs for each in run.evaluations.values() for name in m.evaluated_measures(each)
+        ),
+        runs=[
+            {
+                "name": run.name,
+                "state": state_of(run),
+                "numbers": _numbers(run),
+                "phases": run.summary()["phases"],
+                "omissions": omissions[run.name],
+                "run": run,
+            }
+            for run in runs
+        ],
     )
 
 
-def _described(key: str, section: RunSection) -> dict[str, Any]:
-    run = section.run
-    return {
-        "key": key,
-        "name": run.name,
-        "path": str(run.path),
-        "state": state_of(run),
-        "facts": _facts(run),
-        "omissions": [*run.omissions, *section.omitted],
-        "phases": run.summary()["phases"],
-        "expert_colors": [expert_color(index) for index in range(run.num_experts)],
-        "figures": [_figure(key, drawing) for drawing in section.drawings],
-        "evaluations": run.evaluations,
-        "measures": dict.fromkeys(
-            name for numbers in run.evaluations.values() for name in m.evaluated_measures(numbers)
-        ),
-        "command": None if run.command is None else shlex.join(run.command),
-        "config": None if run.config is None else yaml.safe_dump(run.config, sort_keys=False),
-        "schedule": None if run.schedule is None else yaml.safe_dump(run.schedule.to_dict(), sort_keys=False),
-    }
-
-
 def state_of(run: Run) -> str:
-    """Whether the run is done, going on, or stopped short, in words."""
-    played, asked = int(run.rows[-1][m.EPISODES_TOTAL.key]), run.episodes_asked
-    if asked is None:
+    """Return whether the run is done, going on, or stopped short, in words."""
+    played, asked = run.episodes_total, run.setting("run", "episodes")
+    if not isinstance(asked, int):
         return f"{played} episodes played"
     if played >= asked:
-        return f"done: {played} of {asked} episodes"
+        return f"done: {played} episodes" + (f" ({asked} were asked for)" if played > asked else "")
     written, summary = (run.path / PROGRESS).stat().st_mtime, run.path / "summary.json"
     ended = summary.exists() and summary.stat().st_mtime >= written  # an older one is of before a resume
     if not ended and time.time() - written < STALE_SECONDS:
@@ -110,41 +95,82 @@ def state_of(run: Run) -> str:
     return f"stopped at {played} of {asked} episodes"
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
-    """Key numbers, name and value with its unit."""
+def shell_lines(command: Sequence[str]) -> str:
+    """Return a command for a shell, in lines that break between flags only."""
+    parts = ["python"] if command[0].endswith(".py") else []
+    for word in command:
+        is_value = len(parts) > 1 and not word.startswith("-")
+        parts = [*parts[:-1], f"{parts[-1]} {shlex.quote(word)}"] if is_value else [*parts, shlex.quote(word)]
+    lines = parts[:1]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) < COMMAND_WIDTH:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(f"    {part}")
+    return " \\\n".join(lines)
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """Return what was trained, how and where; empty where it is unknown."""
+    get, last = run.setting, run.starts[-1] if run.starts else {}
+    env_args = get("environment", "env_args")
+    env_args = [f"{name}={value}" for name, value in env_args.items()] if isinstance(env_args, dict) else []
+    environment = ", ".join([f"{get('environment', 'max_steps')} steps", *env_args])
+    commits = [
+        f"{str(start['git_commit'])[:10]}{' with changes' if start.get('git_changes') else ''}"
+        for start in run.starts
+        if start.get("git_commit")
+    ]
+    return {
+        "environment": f"{get('environment', 'env')} ({environment})" if run.config else "",
+        "algorithm": str(get("training", "algo") or "").upper(),
+        "seed": str(get("training", "seed")) if run.config else "",
+        "commit": ", ".join(dict.fromkeys(commits)),
+        "machine": f"{last.get('gpu') or last.get('cpu')} ({last['cores']} cores)" if "cores" in last else "",
+    }
+
+
+def _common(settings: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Return every setting with its values over the runs, each once."""
+    return [
+        (name, ", ".join(filter(None, dict.fromkeys(each[name] for each in settings))) or "unknown")
+        for name in settings[0]
+    ]
+
+
+def _numbers(run: Run) -> dict[str, str]:
+    """Return key numbers, by name, with their units."""
     summary, last = run.summary(), run.rows[-1]
-    score = score_curve(run)
-    facts: list[tuple[str, str]] = []
-    if score is not None:
-        half = score.high[-1] - score.mean[-1]
-        facts.append((f"score, last {SCORE_WINDOW} episodes", f"{score.mean[-1]:.1f} ± {half:.1f} points"))
-    best = run.column(m.SCORE_MAX)
-    if any(math.isfinite(each) for each in best):
-        facts.append(("best score", f"{max(each for each in best if math.isfinite(each)):.0f} points"))
-    for label, metric in (("alpha entropy", m.ALPHA_ENTROPY), ("mutual information", m.MUTUAL_INFORMATION)):
-        if math.isfinite(value := last.get(metric.key, math.nan)):
-            facts.append((label, f"{value:.3f} nats"))
-    if math.isfinite(value := last.get(m.MIN_EXPERT_SHARE.key, math.nan)):
-        facts.append(("least used expert", f"{100 * value:.1f} %"))
+    curve = score_curve(run)
+    best = _finite(run.column(m.SCORE_MAX))
     wall = summary["wall_seconds"]
-    if math.isfinite(wall) and wall > 0:
-        facts.append(("wall time", f"{int(wall // 3600)}:{int(wall % 3600 // 60):02d} h"))
-        facts.append(("speed", f"{_number(summary['env_steps_per_second'], 0)} steps/s"))
-    if math.isfinite(skipped := summary["skipped_updates"]):
-        facts.append(("skipped updates", f"{int(skipped)}"))
-    return facts
+    numbers = {
+        f"score, last {SCORE_WINDOW} episodes": ""
+        if curve is None
+        else f"{curve.mean[-1]:.1f} ± {curve.high[-1] - curve.mean[-1]:.1f} points",
+        "best score": f"{max(best):.0f} points" if best else "",
+        **{
+            metric.title.lower(): f"{_number(last.get(metric.key), 3)} nats"
+            for metric in (m.ALPHA_ENTROPY, m.MUTUAL_INFORMATION)
+        },
+        "least used expert": f"{_percent(last.get(m.MIN_EXPERT_SHARE.key))}",
+        "wall time": _duration(wall),
+        "speed": f"{_number(summary['env_steps_per_second'], 0)} steps/s" if wall else "",
+        "skipped updates": _number(summary["skipped_updates"], 0),
+    }
+    return {name: "-" if value in ("", "- nats", "- steps/s") else value for name, value in numbers.items()}
 
 
-def _figure(prefix: str, drawing: Drawing) -> dict[str, Any]:
-    key = f"{prefix}-{drawing.key}"
-    # Matplotlib escapes what it writes, so names of runs and phases cannot break out of the figure.
-    return {"key": key, "title": drawing.title, "caption": drawing.caption, "svg": Markup(svg(drawing.figure, key))}
+def _finite(values: Iterable[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
 
 
 def _number(value: Any, digits: int = 2) -> str:
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        return "-"
-    return f"{value:.{digits}f}"
+    return f"{value:.{digits}f}" if isinstance(value, (int, float)) and math.isfinite(value) else "-"
+
+
+def _percent(share: Any) -> str:
+    return f"{_number(100 * share, 1)} %" if isinstance(share, (int, float)) and math.isfinite(share) else ""
 
 
 def _interval(value: tuple[float, float | None] | None, digits: int = 2) -> str:
@@ -154,19 +180,13 @@ def _interval(value: tuple[float, float | None] | None, digits: int = 2) -> str:
     return _number(mean, digits) if half is None else f"{_number(mean, digits)} ± {_number(half, digits)}"
 
 
-def write(page: str, drawings: dict[str, bytes], directory: Path) -> Path:
-    """Write the page and the pictures, each whole or not at all.
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds) or seconds <= 0:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"
 
-    Args:
-        page: The page's text.
-        drawings: PNGs by file name.
-        directory: Where to; made when missing.
 
-    Returns:
-        The page's path.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in {**drawings, "index.html": page.encode()}.items():
-        with atomic_write(directory / name) as partial:
-            partial.write_bytes(content)
-    return directory / "index.html"
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,19 +20,18 @@ from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import TEXT_KEYS, read_rows
 from rllib_moe.training.summary import summarize
-from rllib_moe.validation import RefusedError
+from rllib_moe.validation import ConfigError
 
 PROGRESS = "progress.csv"
 NEEDED = (m.EPISODES_TOTAL, m.EPISODES, m.ITERATION, m.PHASE)
 """Columns without which nothing can be drawn."""
 
 
-class ReportError(RefusedError):
-    """A run cannot be reported on. The message lists every fault, one a line."""
+class ReportError(ConfigError):
+    """A run cannot be reported on. The message lists every error, one a line."""
 
-    def __init__(self, faults: list[str]) -> None:
-        self.faults = list(faults)
-        super().__init__("report refused:\n" + "\n".join(f"  - {fault}" for fault in faults))
+    def __init__(self, errors: Iterable[str], source: str = "report") -> None:
+        super().__init__(errors, source)
 
 
 class PhaseSpan(NamedTuple):
@@ -48,7 +47,7 @@ class PhaseSpan(NamedTuple):
     """Its position in the schedule."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
     """One run."""
 
@@ -63,34 +62,33 @@ class Run:
     schedule: PhaseSchedule | None
     """Its phases."""
     evaluations: dict[str, dict[str, Any]]
-    """What evaluation*.json hold, by file name."""
+    """Contents of evaluation*.json, by file name."""
     omissions: tuple[str, ...]
-    """What was missing or damaged, in words."""
+    """Missing and damaged parts, in words."""
+    starts: Sequence[dict[str, Any]] = ()
+    """Date, commit, machine and more of each time it was begun or resumed."""
+    alias: str = ""
+    """Name where another run of the report has the same directory name."""
 
     @property
     def name(self) -> str:
-        """The directory's name."""
-        return self.path.resolve().name
+        """Name in figures and tables."""
+        return self.alias or self.path.resolve().name
 
     @property
-    def episodes_asked(self) -> int | None:
-        """Total episodes the run is to reach."""
-        episodes = (self.config or {}).get("run", {}).get("episodes")
-        return episodes if isinstance(episodes, int) else None
-
-    @property
-    def seed(self) -> Any:
-        """Its seed."""
-        return (self.config or {}).get("training", {}).get("seed")
+    def episodes_total(self) -> int:
+        """Episodes played."""
+        return int(self.rows[-1][m.EPISODES_TOTAL.key])
 
     @property
     def num_experts(self) -> int:
         """Experts whose shares were logged."""
         return len(m.shares_of(self.rows[-1]))
 
-    def has(self, *metrics: m.Metric) -> bool:
-        """Whether all these were logged."""
-        return all(metric.key in self.rows[-1] for metric in metrics)
+    def setting(self, section: str, name: str) -> Any:
+        """Return one value of the configuration, None where it is unknown."""
+        values = (self.config or {}).get(section)
+        return values.get(name) if isinstance(values, dict) else None
 
     def column(self, metric: m.Metric) -> np.ndarray:
         """One metric's numbers [iterations], NaN where it is missing or no number."""
@@ -111,7 +109,7 @@ class Run:
         return spans
 
     def summary(self) -> dict[str, Any]:
-        """The summary of the rows, as of now (a run that is going on has no file of it, or an old one)."""
+        """Summarize the rows as of now (a run that is going on has no file of it, or an old one)."""
         words = {m.PHASE.key: "?", m.ROUTING.key: "?"}
         filled = [dict.fromkeys((metric.key for metric in m.METRICS), math.nan) | words | row for row in self.rows]
         return summarize(filled)
@@ -135,6 +133,7 @@ def read_run(path: Path) -> Run:
     command = config.pop("command", None)
     return Run(
         path=path,
+        starts=_read(path / "starts.jsonl", _starts, omissions) or (),
         rows=rows,
         config=config or None,
         command=[str(word) for word in command] if isinstance(command, list) else None,
@@ -149,20 +148,24 @@ def read_run(path: Path) -> Run:
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
-    """Read several runs, each once.
+    """Read several runs, each once; those of one name are told apart by their parent directory.
 
     Raises:
         ReportError: naming every one that cannot be read.
     """
-    runs, faults = [], []
+    runs: list[Run] = []
+    errors: list[str] = []
     for path in dict.fromkeys(each.resolve() for each in paths):
         try:
             runs.append(read_run(path))
         except ReportError as error:
-            faults += error.errors
-    if faults:
-        raise ReportError(faults)
-    return runs
+            errors += error.errors
+    if errors:
+        raise ReportError(errors)
+    names = [run.name for run in runs]
+    return [
+        run if names.count(run.name) == 1 else replace(run, alias=f"{run.path.parent.name}/{run.name}") for run in runs
+    ]
 
 
 def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
@@ -200,7 +203,7 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
 
 
 def _read(file: Path, reader: Callable[[Path], Any], omissions: list[str]) -> Any:
-    """What a file holds; None, and an omission, where it is missing or damaged."""
+    """Read a file; None, and an omission, where it is missing or damaged."""
     if not file.exists():
         omissions.append(f"{file.name}: missing")
         return None
@@ -219,14 +222,21 @@ def _mapping(file: Path) -> dict[str, Any]:
     return data
 
 
+def _starts(file: Path) -> list[dict[str, Any]]:
+    starts = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    if not all(isinstance(start, dict) for start in starts):
+        raise ValueError("not one mapping a line")
+    return starts
+
+
 def _evaluation(file: Path) -> dict[str, Any]:
     data = json.loads(file.read_text(encoding="utf-8"))
-    needed = {"policy", "episodes", "score_mean", "by_scene"}
+    needed = {"policy", "episodes", "score_mean", "by_scene", "env_steps"}
     if not isinstance(data, dict) or not needed <= data.keys() or not isinstance(data["by_scene"], dict):
         raise ValueError("not what scripts/evaluate.py writes")
     return data
 
 
 def _number(value: Any) -> float:
-    """A number as it is (counts stay whole), anything else as NaN."""
+    """Return a number as it is (counts stay whole), anything else as NaN."""
     return value if isinstance(value, (int, float)) else math.nan

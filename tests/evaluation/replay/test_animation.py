@@ -3,7 +3,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from rllib_moe.evaluation.replay.animation import write_gif
-from rllib_moe.runtime.colors import expert_color
+from rllib_moe.evaluation.replay.screen import LIT
+from rllib_moe.runtime.colors import DARK, expert_color
 
 
 def test_has_a_frame_a_step_with_the_weights_as_a_bar(regimes_recording, tmp_path):
@@ -13,10 +14,16 @@ def test_has_a_frame_a_step_with_the_weights_as_a_bar(regimes_recording, tmp_pat
         assert image.is_animated
         for step in (0, 7, regimes_recording.steps - 1):
             image.seek(step)
-            bar = np.array(image.convert("RGB"))[35, 8:-8].astype(int)  # a row below the letters
+            pixels = np.array(image.convert("RGB")).astype(int)
+            bar = pixels[-43, 8:-8]  # a row below the letters
             for expert, share in enumerate(regimes_recording.gate[step]):
                 near = np.abs(bar - ImageColor.getrgb(expert_color(expert))).sum(1) < 12
                 assert near.mean() == pytest.approx(share, abs=0.01)
+            # The graph above: the ego node in the middle, a ray to each node that it attends to.
+            graph = pixels[:-78]
+            attention = np.mean(regimes_recording.nodes[step]["attention"], axis=0)
+            assert (np.abs(graph - ImageColor.getrgb(DARK.text)).sum(2) < 12).sum() > 100
+            assert (np.abs(graph - ImageColor.getrgb(LIT)).sum(2) < 12).sum() > 100 * (attention[1:] > 0.01).sum()
 
 
 def test_shows_the_screen(nethack_recording, tmp_path):
@@ -24,7 +31,13 @@ def test_shows_the_screen(nethack_recording, tmp_path):
     write_gif(nethack_recording, file)
     with Image.open(file) as image:
         assert image.n_frames > 10  # steps that look alike are one frame
-        assert image.size == (max(640, nethack_recording.screens.width * 8 + 16), 24 * 15 + 16 + 78)
-        first = np.array(image.convert("L"))
-    row, column = nethack_recording.nodes[0]["cells"][0]
-    assert first[8 + row * 15 : 23 + row * 15, 8 + column * 8 : 16 + column * 8].max() > 150
+        frame = np.array(image.convert("L"))
+    crop = nethack_recording.screens.crop(nethack_recording.description.map_lines, nethack_recording.level)
+    # As many pixels for each of the map's lines and columns, between a line of text above it and two below.
+    across, down = 14, 26
+    assert crop.lines == (1, 22)
+    assert frame.shape == (8 + 15 + crop.size[0] * down + 2 * 15 + 8 + 78, nethack_recording.screens.width * 8 + 16)
+    (row, column), (top, left) = nethack_recording.nodes[0]["cells"][0], crop.corners[0]
+    x = (frame.shape[1] - crop.size[1] * across) // 2 + (column - left) * across
+    y = 8 + 15 + (row - top) * down
+    assert frame[y : y + down, x : x + across].max() > 150

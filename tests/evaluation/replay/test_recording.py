@@ -13,7 +13,7 @@ def check_columns(recording):
     steps = recording.steps
     for name in ("gate", "probabilities", "expert_probabilities", "legal", "value", "reward", "score"):
         assert len(getattr(recording, name)) == steps, name
-    for name in ("scene", "message", "nodes"):
+    for name in ("scene", "level", "message", "nodes"):
         assert len(getattr(recording, name)) == steps, name
     assert np.sum(recording.gate, axis=1) == pytest.approx(np.ones(steps), abs=1e-3)
     assert np.sum(recording.probabilities, axis=1) == pytest.approx(np.ones(steps), abs=3e-3)
@@ -46,6 +46,7 @@ def test_shows_nethack_with_the_nodes_where_they_lie(nethack_checkpoint, nethack
     # The screen is only looked at: the game is the one that is played without it.
     assert evaluated(nethack_checkpoint, 3)["episode_scores"] == [recording.final_score]
     assert recording.screens.height == 24
+    assert recording.level[0] == "0.1"  # the first level of the Dungeons of Doom
     assert 60 < recording.screens.width <= 80  # of the widest line, without the blanks at its end
     names = recording.description.node_type_names
     shown = {"ego": "@", "stairs_down": ">", "stairs_up": "<", "gold": "$"}

@@ -1,5 +1,6 @@
 import base64
 import gzip
+import itertools
 import json
 import re
 import time
@@ -68,7 +69,7 @@ def test_steps_by_button_key_slider_and_click(opened, recording):
     opened.execute_script(
         "const s = document.getElementById('slider'); s.value = 7; s.dispatchEvent(new Event('input'))"
     )
-    assert (step_of(opened), opened.find_element(By.ID, "step").text) == (7, f"7 / {last}")
+    assert (step_of(opened), opened.find_element(By.ID, "step").text) == (7, f"step 7 of {last}")
     opened.find_element(By.ID, "track").click()  # its middle
     assert abs(step_of(opened) - last / 2) <= last / 10
 
@@ -105,6 +106,24 @@ def test_shows_what_was_recorded(opened, recording):
     opened.find_element(By.ID, "show-attention").click()
     opened.execute_script("head.value = 1; head.dispatchEvent(new Event('change'))")
     assert picture(opened, canvas) != looked
+
+
+def test_labels_cover_neither_the_hero_nor_each_other(opened):
+    hero, labels = (100, 100), [(110, 100, "door 29 %"), (90, 118, "frontier 29 %"), (100, 82, "gold 9 %")]
+    boxes = opened.execute_script(
+        "const boxes = [], pen = {measureText: (text) => ({width: 7 * text.length}), fillText() {},"
+        " fillRect: (...box) => boxes.push(box)};"
+        "const screen = Object.create(Screen.prototype);"
+        "Object.assign(screen, {pen, cellWidth: 10, cellHeight: 18, width: 300, bottom: 200});"
+        "screen.drawLabels(arguments[0].map(([x, y, text]) => [[x, y], text]), arguments[1]);"
+        "return boxes",
+        labels,
+        hero,
+    )
+    assert len(boxes) == len(labels)
+    boxes.append((hero[0] - 5, hero[1] - 9, 10, 18))
+    for (x, y, width, height), (left, top, wide, tall) in itertools.combinations(boxes, 2):
+        assert x + width <= left or left + wide <= x or y + height <= top or top + tall <= y
 
 
 def test_light_and_dark(opened):

@@ -1,19 +1,20 @@
 from rllib_moe.evaluation.replay.screen import Line, Screens, parse_ansi
 
 
-def test_reads_colours_and_leaves_blanks_at_the_end_out():
+def test_reads_colors_and_leaves_blanks_at_the_end_out():
     # Bold red, plain green, reset; then bright blue, and a cursor movement that shows nothing.
     text = "\x1b[1;31mab\x1b[0;32mc\x1b[0m d  \n\x1b[94mx\x1b[2J\n"
     assert parse_ansi(text) == [Line("abc d", "99277"), Line("x", "c"), Line("", "")]
 
 
-def test_a_coloured_ground_keeps_its_blanks():
+def test_a_colored_ground_keeps_its_blanks():
     assert parse_ansi("a\x1b[41m  \x1b[49mb  \x1b[42m \x1b[0m") == [Line("a  b   ", "7hh777i")]
 
 
-def test_other_sequences_change_no_colour():
+def test_other_sequences_change_no_color():
     assert parse_ansi("\x1b[31mred\x1b[Kstill\x1b[2;3H.\x1b[m.") == [Line("redstill..", "1111111117")]
-    assert parse_ansi("\x1b[38;5;1ma\x1b[48;2;1;2;3;32mb\x1b[38mc") == [Line("abc", "722")]
+    # A color of 256 by its number, one of all as a ground, which is none of ours; then a code that is cut off.
+    assert parse_ansi("\x1b[38;5;1ma\x1b[48;2;1;2;3;32mb\x1b[38mc") == [Line("abc", "122")]
 
 
 def test_what_cannot_be_printed_becomes_a_blank():
@@ -32,3 +33,27 @@ def test_screens_keep_each_line_once_and_give_all_back():
     assert screens.changes == [[(0, 0), (1, 1)], [(1, 2), (2, 0)], [], [(0, 3), (2, 3)]]
     blank = [Line("", "")]
     assert screens.screens() == [first + blank, second, second, third + blank]
+
+
+def test_crops_every_level_to_the_same_size():
+    def screen(*shown):
+        lines = [Line("", "")] * 12
+        for row, column, text in [(0, 0, "words"), (11, 79, "x"), *shown]:
+            lines[row] = Line(" " * column + text, "7" * (column + len(text)))
+        return lines
+
+    screens = Screens()
+    for each in ([(4, 20, "abcd")], [(6, 18, "ab")], [(10, 70, "abcdefghij")], [(4, 20, "a")]):
+        screens.add(screen(*each))
+    # Level 1: lines 4 to 6, columns 18 to 23; level 2: line 10, columns 70 to 79. The larger of each, and the margin.
+    crop = screens.crop((1, 11), ["1", "1", "2", "1"])
+    assert (crop.lines, crop.size) == ((1, 11), (3 + 2, 10 + 6))
+    # Level 1 in the middle: (4 + 7 - 5) // 2, (18 + 24 - 16) // 2; level 2 is at the map's edge.
+    assert crop.corners == [(3, 13), (3, 13), (11 - 5, 80 - 16), (3, 13)]
+
+
+def test_shows_everything_where_no_lines_are_a_map():
+    screens = Screens()
+    screens.add([Line("", ""), Line("  ab", "7777")])
+    assert screens.crop(None, [""]) == ((0, 2), (2, 4), [(0, 0)])
+    assert screens.crop((0, 2), [""]).size == (2, 4)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rllib_moe.studies.report.comparison import group_runs
 from rllib_moe.studies.report.curves import Curve, mean_of, score_curve
-from rllib_moe.studies.report.groups import group_runs
 from rllib_moe.studies.report.runs import read_run
 from tests.studies.report.report_runs import write_run
 
@@ -18,18 +18,18 @@ def test_score_is_that_of_the_last_episodes(tmp_path: Path) -> None:
     # Ten episodes an iteration, of standard deviation 2; a window of 20 episodes is two iterations.
     curve = score_curve(read_run(write_run(tmp_path / "a", [10, 20, 40])), window=20)
     assert curve is not None
-    np.testing.assert_allclose(curve.episodes, [20, 30])
-    np.testing.assert_allclose(curve.mean, [15, 30])
-    # Variance within, 4, and between, 5^2 and 10^2; 20 episodes.
-    half = 1.959964 * np.sqrt(np.array([29, 104]) / 20)
+    np.testing.assert_allclose(curve.episodes, [10, 20, 30])
+    np.testing.assert_allclose(curve.mean, [10, 15, 30])
+    # Variance within, 4, and between, 5^2 and 10^2; 10 and 20 episodes.
+    half = 1.959964 * np.sqrt(np.array([4 / 10, 29 / 20, 104 / 20]))
     np.testing.assert_allclose(curve.high - curve.mean, half, rtol=1e-6)
     np.testing.assert_allclose(curve.mean - curve.low, half, rtol=1e-6)
 
 
-def test_a_run_shorter_than_the_window_has_one_point(tmp_path: Path) -> None:
-    curve = score_curve(read_run(write_run(tmp_path / "a", [10, 20])), window=100)
+def test_a_run_shorter_than_the_window_has_a_curve(tmp_path: Path) -> None:
+    curve = score_curve(read_run(write_run(tmp_path / "a", [10, 20, 60])), window=100)
     assert curve is not None
-    assert (curve.episodes.tolist(), curve.mean.tolist()) == ([20], [15])
+    assert (curve.episodes.tolist(), curve.mean.tolist()) == ([10, 20, 30], [10, 15, 30])
 
 
 def _line(start: float, end: float, slope: float) -> Curve:
@@ -45,6 +45,14 @@ def test_mean_over_seeds_where_all_have_been() -> None:
     np.testing.assert_allclose(mean.mean, 2.5 * mean.episodes)
     low, high = stats.t.interval(0.95, 2, loc=200, scale=stats.sem([80, 160, 360]))
     assert (mean.low[-1], mean.high[-1]) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_steps_hold_until_the_next_point() -> None:
+    nothing = np.full(3, np.nan)
+    step = Curve(episodes=np.array([0.0, 10, 20]), mean=np.array([0.0, 0, 1]), low=nothing, high=nothing)
+    mean = mean_of([step, step], steps=True)
+    assert mean is not None
+    np.testing.assert_array_equal(mean.mean, np.where(mean.episodes > 10, 1, 0))
 
 
 def test_one_run_has_no_interval_over_seeds() -> None:

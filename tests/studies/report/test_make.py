@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from selenium.webdriver.common.by import By
 
 from rllib_moe import metrics as m
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
-from rllib_moe.studies.report.figures import alpha_entropy
-from rllib_moe.studies.report.runs import ReportError, Run
+from rllib_moe.studies.report.comparison import Group
+from rllib_moe.studies.report.figures import alpha_entropy, score
+from rllib_moe.studies.report.page import shell_lines
+from rllib_moe.studies.report.runs import ReportError, Run, read_run
 from rllib_moe.training.entropy_windows import window_at
 from scripts.report import main
 from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, row, write_run
@@ -28,7 +31,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("published")
     made = main([str(PUBLISHED), "--output", str(output)])
     assert made["page"] == str(output / "index.html")
-    assert made["runs"] == {"nethack-2000": "done: 2002 of 2000 episodes"}
+    assert made["runs"] == {"nethack-2000": "done: 2002 episodes (2000 were asked for)"}
     assert {path.name for path in output.iterdir()} == {"index.html", *made["pictures"]}
     return output
 
@@ -68,20 +71,30 @@ def test_every_figure_is_a_picture_in_which_something_is_drawn(published: Path) 
         assert (edges == 255).all(), path.name
 
 
-def test_experts_have_their_colours_in_every_figure(published: Path) -> None:
+def test_experts_have_their_colors_in_every_figure(published: Path) -> None:
     page = (published / "index.html").read_text()
-    bars = page[page.index('id="run0-scenes-') :].lower()
+    bars = page[page.index('id="scenes-') :].lower()
     assert all(expert_color(index).lower() in bars for index in range(4))
     pixels = np.asarray(Image.open(published / "scenes-evaluation-checkpoint.png").convert("RGB")).reshape(-1, 3)
     for index in range(4):
-        colour = [int(expert_color(index)[place : place + 2], 16) for place in (1, 3, 5)]
-        assert (pixels == colour).all(1).sum() > 10_000
+        color = [int(expert_color(index)[place : place + 2], 16) for place in (1, 3, 5)]
+        assert (pixels == color).all(1).sum() > 10_000
 
 
 def test_the_page_says_what_the_run_was(published: Path) -> None:
     page = (published / "index.html").read_text()
-    assert "scripts/train.py --exp-name nethack-2000 --episodes 2000 --phase-boundaries 400,1200" in page
-    for part in ("90.0 ± 2.4", "1.034 (0.707)", "127.3 ± 2.7", "mean of the last 100 episodes", "num_heads: 4", "58 %"):
+    assert "--exp-name nethack-2000 --episodes 2000 \\\n    --phase-boundaries 400,1200" in page
+    for part in (
+        "nethack (500 steps)",
+        "PPO",
+        "20 min",
+        "90.0 ± 2.4",
+        "1.034 (0.707)",
+        "127.3 ± 2.7",
+        "mean of the last 100 episodes",
+        "num_heads: 4",
+        "58 %",
+    ):
         assert part in page, part
     # Named as left out: this run was made before the metric was.
     assert m.NONFINITE_LOSS.key in page
@@ -101,7 +114,7 @@ def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> Non
         ("transition", 100, 200, 1),
         ("fine-tune", 200, 300, 2),
     ]
-    axes = alpha_entropy(run).figure.axes[0]
+    axes = alpha_entropy([Group("branch", (run,))]).figure.axes[0]
     drawn = [band.get_paths()[0].vertices for band in axes.collections if band.get_hatch()]
     for band, first, end in zip(drawn, (100, 200), (200, 300), strict=True):
         for episode in (first, end - 1):
@@ -122,12 +135,16 @@ def test_several_runs_are_compared_by_group(compared: Path) -> None:
     table = page[page.index('id="comparison-table"') : page.index("</table>", page.index('id="comparison-table"'))]
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)][1:]
     assert [row[1] for row in rows] == ["2", "1"]
-    assert rows[0][0] == "s0 and like it (seeds 0, 1)"
+    assert rows[0][0] == "s0 (seeds 0, 1)"
     # At episode 120 the last 100 episodes of s0 have the scores 2 to 11, mean 6.5, those of s1 four more. The interval
     # of two values 4 apart is 2 * 12.706 (Student's t at one degree of freedom).
     assert rows[0][2] == "8.5 ± 25.4"
     assert rows[1][2] == "6.5"
-    assert {"compared_score.png", "0_s0_score.png", "1_s1_score.png"} <= {path.name for path in compared.iterdir()}
+    # Every figure is there once, over all runs.
+    titles = re.findall(r"<figure.*?<h2>(.*?)</h2>", page, re.DOTALL)
+    assert len(titles) == len(set(titles)) == len(list(compared.glob("*.png"))) == 8
+    assert "<dd>0123456789</dd>" in page
+    assert "<dd>Z80 (2 cores)</dd>" in page
 
 
 def test_names_of_runs_are_text_and_not_markup(compared: Path) -> None:
@@ -155,6 +172,24 @@ def test_a_run_of_one_iteration_without_a_finished_episode(tmp_path: Path) -> No
     assert made["page"] == str(path / "report" / "index.html")
 
 
+def test_the_axis_of_narrow_scores_does_not_begin_at_zero(tmp_path: Path) -> None:
+    def lowest(scores: list[float]) -> float:
+        run = read_run(write_run(tmp_path / str(scores[0]), scores))
+        return float(score([Group("mine", (run,))]).figure.axes[0].get_ylim()[0])
+
+    assert lowest([7.0, 9.0, 8.0]) > 5
+    assert lowest([1.0, 9.0, 8.0]) == 0
+    assert lowest([-7.0, -9.0, -8.0]) < -9
+
+
+def test_commands_break_between_flags_only() -> None:
+    command = ["scripts/train.py", "--exp-name", "a b", *("--phase-boundaries", "100,200") * 4, "--mixed-precision"]
+    lines = shell_lines(command).split("\n")
+    assert all(line.endswith(" \\") and len(line) <= 80 for line in lines[:-1])
+    assert all(line.startswith("    --") for line in lines[1:])
+    assert shlex.split(" ".join(line.removesuffix("\\") for line in lines)) == ["python", *command]
+
+
 def test_what_is_refused_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="no such directory"):
         main([str(tmp_path / "none"), "--output", str(tmp_path / "report")])
@@ -175,7 +210,9 @@ def test_the_page_reads_in_light_and_dark(
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     assert browser.find_element(By.TAG_NAME, "h1").text == "Training report: nethack-2000"
     assert len(browser.find_elements(By.CSS_SELECTOR, "figure svg")) == 9
-    # The colours of the surface reach the pixels: the page's corner, and the axes' text in the figures.
+    button = browser.find_element(By.CSS_SELECTOR, ".code .copy")
+    assert (button.is_displayed(), button.accessible_name) == (True, "copy")
+    # The colors of the surface reach the pixels: the page's corner, and the axes' text in the figures.
     picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     background = tuple(int(surface.background[place : place + 2], 16) for place in (1, 3, 5))  # type: ignore[attr-defined]
     assert picture.getpixel((3, 3)) == background

@@ -17,7 +17,7 @@ from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, write_run
 def test_the_published_run_is_read_whole() -> None:
     run = read_run(PUBLISHED)
     assert run.rows[-1][m.EPISODES_TOTAL.key] == 2002
-    assert run.episodes_asked == 2000
+    assert run.setting("run", "episodes") == 2000
     assert run.num_experts == 4
     assert [(span.name, int(span.last)) for span in run.phases()] == [
         ("warmup", 411),
@@ -80,6 +80,7 @@ def test_what_is_damaged_is_named_and_left_out(tmp_path: Path) -> None:
     path = write_run(tmp_path / "mine", range(4))
     (path / "config.yaml").write_text("{")
     (path / "schedule.yaml").unlink()
+    (path / "starts.jsonl").write_text("[1]\n")
     (path / "evaluation.json").write_text('{"policy": "checkp')
     (path / "evaluation-list.json").write_text("[1]")
     progress = path / "progress.csv"
@@ -104,6 +105,7 @@ def test_what_is_damaged_is_named_and_left_out(tmp_path: Path) -> None:
         f"taken as missing, in {m.STEPS_PER_SECOND.key}",
         "config.yaml: damaged",
         "schedule.yaml: missing",
+        "starts.jsonl: damaged",
         "evaluation.json: damaged",
         "evaluation-list.json: damaged",
     ):

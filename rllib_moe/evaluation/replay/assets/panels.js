@@ -16,25 +16,25 @@ class Panels {
     this.experts = data.gate[0].map((_, k) => {
       const row = element("div", "bar", document.getElementById("experts"));
       const name = element("span", "name", row);
-      element("span", "swatch", name).style.background = data.colours[k];
+      element("span", "swatch", name).style.background = data.colors[k];
       name.append(`expert ${k}`);
       const fill = element("div", "fill", element("div", "rail", row));
-      fill.style.background = data.colours[k];
+      fill.style.background = data.colors[k];
       return { row, fill, figure: element("span", "figure", row) };
     });
-    this.numbers = ["value", "reward", "return", "score", "entropy", ...Object.keys(data.measures)].map((name) => {
+    this.numbers = ["value", "reward", "return", "score", "gate entropy", ...Object.keys(data.measures)].map((name) => {
       const pair = element("div", "", document.getElementById("numbers"));
       element("dt", "", pair, name.replaceAll("_", " "));
       return element("dd", "", pair);
     });
-    this.flags = data.scenes.map((name) => element("span", "flag", document.getElementById("scene"), name.replaceAll("_", " ")));
+    this.flags = data.scene_names.map((name) => element("span", "flag", document.getElementById("scene"), name.replaceAll("_", " ")));
     const actions = document.getElementById("actions");
     const head = element("div", "action head", actions);
     element("span", "name", head, "action");
     element("span", "", head);
     element("span", "figure", head, "%");
     const titles = element("span", "cells", head);
-    data.gate[0].forEach((_, k) => { element("span", "cell", titles, String(k)).style.color = data.colours[k]; });
+    data.gate[0].forEach((_, k) => { element("span", "cell", titles, String(k)).style.color = data.colors[k]; });
     this.actions = data.actions.map((name) => {
       const row = element("div", "action", actions);
       element("span", "name", row, name.replaceAll("_", " ")).title = name;
@@ -43,7 +43,7 @@ class Panels {
       const cells = element("span", "cells", row);
       const parts = data.gate[0].map((_, k) => {
         const part = element("i", "", element("span", "cell", cells));
-        part.style.background = data.colours[k];
+        part.style.background = data.colors[k];
         return part;
       });
       return { row, fill, figure, parts };
@@ -60,9 +60,9 @@ class Panels {
       figure.textContent = `${percent(gate[k])} %`;
     });
     const entropy = gate.reduce((sum, share) => sum - (share > 0 ? share * Math.log(share) : 0), 0);
+    const depth = data.depth[step];
     const values = [data.value[step].toFixed(3), signed(data.reward[step]), this.returns[step].toFixed(3),
-      short(data.score[step]), `${entropy.toFixed(2)} nats`,
-      ...Object.values(data.measures).map((each) => each[step] === null ? "–" : Number.isInteger(each[step]) ? String(each[step]) : short(each[step]))];
+      short(data.score[step]), depth === null ? "–" : String(depth), `${entropy.toFixed(2)} nats`];
     this.numbers.forEach((place, i) => { place.textContent = values[i]; });
     this.flags.forEach((flag, i) => flag.classList.toggle("on", data.scene[step].includes(i)));
     const legal = data.legal[step];

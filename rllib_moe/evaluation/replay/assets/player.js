@@ -19,8 +19,8 @@ class Player {
     this.panels = new Panels(data);
     this.timeline = new Timeline(byId("track"), data, (step) => { this.pause(); this.show(step); });
     byId("slider").max = data.action.length - 1;
-    for (let head = -1; head < data.heads; head++) byId("head").append(new Option(head < 0 ? "mean" : head, head));
-    for (const speed of SPEEDS) byId("speed").append(new Option(speed, speed, speed === 8, speed === 8));
+    for (let head = -1; head < data.num_heads; head++) byId("head").append(new Option(head < 0 ? "mean" : head, head));
+    for (const speed of SPEEDS) byId("speed").append(new Option(`${speed} steps/s`, speed, speed === 8, speed === 8));
     this.listen();
     this.layOut();
   }
@@ -139,7 +139,7 @@ class Player {
     this.panels.draw(this.step, attention);
     this.timeline.draw(this.step);
     byId("slider").value = this.step;
-    byId("step").textContent = `${this.step} / ${this.last}`;
+    byId("step").textContent = `step ${this.step} of ${this.last}`;
     document.body.dataset.step = this.step;
   }
 }

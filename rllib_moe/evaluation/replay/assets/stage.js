@@ -1,4 +1,4 @@
-// The stage: the screen in colour with the nodes on it, or the graph drawn by itself.
+// The stage: the screen in color with the nodes on it, or the graph drawn by itself.
 
 const ASPECT = 1.85, SHARE_OF_WINDOW = 0.52;
 const MONO = '"DejaVu Sans Mono", ui-monospace, Menlo, Consolas, "Liberation Mono", monospace';
@@ -24,51 +24,67 @@ function wholeScreens(screens) {
   });
 }
 
+// The explored part of the map, between the lines of text that stand above and below it.
 class Screen {
   constructor(canvas, data) {
     this.canvas = canvas;
     this.data = data;
     this.frames = wholeScreens(data.screens);
+    const [first, end] = data.crop.lines;
+    this.above = Math.min(first, data.screens.height);
+    this.below = Math.max(0, data.screens.height - end);
     canvas.hidden = false;
   }
 
   resize(width) {
-    const { width: columns, height: rows } = this.data.screens;
+    const [rows, columns] = this.data.crop.size;
+    this.width = width;
+    this.textWidth = Math.min(9, width / (this.data.screens.width + 1));
+    const textHeight = this.textWidth * ASPECT, texts = (this.above + this.below) * textHeight;
     // As wide as there is room, yet not so tall that the timeline is off the window.
-    const tall = (SHARE_OF_WINDOW * window.innerHeight) / (rows + 0.5) / ASPECT;
-    this.cellWidth = Math.min(16, width / (columns + 1), Math.max(8.5, tall));
+    const tall = (SHARE_OF_WINDOW * window.innerHeight - texts) / (rows + 1) / ASPECT;
+    this.cellWidth = Math.min(18, width / (columns + 1), Math.max(8.5, tall));
     this.cellHeight = this.cellWidth * ASPECT;
-    this.left = this.cellWidth / 2;
-    this.pen = prepareCanvas(this.canvas, this.cellWidth * (columns + 1), this.cellHeight * (rows + 0.5));
-    this.top = this.cellHeight / 4;
+    this.left = (width - columns * this.cellWidth) / 2;
+    this.top = (this.above + 0.25) * textHeight;
+    this.bottom = this.top + rows * this.cellHeight;
+    this.pen = prepareCanvas(this.canvas, width, this.bottom + (this.below + 0.5) * textHeight);
   }
 
   draw(step) {
-    const pen = this.pen, w = this.cellWidth, h = this.cellHeight;
+    const pen = this.pen, [first, end] = this.data.crop.lines, [rows, columns] = this.data.crop.size;
+    const lines = this.frames[step], [top, left] = this.corner = this.data.crop.corners[step];
     pen.fillStyle = GROUND;
     pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
-    pen.font = `${h * 0.76}px ${MONO}`;
     pen.textAlign = "center";
     pen.textBaseline = "middle";
-    this.frames[step].forEach((number, row) => {
-      if (number < 0) return;
-      const [text, colours] = this.data.screens.lines[number];
-      for (let column = 0; column < text.length; column++) {
-        const inverse = INVERSE.indexOf(colours[column]);
-        if (text[column] === " " && inverse < 0) continue;
-        const x = this.left + column * w, y = this.top + row * h;
-        if (inverse >= 0) {
-          pen.fillStyle = TERMINAL[inverse];
-          pen.fillRect(x, y, w + 0.5, h + 0.5);
-        }
-        pen.fillStyle = inverse >= 0 ? GROUND : TERMINAL[CODES.indexOf(colours[column])];
-        pen.fillText(text[column], x + w / 2, y + h / 2);
-      }
-    });
+    for (let row = 0; row < rows; row++) {
+      this.drawLine(lines[top + row], this.left, this.top + row * this.cellHeight, this.cellWidth, left, left + columns);
+    }
+    const w = this.textWidth, h = w * ASPECT;
+    for (let row = 0; row < this.above; row++) this.drawLine(lines[row], w / 2, (row + 0.25) * h, w);
+    for (let row = 0; row < this.below; row++) this.drawLine(lines[end + row], w / 2, this.bottom + (row + 0.25) * h, w);
   }
 
-  place(cell) {
-    return [this.left + (cell[1] + 0.5) * this.cellWidth, this.top + (cell[0] + 0.5) * this.cellHeight];
+  drawLine(number, x, y, w, from = 0, to = Infinity) {
+    if (!(number >= 0)) return;
+    const pen = this.pen, h = w * ASPECT, [text, colors] = this.data.screens.lines[number];
+    pen.font = `${h * 0.76}px ${MONO}`;
+    for (let column = from; column < Math.min(text.length, to); column++) {
+      const inverse = INVERSE.indexOf(colors[column]), at = x + (column - from) * w;
+      if (text[column] === " " && inverse < 0) continue;
+      if (inverse >= 0) {
+        pen.fillStyle = TERMINAL[inverse];
+        pen.fillRect(at, y, w + 0.5, h + 0.5);
+      }
+      pen.fillStyle = inverse >= 0 ? GROUND : TERMINAL[CODES.indexOf(colors[column])];
+      pen.fillText(text[column], at + w / 2, y + h / 2);
+    }
+  }
+
+  place([row, column]) {
+    const [top, left] = this.corner;
+    return [this.left + (column - left + 0.5) * this.cellWidth, this.top + (row - top + 0.5) * this.cellHeight];
   }
 
   // Frames around the nodes' cells, and rays from the ego node as wide as its attention.
@@ -103,20 +119,27 @@ class Screen {
       pen.strokeRect(places[i][0] - w / 2 - 1.5, places[i][1] - h / 2 + 0.5, w + 3, h - 1);
     }
     pen.globalAlpha = 1;
-    pen.font = `600 ${Math.max(10, h * 0.52)}px system-ui, "DejaVu Sans", sans-serif`;
-    const taken = [];
-    for (const i of order.reverse().slice(0, 5)) {
-      if (i === 0 || attention[i] < 0.04) continue;
-      const text = `${names[nodes.types[i]].replaceAll("_", " ")} ${Math.round(100 * attention[i])} %`;
-      const half = pen.measureText(text).width / 2 + 4, height = h * 0.8;
-      const x = Math.min(Math.max(places[i][0], half + 2), this.cellWidth * (this.data.screens.width + 1) - half - 2);
-      const y = places[i][1] + (places[i][1] > h * 2.6 ? -1 : 1) * h * 1.05;
-      if (taken.some(([u, v, r]) => Math.abs(u - x) < r + half && Math.abs(v - y) < height)) continue;
-      taken.push([x, y, half]);
+    const labelled = order.reverse().filter((i) => i > 0 && attention[i] >= 0.04).slice(0, 5);
+    this.drawLabels(labelled.map((i) => [places[i], `${names[nodes.types[i]].replaceAll("_", " ")} ${Math.round(100 * attention[i])} %`]), places[0]);
+  }
+
+  // Each label beside its node where it covers neither the hero, nor a labelled node, nor another label; else it is left out.
+  drawLabels(labels, hero) {
+    const pen = this.pen, w = this.cellWidth, h = this.cellHeight, size = Math.min(14, Math.max(10, h * 0.52)), tall = 0.7 * size;
+    pen.font = `600 ${size}px system-ui, "DejaVu Sans", sans-serif`;
+    const taken = [[...hero, w, h], ...labels.map(([[x, y]]) => [x, y, w / 2, h / 2])];
+    for (const [[x, y], text] of labels) {
+      const half = pen.measureText(text).width / 2 + 4, side = w / 2 + half + 3, up = h / 2 + tall + 2;
+      const around = [[0, -up], [0, up], [side, 0], [-side, 0], [side, -up], [-side, -up], [side, up], [-side, up], [0, -2 * up], [0, 2 * up]];
+      const spot = around.map(([dx, dy]) => [x + dx, y + dy]).find(([u, v]) =>
+        u - half >= 0 && u + half <= this.width && v - tall >= 0 && v + tall <= this.bottom + h / 2 &&
+        !taken.some(([a, b, c, d]) => Math.abs(u - a) < half + c && Math.abs(v - b) < tall + d));
+      if (!spot) continue;
+      taken.push([...spot, half, tall]);
       pen.fillStyle = "rgba(12, 14, 17, 0.82)";
-      pen.fillRect(x - half, y - height / 2, 2 * half, height);
+      pen.fillRect(spot[0] - half, spot[1] - tall, 2 * half, 2 * tall);
       pen.fillStyle = LIT;
-      pen.fillText(text, x, y + 1);
+      pen.fillText(text, spot[0], spot[1] + 1);
     }
   }
 }

@@ -1,7 +1,6 @@
 // The whole episode at one glance: experts' weights as stacked areas, score and value, scenes; a click goes there.
 
 const SCENE_ROW = 12;
-const MOST_CHANGES = 20; // of a measure; one that changes more often is a curve and not a few events
 
 class Timeline {
   constructor(canvas, data, seek) {
@@ -29,28 +28,28 @@ class Timeline {
 
   resize(width) {
     this.width = width;
-    const scenes = this.data.scenes.length;
+    const scenes = this.data.scene_names.length;
     this.rows = { gate: [8, 78], score: [93, 44], scenes: [143, scenes * SCENE_ROW], axis: 143 + scenes * SCENE_ROW + 4 };
     this.height = this.rows.axis + 18;
     this.pen = prepareCanvas(this.canvas, width, this.height);
     this.still = document.createElement("canvas");
     const pen = prepareCanvas(this.still, width, this.height);
-    const colours = { text: css("--text"), muted: css("--muted"), line: css("--line"), accent: css("--accent") };
+    const colors = { text: css("--text"), muted: css("--muted"), line: css("--line"), accent: css("--accent") };
     pen.font = '11px system-ui, "DejaVu Sans", sans-serif';
     pen.textBaseline = "middle";
-    this.drawGate(pen, colours);
-    this.drawScore(pen, colours);
-    this.drawScenes(pen, colours);
-    this.drawAxis(pen, colours);
+    this.drawGate(pen, colors);
+    this.drawScore(pen, colors);
+    this.drawScenes(pen, colors);
+    this.drawAxis(pen, colors);
   }
 
-  label(pen, colour, text, y) {
-    pen.fillStyle = colour;
+  label(pen, color, text, y) {
+    pen.fillStyle = color;
     pen.textAlign = "right";
     pen.fillText(text, this.left - 8, y);
   }
 
-  drawGate(pen, colours) {
+  drawGate(pen, colors) {
     const [top, height] = this.rows.gate, wide = (this.width - this.left - this.right) / this.count;
     // Steps, not slopes: a gate belongs to one state. Columns of less than a pixel are averaged.
     const per = Math.max(1, Math.ceil(1 / wide));
@@ -63,27 +62,27 @@ class Timeline {
       });
       let y = top;
       mean.forEach((share, k) => {
-        pen.fillStyle = this.data.colours[k];
+        pen.fillStyle = this.data.colors[k];
         pen.fillRect(this.left + from * wide, y, (to - from) * wide + 0.4, share * height);
         y += share * height;
       });
     }
-    pen.strokeStyle = colours.line;
+    pen.strokeStyle = colors.line;
     pen.strokeRect(this.left - 0.5, top - 0.5, this.width - this.left - this.right + 1, height + 1);
-    this.label(pen, colours.text, "experts' weights", top + height / 2);
-    this.label(pen, colours.muted, "100 %", top + 5);
-    this.label(pen, colours.muted, "0 %", top + height - 5);
+    this.label(pen, colors.text, "experts' weights", top + height / 2);
+    this.label(pen, colors.muted, "100 %", top + 5);
+    this.label(pen, colors.muted, "0 %", top + height - 5);
   }
 
-  drawScore(pen, colours) {
+  drawScore(pen, colors) {
     const [top, height] = this.rows.score;
     const end = this.width - this.right;
-    pen.strokeStyle = colours.line;
+    pen.strokeStyle = colors.line;
     pen.strokeRect(this.left - 0.5, top - 0.5, end - this.left + 1, height + 1);
-    const curve = (values, colour, stepped) => {
+    const curve = (values, color, stepped) => {
       const low = Math.min(...values), high = Math.max(...values), span = high - low || 1;
       const y = (value) => top + height - 3 - ((value - low) / span) * (height - 6);
-      pen.strokeStyle = colour;
+      pen.strokeStyle = color;
       pen.lineWidth = 1.4;
       pen.beginPath();
       values.forEach((value, step) => {
@@ -94,41 +93,41 @@ class Timeline {
       pen.lineWidth = 1;
       return [low, high];
     };
-    const value = curve(this.data.value, colours.accent, false);
-    const score = curve(this.data.score, colours.text, true);
-    this.label(pen, colours.text, `score ${short(score[1])}`, top + 7);
-    this.label(pen, colours.muted, short(score[0]), top + height - 6);
+    const value = curve(this.data.value, colors.accent, false);
+    const score = curve(this.data.score, colors.text, true);
+    this.label(pen, colors.text, `score ${short(score[1])}`, top + 7);
+    this.label(pen, colors.muted, short(score[0]), top + height - 6);
     pen.textAlign = "left";
-    pen.fillStyle = colours.accent;
+    pen.fillStyle = colors.accent;
     pen.fillText(`${short(value[1])} value`, end + 6, top + 7);
     pen.fillText(short(value[0]), end + 6, top + height - 6);
-    for (const [name, values] of Object.entries(this.data.measures)) this.drawChanges(pen, colours, top, height, name, values);
+    for (const [name, values] of Object.entries(this.data.measures)) this.drawChanges(pen, colors, top, height, name, values);
   }
 
-  drawChanges(pen, colours, top, height, name, values) {
+  drawChanges(pen, colors, top, height, name, values) {
     const end = this.width - this.right;
     const changes = [...values.keys()].filter((step) => step && values[step] !== values[step - 1]);
     if (changes.length > MOST_CHANGES) return;
     changes.forEach((step, index) => {
-      pen.strokeStyle = colours.muted;
+      pen.strokeStyle = colors.muted;
       pen.setLineDash([3, 3]);
       line(pen, [this.x(step), top], [this.x(step), top + height]);
       pen.setLineDash([]);
-      pen.fillStyle = colours.text;
+      pen.fillStyle = colors.text;
       const text = `${name.replaceAll("_", " ")} ${values[step]}`, room = pen.measureText(text).width + 8;
       const isRight = this.x(step) > end - room;
-      const neighbour = changes[index + (isRight ? -1 : 1)];
-      if (neighbour !== undefined && Math.abs(this.x(neighbour) - this.x(step)) < room) return; // the last one is told
+      const neighbor = changes[index + (isRight ? -1 : 1)];
+      if (neighbor !== undefined && Math.abs(this.x(neighbor) - this.x(step)) < room) return; // the last one is told
       pen.textAlign = isRight ? "right" : "left";
       pen.fillText(text, this.x(step) + (isRight ? -4 : 4), top + height - 8);
     });
   }
 
-  drawScenes(pen, colours) {
+  drawScenes(pen, colors) {
     const [top] = this.rows.scenes, wide = (this.width - this.left - this.right) / this.count;
-    this.data.scenes.forEach((name, row) => {
+    this.data.scene_names.forEach((name, row) => {
       const y = top + row * SCENE_ROW;
-      pen.fillStyle = colours.line;
+      pen.fillStyle = colors.line;
       pen.globalAlpha = 0.45;
       pen.fillRect(this.left, y + 1, this.width - this.left - this.right, SCENE_ROW - 3);
       pen.globalAlpha = 1;
@@ -136,20 +135,20 @@ class Timeline {
       this.data.scene.forEach((flags, step) => {
         if (!flags.includes(row)) return;
         steps += 1;
-        pen.fillStyle = this.data.colours[leading(this.data.gate[step])];
+        pen.fillStyle = this.data.colors[leading(this.data.gate[step])];
         pen.fillRect(this.left + step * wide, y + 1, Math.max(1, wide + 0.4), SCENE_ROW - 3);
       });
       pen.font = '10px system-ui, "DejaVu Sans", sans-serif';
-      this.label(pen, steps ? colours.text : colours.muted, name.replaceAll("_", " "), y + SCENE_ROW / 2);
+      this.label(pen, steps ? colors.text : colors.muted, name.replaceAll("_", " "), y + SCENE_ROW / 2);
       pen.textAlign = "left";
-      pen.fillStyle = colours.muted;
+      pen.fillStyle = colors.muted;
       pen.fillText(`${Math.round((100 * steps) / this.count)} %`, this.width - this.right + 6, y + SCENE_ROW / 2);
     });
   }
 
-  drawAxis(pen, colours) {
+  drawAxis(pen, colors) {
     const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].find((n) => this.count / n <= 12) || 10000;
-    pen.fillStyle = colours.muted;
+    pen.fillStyle = colors.muted;
     pen.font = '11px system-ui, "DejaVu Sans", sans-serif';
     for (let step = 0; step < this.count; step += every) {
       pen.textAlign = "center";
@@ -157,7 +156,7 @@ class Timeline {
     }
     pen.textAlign = "left";
     pen.fillText("step", this.width - this.right + 6, this.rows.axis + 8);
-    if (this.data.scenes.length) this.label(pen, colours.muted, "leading expert ↑", this.rows.axis + 8);
+    if (this.data.scene_names.length) this.label(pen, colors.muted, "leading expert ↑", this.rows.axis + 8);
   }
 
   draw(step) {

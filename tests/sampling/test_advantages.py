@@ -10,7 +10,7 @@ import torch
 from ray.rllib.algorithms.impala.vtrace_torch import from_importance_weights
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
-from rllib_moe.algorithms.advantages import gae
+from rllib_moe.sampling.advantages import gae
 from tests.sampling.test_vector_sampler import rllib_advantages
 
 

@@ -1,0 +1,175 @@
+"""The look of every figure, panels of one size, and the one way to write them.
+
+`png` gives a picture on white, `svg` an element whose text and lines follow the theme of the page around it. SVG text
+is drawn as paths: it needs no font, and is as wide in every browser.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from rllib_moe.runtime.colors import LIGHT, expert_color, ink_on
+from rllib_moe.runtime.files import atomic_write
+
+WIDTH = 7.2
+"""Inches of a figure: its smallest text has 9 px on a page of 600 px."""
+PNG_DPI = 150
+MIN_LABELED = 0.07
+"""Share from which a bar is wide enough for its number."""
+
+STYLE: Any = {
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelcolor": LIGHT.text,
+    "axes.edgecolor": LIGHT.muted,
+    "axes.titlecolor": LIGHT.text,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.facecolor": "none",
+    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.useoffset": False,
+    "text.color": LIGHT.text,
+    "xtick.color": LIGHT.muted,
+    "ytick.color": LIGHT.muted,
+    "grid.color": LIGHT.line,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "none",
+    "figure.titlesize": 11,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "rllib_moe",
+}
+THEMED = {LIGHT.text: "var(--text)", LIGHT.muted: "var(--muted)", LIGHT.line: "var(--line)"}
+"""Colors that the page's theme replaces."""
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Apply the style inside the block, or in the function that this decorates."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def panels(count: int, columns: int = 1, height: float = 2.6, *, shared: bool = False) -> tuple[Figure, list[Axes]]:
+    """Return a figure with axes over episodes, all of one size, in reading order.
+
+    Args:
+        count: Number of axes.
+        columns: Maximum number of axes beside each other.
+        height: Inches of a row.
+        shared: Whether all have the same axes.
+    """
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, height * rows + 0.4), layout="constrained")
+    axes = list(figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).flat)
+    for each in axes[count:]:
+        each.remove()
+    for each in axes[:count]:
+        each.xaxis.set_major_locator(MaxNLocator(nbins=8 if columns == 1 else 4, integer=True))
+        each.tick_params(labelbottom=not shared or each in axes[max(0, count - columns) : count])
+    figure.supxlabel("episodes", fontsize=9.5, color=LIGHT.muted)
+    return figure, axes[:count]
+
+
+def fit_y(axes: Axes) -> None:
+    """Fit the y axis to the curves, and to bands as far as half their range beyond them.
+
+    It begins at 0 only where the curves spread as widely as they are far from 0.
+    """
+    values = np.array([value for line in axes.lines for value in np.asarray(line.get_ydata(), float)])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    lines, band = (values.min(), values.max()), axes.dataLim.intervaly
+    reach = (lines[1] - lines[0]) / 2
+    low, high = max(band[0], lines[0] - reach), min(band[1], lines[1] + reach)
+    from_zero = lines[0] >= 0 and (reach == 0 or lines[0] <= 2 * reach)
+    margin = 0.06 * (high - low or abs(high) or 1)
+    axes.set_ylim(0 if from_zero else low - margin, high + margin)
+
+
+def share_bars(axes: Axes, bars: Sequence[tuple[str, Sequence[float]]]) -> None:
+    """Draw stacked horizontal bars of the experts' shares, the first on top, with their percentages.
+
+    Args:
+        axes: Empty axes.
+        bars: Label of each bar, and the share of each expert [K].
+    """
+    num_experts = max(len(share) for _, share in bars)
+    left = np.zeros(len(bars))
+    for expert in range(num_experts):
+        widths = np.array([share[expert] if expert < len(share) else 0.0 for _, share in bars])
+        drawn = axes.barh(
+            range(len(bars)), widths, 0.78, left=left, color=expert_color(expert), label=f"expert {expert}"
+        )
+        labels = [f"{100 * width:.0f}" if width >= MIN_LABELED else "" for width in widths]
+        axes.bar_label(drawn, labels, label_type="center", fontsize=9, color=ink_on(expert_color(expert)))
+        left += widths
+    axes.set_yticks(range(len(bars)), [label for label, _ in bars])
+    axes.tick_params(axis="y", length=0, labelcolor=LIGHT.text)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as a picture on white."""
+    stream = io.BytesIO()
+    _lay_out(figure)
+    figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor=LIGHT.background, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as a PNG file on white."""
+    content = png(figure)
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
+
+
+def svg(figure: Figure, key: str) -> str:
+    """Return the figure as an SVG element for a page that defines `--text`, `--muted` and `--line`.
+
+    Args:
+        figure: The figure.
+        key: Prefix of all ids, unique on the page.
+    """
+    stream = io.StringIO()
+    _lay_out(figure)
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", text)
+    for color, variable in THEMED.items():
+        text = re.sub(re.escape(color), variable, text, flags=re.IGNORECASE)
+    return re.sub(
+        r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', text, count=1
+    ).strip()
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place everything once for both forms, which takes longer than the drawing itself."""
+    if figure.get_layout_engine() is not None:
+        figure.set_dpi(PNG_DPI)  # at another resolution, letters have other widths
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")

@@ -153,7 +153,7 @@ def data_way() -> str:
     workers.append(draw.box(838, 100, 240, 258, [], BLUE))
     draw.text(958, 126, "rollout workers", is_name=True, anchor="middle")
     game = draw.box(854, 140, 190, 52, ["environments", "NetHack, regimes, yours"], GREY)
-    pack = draw.box(854, 216, 190, 52, ["graph observation", "packed into one array"], GREY)
+    pack = draw.box(854, 216, 190, 52, ["graph observation", "a Dict of arrays"], GREY)
     act = draw.box(854, 292, 190, 52, ["policy network", "same weights and phase"], GREEN)
     draw.arrow(game.at(0.5, 1), pack.at(0.5, 0))
     draw.arrow(pack.at(0.5, 1), act.at(0.5, 0))

@@ -207,6 +207,8 @@ def test_the_examples_in_python_run(example_files: Path, capsys: pytest.CaptureF
     assert (example_files / "results" / "one-call" / "checkpoints" / "final").exists()
     runpy.run_path(str(example_files / "own_rllib.py"))
     assert "16 warmup" in capsys.readouterr().out
+    learned = runpy.run_path(str(example_files / "model_only.py"))["learned"]
+    assert np.isfinite([learned["learner_stats"]["total_loss"], learned["model"]["routing_loss"]]).all()
 
 
 @pytest.mark.usefixtures("example_files", "ray_session")

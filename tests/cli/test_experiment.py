@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+PATIENCE = 600
+"""Seconds until a test gives up waiting, many times what is needed."""
 SCRIPT = Path(__file__).parents[2] / "scripts" / "experiment.py"
 
 PLAN = {
@@ -36,19 +38,19 @@ def start(directory: Path, *flags: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
     first = start(tmp_path)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not list(tmp_path.glob("out/whole-seed0/checkpoints/episode_*")):
         assert time.monotonic() < deadline
         assert first.poll() is None
         time.sleep(0.05)
     first.send_signal(signal.SIGINT)
-    said, _ = first.communicate(timeout=120)
+    said, _ = first.communicate(timeout=PATIENCE)
     print(said)
     assert first.returncode == 130
     assert "the runs save and end" in said
 
     second = start(tmp_path, "--jobs", str(min(2, os.cpu_count() or 1)))
-    said, _ = second.communicate(timeout=600)
+    said, _ = second.communicate(timeout=PATIENCE)
     print(said)
     assert second.returncode == 0
     resumed = yaml.safe_load((tmp_path / "out/whole-seed0.train.yaml").read_text())["run"]["resume"]
@@ -69,7 +71,7 @@ def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
     assert (tmp_path / "out/curves.png").stat().st_size > 10_000
 
     third = start(tmp_path)  # nothing is left to do
-    said, _ = third.communicate(timeout=60)
+    said, _ = third.communicate(timeout=PATIENCE)
     assert third.returncode == 0
     assert "rllib_moe.cli" not in said
 

@@ -35,7 +35,8 @@ def trial_directories(search: Path) -> list[Path]:
 
 
 def lines_of(trial: Path) -> int:
-    return len((trial / "results.jsonl").read_text().splitlines())
+    file = trial / "results.jsonl"  # not there before the first iteration
+    return len(file.read_text().splitlines()) if file.exists() else 0
 
 
 def test_a_search_leaves_a_table_a_plot_and_the_best_ready_to_train(
@@ -92,7 +93,6 @@ def test_asha_stops_the_weak_on_episodes(search: Search) -> None:
         assert trial["episodes"] == 64 if trial["state"] == "finished" else trial["episodes"] in (16, 32)
 
 
-@pytest.mark.soak
 @pytest.mark.slow
 def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path: Path) -> None:
     """By chance, 16 steps earn 16 / R among R regimes: 8 with 2 of them, 2.3 with 7. Trials 0 to 3 are drawn evenly."""

@@ -5,15 +5,15 @@ All have the same width, heads, layers, residual and norm, take the padded obser
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import in_turn, timed, torch_threads
+from benchmarks.timing import in_turn, medians, timed, torch_threads
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.models.attention_encoder import AttentionEncoder
@@ -49,22 +49,11 @@ def compare_encoders(
     """
     encoders = {form: _made(form, shape, config).to(observation["nodes"].device) for form in FORMS}
     rows = []
-    for size in sizes:
+    for size, count in itertools.product(sizes, threads):
         leaves = {name: observation[name][:size] for name in LEAVES if name in observation}
-        for count in threads:
-            with torch_threads(count):
-                forward = _medians({name: _forward(each, leaves) for name, each in encoders.items()}, repeats)
-                both = _medians({name: _both(each, leaves) for name, each in encoders.items()}, repeats)
-            rows += [
-                {
-                    "graphs": len(leaves["nodes"]),
-                    "threads": count,
-                    "encoder": name,
-                    "forward_ms": forward[name],
-                    "forward_backward_ms": both[name],
-                }
-                for name in FORMS
-            ]
+        with torch_threads(count):
+            taken = in_turn({name: partial(_times, each, leaves) for name, each in encoders.items()}, repeats, 2)
+        rows += [{"graphs": size, "threads": count, "encoder": name, **medians(taken[name])} for name in FORMS]
     return rows
 
 
@@ -83,19 +72,11 @@ def _made(form: str, shape: GraphShape, config: ModelConfig) -> nn.Module:
     return encoder
 
 
-def _forward(encoder: nn.Module, leaves: Mapping[str, Tensor]) -> Callable[[], object]:
-    return torch.no_grad()(lambda: encoder(**leaves))
-
-
-def _both(encoder: nn.Module, leaves: Mapping[str, Tensor]) -> Callable[[], object]:
-    def call() -> None:
+def _times(encoder: nn.Module, leaves: Mapping[str, Tensor]) -> dict[str, float]:
+    def both() -> None:
         encoder.zero_grad()
         encoder(**leaves).ego.square().mean().backward()
 
-    return call
-
-
-def _medians(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median milliseconds of calls taken in turn, after two of each that are not counted."""
-    taken = in_turn({name: partial(timed, call) for name, call in calls.items()}, repeats, warm_up=2)
-    return {name: 1e3 * statistics.median(values) for name, values in taken.items()}
+    with torch.no_grad():
+        forward = timed(lambda: encoder(**leaves))
+    return {"forward_ms": 1e3 * forward, "forward_backward_ms": 1e3 * timed(both)}

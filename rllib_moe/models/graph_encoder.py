@@ -93,8 +93,8 @@ def check_encoder(encoder: nn.Module, shape: GraphShape, config: ModelConfig) ->
         encoder.train()
     expected, weights = (2, config.hidden_size), (2, config.num_heads, size)
     if ego.shape != expected or not ego.isfinite().all():
-        raise ValueError(f"graph encoder: expected finite embeddings {list(expected)}, got {list(ego.shape)}: {ego}")
+        raise ValueError(f"graph_encoder: expected finite embeddings {list(expected)}, got {list(ego.shape)}: {ego}")
     if not torch.equal(ego, in_evaluation):
-        raise ValueError("graph encoder: computes differently in training and in evaluation (dropout, batch norm)")
+        raise ValueError("graph_encoder: computes differently in training and in evaluation (dropout, batch norm)")
     if attention is not None and attention.shape != weights:
-        raise ValueError(f"graph encoder: expected attention {list(weights)}, got {list(attention.shape)}")
+        raise ValueError(f"graph_encoder: expected attention {list(weights)}, got {list(attention.shape)}")

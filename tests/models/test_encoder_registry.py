@@ -29,16 +29,16 @@ def test_found(name: str, kind: type) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("GATv3Conv", r"unknown encoder 'GATv3Conv' \(did you mean 'GATv2Conv'\?\); expected 'attention', 'mean', a"),
-        ("attenton", r"unknown encoder 'attenton' \(did you mean 'attention'\?\)"),
-        ("Linear", "unknown encoder 'Linear'"),
+        ("GATv3Conv", r"expected 'attention', 'mean', .*, got 'GATv3Conv' \(did you mean 'GATv2Conv'\?\)"),
+        ("attenton", r"got 'attenton' \(did you mean 'attention'\?\)"),
+        ("Linear", "expected 'attention', .*, got 'Linear'"),
         ("GINEConv", "torch_geometric.nn.GINEConv does not fit: .* missing 1 required positional argument: 'nn'"),
         ("GENConv", "torch_geometric.nn.GENConv does not fit: .* computes differently in training and in evaluation"),
         ("HypergraphConv", "torch_geometric.nn.HypergraphConv does not fit: "),
-        ("nowhere:Encoder", r"cannot import 'nowhere' of 'nowhere:Encoder': ModuleNotFoundError.*PYTHONPATH=\."),
-        (f"{OWN}:Nearst", rf"'{OWN}' has no class 'Nearst' \(did you mean 'Nearest'\?\)"),
-        (f"{OWN}:torch", "does not fit: .*; expected a class like rllib_moe.models.graph_encoder.GraphEncoder"),
-        ("torch.nn:Linear", "does not fit: too many positional arguments"),
+        ("nowhere:Encoder", r"cannot import 'nowhere:Encoder' \(No module named 'nowhere'; .*PYTHONPATH=\."),
+        (f"{OWN}:Nearst", "cannot import .* has no attribute 'Nearst'"),
+        (f"{OWN}:torch", "does not fit .*; expected a class like rllib_moe.models.graph_encoder.GraphEncoder"),
+        ("torch.nn:Linear", r"does not fit \(too many positional arguments\)"),
     ],
 )
 def test_refused_before_anything_starts(name: str, told: str) -> None:
@@ -47,7 +47,7 @@ def test_refused_before_anything_starts(name: str, told: str) -> None:
 
 
 def test_training_refuses_a_wrong_name_and_writes_nothing(train: Callable[..., object], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="graph_encoder: unknown encoder 'GATv3Conv'"):
+    with pytest.raises(ConfigError, match=r"graph_encoder: expected .* got 'GATv3Conv'"):
         train("run", 48, "--graph-encoder", "GATv3Conv")
     assert not (tmp_path / "run").exists()
 
@@ -56,7 +56,7 @@ def test_training_refuses_a_wrong_name_and_writes_nothing(train: Callable[..., o
     ("name", "told"), [("Wide", r"expected finite embeddings \[2, 64\], got \[2, 65\]"), ("Dropping", "computes diff")]
 )
 def test_what_shows_in_a_trial_alone_is_refused_when_it_is_made(name: str, told: str) -> None:
-    with pytest.raises(ValueError, match=f"graph encoder: {told}"):
+    with pytest.raises(ValueError, match=f"graph_encoder: {told}"):
         make_graph_encoder(SHAPE, ModelConfig(graph_encoder=f"{OWN}:{name}"))
 
 

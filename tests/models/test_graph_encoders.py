@@ -20,7 +20,8 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 DENSE = "attention, dense layers"
 ATTENDING = ("attention", DENSE, "GATConv", "GATv2Conv", "TransformerConv", "RGATConv")
 TYPED = (*ATTENDING, "RGCNConv", "ResGatedGraphConv")
-encoders = pytest.mark.parametrize("name", [*TYPED, "GCNConv", "SAGEConv", "GeneralConv", "FeaStConv", "SuperGATConv"])
+NAMES = (*TYPED, "GCNConv", "SAGEConv", "GeneralConv", "FeaStConv", "SuperGATConv")
+encoders = pytest.mark.parametrize("name", NAMES)
 attending = pytest.mark.parametrize("name", ATTENDING)
 
 
@@ -90,7 +91,7 @@ class TestBatch:
         assert not torch.equal(permuted["edges"], observation["edges"])
         torch.testing.assert_close(encode(built, permuted).ego, encode(built, observation).ego, **CLOSE)
 
-    @encoders
+    @pytest.mark.parametrize("name", [*NAMES, "mean"])
     def test_empty_graphs_are_finite(self, name: str) -> None:
         ego, attention = encode(encoder(name), zeros_like(random_observation(SHAPE, 3)), return_attention=True)
         assert ego.isfinite().all()
@@ -175,11 +176,9 @@ class TestAttentionEncoder:
         torch.testing.assert_close(found.attention, expected.attention, **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["GATv2Conv", "tests.models.own_encoder:Nearest"])
-def test_a_short_training_and_its_explanation(name: str, train: Train, tmp_path: Path) -> None:
-    assert train("run", 48, "--graph-encoder", name)["episodes_total"] >= 48
+def test_a_short_training_and_its_explanation(train: Train, tmp_path: Path) -> None:
+    assert train("run", 48, "--graph-encoder", "GATv2Conv")["episodes_total"] >= 48
     checkpoint = str(tmp_path / "run")
     numbers = evaluate(EvaluationRequest(checkpoint=checkpoint, episodes=2, num_workers=0, explain=True))
     attention = numbers["explain"]["attention"]
-    assert (attention is not None) == (name == "GATv2Conv")
-    assert attention is None or sum(row["attention"] for row in attention["by_class"].values()) == pytest.approx(1)
+    assert sum(row["attention"] for row in attention["by_class"].values()) == pytest.approx(1, abs=1e-3)

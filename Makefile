@@ -21,10 +21,15 @@ TESTS =
 # Ray's own reporting to its makers, off.
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup train test test-slow lint format types docs ci clean
+# Times that each repeating fault test of `make test-faults` repeats its fault; `make test-slow` takes all.
+REPEATS = 5
+
+STAGES = setup lint types test test-faults train
+
+.PHONY: help setup train test test-faults test-slow lint format types docs ci clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install everything into .venv (quick when nothing changed)
 
@@ -34,8 +39,11 @@ train: $(INSTALLED) ## a short NetHack training through all three phases; ARGS="
 test: $(INSTALLED) ## all tests but the slow ones; TESTS="tests/models -k gate" chooses
 	$(PYTHON) -m pytest -m "not slow" $(TESTS)
 
-test-slow: $(INSTALLED) ## the slow tests (minutes each)
-	$(PYTHON) -m pytest -m slow $(TESTS)
+test-faults: $(INSTALLED) ## the slow tests of faults (kills, stops, lost nodes, resumes), each fault a few times
+	TEST_REPEATS=$(REPEATS) $(PYTHON) -m pytest -m "slow and not soak" --durations 0 $(TESTS)
+
+test-slow: $(INSTALLED) ## all slow tests, with every repetition (half an hour)
+	$(PYTHON) -m pytest -m slow --durations 0 $(TESTS)
 
 lint: $(INSTALLED) ## ruff: rules and format
 	$(PYTHON) -m ruff check
@@ -52,11 +60,16 @@ docs: $(INSTALLED) ## write docs/metrics.md and the pictures anew
 	$(PYTHON) docs/metrics_page.py
 	$(PYTHON) docs/pictures.py
 
-ci: lint types test ## what continuous integration runs
+ci: ## what continuous integration runs, with the seconds of each stage
+	@for stage in $(STAGES); do \
+	  echo "==> make $$stage"; SECONDS=0; \
+	  $(MAKE) $$stage </dev/null; \
+	  echo "==> make $$stage: $$SECONDS s"; \
+	done
 
 clean: ## remove caches and .venv; results/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
-	find rllib_moe scripts tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find rllib_moe scripts benchmarks tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted install is done again.
 $(INSTALLED): $(REQUIREMENTS) pyproject.toml | $(PYTHON)

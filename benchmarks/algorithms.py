@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.config import BenchmarkConfig
-from benchmarks.timing import now
+from benchmarks.timing import medians, now
 from rllib_moe import metrics as m
-from rllib_moe.algorithms.rllib_config import algorithm_config
+from rllib_moe.algorithms.build import build_algorithm
 
 LAST_SHARE = 4
 """What was learned is the mean of the last quarter of the iterations."""
@@ -35,19 +35,16 @@ def compare_algorithms(config: BenchmarkConfig) -> list[dict[str, Any]]:
 
 
 def median_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The median over the rounds of each algorithm."""
-    numbers = [name for name in rows[0] if name not in ("algorithm", "round")]
-    return [
-        {
-            "algorithm": algorithm,
-            **{key: statistics.median(row[key] for row in rows if row["algorithm"] == algorithm) for key in numbers},
-        }
-        for algorithm in dict.fromkeys(row["algorithm"] for row in rows)
-    ]
+    """Medians over the rounds of each algorithm."""
+    measured: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        numbers = {name: value for name, value in row.items() if name not in ("algorithm", "round")}
+        measured.setdefault(row["algorithm"], []).append(numbers)
+    return [{"algorithm": name, **medians(rounds)} for name, rounds in measured.items()]
 
 
 def _train(config: BenchmarkConfig, name: str) -> dict[str, float]:
-    algorithm = algorithm_config(config.with_training(algo=name), config.phases()).build_algo()
+    algorithm = build_algorithm(config.with_overrides(algo=name))
     try:
         first = algorithm.train()["moe"]
         begin, rows = now(), [first]

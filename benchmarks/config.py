@@ -6,30 +6,32 @@ before it is used. The stock reference has settings of its own: it stays what it
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, get_args, get_type_hints
+from typing import Any, Self, get_args
 
-import tyro
+from pydantic import Field, model_validator
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from rllib_moe.cli.experiment_flags import add_experiment_flags, experiment_of
+from rllib_moe.cli.flags import Parser
+from rllib_moe.config import TrainingConfig
 from rllib_moe.envs.registry import environment_faults
-from rllib_moe.phases import PhaseSchedule, ScheduleError
-from rllib_moe.runtime.files import file_faults
+from rllib_moe.experiment import Experiment
+from rllib_moe.runtime.files import file_errors
+from rllib_moe.validation import ConfigError, Settings
 
+STOCK_PREFIX = "stock."
+"""Prefix of the stock reference's flags."""
 REPEATS = {"quick": 3, "full": 7}
 """Measured iterations of whole training, and repeats of every single measurement."""
-ALGORITHM_NAMES: tuple[str, ...] = get_args(get_type_hints(TrainingConfig)["algo"])
+ALGORITHM_NAMES: tuple[str, ...] = get_args(TrainingConfig.model_fields["algo"].annotation)
 """Algorithms there are."""
 FULL_SCALING = "1,2,4"
 """Scaling factors of a run that is not quick."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StockConfig:
+class StockConfig(Settings):
     """The stock reference: RLlib's PPO with its default network and default hyperparameters, but for these."""
 
     num_workers: int = 2
@@ -43,53 +45,48 @@ class StockConfig:
     num_epochs: int = 4
     """Passes over each batch."""
 
-    def faults(self) -> Iterator[str]:
-        """Everything out of range, in words: the same limits as ours."""
-        for fault in TrainingConfig(**dataclasses.asdict(self)).faults():
-            yield f"stock.{fault}"
+    @model_validator(mode="after")
+    def _check_as_ours(self) -> Self:
+        """Refuse what our own training would not take either."""
+        try:
+            TrainingConfig(**dict(self))
+        except ConfigError as error:
+            raise ConfigError([f"{STOCK_PREFIX}{each}" for each in error.errors]) from None
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkConfig:
+class BenchmarkConfig(Settings):
     """One benchmark."""
 
     quick: bool = False
     """Fewer repeats and no scaling: about two minutes on 2 cores."""
-    repeats: int | None = None
+    repeats: int | None = Field(None, ge=1)
     """Measured iterations; the median counts. None: 7, quick 3."""
     scaling: str | None = None
     """Factors such as 1,2,4: so many workers; so many times the environments of a worker. None: 1,2,4, quick none."""
-    soak: float = 0.0
+    soak: float = Field(0.0, ge=0)
     """Minutes of training in which memory, files and directories are watched; above 0 nothing else is measured."""
     algorithms: str | None = None
     """Algorithms such as ppo,appo to train in turn for equal wall time; nothing else is measured then."""
-    minutes: float = 3.0
+    minutes: float = Field(3.0, gt=0)
     """Minutes of training of each of `algorithms`."""
     phase_push: str = ""
     """Numbers of workers such as 2,16,128: what sending weights and phase to them costs; nothing else is measured."""
-    json: str | None = None
+    json_file: str | None = Field(None, json_schema_extra={"metavar": "FILE", "flag": "json"})
     """File to write all numbers to."""
-    env: str = EnvironmentConfig.env
-    """Environment, as in training."""
-    max_steps: int = EnvironmentConfig.max_steps
-    """Steps after which an episode is truncated, in stock's games too."""
-    schedule: str = "default"
-    """Schedule file, or a bundled one: its first phase is in force."""
-    training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
-    """Learning and sampling."""
-    model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
-    """The network."""
-    stock: StockConfig = field(default_factory=StockConfig)
+    experiment: Experiment = Experiment()
+    """Experiment that is measured."""
+    stock: StockConfig = StockConfig()
     """The stock reference."""
 
     @property
     def num_repeats(self) -> int:
-        """Repeats in force."""
+        """Repeats."""
         return self.repeats or REPEATS["quick" if self.quick else "full"]
 
     @property
     def factors(self) -> list[int]:
-        """Scaling factors in force; empty: none."""
+        """Scaling factors; empty: none."""
         words = self.scaling if self.scaling is not None else "" if self.quick else FULL_SCALING
         return [int(word) for word in words.split(",") if word]
 
@@ -109,14 +106,13 @@ class BenchmarkConfig:
         return [int(word) for word in self.phase_push.split(",") if word]
 
     @property
-    def experiment(self) -> ExperimentConfig:
-        """The experiment that is measured."""
-        environment = EnvironmentConfig(env=self.env, max_steps=self.max_steps)
-        return ExperimentConfig(model=self.model, environment=environment, training=self.training)
+    def training(self) -> TrainingConfig:
+        """Learning and sampling of the experiment."""
+        return self.experiment.training
 
-    def with_training(self, **changes: object) -> ExperimentConfig:
-        """The experiment with some fields of its `TrainingConfig` changed."""
-        return dataclasses.replace(self.experiment, training=dataclasses.replace(self.training, **changes))  # type: ignore[arg-type]
+    def with_overrides(self, **changes: object) -> Experiment:
+        """Return the experiment with some of its settings changed."""
+        return self.experiment.with_overrides(changes)
 
     def scaled(self, factors: Sequence[int]) -> list[dict[str, int]]:
         """Changes of `TrainingConfig`: so many workers each, then so many times the environments of a worker.
@@ -133,33 +129,30 @@ class BenchmarkConfig:
             changes.append({"num_workers": num_workers, "num_envs_per_worker": num_envs, "batch_size": batch_size})
         return changes
 
-    def phases(self) -> PhaseSchedule:
-        """The schedule."""
-        return PhaseSchedule.load(self.schedule)
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        errors = [*self._errors(), *self._contradictions()]
+        for name in self.algorithm_names:
+            if name not in ALGORITHM_NAMES:
+                known = ",".join(ALGORITHM_NAMES)
+                errors.append(f"algorithms: expected names from {known}, got {self.algorithms!r}")
+                break
+            self.with_overrides(algo=name)
+        if errors:
+            raise ConfigError(errors)
+        return self
 
-    def faults(self) -> Iterator[str]:
-        """Everything out of range, in words."""
-        if self.repeats is not None and self.repeats < 1:
-            yield f"repeats: expected 1 or more, got {self.repeats}"
-        if not 0 <= self.soak < float("inf"):
-            yield f"soak: expected minutes, 0 or more, got {self.soak}"
-        if not 0 < self.minutes < float("inf"):
-            yield f"minutes: expected minutes, above 0, got {self.minutes}"
-        if self.algorithms is not None and not set(self.algorithm_names) <= set(ALGORITHM_NAMES):
-            yield f"algorithms: expected names from {','.join(ALGORITHM_NAMES)}, got {self.algorithms!r}"
+    def _errors(self) -> Iterator[str]:
         if self.scaling is not None and not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.scaling):
             yield f"scaling: expected whole numbers such as 1,2,4, got {self.scaling!r}"
         if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.phase_push):
             yield f"phase_push: expected whole numbers such as 2,16,128, got {self.phase_push!r}"
-        if self.json is not None:
-            yield from file_faults("json", self.json)
-        yield from self._contradictions()
-        trained = [self.with_training(algo=name) for name in self.algorithm_names] or [self.experiment]
-        yield from dict.fromkeys(fault for experiment in trained for fault in experiment.faults())
-        yield from self.stock.faults()
+        if self.json_file is not None:
+            yield from file_errors("json", self.json_file)
 
     def _contradictions(self) -> Iterator[str]:
         """Options of which one would be ignored."""
+        fields = type(self).model_fields
         modes = [name for name in ("soak", "algorithms", "phase_push") if getattr(self, name)]
         if len(modes) > 1:
             yield f"{', '.join(modes)}: each measures nothing else; give one of them"
@@ -168,9 +161,9 @@ class BenchmarkConfig:
         for name in ("quick", "repeats"):
             if self.soak and getattr(self, name):
                 yield f"{name}: soak has no repeats"
-        if "algorithms" not in modes and self.minutes != type(self).minutes:
+        if "algorithms" not in modes and self.minutes != fields["minutes"].default:
             yield "minutes: are of algorithms, which is not given"
-        if "algorithms" in modes and self.training.algo != TrainingConfig.algo:
+        if "algorithms" in modes and self.training.algo != TrainingConfig().algo:
             yield f"algo: algorithms={self.algorithms} says what is trained, got {self.training.algo!r} besides"
         if not modes and self.training.algo == "appo":
             yield "algo: 'appo' in turn with stock would work on in stock's time; compare it by --algorithms ppo,appo"
@@ -180,20 +173,38 @@ def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
     """Read a command line.
 
     Args:
-        arguments: The words after the program's name.
-        description: What `--help` says about the program.
+        arguments: Words after the program's name.
+        description: Text above the flags in the help.
 
     Raises:
-        ConfigError: naming every fault.
-        SystemExit: `--help`, or a flag that is unknown or no number where one is due.
+        ConfigError: naming every error.
+        SystemExit: `--help` was asked for.
     """
-    config = tyro.cli(BenchmarkConfig, args=list(arguments), description=description, prog="benchmark.py")
-    faults = list(config.faults())
+    parser = Parser("python -m benchmarks", description)
+    parser.add_settings("benchmark", BenchmarkConfig, leave_out=("experiment", "stock"))
+    parser.add_settings("stock reference", StockConfig, prefix=STOCK_PREFIX)
+    add_experiment_flags(parser, ("environment", "training", "model"))
+    config = parser.read(arguments, _made)
+    environment = config.experiment.environment
+    if errors := list(environment_faults(environment.env, environment.max_steps, environment.env_args)):
+        raise ConfigError(errors)
+    return config
+
+
+def _made(given: dict[str, Any]) -> BenchmarkConfig:
+    """Return the benchmark that flags ask for."""
+    errors: list[str] = []
+    parts: dict[str, Any] = {name: given[name] for name in BenchmarkConfig.model_fields if name in given}
+    stock = {name.removeprefix(STOCK_PREFIX): value for name, value in given.items() if name.startswith(STOCK_PREFIX)}
+    for name, make in (("experiment", lambda: experiment_of(given)), ("stock", lambda: StockConfig(**stock))):
+        try:
+            parts[name] = make()
+        except ConfigError as error:
+            errors += error.errors
     try:
-        config.phases()
-    except ScheduleError as error:
-        faults += [f"{error.source}: {fault}" for fault in error.faults]
-    faults += [] if faults else environment_faults(config.env, config.max_steps, {})
-    if faults:
-        raise ConfigError(faults)
+        config = BenchmarkConfig(**parts)
+    except ConfigError as error:
+        errors += error.errors
+    if errors:
+        raise ConfigError(errors)
     return config

@@ -7,7 +7,8 @@ the untrained policy sampled, which is close to random legal play, so graphs hav
 from __future__ import annotations
 
 import statistics
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.execution.train_ops import multi_gpu_train_one_step
@@ -15,52 +16,31 @@ from ray.rllib.policy.sample_batch import SampleBatch
 
 from benchmarks.config import BenchmarkConfig
 from benchmarks.padded_encoder import PaddedMoEModel
-from benchmarks.timing import now
-from rllib_moe.algorithms.rllib_config import algorithm_config
+from benchmarks.timing import in_turn, timed
+from rllib_moe.algorithms.build import algorithm_config
 
 
 def local_algorithm(config: BenchmarkConfig, *, padded: bool = False) -> Algorithm:
-    """The algorithm without rollout workers: it samples and learns in this process.
+    """Build the algorithm without rollout workers: it samples and learns in this process.
 
     Args:
         config: The benchmark.
         padded: Use the padded form of the encoder.
     """
-    experiment = config.with_training(num_workers=0)
-    built = algorithm_config(experiment, config.phases())
+    experiment = config.with_overrides(num_workers=0)
+    built = algorithm_config(experiment)
     if padded:
         model = {"custom_model": PaddedMoEModel, "custom_model_config": experiment.model.to_dict()}
         built = built.training(model=model)
     return built.build_algo()
 
 
-def compare_learning(algorithms: dict[str, Algorithm], batch: SampleBatch, repeats: int) -> dict[str, float]:
+def compare_learning(algorithms: Mapping[str, Algorithm], batch: SampleBatch, repeats: int) -> dict[str, float]:
     """Median seconds of a whole update (all epochs over `batch`) of each algorithm, taken in turn."""
-    taken: dict[str, list[float]] = {name: [] for name in algorithms}
-    for turn in range(1 + repeats):
-        for name, algorithm in algorithms.items():
-            begin = now()
-            multi_gpu_train_one_step(algorithm, _copy(batch))
-            if turn:
-                taken[name].append(now() - begin)
+
+    def learn(algorithm: Algorithm) -> float:
+        # A batch of the same arrays: learning shuffles and converts its columns.
+        return timed(lambda: multi_gpu_train_one_step(algorithm, SampleBatch(dict(batch))))
+
+    taken = in_turn({name: partial(learn, algorithm) for name, algorithm in algorithms.items()}, repeats)
     return {name: statistics.median(values) for name, values in taken.items()}
-
-
-def sample_alone(algorithm: Algorithm, repeats: int) -> tuple[SampleBatch, float]:
-    """Sample batches in this process.
-
-    Returns:
-        The last batch, and the median microseconds a step.
-    """
-    group: Any = algorithm.env_runner_group
-    taken = []
-    for _ in range(1 + repeats):
-        begin = now()
-        batch: Any = group.local_env_runner.sample()
-        taken.append(1e6 * (now() - begin) / len(batch))
-    return batch, statistics.median(taken[1:])
-
-
-def _copy(batch: SampleBatch) -> SampleBatch:
-    """A batch of the same arrays: learning shuffles and converts its columns."""
-    return SampleBatch(dict(batch))

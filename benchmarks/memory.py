@@ -34,96 +34,83 @@ def processes(algorithm: Algorithm) -> dict[str, dict[str, int]]:
     return found
 
 
-def resident(algorithm: Algorithm) -> dict[str, float]:
-    """Resident memory in MB of each process, and `total` (pages that processes share are counted for each)."""
-    memory = {
-        name: psutil.Process(process["pid"]).memory_info().rss / MEGABYTE
+def read(algorithm: Algorithm) -> dict[str, dict[str, float]]:
+    """Read memory, open files and temporary directories.
+
+    Returns:
+        `rss_mb` (resident; pages that processes share are counted for each), `open_files` and `temporary_directories`
+        (of NetHack's games) of each process, and `total`: their sums, but for the directories all that lie in
+        `temp_root()`, whoever made them.
+    """
+    found: dict[str, dict[str, float]] = {
+        name: {
+            "rss_mb": psutil.Process(process["pid"]).memory_info().rss / MEGABYTE,
+            "open_files": psutil.Process(process["pid"]).num_fds(),
+            # The name of the directory in which NetHack's games of a process have theirs holds the process's id.
+            "temporary_directories": _directories(f"*_nethack_{process['pid']}_*/*"),
+        }
         for name, process in processes(algorithm).items()
     }
-    return {**memory, "total": sum(memory.values())}
+    sums = {thing: sum(each[thing] for each in found.values()) for thing in ("rss_mb", "open_files")}
+    return {**found, "total": {**sums, "temporary_directories": _directories("*")}}
 
 
 def soak(algorithm: Algorithm, minutes: float, save: Callable[[], object]) -> dict[str, Any]:
     """Train for some minutes, save now and then, and watch what grows.
 
     Args:
-        algorithm: What is trained.
-        minutes: How long.
-        save: Writes a checkpoint.
+        algorithm: The algorithm to train.
+        minutes: Time of training.
+        save: Function that writes a checkpoint.
 
     Returns:
         `minutes`, `iterations`, `checkpoints`, `steps_per_second` (over all of it), `warm_up_minutes`, and `processes`:
-        for each, and for `rss_mb`, `open_files` and `temporary_directories`, `..._begin` (after the warm-up), `..._end`
-        and `..._per_minute` (least squares; None below 3 readings). `total` is the processes' sum, but for
-        `temporary_directories`: there it is all that lie in `temp_root()`, whoever made them.
+        for each, and for each thing of `read`, `..._begin` (after the warm-up), `..._end` and `..._per_minute` (least
+        squares; None below 3 readings).
     """
     begin = time.perf_counter()
-    readings: dict[str, dict[str, list[tuple[float, float]]]] = {}  # by process and thing: (minute, value)
+    readings: list[tuple[float, dict[str, dict[str, float]]]] = []  # minutes, and what was read
     iterations, checkpoints, steps = 0, 0, 0.0
     while not iterations or time.perf_counter() - begin < 60 * minutes:
         iteration = iterate(algorithm)
         iterations += 1
-        steps += iteration.steps_per_second * iteration.wall_seconds
+        steps += iteration["steps_per_second"] * iteration["wall_seconds"]
         if iterations % SAVE_EVERY == 1:
             save()
             checkpoints += 1
         minute = (time.perf_counter() - begin) / 60
-        if minute < WARM_UP_SHARE * minutes:
-            continue
-        things = _open_things(algorithm)
-        for name, value in resident(algorithm).items():
-            things[name]["rss_mb"] = value
-        for name, values in things.items():
-            for thing, value in values.items():
-                readings.setdefault(name, {}).setdefault(thing, []).append((minute, value))
+        if minute >= WARM_UP_SHARE * minutes:
+            readings.append((minute, read(algorithm)))
     taken = time.perf_counter() - begin
+    watched: dict[str, dict[str, float | None]] = {}
+    for name, things in readings[-1][1].items():
+        watched[name] = {}
+        for thing in things:
+            watched[name] |= growth(thing, [(minute, each[name][thing]) for minute, each in readings if name in each])
     return {
         "minutes": taken / 60,
         "warm_up_minutes": WARM_UP_SHARE * minutes,
         "iterations": iterations,
         "checkpoints": checkpoints,
         "steps_per_second": steps / taken,
-        "processes": {
-            name: {key: number for thing, read in things.items() for key, number in growth(thing, read).items()}
-            for name, things in readings.items()
-        },
+        "processes": watched,
     }
 
 
-def growth(thing: str, read: Sequence[tuple[float, float]]) -> dict[str, float | None]:
+def growth(thing: str, values: Sequence[tuple[float, float]]) -> dict[str, float | None]:
     """First and last value of a thing and its slope, from pairs of minute and value, at least one."""
-    times, values = zip(*read, strict=True)
     return {
-        f"{thing}_begin": values[0],
-        f"{thing}_end": values[-1],
-        f"{thing}_per_minute": slope(times, values),
+        f"{thing}_begin": values[0][1],
+        f"{thing}_end": values[-1][1],
+        f"{thing}_per_minute": slope(*zip(*values, strict=True)),
     }
 
 
 def slope(minutes: Sequence[float], values: Sequence[float]) -> float | None:
     """Least-squares slope of values over minutes; None below 3 readings."""
-    if len(values) < 3:
-        return None
-    return float(np.polyfit(minutes, values, 1)[0])
+    return float(np.polyfit(minutes, values, 1)[0]) if len(values) >= 3 else None
 
 
-def _open_things(algorithm: Algorithm) -> dict[str, dict[str, float]]:
-    """Open file descriptors and temporary directories of each process, and `total` (as in `soak`)."""
-    found: dict[str, dict[str, float]] = {
-        name: {
-            "open_files": psutil.Process(process["pid"]).num_fds(),
-            "temporary_directories": _temporary_directories(process["pid"]),
-        }
-        for name, process in processes(algorithm).items()
-    }
-    found["total"] = {
-        "open_files": sum(things["open_files"] for things in found.values()),
-        "temporary_directories": sum(path.is_dir() for path in temp_root().iterdir()),
-    }
-    return found
-
-
-def _temporary_directories(pid: int) -> int:
-    """Directories below the one which NetHack's games of a process have for themselves (its name holds the id)."""
-    roots = temp_root().glob(f"*_nethack_{pid}_*")
-    return sum(path.is_dir() for root in roots for path in root.iterdir())
+def _directories(pattern: str) -> int:
+    """Number of directories below `temp_root()` whose path matches a pattern."""
+    return sum(path.is_dir() for path in temp_root().glob(pattern))

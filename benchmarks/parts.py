@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from benchmarks.timing import now, seconds
 from rllib_moe.config import EnvironmentConfig, TrainingConfig
-from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.envs.registry import make_env
 
 ENVIRONMENT_STEPS = 4000
@@ -29,25 +28,17 @@ SEED = 0
 """Of random actions and games."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnvironmentTimes:
-    """One environment, random legal actions, starts of episodes included."""
+def time_environment(environment: EnvironmentConfig, num_steps: int = ENVIRONMENT_STEPS) -> dict[str, float | None]:
+    """Measure one environment in this process: random legal actions, starts of episodes included.
 
-    environment_us: float
-    """A step with its observation."""
-    game_us: float | None
-    """NetHack itself: the same actions without an observation; None for another environment."""
-    packing_us: float
-    """Packing one observation."""
-
-
-def time_environment(environment: EnvironmentConfig, num_steps: int = ENVIRONMENT_STEPS) -> EnvironmentTimes:
-    """Measure one environment in this process."""
+    Returns:
+        Microseconds `environment_us` (a step with its observation), `game_us` (a step of NetHack itself,
+        without an observation; None for another environment).
+    """
     env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
-    layout = ObservationLayout(env.observation_space)  # type: ignore[arg-type]
     random = np.random.default_rng(SEED)
     env.action_space.seed(SEED)
-    playing = packing = 0.0
+    playing = 0.0
     ended = True
     try:
         env.reset(seed=SEED)  # what is compiled or loaded is so now
@@ -60,17 +51,14 @@ def time_environment(environment: EnvironmentConfig, num_steps: int = ENVIRONMEN
             action = env.action_space.sample() if mask is None else random.choice(np.flatnonzero(mask))
             begin = time.perf_counter()
             observation, _, terminated, truncated, _ = env.step(action)
-            stepped = time.perf_counter()
-            layout.pack(observation)
-            packing += time.perf_counter() - stepped
-            playing += stepped - begin
+            playing += time.perf_counter() - begin
             ended = terminated or truncated
     finally:
         env.close()
-    game = time_game(environment.max_steps, num_steps) if environment.env == "nethack" else None
-    return EnvironmentTimes(
-        environment_us=1e6 * playing / num_steps, game_us=game, packing_us=1e6 * packing / num_steps
-    )
+    return {
+        "environment_us": 1e6 * playing / num_steps,
+        "game_us": time_game(environment.max_steps, num_steps) if environment.env == "nethack" else None,
+    }
 
 
 def time_game(max_steps: int, num_steps: int) -> float:
@@ -95,9 +83,22 @@ def time_game(max_steps: int, num_steps: int) -> float:
     return 1e6 * taken / num_steps
 
 
+def sample_alone(algorithm: Algorithm, repeats: int) -> tuple[SampleBatch, float]:
+    """Sample batches in this process.
+
+    Returns:
+        The last batch, well into its episodes, and the median microseconds a step.
+    """
+    group: Any = algorithm.env_runner_group
+    sample = group.local_env_runner.sample
+    taken = seconds(sample, repeats)
+    batch = sample()
+    return batch, 1e6 * taken / len(batch)
+
+
 def time_inference(policy: TorchPolicyV2, batch: SampleBatch, num_rows: int, repeats: int) -> float:
-    """Microseconds a row of the network (unpacking included) on as many rows as one worker has environments."""
-    rows = torch.from_numpy(np.ascontiguousarray(batch[SampleBatch.OBS][:num_rows])).to(policy.device)
+    """Microseconds a row of the network on as many rows as one worker has environments."""
+    rows = convert_to_torch_tensor(batch.slice(0, num_rows)[SampleBatch.OBS], policy.device)
     policy.model.eval()
 
     def call() -> None:
@@ -105,7 +106,7 @@ def time_inference(policy: TorchPolicyV2, batch: SampleBatch, num_rows: int, rep
             policy.model({"obs": rows})
             policy.model.value_function()
 
-    return 1e6 * seconds(call, max(30, 10 * repeats), warm_up=5) / len(rows)
+    return 1e6 * seconds(call, max(30, 10 * repeats), warm_up=5) / num_rows
 
 
 def time_minibatch(
@@ -114,12 +115,9 @@ def time_minibatch(
     """Milliseconds of one gradient step in plain torch: `forward` (with all losses), `backward`, `optimizer`."""
     model, size = policy.model, training.minibatch_size
     optimizer: Any = policy.optimizer()
-
-    def column(name: str) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(batch[name][:size])).to(policy.device)
-
+    rows = convert_to_torch_tensor(dict(batch.slice(0, size)), policy.device)
     names = (SampleBatch.OBS, SampleBatch.ACTIONS, SampleBatch.ACTION_LOGP, "advantages", "value_targets")
-    observations, actions, log_probabilities, advantages, targets = map(column, names)
+    observations, actions, log_probabilities, advantages, targets = (rows[name] for name in names)
     model.train()
     taken = []
     for _ in range(2 + 2 * repeats):
@@ -164,7 +162,7 @@ def breakdown(whole: Mapping[str, float], alone: Mapping[str, Any], training: Tr
     """The parts of one iteration.
 
     Args:
-        whole: Medians of `Iteration`.
+        whole: Medians of `iterate`.
         alone: `*_us` a step or row, `minibatch_ms` (a dict), `sample_us` (the whole of sampling alone, a step),
             `transfer_seconds`; `game_us` may be None.
         training: The configuration.
@@ -181,7 +179,6 @@ def breakdown(whole: Mapping[str, float], alone: Mapping[str, Any], training: Tr
             "NetHack itself": steps * alone["game_us"],
             "observation": steps * (alone["environment_us"] - alone["game_us"]),
         }
-    sampling["packing"] = steps * alone["packing_us"]
     sampling["inference (network)"] = steps * alone["inference_us"]
     sampling["the sampler and RLlib around them"] = steps * alone["sample_us"] - sum(sampling.values())
     sampling["transfer of the batch"] = alone["transfer_seconds"]

@@ -6,32 +6,31 @@ import json
 import os
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from ray.rllib.policy.sample_batch import SampleBatch
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from rich.console import Console
 
 from benchmarks import memory, parts, scaling
 from benchmarks.algorithms import compare_algorithms
 from benchmarks.config import BenchmarkConfig
 from benchmarks.encoder_forms import compare_forms
-from benchmarks.iterations import medians, plain, take_turns
-from benchmarks.learning import compare_learning, local_algorithm, sample_alone
+from benchmarks.iterations import WARM_UP, iterate
+from benchmarks.learning import compare_learning, local_algorithm
 from benchmarks.phase_push import phase_push
 from benchmarks.report import show
 from benchmarks.stock import stock_config
-from benchmarks.timing import torch_threads
-from rllib_moe.algorithms.rllib_config import algorithm_config
-from rllib_moe.callbacks.phase_curriculum import episodes_of
+from benchmarks.timing import in_turn, medians, torch_threads
+from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.packing import PackedSpace
 from rllib_moe.envs.registry import prepare
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
 
 LOG_WIDTH = 120
@@ -49,7 +48,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     """
     console = Console(width=None if Console().is_terminal else LOG_WIDTH)
     numbers: dict[str, Any] = {"environment": provenance.describe(), "settings": _settings(config)}
-    prepare(config.env)
+    prepare(config.experiment.environment.env)
     # Room for ours and stock at once; all else as in training, its threads too.
     processes = max([config.training.num_workers + config.stock.num_workers, *config.factors]) + 1
     with ray_session(None, processes, config.training.num_gpus):
@@ -61,8 +60,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
             numbers |= _soak(config) if config.soak else _measure(config, console)
     numbers["environment"]["load_average_end"] = os.getloadavg()[0]
     show(numbers, console)
-    if config.json:
-        with atomic_write(Path(config.json)) as partial:
+    if config.json_file:
+        with atomic_write(Path(config.json_file)) as partial:
             partial.write_text(json.dumps(numbers, indent=2) + "\n")
     return numbers
 
@@ -72,21 +71,21 @@ def _settings(config: BenchmarkConfig) -> dict[str, Any]:
     del experiment["run"]
     return {
         **experiment,
-        "stock": vars(config.stock),
-        "schedule": config.schedule,
+        "stock": config.stock.to_dict(),
         "repeats": config.num_rounds if config.algorithms else config.num_repeats,
     }
 
 
 def _soak(config: BenchmarkConfig) -> dict[str, Any]:
-    experiment, phases = config.experiment, config.phases()
-    algorithm = algorithm_config(experiment, phases).build_algo()
+    experiment = config.experiment
+    algorithm = build_algorithm(experiment)
     with tempfile.TemporaryDirectory() as directory:
 
         def save() -> None:
-            episodes, iteration = episodes_of(algorithm), algorithm.iteration
+            episodes, iteration = algorithm.episodes_total, algorithm.iteration
             path = Path(directory) / f"episode_{episodes:06d}"
-            save_checkpoint(algorithm, path, experiment, phases, episodes=episodes, iteration=iteration, score=None)
+            state = capture(algorithm)
+            save_checkpoint(state, path, experiment, episodes=episodes, iteration=iteration, score=None)
             point(path.parent, LATEST, path)
             prune(path.parent, experiment.run.keep_checkpoints)
 
@@ -107,31 +106,26 @@ def _phase_push(config: BenchmarkConfig) -> dict[str, Any]:
 
 def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
     console.print("whole training, beside stock RLlib ...", highlight=False)
-    whole, alone, workers = _whole(config)
+    whole, processes, sync_ms = _whole(config)
+    ours, stock = medians(whole["ours"]), medians(whole["stock"])
+    ratios = [a["steps_per_second"] / b["steps_per_second"] for a, b in zip(*whole.values(), strict=True)]
     console.print("each part alone ...", highlight=False)
-    alone_too, others = _alone(config, worker_threads=min(each["threads"] for each in workers.values()))
-    alone |= alone_too
-    alone["transfer_seconds"] = parts.time_transfer(
-        others.pop("batch"), config.training.num_workers, config.num_repeats
-    )
-    ours = medians(whole["ours"])
-    stock = medians(whole["stock"])
-    ratios = [a.steps_per_second / b.steps_per_second for a, b in zip(whole["ours"], whole["stock"], strict=True)]
+    worker_threads = min(process["threads"] for process in processes["processes"].values())
+    alone, others = _alone(config, worker_threads)
+    alone["weight_sync_ms"] = sync_ms
     numbers = {
         "train_steps_per_second": ours["steps_per_second"],
         "stock_steps_per_second": stock["steps_per_second"],
         "ratio_to_stock": statistics.median(ratios),
         **{f"{name}_seconds": ours[f"{name}_seconds"] for name in ("wall", "sample", "learn", "sync")},
-        **others.pop("learning"),
         "ours": ours,
         "stock": stock,
-        "iterations": {name: plain(iterations) for name, iterations in whole.items()},
+        "iterations": whole,
         "ratios_to_stock": ratios,
         "parts": parts.breakdown(ours, alone, config.training),
         "alone": alone,
         **others,
-        "memory": alone.pop("memory"),
-        "processes": workers,
+        **processes,
         "scaling": [],
     }
     if config.factors:
@@ -140,14 +134,16 @@ def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
     return numbers
 
 
-def _whole(config: BenchmarkConfig) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Iterations of both, what needs rollout workers, and the processes."""
-    ours = algorithm_config(config.experiment, config.phases()).build_algo()
+def _whole(config: BenchmarkConfig) -> tuple[dict[str, list[dict[str, float]]], dict[str, Any], float]:
+    """Iterations of ours and stock; ours' `memory` and `processes`; milliseconds of sending its weights."""
+    ours = build_algorithm(config.experiment)
     stock = stock_config(config.experiment.environment, config.stock, config.training.seed).build_algo()
     try:
-        whole = take_turns({"ours": ours, "stock": stock}, config.num_repeats)
-        alone = {"weight_sync_ms": parts.time_sync(ours, config.num_repeats), "memory": memory.resident(ours)}
-        return whole, alone, memory.processes(ours)
+        turns = {"ours": partial(iterate, ours), "stock": partial(iterate, stock)}
+        whole = in_turn(turns, config.num_repeats, WARM_UP)
+        sync_ms = parts.time_sync(ours, config.num_repeats)
+        resident = {name: each["rss_mb"] for name, each in memory.read(ours).items()}
+        return whole, {"memory": resident, "processes": memory.processes(ours)}, sync_ms
     finally:
         stock.stop()
         ours.stop()
@@ -164,36 +160,33 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
     algorithms = {"ours": local_algorithm(config), "padded": local_algorithm(config, padded=True)}
     try:
         policy: Any = algorithms["ours"].get_policy()
-        space: PackedSpace = policy.observation_space
-        layout, shape = space.layout, GraphShape.from_space(space)
+        shape = GraphShape.from_space(policy.observation_space)
         with torch_threads(worker_threads):
-            batch, sample_us = sample_alone(algorithms["ours"], repeats)
+            batch, sample_us = parts.sample_alone(algorithms["ours"], repeats)
             inference_us = parts.time_inference(policy, batch, training.num_envs_per_worker, repeats)
         learned = compare_learning(algorithms, batch, repeats)
-        observations = np.asarray(batch[SampleBatch.OBS])
-        leaves = layout.unpack_torch(torch.from_numpy(observations).to(policy.device))
-        nodes = layout.unpack(observations)["node_mask"].sum(1)
+        observations: Any = batch[SampleBatch.OBS]
+        nodes = observations["node_mask"].sum(1)
         alone = {
-            **vars(parts.time_environment(config.experiment.environment)),
+            **parts.time_environment(config.experiment.environment),
             "inference_us": inference_us,
             "sample_us": sample_us,
             "minibatch_ms": parts.time_minibatch(policy, batch, training, repeats),
             "nodes_room": shape.max_nodes,
             "nodes_mean": float(nodes.mean()),
             "nodes_max": int(nodes.max()),
+            "transfer_seconds": parts.time_transfer(batch, training.num_workers, repeats),
         }
-        others = {
-            "learning": {
-                "alone_learn_seconds": learned["ours"],
-                "padded_learn_seconds": learned["padded"],
-                "learn_speedup_over_padded": learned["padded"] / learned["ours"],
-            },
-            "encoder_forms": compare_forms(shape, config.model, leaves, repeats),
+        return alone, {
+            "alone_learn_seconds": learned["ours"],
+            "padded_learn_seconds": learned["padded"],
+            "learn_speedup_over_padded": learned["padded"] / learned["ours"],
+            "encoder_forms": compare_forms(
+                shape, config.experiment.model, convert_to_torch_tensor(observations, policy.device), repeats
+            ),
             "batch_scaling": scaling.batch_scaling(policy, observations, repeats),
-            "node_scaling": scaling.node_scaling(policy, layout, shape, repeats),
-            "batch": batch,
+            "node_scaling": scaling.node_scaling(policy, policy.observation_space, repeats),
         }
-        return alone, others
     finally:
         for algorithm in algorithms.values():
             algorithm.stop()

@@ -1,32 +1,16 @@
-"""Time of a call, and the number of torch threads it may use."""
+"""Time of calls, one after the other or in turn, their medians, and the number of torch threads they may use."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-
-def seconds(call: Callable[[], Any], repeats: int, warm_up: int = 1) -> float:
-    """Median seconds of a call, work on a GPU included.
-
-    Args:
-        call: What is measured.
-        repeats: Measured calls.
-        warm_up: Calls before them.
-    """
-    for _ in range(warm_up):
-        call()
-    taken = []
-    for _ in range(repeats):
-        begin = now()
-        call()
-        taken.append(now() - begin)
-    return statistics.median(taken)
+Result = TypeVar("Result")
 
 
 def now() -> float:
@@ -34,6 +18,29 @@ def now() -> float:
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of one call, work on a GPU included."""
+    begin = now()
+    call()
+    return now() - begin
+
+
+def seconds(call: Callable[[], Any], repeats: int, warm_up: int = 1) -> float:
+    """Median seconds of `repeats` calls, after `warm_up` calls that are not measured."""
+    return statistics.median([timed(call) for _ in range(warm_up + repeats)][warm_up:])
+
+
+def in_turn(calls: Mapping[str, Callable[[], Result]], repeats: int, warm_up: int = 1) -> dict[str, list[Result]]:
+    """Results of several calls in turn (A B A B), so that a noisy machine is noisy for all; without the warm-up's."""
+    rounds = [{name: call() for name, call in calls.items()} for _ in range(warm_up + repeats)]
+    return {name: [each[name] for each in rounds[warm_up:]] for name in calls}
+
+
+def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Median of each number of equal rows."""
+    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from rllib_moe import metrics as m
+from rllib_moe.envs.nethack.description import NetHackDescription
 
 GROUPS = {
     "run": "Counts and times",
@@ -30,6 +31,13 @@ are in nats, so ln K is the largest (1.386 for four experts). What could not be 
 a score when no episode ended).
 """
 
+OWN = """An environment may add measures of its own (`episode_measures` of its `GraphDescription`): `score/<key>_mean`
+or `score/<key>_rate`, over the episodes of the iteration whose last `info` has them. Those of `nethack`:
+
+| key | unit | meaning |
+|---|---|---|
+"""
+
 HISTOGRAMS = """## Histograms
 
 In TensorBoard alone, over the states of the iteration's last minibatch; one `moe/gate_weight_...` for each expert.
@@ -45,6 +53,9 @@ def page() -> str:
     parts = [HEAD]
     for group, members in groupby(metrics, key=_group):
         parts.append(f"## {GROUPS[group]}\n\n| key | unit | meaning |\n|---|---|---|\n" + "".join(map(_row, members)))
+        if group == "score":
+            own = (m.episode_measure(e.name, e.unit, e.meaning) for e in NetHackDescription().episode_measures)
+            parts.append(OWN + "".join(map(_row, own)))
     parts.append(f"There is one `{m.expert_share(0).key}`, `{m.expert_share(1).key}`, ... for each expert, in order.\n")
     parts.append(HISTOGRAMS + "".join(map(_row, (m.GATE_ENTROPY, m.gate_weight(0)))))
     return "\n".join(parts)

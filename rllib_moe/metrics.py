@@ -1,4 +1,4 @@
-"""Every logged metric: its key, unit and meaning, declared once. Pure data; `callbacks/episode_metrics.py` measures.
+"""Every logged metric: its key, unit and meaning, declared once. Pure data; `callbacks/measures.py` measures.
 
 A row of `progress.csv`, a TensorBoard scalar and `result["moe"]` in RLlib all use these keys.
 """
@@ -6,9 +6,12 @@ A row of `progress.csv`, a TensorBoard scalar and `result["moe"]` in RLlib all u
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from rllib_moe.phases import VALUES
 
 Row = dict[str, Any]
 """One iteration's measures by metric key."""
@@ -29,7 +32,7 @@ class Metric:
     def title(self) -> str:
         """Heading of a figure, such as `Policy loss`."""
         group, _, name = self.key.partition("/")
-        words = _TITLES.get(self.key) or name.replace("_coef", "_coefficient").replace("_", " ").capitalize()
+        words = _TITLES.get(self.key) or measure_heading(name).replace(" coef", " coefficient").capitalize()
         return f"{words} loss" if group == "loss" and self.key not in _TITLES else words
 
 
@@ -38,7 +41,6 @@ _TITLES = {
     "run/sample_seconds": "Sampling",
     "run/learn_seconds": "Learning",
     "score/mean": "Score",
-    "score/max_depth_mean": "Deepest level",
     "score/return_mean": "Return",
     "score/length_mean": "Episode length",
     "moe/min_expert_share": "Least used expert",
@@ -87,19 +89,14 @@ SCORE_MEAN = Metric(
 )
 SCORE_STD = Metric("score/std", "points", "Standard deviation of the raw score over the iteration's episodes")
 SCORE_MAX = Metric("score/max", "points", "Best raw score of the iteration's episodes")
-DEPTH_MEAN = Metric("score/max_depth_mean", "levels", "Mean deepest level reached by the iteration's episodes")
 RETURN_MEAN = Metric("score/return_mean", "reward", "Mean undiscounted sum of (scaled, shaped) rewards")
 LENGTH_MEAN = Metric("score/length_mean", "steps", "Mean length of the iteration's episodes")
 
 PHASE = Metric("phase/name", "name", "Phase under which the iteration was sampled and learned (APPO: learned)")
-ROUTING = Metric("phase/routing", "name", "Gate function in force")
-TEMPERATURE = Metric("phase/temperature", "1", "Gate temperature in force")
-LEARNING_RATE = Metric("phase/learning_rate", "1", "Learning rate read back from the optimizer after the update")
-ENTROPY_COEF = Metric("phase/entropy_coef", "1", "Action entropy coefficient in force")
-ALPHA_ENTROPY_COEF = Metric("phase/alpha_entropy_coef", "1", "Alpha entropy coefficient in force")
-ALPHA_ENTROPY_TARGET = Metric("phase/alpha_entropy_target", "nats", "Alpha entropy aimed at; NaN for a plain bonus")
-LOAD_BALANCE_COEF = Metric("phase/load_balance_coef", "1", "Load balance coefficient in force")
-DIVERSITY_COEF = Metric("phase/diversity_coef", "1", "Diversity coefficient in force")
+ROUTING = Metric("phase/routing", "name", "Active gate function")
+PHASE_VALUES = {name: Metric(f"phase/{name}", value.unit, value.meaning) for name, value in VALUES.items()}
+"""One metric for each value of a phase; the learning rate is read back from the optimizer after the update."""
+TEMPERATURE, LEARNING_RATE = PHASE_VALUES["temperature"], PHASE_VALUES["learning_rate"]
 
 ALPHA_ENTROPY = Metric("moe/alpha_entropy", "nats", "Mean entropy of the gate in a state; ln K undecided, 0 one expert")
 USAGE_ENTROPY = Metric("moe/usage_entropy", "nats", "Entropy of the experts' mean share; ln K when all are used alike")
@@ -136,8 +133,20 @@ REPLACED_ENVIRONMENTS = Metric(
 WORKER_RESTARTS = Metric("run/worker_restarts", "count", "Rollout workers that failed and came back, in the whole run")
 LOST_WORKERS = Metric("run/lost_workers", "count", "Rollout workers that are down at the end of the iteration")
 
-METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-"""All metrics but the experts' shares, which depend on the number of experts."""
+
+def _declared() -> Iterator[Metric]:
+    for value in list(globals().values()):
+        if isinstance(value, Metric):
+            yield value
+        elif value is PHASE_VALUES:
+            yield from PHASE_VALUES.values()
+
+
+METRICS = tuple(dict.fromkeys(_declared()))
+"""All metrics but the experts' shares and the episode measures, which depend on the network and the environment."""
+
+GENERAL_MEANS = ("score_mean", "return_mean", "length_mean")
+"""Means over episodes that evaluations have of every environment; an environment's own measures are named likewise."""
 
 GATE_ENTROPY = Distribution("moe/gate_entropy", "nats", "Entropy of the gate in each state, from 0 to ln K")
 
@@ -152,11 +161,55 @@ def expert_share(index: int) -> Metric:
     return Metric(f"moe/expert_share_{index}", "share", f"Mean gate weight of expert {index}; all shares sum to 1")
 
 
+def raw_loss(name: str) -> Metric:
+    """Return the metric of a routing loss beyond those declared above, by its name in the model (`..._loss`)."""
+    return Metric(f"loss/{name.removesuffix('_loss')}", "1", f"Raw {name.replace('_', ' ')}")
+
+
+def episode_measure(name: str, unit: str = "", meaning: str = "") -> Metric:
+    """The metric of an environment's own episode measure."""
+    return Metric(f"score/{name}", unit, meaning)
+
+
+def measures_of(row: Mapping[str, object]) -> list[str]:
+    """Return the names of the environment's own episode measures in a row, in order."""
+    general = {metric.key for metric in METRICS}
+    return [key.removeprefix("score/") for key in row if key.startswith("score/") and key not in general]
+
+
+def evaluated_measures(numbers: Mapping[str, object]) -> list[str]:
+    """Return the names of the environment's own episode measures in an evaluation, without those that are None."""
+    means = [name for name, value in numbers.items() if name.endswith(("_mean", "_rate")) and value is not None]
+    return [name for name in means if name not in GENERAL_MEANS]
+
+
+def mean_measure(values: Iterable[float]) -> float:
+    """Return the mean of the values of a measure over episodes, NaN where no episode had it."""
+    measured = [value for value in values if not math.isnan(value)]
+    return statistics.fmean(measured) if measured else math.nan
+
+
+def measure_heading(name: str) -> str:
+    """Return the heading of an episode measure: a mean is the usual case, and goes without saying."""
+    return name.removesuffix("_mean").replace("_", " ")
+
+
 def entropy(shares: Sequence[float]) -> float:
     """Entropy in nats of shares that sum to 1; NaN where one is NaN."""
     if any(math.isnan(share) for share in shares):
         return math.nan
     return -sum(share * math.log(share) for share in shares if share > 0)
+
+
+def in_order(row: Mapping[Metric, Any]) -> Row:
+    """Return measures by key in the order of `METRICS`; any other comes after those of its group (`score/`, `moe/`)."""
+    places = {metric.key: place for place, metric in enumerate(METRICS)}
+    ends = {metric.key.partition("/")[0]: place for place, metric in enumerate(METRICS)}
+
+    def place(metric: Metric) -> float:
+        return places.get(metric.key, ends[metric.key.partition("/")[0]] + 0.5)
+
+    return {metric.key: row[metric] for metric in sorted(row, key=place)}
 
 
 def shares_of(row: Mapping[str, object]) -> list[float]:
@@ -165,3 +218,20 @@ def shares_of(row: Mapping[str, object]) -> list[float]:
     while (key := expert_share(len(shares)).key) in row:
         shares.append(float(str(row[key])))
     return shares
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Return plain data for JSON, with its floats rounded and None for those that are not finite.
+
+    Args:
+        value: Plain data, arrays or tensors, also within mappings and lists.
+        digits: Decimals.
+    """
+    if isinstance(value, Mapping):
+        return {key: rounded(each, digits) for key, each in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return [rounded(each, digits) for each in value]
+    if isinstance(value, float):
+        return round(value, digits) + 0.0 if math.isfinite(value) else None  # -0.0 + 0.0 is 0.0
+    return value

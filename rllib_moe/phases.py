@@ -1,117 +1,241 @@
-"""The phase schedule: what the curriculum asks for at a given episode.
+"""The phase schedule: a pure function from the global episode count to the values that are active then.
 
-A `PhaseSchedule` is a pure function from the global episode count to a `PhaseConfig` (routing, temperature, learning
-rate and loss coefficients), with its YAML form. What a schedule must look like is in `phase_checks.py`. It knows
-neither torch nor Ray: `callbacks/phase_curriculum.py` carries a phase to the network and the optimizer.
+`PhaseConfig` is the one place where a value of a phase is declared. Buffers of the network, checks, logged metrics, the
+YAML form and the documentation follow from its fields; a new value needs a field here and its use in the loss. Knows
+neither torch nor Ray: `callbacks/curriculum.py` carries a phase to the network and the optimizer.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
-from rllib_moe.errors import did_you_mean
-from rllib_moe.phase_checks import PHASE_KEYS, VALUE_KEYS, ScheduleError, number, schedule_faults
+from rllib_moe.config import is_finite_number
+from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, load_yaml
 
-BUNDLED = ("default", "v3")
+GATES = ("softmax", "entmax15", "sparsemax")
+"""Gates that come with the package, from soft to sparse; `models/routing.py` has the functions."""
+BUNDLED = bundled_files(Path(__file__).parent / "schedules")
+"""Files of the schedules that come with the package, by name."""
+BOUNDARIES = "phase_boundaries"
+"""Name under which overrides give the first episodes of all phases but the first."""
+RAMP_ENDS = ("from", "to")
+"""Suffixes under which overrides give one end of a ramp."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PhaseConfig:
-    """What holds at one episode. Plain values, ready to be applied."""
+def phase_value(*, off: float | None, unit: str = "1", required: bool = False, **bounds: Any) -> Any:
+    """Declare a value of a phase.
 
-    name: str
+    Args:
+        off: Value of a network before any phase, and of a checkpoint or schedule that is older than the value.
+        unit: Unit of the logged metric.
+        required: Whether a schedule must give the value.
+        **bounds: `ge`, `gt`, `le` or `lt`, as for pydantic.
+    """
+    return Field(default=... if required else off, json_schema_extra={"off": off, "unit": unit}, **bounds)
+
+
+class PhaseConfig(Settings):
+    """Values that are active at one episode."""
+
+    name: str = Field(min_length=1)
     """Name of the phase, for people."""
     routing: str
-    """Gate function, one of `phase_checks.ROUTINGS`."""
-    temperature: float
-    """Divisor of the router's logits, above 0."""
-    learning_rate: float
+    """Gate function: one of `GATES`, or `module:function` for one of your own (see `models/routing.py`)."""
+    temperature: float = phase_value(off=1.0, required=True, gt=0)
+    """Divisor of the router's logits."""
+    learning_rate: float = phase_value(off=0.0, required=True, gt=0)
     """Adam's learning rate."""
-    entropy_coef: float
+    entropy_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the action entropy bonus in PPO's loss."""
-    alpha_entropy_coef: float
+    alpha_entropy_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the gate (alpha) entropy term."""
-    alpha_entropy_target: float | None
-    """Gate entropy aimed at, in nats; above ln(num_experts) it means ln(num_experts). None: a plain entropy bonus."""
-    load_balance_coef: float
+    alpha_entropy_target: float | None = phase_value(off=None, unit="nats", ge=0)
+    """Gate entropy aimed at; above ln(num_experts) it means ln(num_experts). None (NaN where logged): a plain bonus."""
+    load_balance_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the load balance loss."""
-    diversity_coef: float
+    diversity_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the expert diversity loss."""
 
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name == "*":
+            raise ValueError("expected a name other than '*', which means every phase")
+        return name
+
+    @field_validator("routing")
+    @classmethod
+    def _check_routing(cls, routing: str) -> str:
+        if routing not in GATES and ":" not in routing:
+            hint = did_you_mean(routing, GATES, otherwise="")
+            raise ValueError(f"expected one of {', '.join(GATES)} or module:function, got {routing!r}{hint}")
+        return routing
+
 
 @dataclass(frozen=True)
-class Ramp:
-    """A line from `start` at its phase's first episode to `end` at the next phase's first episode."""
-
-    start: float
-    end: float
-
-
-Value = float | Ramp
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """One row of the schedule: the fields of `PhaseConfig`, each constant or a ramp, and the episode it begins at."""
+class PhaseValue:
+    """Declaration of one value of a phase, read from a field of `PhaseConfig`."""
 
     name: str
-    start: int
-    routing: str
-    temperature: Value
-    learning_rate: Value
-    entropy_coef: Value
-    alpha_entropy_coef: Value
-    load_balance_coef: Value
-    diversity_coef: Value
-    alpha_entropy_target: Value | None = None
-
-    def at(self, episode: int, end: int | None) -> PhaseConfig:
-        """Values at `episode`; `end` is the next phase's first episode, None for the last phase."""
-        fraction = 0.0 if end is None else (episode - self.start) / (end - self.start)
-        values = {name: _interpolate(getattr(self, name), fraction) for name in VALUE_KEYS}
-        return PhaseConfig(name=self.name, routing=self.routing, **values)  # type: ignore[arg-type]
+    """Name of the field."""
+    off: float | None
+    """Value of a network before any phase."""
+    unit: str
+    """Unit."""
+    meaning: str
+    """Meaning in one sentence."""
 
 
-def _interpolate(value: Value | None, fraction: float) -> float | None:
-    if isinstance(value, Ramp):
-        return value.start + (value.end - value.start) * fraction
-    return value
+def _values() -> Iterator[PhaseValue]:
+    for name, field in PhaseConfig.model_fields.items():
+        if isinstance(extra := field.json_schema_extra, dict) and "off" in extra:
+            off: Any = extra["off"]
+            yield PhaseValue(name, off, str(extra["unit"]), str(field.description).rstrip("."))
 
 
-def _value(value: Any) -> Value | None:
-    """One value of a checked row: None, a number, or a ramp given as `[start, end]`."""
-    if value is None:
-        return None
-    return Ramp(*map(number, value)) if isinstance(value, (list, tuple)) else number(value)
+VALUES = {value.name: value for value in _values()}
+"""The values of a phase by name; each may ramp."""
+KEYS = ("name", "start", *(name for name in PhaseConfig.model_fields if name != "name"))
+"""Keys of a phase in a schedule's plain form."""
 
 
 @dataclass(frozen=True)
-class PhaseSchedule:
-    """Phases in order of their first episode. Checked on construction.
+class Phase:
+    """A phase of the schedule: its first episode, and the values there and at the next phase's first episode."""
+
+    start: int
+    """First episode."""
+    first: PhaseConfig
+    """Values at the first episode."""
+    last: PhaseConfig
+    """Values that the phase approaches; the same as `first` where nothing ramps."""
+
+    @property
+    def name(self) -> str:
+        """Name of the phase."""
+        return self.first.name
+
+    def at(self, episode: int, end: int | None) -> PhaseConfig:
+        """Return the values at `episode`; `end` is the next phase's first episode, None for the last phase."""
+        if end is None or self.first == self.last:
+            return self.first
+        fraction = (episode - self.start) / (end - self.start)
+        first, last = dict(self.first), dict(self.last)
+        moving = {
+            name: first[name] + (last[name] - first[name]) * fraction for name in VALUES if first[name] != last[name]
+        }
+        return self.first.model_copy(update=moving)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form: a ramp is `[from, to]`."""
+        first, last = self.first.to_dict(), self.last.to_dict()
+        values = {key: first[key] if first[key] == last[key] else [first[key], last[key]] for key in first}
+        return {"name": values.pop("name"), "start": self.start, **values}
+
+
+def _read_phases(rows: Any) -> tuple[Phase, ...]:
+    """Read the phases from their plain form.
 
     Raises:
-        ScheduleError: naming every fault (order, range, routing, ramps without an end).
+        ConfigError: naming every error.
+    """
+    if isinstance(rows, tuple) and all(isinstance(row, Phase) for row in rows):
+        rows = [row.to_dict() for row in rows]
+    if not isinstance(rows, list) or not rows:
+        raise ConfigError([f"phases: expected a list of at least one phase, got {rows!r}"])
+    errors: list[str] = []
+    phases = [_read_phase(row, index, index == len(rows) - 1, errors) for index, row in enumerate(rows)]
+    errors += _order_errors([row for row in rows if isinstance(row, Mapping)])
+    if errors:
+        raise ConfigError(errors)
+    return tuple(phase for phase in phases if phase)
+
+
+def _read_phase(row: Any, index: int, is_last: bool, errors: list[str]) -> Phase | None:
+    """Read one phase; errors are appended to the list."""
+    if not isinstance(row, Mapping):
+        errors.append(f"phases[{index}]: expected a mapping, got {row!r}")
+        return None
+    start, where, found = row.get("start"), str(row.get("name") or f"phases[{index}]"), []
+    if not _is_episode(start):
+        found.append(
+            f"start: expected a whole episode number, 0 or more, got {start!r}" if "start" in row else "start: missing"
+        )
+    values = {str(key): value for key, value in row.items() if key != "start"}
+    ramps = {key: value for key, value in values.items() if key in VALUES and _is_ramp(value)}
+    if is_last:
+        told = "the last phase has no end, so it can't ramp; give one number or add a phase"
+        found += [f"{key}: {told}" for key in ramps]
+    ends = []
+    for end in (0, 1):
+        try:
+            ends.append(PhaseConfig(**values | {key: ramp[end] for key, ramp in ramps.items()}))
+        except ConfigError as error:
+            found += error.errors
+    errors += dict.fromkeys(f"{where}.{error}" if ": " in error else f"{where}: {error}" for error in found)
+    return None if found else Phase(row["start"], *ends)
+
+
+def _is_episode(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_ramp(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(is_finite_number, value))
+
+
+def _order_errors(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    names = [str(row["name"]) for row in rows if "name" in row]
+    if len(set(names)) < len(names):
+        yield f"names: expected each once, got {', '.join(names)}"
+    starts = [(str(row.get("name")), row.get("start")) for row in rows]
+    if starts and _is_episode(starts[0][1]) and starts[0][1] != 0:
+        yield f"{starts[0][0]}.start: the first phase must begin at episode 0, got {starts[0][1]}"
+    for (before, first), (after, second) in itertools.pairwise(starts):
+        if _is_episode(first) and _is_episode(second) and second <= first:  # type: ignore[operator]
+            yield f"{after}.start: must come after {before}'s start {first}, got {second}"
+
+
+class PhaseSchedule(Settings):
+    """Phases in order of their first episode.
+
+    Raises:
+        ConfigError: naming every error (order, range, routing, ramps without an end).
     """
 
-    phases: tuple[Phase, ...]
+    phases: Annotated[
+        tuple[Phase, ...],
+        PlainValidator(_read_phases),
+        PlainSerializer(lambda phases: [phase.to_dict() for phase in phases]),
+    ]
+    """The phases."""
 
-    def __post_init__(self) -> None:
-        if faults := schedule_faults(self.to_dict()):
-            raise ScheduleError(faults)
+    @classmethod
+    def load(cls, source: str | Path) -> PhaseSchedule:
+        """Read a schedule by the name of a bundled one (`BUNDLED`) or from a YAML file.
+
+        Raises:
+            ConfigError: There is no such file, it is not YAML, or it is no schedule.
+        """
+        return cls.from_dict(load_yaml(source, BUNDLED, "schedule"), f"schedule {source}")
+
+    def save(self, path: Path) -> None:
+        """Write the YAML form to `path`."""
+        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
 
     def at(self, episode: int) -> PhaseConfig:
-        """Return what holds at the given global episode count.
+        """Return the values that are active at a global episode count.
 
         Args:
-            episode: episodes finished so far over the whole run, 0 or more.
+            episode: Episodes finished so far over the whole run, 0 or more.
 
         Raises:
             ValueError: `episode` is negative.
@@ -122,11 +246,11 @@ class PhaseSchedule:
         return self.phases[index].at(episode, self.end_of(index))
 
     def index_at(self, episode: int) -> int:
-        """Position of the phase that holds at `episode`."""
+        """Return the position of the phase that is active at `episode`."""
         return bisect_right([phase.start for phase in self.phases], episode) - 1
 
     def end_of(self, index: int) -> int | None:
-        """First episode after the phase at `index`; None for the last one."""
+        """Return the first episode after the phase at `index`; None for the last one."""
         return self.phases[index + 1].start if index + 1 < len(self.phases) else None
 
     @property
@@ -135,96 +259,79 @@ class PhaseSchedule:
         return tuple(phase.start for phase in self.phases[1:])
 
     def with_boundaries(self, boundaries: Sequence[int]) -> PhaseSchedule:
-        """Return the same phases beginning at 0 and at the given episodes.
+        """Return the same phases with other first episodes, those of all phases but the first.
 
         Raises:
-            ScheduleError: not one boundary for each phase after the first, or out of order.
+            ConfigError: The number of boundaries does not fit, or they are out of order.
         """
-        if len(boundaries) != len(self.phases) - 1:
-            raise ScheduleError(
-                [f"boundaries: expected {len(self.phases) - 1} for {len(self.phases)} phases, got {list(boundaries)}"]
-            )
-        starts = [0, *boundaries]
-        return PhaseSchedule(
-            tuple(dataclasses.replace(phase, start=start) for phase, start in zip(self.phases, starts, strict=True))
-        )
+        return self.with_overrides({BOUNDARIES: list(boundaries)})
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> PhaseSchedule:
-        """Return the schedule with single values replaced.
+        """Return the schedule with some of its values replaced, all at once.
 
         Args:
-            overrides: `{"transition.temperature": [1.0, 0.5], "*.load_balance_coef": 0.02}`; `*` means every phase.
+            overrides: New values by `<phase>.<key>`, `*.<key>` (every phase), `<phase>.<key>.from` and `.to` (one end
+                of a ramp) and `phase_boundaries` (first episodes of all phases but the first), such as
+                `{"transition.temperature": [1.0, 0.5], "*.load_balance_coef": 0.02, "phase_boundaries": [300, 700]}`.
 
         Raises:
-            ScheduleError: an unknown phase or key, or a value out of range.
+            ConfigError: naming every unknown phase or key, and every value that is out of range.
         """
-        rows = self.to_dict()["phases"]
-        names = [row["name"] for row in rows]
-        faults: list[str] = []
-        for path, value in overrides.items():
-            name, dot, key = path.rpartition(".")  # a name may hold dots, a key holds none
-            if not dot:
-                faults.append(f"{path}: expected <phase>.<key>, such as {names[0]}.temperature or *.temperature")
-            elif name != "*" and name not in names:
-                faults.append(f"{path}: no phase {name!r}{did_you_mean(name, names)}")
-            elif key not in PHASE_KEYS:
-                faults.append(f"{path}: unknown key {key!r}{did_you_mean(key, PHASE_KEYS)}")
+        errors = [error for name in overrides if (error := self.override_error(name))]
+        rows = {row["name"]: row for row in self.to_dict()["phases"]}
+        if (boundaries := overrides.get(BOUNDARIES)) is not None:
+            if not isinstance(boundaries, list) or not all(map(_is_episode, boundaries)):
+                errors.append(f"{BOUNDARIES}: expected whole episode numbers such as 1000,3000, got {boundaries!r}")
+            elif len(boundaries) != len(rows) - 1:
+                errors.append(f"{BOUNDARIES}: expected {len(rows) - 1} for {len(rows)} phases, got {boundaries}")
             else:
-                for row in rows:
-                    if name in ("*", row["name"]):
-                        row[key] = value
-        if faults:
-            raise ScheduleError([*faults, *schedule_faults({"phases": rows})], "schedule override")
-        return PhaseSchedule.from_dict({"phases": rows})
+                for row, start in zip(list(rows.values())[1:], boundaries, strict=True):
+                    row["start"] = start
+        if not errors:
+            # Ends of ramps come after whole values, which they change.
+            for name, value in sorted(overrides.items(), key=lambda item: bool(split_override(item[0])[2])):
+                phase, key, end = split_override(name)
+                for row in rows.values() if phase == "*" else [rows[phase]] if phase else ():
+                    row[key] = _with_end(row[key], end, value) if end else value
+            try:
+                return PhaseSchedule.from_dict({"phases": list(rows.values())})
+            except ConfigError as error:
+                errors += error.errors
+        raise ConfigError(errors, "schedule override")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain form, the inverse of `from_dict`: ramps are `[start, end]`."""
-        return {
-            "phases": [
-                {
-                    key: [value.start, value.end] if isinstance(value, Ramp) else value
-                    for key, value in vars(phase).items()
-                }
-                for phase in self.phases
-            ]
-        }
+    def override_error(self, name: str) -> str | None:
+        """Return the reason why an override of this name is refused; None where it is known."""
+        if name == BOUNDARIES:
+            return None
+        phase, key, end = split_override(name)
+        names = [each.name for each in self.phases]
+        if not phase:
+            return f"{name}: expected <phase>.<key>, such as {names[0]}.temperature or *.temperature"
+        if phase != "*" and phase not in names:
+            return f"{name}: no phase {phase!r}{did_you_mean(phase, ['*', *names])}"
+        if key not in KEYS or key == "name":
+            return f"{name}: unknown key {key!r}{did_you_mean(key, [each for each in KEYS if each != 'name'])}"
+        if end and key not in VALUES:
+            return f"{name}: {key} is no value that can ramp"
+        if phase == "*" and (key == "start" or end):
+            return f"{name}: expected the name of one phase in place of '*'"
+        return None
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], source: str = "schedule") -> PhaseSchedule:
-        """Build from the plain form.
 
-        Raises:
-            ScheduleError: unknown or missing keys, values of the wrong kind, or any fault of the schedule itself.
-        """
-        if faults := schedule_faults(data):
-            raise ScheduleError(faults, source)
-        rows: Iterator[dict[str, Any]] = (
-            {key: _value(value) if key in VALUE_KEYS else value for key, value in row.items()} for row in data["phases"]
-        )
-        return cls(tuple(Phase(**row) for row in rows))
+def split_override(name: str) -> tuple[str, str, str]:
+    """Return phase, key and end of a ramp that an override's name stands for; empty where it has none.
 
-    @classmethod
-    def load(cls, source: str | Path) -> PhaseSchedule:
-        """Read a schedule by the name of a bundled one (`BUNDLED`) or from a YAML file.
+    A phase's name may hold dots, a key holds none.
+    """
+    path, _, end = name.rpartition(".")
+    if end not in RAMP_ENDS or "." not in path:
+        path, end = name, ""
+    phase, _, key = path.rpartition(".")
+    return phase, key, end
 
-        Raises:
-            ScheduleError: no such file, not YAML, or refused by `from_dict`.
-        """
-        try:
-            if str(source) in BUNDLED:
-                text = resources.files("rllib_moe").joinpath("schedules", f"{source}.yaml").read_text()
-            else:
-                text = Path(source).read_text()
-            data = yaml.safe_load(text)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ScheduleError(
-                [f"cannot read {str(source)!r} ({reason}); expected a YAML file or one of {', '.join(BUNDLED)}"]
-            ) from error
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-            raise ScheduleError([f"{source} is not YAML: {error}"]) from error
-        return cls.from_dict(data, f"schedule {source}")
 
-    def save(self, path: Path) -> None:
-        """Write the YAML form to `path`."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
+def _with_end(value: Any, end: str, new: Any) -> list[Any]:
+    """Return a value as a ramp with one end replaced."""
+    ramp = list(value) if isinstance(value, list) else [value, value]
+    ramp[RAMP_ENDS.index(end)] = new
+    return ramp

@@ -1,38 +1,8 @@
-"""Compare ways of training: every variant of a plan, over its seeds, trained and evaluated unattended.
+"""The command `rllib-moe experiment`: see `rllib_moe/cli/experiment.py`, or `python scripts/experiment.py --help`."""
 
-How to run:
-    python scripts/experiment.py nethack --jobs 2
-    python scripts/experiment.py nethack --variants curriculum,one-expert --output-dir results/comparison
-    python scripts/experiment.py my_plan.yaml
+from rllib_moe.cli.experiment import main, run
 
-Results to expect: the commands as they are run, then table.json, table.md (means over seeds, what each expert is worth)
-and curves.png in the output directory, beside the runs' own directories and logs. Interrupted at any moment, the same
-command goes on where it was stopped. Exit status: 0 done, 1 a run failed, 2 refused, 130 interrupted.
-"""
-
-from __future__ import annotations
-
-import signal
-import sys
-from collections.abc import Sequence
-from typing import Any
-
-import tyro
-
-from rllib_moe.runtime.exit_status import FAILED, exit_statuses
-from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
-from rllib_moe.training.progress import standard_console
-
-
-def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run one comparison and return its table."""
-    request = tyro.cli(ComparisonRequest, args=argv, description=__doc__, prog="experiment.py")
-    return compare(request, standard_console())
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with exit_statuses(interrupted=None):
-        failures = main()["failures"]
-    print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
-    sys.exit(FAILED if failures else 0)
+    run()

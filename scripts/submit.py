@@ -18,12 +18,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rllib_moe.config import ConfigError
 from rllib_moe.jobs.request import parse
 from rllib_moe.jobs.server import JobError
 from rllib_moe.jobs.submit import run
 from rllib_moe.runtime.exit_status import exit_statuses
 from rllib_moe.training.checkpoints import CheckpointError
+from rllib_moe.validation import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,23 +15,21 @@ import torch
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from rllib_moe.algorithms.build import algorithm_config
 from rllib_moe.algorithms.ppo import MoEPPOConfig
-from rllib_moe.algorithms.rllib_config import algorithm_config
-from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.ray_session import start
 from scripts.train import main
+from tests.expected_skips import (  # noqa: F401, hooks are found by their names
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_runtest_setup,
+)
 
 torch.set_num_threads(1)  # the tests' tensors are small, and Ray's workers share the cores
 
 EPISODE = 16
 """Steps of an episode of the small experiments."""
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked `gpu` where there is none."""
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("no GPU here")
 
 
 @pytest.fixture(scope="session")
@@ -47,19 +46,12 @@ def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
     del ray_session  # running is all that is asked of it
 
     def make(num_workers: int = 1, **training: Any) -> MoEPPOConfig:
-        experiment = ExperimentConfig(
-            model=ModelConfig(hidden_size=16, trunk_size=16, expert_hidden_size=16, critic_hidden_size=16),
-            environment=EnvironmentConfig(env="regimes", max_steps=EPISODE),
-            training=TrainingConfig(
-                num_workers=num_workers,
-                num_envs_per_worker=4,
-                batch_size=8 * EPISODE,
-                minibatch_size=64,
-                num_epochs=4,
-                **training,
-            ),
-        ).check()
-        return algorithm_config(experiment, PhaseSchedule.load("v3").with_boundaries([16, 32]))
+        small = {
+            **{"env": "regimes", "max_steps": EPISODE, "schedule": "v3", "phase_boundaries": [16, 32]},
+            **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
+            **{"num_envs_per_worker": 4, "batch_size": 8 * EPISODE, "minibatch_size": 64, "num_epochs": 4},
+        }
+        return algorithm_config(Experiment().with_overrides({**small, "num_workers": num_workers, **training}))
 
     return make
 
@@ -86,6 +78,34 @@ def train(ray_session: None, small_flags: tuple[str, ...], tmp_path: Path) -> Tr
         return main([*start, *place, *flags])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained_runs(
+    ray_session: None, small_flags: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """Make the directory of a run of so many episodes, once for all tests, which leave it as it is."""
+    del ray_session
+    place = tmp_path_factory.mktemp("trained")
+
+    @functools.cache
+    def make(episodes: int) -> Path:
+        main([*small_flags, "--output-dir", str(place), "--exp-name", f"{episodes}", "--episodes", str(episodes)])
+        return place / f"{episodes}"
+
+    return make
+
+
+@pytest.fixture
+def trained(trained_runs: Callable[[int], Path], tmp_path: Path) -> Path:
+    """A run of 8 episodes, one iteration, of the test's own: `mine` below `tmp_path`."""
+    return Path(shutil.copytree(trained_runs(8), tmp_path / "mine", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def repeats() -> Callable[[int], int]:
+    """Return how often a test repeats its fault: as often as it asks, or `TEST_REPEATS` times if that is less."""
+    return lambda asked: min(asked, int(os.environ.get("TEST_REPEATS", asked)))
 
 
 BROWSER_FLAGS = (

@@ -1,73 +1,86 @@
 """The documentation does what it says: its examples run, its commands are accepted, its made pages are up to date."""
 
+from __future__ import annotations
+
 import importlib
-import itertools
 import re
 import runpy
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import tyro
 
 from benchmarks.config import parse as parse_benchmark
-from rllib_moe.config import ExperimentConfig
+from rllib_moe.cli.__main__ import COMMANDS
+from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
-from rllib_moe.evaluation.evaluate import EvaluationRequest
-from rllib_moe.evaluation.replay.replay import ReplayRequest
-from rllib_moe.jobs.request import parse as parse_submit
-from rllib_moe.metrics import METRICS, expert_share
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.studies.comparison.compare import ComparisonRequest
-from rllib_moe.studies.comparison.plan import load_plan
-from rllib_moe.studies.report.make import ReportRequest
-from rllib_moe.studies.tuning.request import parse as parse_search
-from rllib_moe.training import command_line
+from rllib_moe.experiment import Experiment
+from rllib_moe.metrics import METRICS, episode_measure, expert_share
+from rllib_moe.phases import VALUES, PhaseSchedule
 from rllib_moe.training.checkpoints import Checkpoint
+from rllib_moe.training.resume import Resumed
 from rllib_moe.training.storage import Fetched
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-NAMED_BLOCKS = dict(re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
-"""The README's files by the name in their first line."""
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/guide/*.md")])
+}
+"""All pages by their path."""
+README = PAGES["README.md"]
+NAMED_BLOCKS = {
+    name: text
+    for page in PAGES.values()
+    for name, text in re.findall(
+        r"^```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    )
+}
+"""The pages' example files by the name in their first line."""
+HEAVY = {
+    "train": "rllib_moe.training.run.train",
+    "evaluate": "rllib_moe.evaluation.evaluate.evaluate",
+    "replay": "rllib_moe.evaluation.replay.replay.replay",
+    "report": "rllib_moe.studies.report.make.make_report",
+    "experiment": "rllib_moe.cli.experiment.compare",
+    "tune": "rllib_moe.studies.tuning.search.run_search",
+    "submit": "rllib_moe.jobs.submit.run",
+}
+"""The function that each command calls once its words are read."""
 
 
-def commands(script: str) -> list[list[str]]:
-    """Arguments of every call of a script in the README and in docs/: in shell blocks, indented lines and `code`."""
-    calls = []
-    for page in (README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))):
+def commands(program: str, pages: dict[str, str] = PAGES) -> list[list[str]]:
+    """Return the arguments of every call of a program: shell blocks, indented lines, `code`."""
+    found = []
+    for page in pages.values():
         blocks = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
         lines = "".join(blocks).replace("\\\n", " ").splitlines()
         lines += re.findall(r"^ {4}(python .*)$", prose, re.MULTILINE)
-        lines += [code.replace("\n", " ") for code in re.findall(r"`(python scripts/[^`]*)`", prose)]
-        calls += [shlex.split(line, comments=True) for line in lines]
-    path = f"scripts/{script}.py"
-    return [
-        list(words) for words in dict.fromkeys(tuple(call[call.index(path) + 1 :]) for call in calls if path in call)
-    ]
+        lines += [code.replace("\n", " ") for code in re.findall(r"`(python [^`]*)`", prose)]
+        found += [re.search(rf"python {re.escape(program)}(?: (.*))?$", line) for line in lines]
+    calls = [tuple(shlex.split(match[1] or "", comments=True)) for match in found if match]
+    return [list(words) for words in dict.fromkeys(calls) if "..." not in words]
 
 
-TRAIN_COMMANDS = commands("train")
-SUBMIT_COMMANDS = commands("submit")
-EVALUATE_COMMANDS = commands("evaluate")
-EXPERIMENT_COMMANDS = commands("experiment")
-TUNE_COMMANDS = commands("tune")
-REPORT_COMMANDS = commands("report")
-REPLAY_COMMANDS = commands("replay")
-BENCHMARK_COMMANDS = commands("benchmark")
+CALLS = [(name, words) for name in HEAVY for words in commands(f"scripts/{name}.py")]
 
 
 @pytest.fixture
-def readme_files(tmp_path, monkeypatch):
-    """A working directory with the README's files."""
+def example_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with the pages' example files, and a run that they name."""
     for name, text in NAMED_BLOCKS.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
+    for name in ("results/try", "results/tune/first/best", "results/full_training"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.yaml").write_text(Experiment().to_yaml())
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -75,130 +88,98 @@ def readme_files(tmp_path, monkeypatch):
     importlib.invalidate_caches()
 
 
-def test_the_documentation_has_the_commands_that_are_checked_here():
-    assert len(TRAIN_COMMANDS) >= 10
-    assert len(EVALUATE_COMMANDS) >= 6
-    assert len(EXPERIMENT_COMMANDS) >= 2
-    assert len(REPORT_COMMANDS) >= 2
-    assert len(REPLAY_COMMANDS) >= 2
-    assert len(SUBMIT_COMMANDS) >= 3
-    assert len(TUNE_COMMANDS) >= 5
-    assert len(BENCHMARK_COMMANDS) >= 7
-    assert set(NAMED_BLOCKS) == {"my_schedule.yaml", "my_space.yaml", "my_doors.py", "network.py"}
+def test_the_documentation_has_the_commands_that_are_checked_here() -> None:
+    least = {"train": 20, "evaluate": 6, "replay": 3, "report": 3, "experiment": 2, "tune": 5, "submit": 3}
+    assert least.keys() == HEAVY.keys() == COMMANDS.keys()
+    for name, number in least.items():
+        assert len(commands(f"scripts/{name}.py")) >= number, name
+    assert len(commands("-m benchmarks")) >= 7
+    examples = {
+        "my_schedule.yaml",
+        "my_space.yaml",
+        "my_doors.py",
+        "network.py",
+        "one_call.py",
+        "own_rllib.py",
+        "my_gates.py",
+    }
+    assert examples <= set(NAMED_BLOCKS)
 
 
-@pytest.mark.parametrize("words", TRAIN_COMMANDS, ids=" ".join)
-def test_training_commands_are_accepted(words, readme_files, monkeypatch):
-    resumed = Checkpoint(
-        path=readme_files,
-        config=ExperimentConfig(),
-        schedule=PhaseSchedule.load("default"),
-        episodes=1000,
-        iteration=1,
-        score=None,
-    )
-    monkeypatch.setattr(command_line, "load_checkpoint", lambda _path: resumed)
-    fetched = Fetched("s3://bucket/runs/shared", readme_files / "shared", readme_files, TemporaryDirectory())
-    monkeypatch.setattr(command_line, "fetch", lambda _uri: fetched)
-
-    request = command_line.parse(words, description="")
-
-    for flag, value in itertools.pairwise(words):
-        if flag == "--episodes":
-            assert request.config.run.episodes == int(value)
+@pytest.mark.parametrize(("name", "words"), CALLS, ids=[" ".join([name, *words]) for name, words in CALLS])
+@pytest.mark.usefixtures("example_files")
+def test_a_documented_command_is_accepted(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint(path=Path.cwd(), experiment=Experiment(), episodes=1000, iteration=1, score=None)
+    fetched = Fetched("s3://bucket/runs/shared", Path.cwd() / "shared", Path.cwd(), TemporaryDirectory())
+    monkeypatch.setattr(Resumed, "find", lambda place: Resumed(checkpoint, fetched if "://" in place else None))
+    if name == "tune" and "--resume" in words:
+        pytest.importorskip("ray.tune")
+        monkeypatch.setattr("rllib_moe.studies.tuning.search.Search.load", Mock())
+    made = {"runs": {}, "omissions": {}, "page": "", "trials": [], "failures": []}
+    called = Mock(return_value=made)
+    monkeypatch.setattr(HEAVY[name], called)
+    importlib.import_module(f"rllib_moe.cli.{name}").main([word.replace("$PWD", "/home/me") for word in words])
+    called.assert_called_once()
 
 
-@pytest.mark.parametrize("words", SUBMIT_COMMANDS, ids=" ".join)
-def test_submitting_commands_are_accepted(words):
-    call = parse_submit([word.replace("$PWD", "/home/me") for word in words], "")
-
-    assert (call.request is None) == (call.config.fetch is not None)
-
-
-@pytest.mark.parametrize("words", EVALUATE_COMMANDS, ids=" ".join)
-def test_evaluation_commands_are_accepted(words):
-    request = tyro.cli(EvaluationRequest, args=words)
-
-    assert list(request.faults()) == []
-
-
-@pytest.mark.parametrize("words", [words for words in TUNE_COMMANDS if "--resume" not in words], ids=" ".join)
-@pytest.mark.usefixtures("readme_files")
-def test_search_commands_are_accepted(words):
-    request = parse_search(words, description="")
-
-    expected = (
-        0 if request.search.search == "optuna" else 8 if request.search.search == "grid" else request.search.trials
-    )
-    assert len(request.candidates) == expected
-
-
-@pytest.mark.parametrize("words", REPORT_COMMANDS, ids=" ".join)
-def test_report_commands_are_accepted(words):
-    request = tyro.cli(ReportRequest, args=words)
-
-    assert [str(path) for path in request.runs] == [word for word in words if word.startswith("results/")][
-        : len(request.runs)
-    ]
-
-
-@pytest.mark.parametrize("words", REPLAY_COMMANDS, ids=" ".join)
-def test_replay_commands_are_accepted(words):
-    request = tyro.cli(ReplayRequest, args=words)
-
-    assert list(request.faults()) == []
-
-
-@pytest.mark.parametrize("words", EXPERIMENT_COMMANDS, ids=" ".join)
-def test_comparing_commands_are_accepted(words):
-    request = tyro.cli(ComparisonRequest, args=words)
-
-    plan = load_plan(request.plan)
-    names = [variant.name for variant in plan.variants]
-    assert set((request.variants or names[0]).split(",")) <= set(names)
-
-
-@pytest.mark.parametrize("words", BENCHMARK_COMMANDS, ids=" ".join)
-def test_benchmark_commands_are_accepted(words):
+@pytest.mark.parametrize("words", commands("-m benchmarks"), ids=" ".join)
+def test_benchmark_commands_are_accepted(words: list[str]) -> None:
     parse_benchmark(words, description="")
 
 
-def test_the_example_schedule_ramps_as_the_readme_says(readme_files):
-    schedule = PhaseSchedule.load(readme_files / "my_schedule.yaml")
+def test_the_chinese_readme_has_the_readmes_commands() -> None:
+    chinese = {"README.zh.md": PAGES["README.zh.md"]}
+    english = {"README.md": README}
+    for name in HEAVY:
+        program = f"scripts/{name}.py"
+        assert commands(program, chinese) == commands(program, english), name
 
+
+def test_pages_are_as_short_as_they_should_be() -> None:
+    assert README.count("\n") <= 250
+
+
+def test_the_example_schedule_ramps_as_its_page_says(example_files: Path) -> None:
+    schedule = PhaseSchedule.load(example_files / "my_schedule.yaml")
     assert schedule.boundaries == (800, 2000)
     assert schedule.at(799).alpha_entropy_target is None
     # Halfway from 800 to 2000, halfway from 1.0 to 0.5.
     assert schedule.at(1400).temperature == pytest.approx(0.75)
 
 
-def test_the_schedule_table_is_the_bundled_schedule():
-    rows = [
-        [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("| ")
-    ]
-    table = {row[0].replace("`", ""): [cell.split(" ")[0] for cell in row[1:]] for row in rows if len(row) == 4}
-    v3, default = PhaseSchedule.load("v3"), PhaseSchedule.load("default")
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_tables_of_phases_are_the_bundled_schedules(page: str) -> None:
+    tables = re.findall(r"^\| `--schedule (\w+)` \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGES[page], re.MULTILINE)
+    assert [name for name, _ in tables] == ["v3", "default"]
+    v3, seen = PhaseSchedule.load("v3"), set()
+    for name, lines in tables:
+        schedule = PhaseSchedule.load(name)
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines.splitlines()]
+        for heading, *cells in rows:
+            words = {
+                "learning rate": "learning_rate",
+                "学习率": "learning_rate",
+                "temperature": "temperature",
+                "温度": "temperature",
+            }
+            named = re.search(r"`(\w+)`", heading)
+            value = words.get(heading) or (named[1] if named else "routing")
+            if heading in ("episodes", "回合"):
+                continue
+            seen.add((name, value))
+            for cell, start in zip(cells, (0, 1000, 3000), strict=False):
+                found = getattr(schedule.at(start), value)
+                assert (cell if value == "routing" else float(re.match(r"[\d.e-]+", cell)[0])) == found, (name, heading)
+    assert {value for name, value in seen if name == "v3"} == {"routing", *VALUES} - {"alpha_entropy_target"}
+    changed = {
+        value for value in VALUES for start in (0, 1000, 3000)
+        if getattr(v3.at(start), value) != getattr(PhaseSchedule.load("default").at(start), value)
+    }  # fmt: skip
+    assert {value for name, value in seen if name == "default"} == changed
 
-    for schedule, rates in (
-        (v3, ("learning rate in v3", "entropy_coef in v3")),
-        (default, ("learning rate", "entropy_coef (actions)")),
-    ):
-        for column, start in enumerate((0, 1000, 3000)):
-            phase = schedule.at(start)
-            assert phase.routing == table["routing"][column]
-            assert (phase.learning_rate, phase.entropy_coef) == tuple(float(table[rate][column]) for rate in rates)
-            assert phase.temperature == float(table["temperature"][column])
-            assert phase.alpha_entropy_coef == float(table["alpha_entropy_coef (routing)"][column])
-            for name in ("load_balance_coef", "diversity_coef"):
-                assert getattr(phase, name) == float(table[name][column])
-    assert [v3.at(start).alpha_entropy_target for start in (0, 1000, 3000)] == [None] * 3
-    targets = [default.at(start).alpha_entropy_target for start in (0, 1000, 3000)]
-    words = [cell.replace("ln", "1.3863") for cell in table["alpha_entropy_target (not in v3)"]]
-    assert targets == [float(word) for word in words]
 
-
-@pytest.mark.usefixtures("readme_files")
-def test_the_example_environment_keeps_the_contract():
+@pytest.mark.usefixtures("example_files")
+def test_the_example_environment_keeps_the_contract() -> None:
     env = make_env("my_doors:Doors-v0", max_steps=20, num_doors=5)
     observation, _ = env.reset(seed=0)
     score, truncated = 0.0, False
@@ -208,48 +189,63 @@ def test_the_example_environment_keeps_the_contract():
         observation, reward, terminated, truncated, info = env.step(right)
         assert not terminated
         score += float(reward)
-
     assert score == info["score"] == 20
 
 
-def test_the_network_example_runs(readme_files):
-    names = runpy.run_path(str(readme_files / "network.py"))
-
+def test_the_network_example_runs(example_files: Path) -> None:
+    names = runpy.run_path(str(example_files / "network.py"))
     # Fine-tune's gate is sparsemax; its weights sum to 1.
     assert names["network"].phase.routing == "sparsemax"
     assert float(names["output"].gate.sum()) == pytest.approx(1, abs=1e-6)
 
 
-def test_the_metrics_page_is_up_to_date():
-    page = runpy.run_path(str(ROOT / "docs" / "metrics_page.py"))["page"]()
+@pytest.mark.usefixtures("ray_session")
+def test_the_examples_in_python_run(example_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = runpy.run_path(str(example_files / "one_call.py"))["summary"]
+    assert [phase["phase"] for phase in summary["phases"]] == ["warmup", "transition", "fine-tune"]
+    assert (example_files / "results" / "one-call" / "checkpoints" / "final").exists()
+    runpy.run_path(str(example_files / "own_rllib.py"))
+    assert "16 warmup" in capsys.readouterr().out
 
-    assert page == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), "run `make docs`"
+
+@pytest.mark.usefixtures("example_files", "ray_session")
+def test_the_example_gate_trains_and_its_name_is_in_the_checkpoint(train: Any, tmp_path: Path) -> None:
+    train("top2", 48, "--set", "fine-tune.routing=my_gates:top2")
+    rows = (tmp_path / "top2" / "progress.csv").read_text()
+    assert "my_gates:top2" in rows
+    resumed = train("again", 64, resume=tmp_path / "top2")
+    assert resumed["phases"][-1]["routing"] == "my_gates:top2"
+
+
+def test_the_metrics_page_is_up_to_date() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "metrics_page.py"))["page"]()
+    assert page == PAGES["docs/metrics.md"], "run `make docs`"
     for metric in (*METRICS, expert_share(0)):
         assert f"| `{metric.key}` |" in page
 
 
-def test_metrics_in_the_readme_exist():
-    named = set(re.findall(r"`((?:run|score|phase|moe|loss)/\w+)`", README))
-
+@pytest.mark.usefixtures("example_files")
+def test_metrics_in_the_pages_exist() -> None:
+    named = {key for page in PAGES.values() for key in re.findall(r"`((?:run|score|phase|moe|loss)/\w+)`", page)}
+    described = [describe(make_env(env)) for env in ("nethack", "my_doors:Doors-v0")]
+    own = {episode_measure(each.name).key for description in described for each in description.episode_measures}
     assert len(named) > 10
-    assert named <= {metric.key for metric in (*METRICS, expert_share(0))}
+    assert own <= named
+    examples = {"phase/sharpness_coef", "loss/sharpness"}
+    assert named - examples <= {metric.key for metric in (*METRICS, expert_share(0))} | own
 
 
-def test_pictures_are_up_to_date_and_embedded():
+def test_pictures_are_up_to_date_and_embedded() -> None:
     pictures = runpy.run_path(str(ROOT / "docs" / "pictures.py"))["PICTURES"]
-
     for name, picture in pictures.items():
         text = (ROOT / "docs" / "images" / name).read_text(encoding="utf-8")
         assert picture() == text, "run `make docs`"
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
-        assert f"](docs/images/{name})" in README
+        assert any(f"images/{name})" in page for page in PAGES.values()), name
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "results/published/README.md"],
-)
-def test_links_lead_to_files_and_headings(page):
+@pytest.mark.parametrize("page", [*PAGES, "results/published/README.md"])
+def test_links_lead_to_files_and_headings(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)", text):
         file = (ROOT / page).parent / target if target else ROOT / page

@@ -1,4 +1,4 @@
-"""What is read executes nothing: only `--resume` unpickles, and only what the user named."""
+"""What is read executes nothing: nothing is unpickled, whatever a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import functools
 import hashlib
 import json
 import pickle
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
-from rllib_moe.training.checkpoints import MANIFEST, WEIGHTS, load_checkpoint
+from rllib_moe.config import ConfigError
+from rllib_moe.training.checkpoints import ARRAYS, EXPERIMENT, FILES, MANIFEST, OPTIMIZER, WEIGHTS, CheckpointError
 from scripts.evaluate import main as evaluate
 from scripts.report import main as report
+from scripts.train import main as train
 from tests.studies.report.report_runs import write_run
 from tests.untrained_checkpoint import save_untrained
 
 ROOT = Path(__file__).parents[1]
-UNPICKLES = {"rllib_moe/sampling/guarded_environments.py"}
-"""Files that unpickle themselves: the environments in RLlib's part of a checkpoint, which `--resume` alone loads."""
 
 
 class Trap:
@@ -36,81 +38,87 @@ class Trap:
         return Path.touch, (self.sign,)
 
 
-@pytest.fixture
-def sign(tmp_path: Path) -> Path:
-    """A file that is there once something was executed."""
-    return tmp_path / "executed"
+def write_yaml(file: Path, trap: Trap) -> None:
+    file.write_text(f"!!python/object/apply:os.mkdir ['{trap.sign}']")
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run with two rows and a checkpoint."""
-    run = write_run(tmp_path / "run", [1.0, 2.0])
-    save_untrained(run, "regimes", max_steps=20, num_cues=4)
-    return run
+def write_arrays(file: Path, trap: Trap) -> None:
+    with file.open("wb") as stream:
+        np.savez(stream, array_0=np.array([trap]))
 
 
-def put(run: Path, name: str, trap: Trap) -> None:
-    """Replace a file of the checkpoint by a trap, and its hash, as an attacker can."""
-    (checkpoint,) = (run / "checkpoints").glob("episode_*")
-    (checkpoint / name).write_bytes(pickle.dumps(trap))
-    manifest = json.loads((checkpoint / MANIFEST).read_text())
-    assert name in manifest["sha256"]
-    manifest["sha256"][name] = hashlib.sha256((checkpoint / name).read_bytes()).hexdigest()
-    (checkpoint / MANIFEST).write_text(json.dumps(manifest))
+def open_arrays(file: Path) -> None:
+    with np.load(file, allow_pickle=True) as arrays:
+        dict(arrays)
 
 
-def test_evaluation_and_reports_leave_a_trap_alone(run: Path, sign: Path, tmp_path: Path) -> None:
-    put(run, "algorithm/algorithm_state.pkl", Trap(sign))
-    assert load_checkpoint(run).weights()
-    evaluate(
-        ["--checkpoint", str(run), "--episodes", "2", "--num-workers", "0", "--json", str(run / "evaluation.json")]
-    )
+Form = tuple[Callable[[Path, Trap], object], Callable[[Path], object]]
+PICKLED: Form = (lambda file, trap: file.write_bytes(pickle.dumps(trap)), lambda file: pickle.loads(file.read_bytes()))
+TENSORS: Form = (lambda file, trap: torch.save([trap], file), lambda file: torch.load(file, weights_only=False))
+TRAPS: list[tuple[str, Form]] = [
+    *((name, PICKLED) for name in sorted({*FILES, MANIFEST})),
+    *((name, TENSORS) for name in (WEIGHTS, OPTIMIZER)),
+    (ARRAYS, (write_arrays, open_arrays)),
+    (EXPERIMENT, (write_yaml, lambda file: yaml.unsafe_load(file.read_text()))),
+]
+"""Of a trap: the file of a checkpoint, how it is put there, and how a careless program would spring it."""
+
+
+@pytest.mark.parametrize(("name", "form"), TRAPS, ids=[name for name, _ in TRAPS])
+def test_a_trap_in_a_checkpoint_is_not_sprung(name: str, form: Form, tmp_path: Path) -> None:
+    """The manifest agrees with it, as an attacker can see to."""
+    run, sign = write_run(tmp_path / "run", [1.0, 2.0]), tmp_path / "executed"
+    file = save_untrained(run, "regimes", max_steps=20, num_cues=4) / name
+    form[0](file, Trap(sign))
+    if name != MANIFEST:
+        manifest = json.loads((file.parent / MANIFEST).read_text())
+        manifest["sha256"][name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        (file.parent / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises((CheckpointError, ConfigError), match=name):
+        train(["--resume", str(run), "--output-dir", str(tmp_path), "--exp-name", "resumed", "--episodes", "99"])
+    with suppress(ConfigError, CheckpointError):
+        evaluate(f"--checkpoint {run} --episodes 2 --num-workers 0 --json {run / 'evaluation.json'}".split())
     report([str(run), "--output", str(tmp_path / "report")])
     assert not sign.exists()
-    pickle.loads(next(run.rglob("algorithm_state.pkl")).read_bytes())
+    form[1](file)
     assert sign.exists(), "the trap works"
 
 
-def test_weights_that_would_execute_something_are_refused(run: Path, sign: Path) -> None:
-    (checkpoint,) = (run / "checkpoints").glob("episode_*")
-    shutil.copytree(checkpoint, run / "copy")
-    put(run, WEIGHTS, Trap(sign))
-    with pytest.raises(pickle.UnpicklingError):
-        load_checkpoint(run).weights()
-    torch.save({"network": Trap(sign)}, checkpoint / WEIGHTS)
-    with pytest.raises(pickle.UnpicklingError):
-        torch.load(checkpoint / WEIGHTS, weights_only=True)
-    assert not sign.exists()
-
-
 @functools.cache
-def all_calls() -> list[tuple[str, str, ast.Call]]:
-    """What is called in the package and the scripts: file, function as it is written, call."""
+def all_nodes() -> list[tuple[str, ast.AST]]:
+    """Return the syntax of the package and the scripts, each part with its file."""
     files = sorted([*(ROOT / "rllib_moe").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
-    return [
-        (str(file.relative_to(ROOT)), ast.unparse(node.func), node)
-        for file in files
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call)
-    ]
+    return [(str(file.relative_to(ROOT)), node) for file in files for node in ast.walk(ast.parse(file.read_text()))]
 
 
-def calls(name: str) -> Iterator[tuple[str, ast.Call]]:
-    """Calls of a function, with their files."""
-    return ((file, call) for file, function, call in all_calls() if function == name)
+def calls() -> Iterator[tuple[str, str, dict[str | None, str]]]:
+    """Yield what is called: file, function as it is written, keyword arguments."""
+    for file, node in all_nodes():
+        if isinstance(node, ast.Call):
+            yield file, ast.unparse(node.func), {each.arg: ast.unparse(each.value) for each in node.keywords}
 
 
-def test_weights_are_loaded_alone_everywhere() -> None:
-    found = list(calls("torch.load"))
-    assert found
-    for file, call in found:
-        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-        assert keywords.get("weights_only") == "True", file
+def test_tensors_and_arrays_are_loaded_alone() -> None:
+    loads = {name: [(file, keywords) for file, called, keywords in calls() if called == name] for name in LOADERS}
+    assert loads["torch.load"]
+    assert loads["np.load"]
+    assert all(keywords.get("weights_only") == "True" for _, keywords in loads["torch.load"])
+    assert all("allow_pickle" not in keywords for _, keywords in loads["np.load"])
 
 
-def test_nothing_else_unpickles() -> None:
-    for name in ("pickle.load", "pickle.loads", "cloudpickle.load", "cloudpickle.loads", "joblib.load", "yaml.load"):
-        assert {file for file, _ in calls(name)} <= UNPICKLES, name
-    for _, call in calls("np.load"):
-        assert "allow_pickle" not in {keyword.arg for keyword in call.keywords}
+LOADERS = ("torch.load", "np.load")
+UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+UNSAFE_CALLS = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec"}
+
+
+def test_nothing_unpickles() -> None:
+    for file, node in all_nodes():
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {each.name for each in node.names} | {getattr(node, "module", None) or ""}
+            assert not UNSAFE & {part for name in names for part in name.split(".")}, file
+    for file, called, _ in calls():
+        assert called not in UNSAFE_CALLS, file
+        # RLlib's own checkpoints are pickles; the driver of a search is Tune's, which has no other form.
+        method = called.rpartition(".")[2]
+        assert method not in ("from_checkpoint", "restore_from_path"), file
+        assert "." not in called or method != "restore" or called == "tune.Tuner.restore", file

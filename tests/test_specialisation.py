@@ -62,6 +62,7 @@ def test_the_default_schedule_ends_with_every_expert_used_and_decided(play: Play
     assert guided[m.SCORE_MEAN] > 28  # of 32; at random 8
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_without_the_schedule_the_experts_specialise_less(play: Play) -> None:
     """With the default discount: an action's own reward drowns in those that follow, as it does in NetHack.

@@ -33,12 +33,11 @@ from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, MultiAgentBatch, Sa
 from ray.rllib.utils.metrics import SAMPLE_TIMER
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY, LearnerInfoBuilder
 
-from rllib_moe.algorithms.off_policy import correct_off_policy
-from rllib_moe.algorithms.placement import spread_workers
-from rllib_moe.algorithms.policy import CannotGoOnError, MoEPPOPolicy
-from rllib_moe.callbacks.moe_callbacks import MoECallbacks
-from rllib_moe.callbacks.phase_curriculum import InForce, apply_phase
-from rllib_moe.phases import PhaseConfig, PhaseSchedule
+from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig
+from rllib_moe.algorithms.policy import ActivePhase, CannotGoOnError, MoEPPOPolicy
+from rllib_moe.algorithms.vtrace import vtrace
+from rllib_moe.phases import PhaseConfig
+from rllib_moe.sampling.guarded_environments import Observation
 from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
 from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 
@@ -48,7 +47,7 @@ POLL_SECONDS = 0.1
 SILENT_TIMEOUTS = 2
 """A run ends after so many `sample_timeout_s` without a batch by any worker: the first has stalled workers replaced."""
 
-REACHED = "observations_reached"
+BOOTSTRAP_OBS = "bootstrap_obs"
 """Key in a batch, beside the policy's rows, of the observations by that name of `VectorSampler`."""
 
 
@@ -60,8 +59,8 @@ class LearnerFailedError(CannotGoOnError):
     """The learner's thread died of an error, which is the cause."""
 
 
-class MoEAPPOConfig(APPOConfig):
-    """APPO's configuration with the fields of `MoEPPOConfig`.
+class MoEAPPOConfig(CurriculumConfig, APPOConfig):
+    """Configuration of `MoEAPPO`.
 
     An iteration is as many steps as a batch has, sampled and learned; so that no sample is too old, one batch waits
     while one is learned, and workers wait beyond that.
@@ -69,14 +68,8 @@ class MoEAPPOConfig(APPOConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or MoEAPPO)
-        self.schedule: dict[str, Any] = PhaseSchedule.load("default").to_dict()
-        self.mixed_precision = False
         self.vf_clip_param = math.inf
         self.use_critic = True
-        self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
-        self.framework("torch")
-        self.experimental(_disable_preprocessor_api=True)  # keeps the packed observation as the bytes it is
-        self.callbacks(MoECallbacks)
         self.env_runners(env_runner_cls=MoEAPPOWorker)
         # RLlib's learner thread that hands whole batches to the worker; minibatches and epochs are the policy's here.
         self.simple_optimizer = True
@@ -87,18 +80,12 @@ class MoEAPPOConfig(APPOConfig):
     def training(  # type: ignore[override]
         self,
         *,
-        schedule: dict[str, Any] = NotProvided,  # type: ignore[assignment]
-        mixed_precision: bool = NotProvided,  # type: ignore[assignment]
         vf_clip_param: float = NotProvided,  # type: ignore[assignment]
         train_batch_size: int = NotProvided,  # type: ignore[assignment]
         **kwargs: Any,
     ) -> Self:
-        """Set training options: APPO's, and those of `MoEPPOConfig.training`."""
+        """Set training options: those of `CurriculumConfig.training`, APPO's, and the clip of PPO's critic loss."""
         super().training(train_batch_size=train_batch_size, **kwargs)
-        if schedule is not NotProvided:
-            self.schedule = schedule
-        if mixed_precision is not NotProvided:
-            self.mixed_precision = mixed_precision
         if vf_clip_param is not NotProvided:
             self.vf_clip_param = vf_clip_param
         if train_batch_size is not NotProvided:
@@ -115,19 +102,20 @@ class MoEAPPOWorker(VectorRolloutWorker):
     """What the learner's thread died of."""
 
     def sample(self, **kwargs: Any) -> MultiAgentBatch:
-        """One fragment of every environment, in the form that IMPALA's book-keeping asks for, and what it reached.
+        """Return one fragment of every environment in the form that IMPALA's book-keeping asks for.
 
-        RLlib counts what was reached among its "agent steps", which nothing here reads.
+        RLlib counts the observations to bootstrap from among its "agent steps", which nothing here reads.
         """
         rows = cast(SampleBatch, super().sample(**kwargs))
-        reached = SampleBatch({SampleBatch.OBS: cast(Any, self.sampler).observations_reached})
-        return MultiAgentBatch({DEFAULT_POLICY_ID: rows, REACHED: reached}, rows.count)
+        bootstrap = SampleBatch({SampleBatch.OBS: cast(Any, self.sampler).bootstrap_obs})
+        return MultiAgentBatch({DEFAULT_POLICY_ID: rows, BOOTSTRAP_OBS: bootstrap}, rows.count)
 
     def learn_on_batch(self, samples: MultiAgentBatch) -> dict[str, Any]:  # type: ignore[override]
         """Learn a batch: called in the learner's thread, which dies of what this raises."""
         policy, batches = cast(MoEAPPOPolicy, self.get_policy()), samples.policy_batches
         try:
-            return {DEFAULT_POLICY_ID: policy.update(batches[DEFAULT_POLICY_ID], batches[REACHED].get(SampleBatch.OBS))}
+            bootstrap_obs = batches[BOOTSTRAP_OBS].get(SampleBatch.OBS)
+            return {DEFAULT_POLICY_ID: policy.update(batches[DEFAULT_POLICY_ID], bootstrap_obs)}
         except Exception as error:
             self.failure = error
             raise
@@ -139,47 +127,51 @@ class MoEAPPOPolicy(MoEPPOPolicy):
     The learner's thread holds the policy's lock during a gradient step; whoever reads or writes weights takes it too.
     """
 
-    learned_under: InForce | None = None
-    """What the last whole batch was learned under, None before the first. A later phase may be in force by now."""
-    _learns = False
+    _learned_under: ActivePhase | None = None
+    _is_learning = False
     _next_phase: tuple[PhaseConfig, int] | None = None
 
-    def enter_phase(self, phase: PhaseConfig, episodes: int) -> None:
-        """`apply_phase`, at once or when the batch that is being learned is done."""
+    def request_phase(self, phase: PhaseConfig, episodes: int) -> None:
+        """Activate a phase, at once or when the batch that is being learned is done."""
         with self._lock:
-            if self._learns:
+            if self._is_learning:
                 self._next_phase = phase, episodes
             else:
-                apply_phase(self, phase, episodes)
+                super().request_phase(phase, episodes)
+
+    @property
+    def learned_under(self) -> ActivePhase:
+        """The phase that the last whole batch was learned under; a later one may be active by now."""
+        return self._learned_under or super().learned_under
 
     @contextmanager
     def _one_phase(self) -> Iterator[None]:
         """A block within which no phase begins."""
         with self._lock:
-            self._learns = True
+            self._is_learning = True
         try:
             yield
         finally:
             with self._lock:
-                self._learns = False
-                self.learned_under = deepcopy(InForce.of(self))
+                self._is_learning = False
+                self._learned_under = deepcopy(super().learned_under)
                 if self._next_phase:
-                    apply_phase(self, *self._next_phase)
+                    super().request_phase(*self._next_phase)
                     self._next_phase = None
 
-    def update(self, batch: SampleBatch, reached: np.ndarray | None) -> dict[str, Any]:
+    def update(self, batch: SampleBatch, bootstrap_obs: Observation | None) -> dict[str, Any]:
         """All epochs over a batch of whole fragments, under one phase.
 
         Args:
-            batch: As for `correct_off_policy`.
-            reached: As for `correct_off_policy`.
+            batch: As for `vtrace`.
+            bootstrap_obs: As for `vtrace`.
 
         Returns:
             RLlib's results of a learning step, averaged over the minibatches, with `weight_kept` among its statistics.
         """
         with self._one_phase():
             with self._lock:
-                kept = correct_off_policy(self, batch, reached)
+                kept = vtrace(self, batch, bootstrap_obs)
             num_rows = self.load_batch_into_buffer(batch)
             size = min(self.config["minibatch_size"], num_rows)
             results = LearnerInfoBuilder(num_devices=1)
@@ -204,30 +196,23 @@ class MoEAPPOPolicy(MoEPPOPolicy):
         with self._lock:
             super().set_weights(weights)
 
-    def get_state(self) -> dict[str, Any]:
-        """State between two gradient steps, the optimizer's tensors copied."""
-        with self._lock:
-            state = super().get_state()
-            state["_optimizer_variables"] = [_copied(each) for each in state["_optimizer_variables"]]
-            return state
 
-
-class MoEAPPO(APPO):
+class MoEAPPO(CurriculumAlgorithm, APPO):
     """APPO with one learner thread; see the module."""
 
     @classmethod
     def get_default_config(cls) -> MoEAPPOConfig:
-        """Default configuration."""
+        """Return the default configuration."""
         return MoEAPPOConfig()
 
     @classmethod
     def get_default_policy_class(cls, config: Any) -> type[Policy]:
-        """The policy class."""
+        """Return the policy class."""
         del config
         return MoEAPPOPolicy
 
     def setup(self, config: Any) -> None:
-        """What APPO does, with the rollout workers spread over the nodes of a cluster.
+        """Set the algorithm up.
 
         Until `cleanup`, torch has as many threads in this process as `learner_threads` says.
         """
@@ -235,8 +220,7 @@ class MoEAPPO(APPO):
         if "OMP_NUM_THREADS" not in os.environ:
             # Before the learner's thread is made: a new thread takes over torch's number of threads.
             torch.set_num_threads(learner_threads(len(os.sched_getaffinity(0)), config.num_env_runners))
-        with spread_workers():
-            super().setup(config)
+        super().setup(config)
         self._clock = BatchClock()
         thread = self._learner_thread
         # RLlib would hand out a batch `num_epochs` times; `MoEAPPOPolicy.update` does all epochs at once.
@@ -328,12 +312,3 @@ def learner_threads(cores: int, num_workers: int) -> int:
         num_workers: Rollout workers, wherever they are.
     """
     return max(1, cores - min(num_workers, cores // 2))
-
-
-def _copied(state: Any) -> Any:
-    """An optimizer's state with arrays of its own."""
-    if isinstance(state, dict):
-        return {key: _copied(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_copied(value) for value in state]
-    return state.copy() if isinstance(state, np.ndarray) else state

@@ -1,13 +1,16 @@
-"""What PPO and APPO share: the policy, with shuffled batches and a guard against updates that are not finite."""
+"""The policy of PPO and APPO: shuffled batches, the active phase, and a guard against updates that are not finite."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 from ray.rllib.policy.sample_batch import SampleBatch
+
+from rllib_moe.models.phase_state import PhaseState
+from rllib_moe.phases import PhaseConfig
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""
@@ -21,11 +24,20 @@ class NonFiniteUpdatesError(CannotGoOnError):
     """No update is finite any more; the weights are those of the last good one. The message names the losses."""
 
 
+class ActivePhase(NamedTuple):
+    """Values that a policy learns under, as its model and optimizer hold them."""
+
+    phase: PhaseState
+    """The model's phase."""
+    learning_rate: float
+    """The optimizer's learning rate."""
+
+
 class MoEPPOPolicy(PPOTorchPolicy):
     """PPO's policy with shuffled batches, a fused optimizer and a guard against updates that are not finite."""
 
     skipped_updates: int = 0
-    """Gradient steps skipped so far because a gradient was NaN or infinite; saved with the policy."""
+    """Gradient steps skipped so far because a gradient was NaN or infinite."""
     _skipped_in_a_row: int = 0
 
     def __init__(self, observation_space: Any, action_space: Any, config: dict[str, Any]) -> None:
@@ -36,6 +48,32 @@ class MoEPPOPolicy(PPOTorchPolicy):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all parameters; the learning rate is the phase's."""
         return torch.optim.Adam(self.model.parameters(), lr=self.config["lr"], fused=True)
+
+    def request_phase(self, phase: PhaseConfig, episodes: int) -> None:
+        """Activate a phase: gate, temperature, all coefficients and the learning rate.
+
+        Args:
+            phase: The phase.
+            episodes: Global episode count that it belongs to.
+        """
+        self.model.network.phase.apply_phase(phase, episodes)
+        self.sync_optimizer()
+
+    def sync_optimizer(self) -> None:
+        """Make the optimizer and the loss agree with the phase that the model holds.
+
+        RLlib's own learning rate and entropy schedules stay unset, or they would overwrite these values.
+        """
+        state = self.model.network.phase
+        self.cur_lr, self.entropy_coeff = state.value("learning_rate"), state.value("entropy_coef")
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.cur_lr
+
+    @property
+    def learned_under(self) -> ActivePhase:
+        """The phase that the last batch was learned under."""
+        return ActivePhase(self.model.network.phase, self._optimizers[0].param_groups[0]["lr"])
 
     def load_batch_into_buffer(self, batch: SampleBatch, buffer_index: int = 0) -> int:
         """Shuffle the rows first.
@@ -67,19 +105,3 @@ class MoEPPOPolicy(PPOTorchPolicy):
             raise NonFiniteUpdatesError(
                 f"{MAX_SKIPPED_IN_A_ROW} gradient steps in a row were not finite ({told}); none of them was taken"
             )
-
-    def get_state(self) -> dict[str, Any]:
-        """RLlib's state and the count of skipped updates."""
-        return {**super().get_state(), "skipped_updates": self.skipped_updates}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`; the configuration stays this policy's own.
-
-        RLlib takes the saved one, so that a run resumed with another clip range or critic weight would not have it
-        (https://github.com/ray-project/ray/issues/62173).
-        """
-        self.skipped_updates = state.get("skipped_updates", 0)
-        config = self.config
-        super().set_state(state)
-        self.num_grad_updates = state.get("num_grad_updates", 0)  # which RLlib saves and does not restore
-        self.config = config

@@ -1,1 +1,1 @@
-"""Curriculum and episode metrics: where the project meets RLlib's callback hooks."""
+"""The curriculum: the callback that carries the schedule's phase to learner and workers, and its row of measures."""

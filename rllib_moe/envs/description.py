@@ -1,39 +1,129 @@
-"""What an observation's parts are called and where they lie, for people: names, distances, places on the screen.
+"""Names, places, baselines and measures that an environment brings along. Nothing that learns reads them.
 
-An environment may have an attribute ``description``, a :class:`GraphDescription` or a subclass of its own; without one
-the names are numbers. Nothing that learns reads this.
+An environment, or a wrapper of it, may have an attribute ``description``: a :class:`GraphDescription` or a subclass of
+its own. All that it leaves out has a default, and without a description names are numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 
 from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.metrics import GENERAL_MEANS
 
 UNREACHABLE = -1
 """Distance of a node that no way leads to."""
 
 
+GENERAL_POLICIES = ("checkpoint", "random", "random-legal")
+"""Policies of every environment: a trained network, uniform over all actions, uniform over the legal ones."""
+
+
+class BaselinePlayer(Protocol):
+    """Plays one episode of an environment without learning."""
+
+    def act(self, observation: Mapping[str, np.ndarray]) -> int:
+        """Choose an action.
+
+        Args:
+            observation: Graph observation, without a batch dimension.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeMeasure:
+    """A number that an episode's last `info` tells, reported by training, evaluation and comparison."""
+
+    key: str
+    """Short name, reported as ``<key>_mean`` or ``<key>_rate``."""
+    unit: str
+    """Unit of what is reported."""
+    meaning: str
+    """Description in a line."""
+    info: str | None = None
+    """Entry of `info`, a number or a flag; by default the one named `key`."""
+    at_least: float | None = None
+    """Report the share of episodes with this value or more (a rate) instead of the mean value."""
+
+    def __post_init__(self) -> None:
+        if not self.key.isidentifier() or self.name in GENERAL_MEANS:
+            taken = ", ".join(name.removesuffix("_mean") for name in GENERAL_MEANS)
+            raise ValueError(f"key: expected a word of letters, digits and _ other than {taken}, got {self.key!r}")
+
+    @property
+    def name(self) -> str:
+        """Name under which it is reported."""
+        return f"{self.key}_{'mean' if self.at_least is None else 'rate'}"
+
+    @property
+    def entry(self) -> str:
+        """Entry of `info` that it reads."""
+        return self.info or self.key
+
+    def value(self, info: Mapping[str, Any]) -> float:
+        """Return what an episode adds to the mean (to a rate 1 or 0), NaN where its last `info` lacks the entry.
+
+        Raises:
+            ValueError: The entry is no number.
+        """
+        value = info.get(self.entry)
+        if value is None:
+            return math.nan
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"info[{self.entry!r}]: expected a number for {self.name}, got {value!r}") from error
+        return number if self.at_least is None or math.isnan(number) else float(number >= self.at_least)
+
+
 @dataclass(frozen=True, kw_only=True)
 class GraphDescription:
-    """Names, and distances by the graph's own edges. Subclass it where an environment knows better."""
+    """Names, and distances by the graph's own edges. Subclass it where an environment knows better.
 
-    action_names: tuple[str, ...]
-    """One for each action. What stands before the first ``_`` is the action's kind (``move_N`` is a ``move``)."""
-    node_type_names: tuple[str, ...] = ("node",)
-    """One for each node type; a single one where nodes have no types."""
+    Raises:
+        ValueError: A baseline has the name of a general policy, or two measures are reported under one name.
+    """
+
+    action_names: tuple[str, ...] = ()
+    """One for each action; empty for numbers. What stands before the first ``_`` is the action's kind (``move_N`` is
+    a ``move``)."""
+    node_type_names: tuple[str, ...] = ()
+    """One for each node type, a single one where nodes have no types; empty for numbers."""
     distance_unit: str = "edges"
-    """What :meth:`distances` counts."""
+    """Unit of :meth:`distances`."""
     map_lines: tuple[int, int] | None = None
     """First line of the rendered text that belongs to a map, and the line after its last; None where all are alike."""
+    baselines: Mapping[str, Callable[[int], BaselinePlayer]] = dataclasses.field(default_factory=dict)
+    """Makers of players by name: each makes the player of one episode from the episode's seed."""
+    episode_measures: tuple[EpisodeMeasure, ...] = ()
+    """Numbers of an episode to report beside score, return and length."""
+
+    def __post_init__(self) -> None:
+        if taken := [name for name in self.baselines if name in GENERAL_POLICIES]:
+            raise ValueError(f"baselines: {', '.join(taken)} is the name of a policy that every environment has")
+        names = [measure.name for measure in self.episode_measures]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"episode_measures: expected different keys, {', '.join(twice)} would be reported twice")
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Entries of `info` that the episode measures read, each once."""
+        return tuple(dict.fromkeys(measure.entry for measure in self.episode_measures))
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Names of all policies that can play: the general ones and the baselines."""
+        return (*GENERAL_POLICIES, *self.baselines)
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """How far each node is from the ego node: here the edges on the way.
+        """Return the distance of each node from the ego node: here the edges on the way.
 
         Args:
             observation: A graph observation, without a batch dimension.
@@ -54,7 +144,7 @@ class GraphDescription:
         return distances
 
     def cells(self, env: gymnasium.Env[Any, Any]) -> np.ndarray | None:  # noqa: ARG002
-        """Where the nodes of the environment's latest observation lie in the text it renders.
+        """Return the places of the nodes of the environment's latest observation in the text it renders.
 
         Returns:
             int [n, 2], line and column; None where nodes have no place.
@@ -66,15 +156,15 @@ class GraphDescription:
         return ""
 
     def message(self, env: gymnasium.Env[Any, Any]) -> str:  # noqa: ARG002
-        """What the environment says, in words; empty where it says nothing."""
+        """Return the environment's message; empty where it has none."""
         return ""
 
     def purposes(self) -> tuple[str, ...]:
-        """What actions may be for: here their kinds."""
+        """Return the names of all purposes of actions: here their kinds."""
         return tuple(dict.fromkeys(self._kinds()))
 
     def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:  # noqa: ARG002
-        """What each action is for in a state.
+        """Return the purpose of each action in a state.
 
         Args:
             observation: A graph observation, without a batch dimension.
@@ -90,13 +180,15 @@ class GraphDescription:
 
 
 def describe(env: gymnasium.Env[Any, Any]) -> GraphDescription:
-    """An environment's own description, or one with numbers for names."""
-    own = getattr(env.unwrapped, "description", None)
-    if isinstance(own, GraphDescription):
-        return own
-    assert isinstance(env.action_space, gymnasium.spaces.Discrete)
-    types = GraphShape.from_space(env.observation_space).num_node_types
-    return GraphDescription(
-        action_names=tuple(str(action) for action in range(int(env.action_space.n))),
-        node_type_names=tuple(f"type {kind}" for kind in range(types)) or ("node",),
-    )
+    """Return the description of an environment or its outermost wrapper that has one, numbers for missing names."""
+    own = env.get_wrapper_attr("description") if env.has_wrapper_attr("description") else None
+    description = own if isinstance(own, GraphDescription) else GraphDescription()
+    if not description.action_names:
+        assert isinstance(env.action_space, gymnasium.spaces.Discrete)
+        names = tuple(str(action) for action in range(int(env.action_space.n)))
+        description = dataclasses.replace(description, action_names=names)
+    if not description.node_type_names:
+        types = GraphShape.from_space(env.observation_space).num_node_types
+        names = tuple(f"type {kind}" for kind in range(types)) or ("node",)
+        description = dataclasses.replace(description, node_type_names=names)
+    return description

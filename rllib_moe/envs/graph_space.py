@@ -1,8 +1,8 @@
 """The graph observation every environment here yields: its space, its sizes, its check.
 
 One fixed-shape ``gymnasium.spaces.Dict``, so that observations stack into batches without further padding.
-Owns the leaf names and their meaning; knows no environment, no model and no Ray. How such an observation
-travels through RLlib as one array is the subject of :mod:`rllib_moe.envs.packing`.
+Owns the leaf names and their meaning; knows no environment, no model and no Ray. It travels through RLlib as it is,
+a Dict whose leaves keep their dtypes.
 
 Legend: N ``max_nodes``, F node features, D status features, A actions, T node types, R edge types.
 
@@ -139,7 +139,7 @@ class GraphShape:
         """Read the sizes back from a space.
 
         Args:
-            space: A graph observation space, or a space carrying one as ``graph_space`` (a packed one).
+            space: A graph observation space.
 
         Returns:
             The sizes.
@@ -147,7 +147,6 @@ class GraphShape:
         Raises:
             ValueError: The space is not a graph observation; every fault in one message.
         """
-        space = getattr(space, "graph_space", space)
         faults = _space_faults(space)
         if faults:
             raise ValueError("not a graph observation space: " + "; ".join(faults))
@@ -219,6 +218,8 @@ def check_observation(observation: Mapping[str, Any], space: spaces.Dict) -> Non
     Raises:
         ValueError: Something is wrong; every fault in one message.
     """
+    if not isinstance(observation, Mapping):
+        raise ValueError(f"not a valid graph observation: must map names to arrays, got {type(observation).__name__}")
     faults = [f"leaf '{name}' is missing" for name in space.spaces if name not in observation]
     faults += [f"leaf '{name}' is not in the space" for name in observation if name not in space.spaces]
     good: dict[str, np.ndarray] = {}

@@ -46,6 +46,10 @@ NODE_FEATURES = 2
 """Width of ``nodes``: a random place in the plane, without meaning."""
 
 
+_EPISODE = ("_step", "_score", "_regimes", "_cues", "_drawn")
+"""Attributes that hold an episode."""
+
+
 class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
     """The environment of this module. An episode is ``max_steps`` long and then truncated; it never terminates.
 
@@ -65,8 +69,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         ValueError: An argument is out of range; every fault in one message.
     """
 
-    # An episode is plain data: a checkpoint holds it whole (see `guarded_environments`).
-    metadata: dict[str, Any] = {"render_modes": [], "exact_pickle": True}  # noqa: RUF012  # gymnasium's own attribute
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # gymnasium's own attribute
 
     def __init__(
         self,
@@ -125,6 +128,20 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         )
         self._step = max_steps  # an episode that is over, until the first reset
         self._score = 0.0
+        self._regimes: list[int] = []
+        self._cues: list[int] = []
+        self._drawn: dict[str, np.ndarray] = {}
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the episode under way and the generator of those to come (see :class:`saved_state.Saveable`)."""
+        kept = {name: getattr(self, name) for name in _EPISODE}
+        return {"generator": self.np_random.bit_generator.state, **kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state by :meth:`get_state`."""
+        self.np_random.bit_generator.state = state["generator"]
+        for name in _EPISODE:
+            setattr(self, name, state[name])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

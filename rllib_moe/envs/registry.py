@@ -1,7 +1,7 @@
 """The one way to make an environment from its name, checked against what a policy here can play.
 
 Owns the short names, the outer limit on steps and the checks. Environments are imported only when asked for, so
-``regimes`` runs without NetHack installed. Packing (:mod:`rllib_moe.envs.packing`) is left to the caller.
+``regimes`` runs without NetHack installed.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.errors import did_you_mean
+from rllib_moe.validation import did_you_mean
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",

@@ -25,6 +25,14 @@ class EpisodeSeeds(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
         super().__init__(env)
         self._generator = np.random.default_rng(np.random.SeedSequence(tuple(place)))
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of the sequence (see `saved_state.Saveable`)."""
+        return {"generator": self._generator.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state by `get_state`."""
+        self._generator.bit_generator.state = state["generator"]
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin the next episode of the sequence; `seed` is ignored."""
         del seed

@@ -1,4 +1,4 @@
-"""Who plays the episodes of an evaluation: the trained network, uniform choice, or the scripted player.
+"""Actors of an evaluation: the trained network, uniform choice, or one of the environment's own baselines.
 
 An actor holds nothing of an episode: what an episode needs (a random generator, a player's memory) is made by `start`
 and handed back with every observation. So an episode plays the same whichever others are stepped beside it.
@@ -6,9 +6,9 @@ and handed back with every observation. So an episode plays the same whichever o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 
 from rllib_moe.config import ModelConfig
+from rllib_moe.envs.description import BaselinePlayer, describe
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput, weight_faults
-
-PolicyName = Literal["checkpoint", "random", "random-legal", "scripted"]
-"""The players: a checkpoint's network, uniform over all actions, uniform over the legal ones, walk to the stairs."""
+from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput, weight_errors
 
 ROUNDING = 1e-4
 """Distance (in probability, or between logits in proportion) within which rounding might decide an action. Float32 and
@@ -32,43 +30,43 @@ Observations = Mapping[str, np.ndarray]
 
 
 class Choice(NamedTuple):
-    """What an actor does in a batch of n observations."""
+    """Actions for a batch of n observations."""
 
     actions: np.ndarray
     """Actions [n]."""
     gate: np.ndarray | None
-    """Weights of the experts [n, K]; None when there are none."""
+    """Weights of the experts [n, K]; None without experts."""
     output: PolicyOutput | None = None
-    """All that the network says, the ego node's attention included; only for a player that is `watched`."""
+    """The network's whole output, the ego node's attention included; only of a player that is `watched`."""
 
 
 class Actor(Protocol):
     """Chooses actions for a batch of episodes under way."""
 
     def start(self, seed: int) -> Any:
-        """Make what one episode needs to remember."""
+        """Make the memory of one episode."""
 
     def act(self, observations: Observations, episodes: Sequence[Any]) -> Choice:
         """Choose an action for each row.
 
         Args:
             observations: Leaves of the graph observation [n, ...]; may be overwritten after the call.
-            episodes: What `start` made for each of the n episodes.
+            episodes: Memory of each of the n episodes, made by `start`.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """Which actor to make, in a form that travels to workers."""
+    """Description of an actor, in a form that travels to workers."""
 
-    policy: PolicyName
-    """Its name."""
+    policy: str
+    """Name of its policy, one of `GraphDescription.policies`."""
     deterministic: bool = False
-    """Whether the network's most probable action is taken instead of a drawn one."""
+    """Take the network's most probable action instead of drawing one."""
     removed_expert: int | None = None
     """Expert that is taken away from the network."""
     watched: bool = False
-    """Whether the network's whole output is kept, for those who want to know why."""
+    """Keep the network's whole output, for explanations."""
     model: ModelConfig | None = None
     """Sizes of the network."""
     weights: Mapping[str, Tensor] | None = None
@@ -80,8 +78,8 @@ class Player:
         Raises:
             ValueError: the environment does not suit it, or the weights do not fit the environment's observations.
         """
-        if self.policy == "scripted":
-            return ScriptedActor()
+        if make := describe(env).baselines.get(self.policy):
+            return BaselineActor(make)
         assert isinstance(env.action_space, gymnasium.spaces.Discrete)
         num_actions = int(env.action_space.n)
         shape = GraphShape.from_space(env.observation_space)
@@ -89,7 +87,7 @@ class Player:
             assert self.model is not None
             assert self.weights is not None
             network = GATMoEPolicy(shape, num_actions, self.model)
-            if faults := weight_faults(network, self.weights):
+            if faults := weight_errors(network, self.weights):
                 raise ValueError("its network does not fit the environment: " + "; ".join(faults))
             network.load_state_dict(dict(self.weights))
             return NetworkActor(
@@ -114,7 +112,7 @@ class NetworkActor:
     Args:
         network: The network; is set to evaluation mode.
         deterministic: Take the most probable action.
-        removed_expert: Expert to take away; the gate is renormalised over the others.
+        removed_expert: Expert to take away; the gate is renormalized over the others.
         watched: Give the network's whole output with every choice.
     """
 
@@ -177,19 +175,24 @@ class RandomActor:
         return Choice(np.array(actions), None)
 
 
-class ScriptedActor:
-    """The scripted path-to-stairs player of NetHack, one for each episode."""
+class BaselineActor:
+    """A baseline of the environment, a player for each episode.
 
-    def start(self, seed: int) -> Any:
-        """Make a player with its memory."""
-        from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy  # needs nle
+    Args:
+        make: Makes the player of an episode from its seed.
+    """
 
-        return ScriptedStairsPolicy(seed=seed)
+    def __init__(self, make: Callable[[int], BaselinePlayer]) -> None:
+        self._make = make
 
-    def act(self, observations: Observations, episodes: Sequence[Any]) -> Choice:
+    def start(self, seed: int) -> BaselinePlayer:
+        """Make the player of an episode."""
+        return self._make(seed)
+
+    def act(self, observations: Observations, episodes: Sequence[BaselinePlayer]) -> Choice:
         """Ask each episode's player."""
-        rows = [{name: leaf[row] for name, leaf in observations.items()} for row in range(len(episodes))]
-        return Choice(np.array([player.act(row) for player, row in zip(episodes, rows, strict=True)]), None)
+        rows = ({name: leaf[row] for name, leaf in observations.items()} for row in range(len(episodes)))
+        return Choice(np.array([int(player.act(row)) for player, row in zip(episodes, rows, strict=True)]), None)
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -29,7 +29,7 @@ class GateSum:
     """Gates added up over steps."""
 
     steps: int = 0
-    """How many."""
+    """Number of steps."""
     gate: np.ndarray | None = None
     """Their sum [K], float64; None without experts."""
 
@@ -46,7 +46,7 @@ class GateSum:
 
 @dataclass(kw_only=True)
 class EpisodeRecord:
-    """What is known of an episode once it is over."""
+    """Numbers of an episode that is over."""
 
     seed: int
     """Seed of the environment's reset."""
@@ -54,8 +54,8 @@ class EpisodeRecord:
     """Raw score; the return where the environment has none."""
     total_reward: float = 0.0
     """Undiscounted return."""
-    max_depth: int | None = None
-    """Deepest level; None where the environment has none."""
+    measures: dict[str, float] = field(default_factory=dict)
+    """Values of the environment's own episode measures by name."""
     gates: GateSum = field(default_factory=GateSum)
     """Gates of all steps."""
     gate_entropy: float = 0.0
@@ -63,7 +63,7 @@ class EpisodeRecord:
     scenes: dict[str, GateSum] = field(default_factory=dict)
     """Gates of the steps in each named scene."""
     explanation: Explanation | None = None
-    """What was behind the actions; only of a player that is `watched`."""
+    """Reasons of the actions; only of a player that is `watched`."""
 
 
 class Share(NamedTuple):
@@ -152,7 +152,7 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
                 _put(buffers, row, observation)
                 continue
             record.score = float(info.get("score", record.total_reward))
-            record.max_depth = info.get("max_depth")
+            record.measures = {each.name: each.value(info) for each in description.episode_measures}
             done.append(record)
             if (seed := next(waiting, None)) is not None:
                 begin(row, seed)

@@ -1,6 +1,6 @@
 """Evaluation: a checkpoint, or a baseline, on a fixed list of seeds, by parallel workers.
 
-Owns the sharing out and the result; what may be asked for is the subject of `request`.
+Owns the sharing out and the result; `spec` and `resolve` check what is asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ import ray
 from rich.console import Console
 
 from rllib_moe.config import EnvironmentConfig
-from rllib_moe.envs.description import describe
-from rllib_moe.envs.registry import make_env, prepare
+from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.actors import Player
 from rllib_moe.evaluation.episodes import EpisodeRecord, Share, play
 from rllib_moe.evaluation.explanation_report import explanation_numbers, explanation_tables
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
-from rllib_moe.evaluation.request import EvaluationRequest, Plan, plan_evaluation
+from rllib_moe.evaluation.resolve import Resolved, resolve
+from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.policy_network import phase_of
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
@@ -41,31 +42,30 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
     five digits or so, as float32 sums depend on the batch.
 
     Args:
-        request: What to evaluate.
-        console: Where progress and the tables go; None prints nothing.
+        request: The evaluation.
+        console: Output for progress and the tables; None prints nothing.
 
     Returns:
         The numbers of `evaluation_numbers` and what they were measured on, and with `request.explain` those of
-        `explanation_numbers` as `explain`; written to `request.json` if it is given.
+        `explanation_numbers` as `explain`; written to `request.json_file` if it is given.
 
     Raises:
-        ConfigError: the request is refused, for all the faults it names; nothing was started or written.
+        ConfigError: the request is refused, for all the errors it names; nothing was started or written.
     """
-    plan = plan_evaluation(request)
+    resolved = resolve(request, request.policy, watched=request.explain)
     began = time.perf_counter()
-    with _workers(plan.environment, request):
-        records, seconds = _play(plan.environment, plan.player, request, console, "")
-        numbers = _described(plan, request) | evaluation_numbers(records, request.remove_expert)
+    with _workers(resolved.environment, request):
+        records, seconds = _play(resolved.environment, resolved.player, request, console, "")
+        measures = resolved.description.episode_measures
+        numbers = _described(resolved, request) | evaluation_numbers(records, measures, request.remove_expert)
         if request.explain:
-            numbers["explain"] = _explain(plan, records, request, console)
-    numbers["env_steps_per_second"] = round(
-        numbers["env_steps"] * min(_num_parallel(request), len(_parts(request))) / seconds, 1
-    )
+            numbers["explain"] = _explain(resolved, records, request, console)
+    num_parallel = min(max(1, request.num_workers), len(_parts(request)))
+    numbers["env_steps_per_second"] = round(numbers["env_steps"] * num_parallel / seconds, 1)
     numbers["wall_seconds"] = round(time.perf_counter() - began, 2)
     if console:  # before anything is written, so that a full disk does not take the numbers along
-        for table in evaluation_tables(numbers):
-            console.print(table)
-        for table in explanation_tables(numbers["explain"]) if request.explain else ():
+        explained = explanation_tables(numbers["explain"]) if request.explain else ()
+        for table in (*evaluation_tables(numbers, measures), *explained):
             console.print(table)
     for name, file in _write_all(numbers, request).items():
         if console:
@@ -74,17 +74,16 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
 
 
 def _explain(
-    plan: Plan, records: Sequence[EpisodeRecord], request: EvaluationRequest, console: Console | None
+    resolved: Resolved, records: Sequence[EpisodeRecord], request: EvaluationRequest, console: Console | None
 ) -> dict[str, Any]:
     """Play the same seeds without each expert, and put the numbers together."""
-    assert plan.player.model is not None
-    experts = range(plan.player.model.num_experts if plan.player.model.num_experts > 1 else 0)
+    assert resolved.player.model is not None
+    experts = range(resolved.player.model.num_experts if resolved.player.model.num_experts > 1 else 0)
     without = {}
     for expert in experts:
-        player = dataclasses.replace(plan.player, removed_expert=expert, watched=False)
-        without[expert], _ = _play(plan.environment, player, request, console, f"without expert {expert}: ")
-    with closing(make_env(plan.environment.env, **plan.environment.env_args)) as env:
-        return explanation_numbers(records, without, describe(env))
+        player = dataclasses.replace(resolved.player, removed_expert=expert, watched=False)
+        without[expert], _ = _play(resolved.environment, player, request, console, f"without expert {expert}: ")
+    return explanation_numbers(records, without, resolved.description)
 
 
 def _play(
@@ -125,53 +124,46 @@ def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationR
         for part in parts:
             yield play(environment, player, part, request.envs_per_worker)
         return
-    # The parts are handed out `num_workers` at a time.
     task = ray.remote(num_cpus=1, max_retries=3)(play)
     shared = ray.put(environment), ray.put(player)
-    running = [task.remote(*shared, part, request.envs_per_worker) for part in parts[: request.num_workers]]
-    waiting = iter(parts[request.num_workers :])
+    tasks = (task.remote(*shared, part, request.envs_per_worker) for part in parts)  # each starts as it is drawn
+    running = list(islice(tasks, request.num_workers))
     while running:
         done, running = ray.wait(running)
-        if (following := next(waiting, None)) is not None:
-            running.append(task.remote(*shared, following, request.envs_per_worker))
+        running += islice(tasks, 1)
         yield ray.get(done[0])
 
 
 def _parts(request: EvaluationRequest) -> list[list[int]]:
     """The seeds of each share."""
-    size = math.ceil(request.episodes / (SHARES_PER_WORKER * _num_parallel(request)))
+    size = math.ceil(request.episodes / (SHARES_PER_WORKER * max(1, request.num_workers)))
     seeds = range(request.seed_base, request.seed_base + request.episodes)
     return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 
 
-def _num_parallel(request: EvaluationRequest) -> int:
-    return max(1, request.num_workers)
-
-
-def _described(plan: Plan, request: EvaluationRequest) -> dict[str, Any]:
-    """What the numbers were measured on."""
-    phase = None if plan.player.weights is None else phase_of(plan.player.weights)
+def _described(resolved: Resolved, request: EvaluationRequest) -> dict[str, Any]:
+    """Return the subject of the measurement: policy, checkpoint, phase, seeds and environment."""
+    phase = None if resolved.player.weights is None else phase_of(resolved.player.weights)
     return {
         "policy": request.policy,
         "checkpoint": request.checkpoint,
-        "checkpoint_episodes": plan.checkpoint.episodes if plan.checkpoint else None,
+        "checkpoint_episodes": resolved.checkpoint.episodes if resolved.checkpoint else None,
         "routing": phase.routing if phase else None,
         "temperature": phase.value("temperature") if phase else None,
         "deterministic": request.deterministic,
         "removed_expert": request.remove_expert,
         "seed_base": request.seed_base,
-        **{name: getattr(plan.environment, name) for name in ("env", "max_steps", "env_args")},
+        **{name: getattr(resolved.environment, name) for name in ("env", "max_steps", "env_args")},
     }
 
 
 def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str, str]:
     """Write the files that are asked for, each whole or not at all; their paths by what they hold."""
     files = {}
-    if request.json is not None:
-        text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
-        with atomic_write(Path(request.json)) as partial:
-            partial.write_text(text)
-        files["numbers"] = request.json
+    if request.json_file is not None:
+        with atomic_write(Path(request.json_file)) as partial:
+            partial.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+        files["numbers"] = request.json_file
     if request.plot is not None:
         from rllib_moe.evaluation.explanation_plot import write_plot  # matplotlib takes a second to import
 

@@ -1,4 +1,4 @@
-"""Why a policy does what it does, added up over the states of an episode: who leads, what for, looking where.
+"""Explanation of a policy, added up over the states of an episode: which expert leads, what for, looking where.
 
 For every state the network's own answer is compared with what it would be without each expert; nothing is played again
 for that. What changes in the scores is the subject of `evaluate`.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rllib_moe.envs.description import UNREACHABLE, GraphDescription
-from rllib_moe.models.experts import mix
+from rllib_moe.models.experts import combine_experts
 from rllib_moe.models.policy_network import ILLEGAL, PolicyOutput
 from rllib_moe.models.routing import mask_experts
 
@@ -39,7 +39,7 @@ _LAST_DISTANCES = np.array([last for _, last in DISTANCE_BANDS])
 
 
 class StateSum(NamedTuple):
-    """What is added up over states, for each expert."""
+    """Sums over states, for each expert."""
 
     gate: np.ndarray
     """Its weight [K]."""
@@ -59,7 +59,7 @@ class StateSum(NamedTuple):
 
 
 class AttentionSum(NamedTuple):
-    """What is added up over states, for each class of nodes."""
+    """Sums over states, for each class of nodes."""
 
     nodes: np.ndarray
     """Nodes of the class [C]."""
@@ -161,7 +161,7 @@ def add_states(
 
 
 def removal_effects(output: PolicyOutput, action_mask: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
-    """What taking each expert away changes in the same states.
+    """Return the effects of taking each expert away in the same states.
 
     Args:
         output: What the network says of n states.
@@ -177,7 +177,7 @@ def removal_effects(output: PolicyOutput, action_mask: Tensor | None) -> tuple[n
     divergence = np.zeros(output.gate.shape)
     for expert in range(num_experts if num_experts > 1 else 0):
         available = torch.arange(num_experts) != expert
-        logits = mix(mask_experts(output.gate, available), output.expert_logits)
+        logits = combine_experts(mask_experts(output.gate, available), output.expert_logits)
         if action_mask is not None:
             logits = logits.masked_fill(action_mask == 0, ILLEGAL)
         without = logits.double().log_softmax(-1)

@@ -1,4 +1,4 @@
-"""The picture of an explanation: who leads in which scene, what for, looking where, and what its loss costs."""
+"""Picture of an explanation: which expert leads in which scene, what for, looking where, and the cost of its loss."""
 
 from __future__ import annotations
 

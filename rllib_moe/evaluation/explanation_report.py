@@ -1,4 +1,4 @@
-"""What an explanation reports: plain numbers from the episodes' sums, and their tables for the screen. Pure."""
+"""Report of an explanation: plain numbers from the episodes' sums, and their tables for the screen. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from rllib_moe.envs.description import GraphDescription
 from rllib_moe.evaluation.episodes import EpisodeRecord
 from rllib_moe.evaluation.explanation import ALL, BAND_NAMES, AttentionSum, Explanation, StateSum
+from rllib_moe.metrics import rounded
 
 _SHOWN_PURPOSES = 3
 _LEAST_SHOWN = 0.05
@@ -40,33 +41,34 @@ def explanation_numbers(
         `return_difference` without it on the same seeds, each with `_se`.
     """
     total = Explanation()
-    for record in sorted(records, key=lambda record: record.seed):
+    for record in _sorted(records):
         assert record.explanation is not None
         total.merge(record.explanation)
     purposes = description.purposes()
     by_scene = {name: _scene(total.steps[name], values, purposes) for name, values in total.states.items()}
     steps = total.steps[ALL]
-    return {
-        "by_scene": by_scene,
-        "attention": None
-        if isinstance(total.by_type, float)
-        else {
+    attention = None
+    if not isinstance(total.by_type, float):
+        attention = {
             "by_class": _attention(total.by_type, description.node_type_names, steps),
             "by_distance": _attention(total.by_distance, BAND_NAMES, steps),
             "distance_unit": description.distance_unit,
-        },
-        "removal": [
+        }
+    whole = _sorted(records)
+    removal = []
+    for expert, played in without.items():
+        pairs = list(zip(_sorted(played), whole, strict=True))
+        removal.append(
             {
                 "expert": expert,
                 "changes": by_scene[ALL]["changes"][expert],
                 "divergence": by_scene[ALL]["divergence"][expert],
-                "score_mean": _rounded(statistics.fmean(record.score for record in others)),
-                **_difference("score", [record.score for record in _sorted(others)], records),
-                **_difference("return", [record.total_reward for record in _sorted(others)], records),
+                "score_mean": statistics.fmean(record.score for record in played),
+                **_difference("score", [one.score - other.score for one, other in pairs]),
+                **_difference("return", [one.total_reward - other.total_reward for one, other in pairs]),
             }
-            for expert, others in without.items()
-        ],
-    }
+        )
+    return rounded({"by_scene": by_scene, "attention": attention, "removal": removal})
 
 
 def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
@@ -120,40 +122,33 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _scene(steps: int, values: np.ndarray, purposes: Sequence[str]) -> dict[str, Any]:
-    sums = StateSum.of(values)
-    each = max(1, steps)
+    sums, each = StateSum.of(values), max(1, steps)
     return {
         "steps": steps,
-        "share": _list(sums.gate / each),
-        "leads": _list(sums.leads / each),
-        "changes": _list(sums.changes / each),
-        "divergence": _list(sums.divergence / each),
+        "share": sums.gate / each,
+        "leads": sums.leads / each,
+        "changes": sums.changes / each,
+        "divergence": sums.divergence / each,
         "purposes": [
-            {name: _rounded(share / leads) for name, share in zip(purposes, row, strict=True) if share > 0}
+            {name: share / leads for name, share in zip(purposes, row, strict=True) if share > 0}
             for row, leads in zip(sums.purposes, sums.leads, strict=True)
         ],
     }
 
 
 def _attention(values: np.ndarray | float, names: Sequence[str], steps: int) -> dict[str, Any]:
-    """Classes that occur, by name."""
-    sums = AttentionSum(*np.asarray(values))
+    """Return the classes that occur, by name."""
     return {
-        name: {part: _rounded(value / steps) for part, value in zip(AttentionSum._fields, column, strict=True)}
-        for name, *column in zip(names, *sums, strict=True)
+        name: dict(zip(AttentionSum._fields, column / steps, strict=True))
+        for name, column in zip(names, np.asarray(values).T, strict=True)
         if column[0] > 0
     }
 
 
-def _difference(name: str, others: Sequence[float], records: Sequence[EpisodeRecord]) -> dict[str, Any]:
-    """Mean difference on the same seeds, with its standard error (None for one episode)."""
-    values = [record.score if name == "score" else record.total_reward for record in _sorted(records)]
-    differences = [other - value for other, value in zip(others, values, strict=True)]
+def _difference(name: str, differences: Sequence[float]) -> dict[str, Any]:
+    """Return the mean difference on the same seeds, and its standard error (None for one episode)."""
     error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else None
-    return {
-        f"{name}_difference": _rounded(statistics.fmean(differences)),
-        f"{name}_difference_se": None if error is None else _rounded(error),
-    }
+    return {f"{name}_difference": statistics.fmean(differences), f"{name}_difference_se": error}
 
 
 def _sorted(records: Sequence[EpisodeRecord]) -> list[EpisodeRecord]:
@@ -170,11 +165,3 @@ def _cell(leads: float, purposes: Mapping[str, float]) -> str:
 
 def _with_error(value: float, error: float | None) -> str:
     return f"{value:+.2f}" if error is None else f"{value:+.2f} ± {error:.2f}"
-
-
-def _list(values: np.ndarray) -> list[float]:
-    return [_rounded(value) for value in values]
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 6) + 0.0  # -0.0 + 0.0 is 0.0

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 import tyro
 
-from rllib_moe.config import ConfigError
 from rllib_moe.jobs.package import SENT_WHERE_NAMED, files_of
 from rllib_moe.training import command_line
 from rllib_moe.training.command_line import Request
 from rllib_moe.training.storage import is_uri
+from rllib_moe.validation import ConfigError
 
 DEFAULT_TREE = Path(__file__).parents[2]
 """The repository this package lies in."""
@@ -109,7 +109,7 @@ def parse(arguments: Sequence[str], description: str) -> Call:
             request = command_line.parse(training, "Flags of scripts/train.py, after --.")
             faults += [*misplaced(request), *left_behind(training, Path(config.tree))]
         except ConfigError as error:
-            faults += error.faults
+            faults += error.errors
     if faults:
         raise ConfigError(faults)
     return Call(config, training, request)

@@ -19,6 +19,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rllib_moe.jobs.package import write_package
 from rllib_moe.runtime.ray_session import TOKEN_ADVICE
+from rllib_moe.validation import FailedError
 
 POLL_SECONDS = 0.5
 """Time between two looks at a job's state."""
@@ -29,7 +30,7 @@ STOPPED_STATUS = 143
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-class JobError(RuntimeError):
+class JobError(FailedError):
     """The job server cannot be reached, or refuses. The message says what to do."""
 
 

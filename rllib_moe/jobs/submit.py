@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.config import ConfigError
 from rllib_moe.jobs.package import PackageError
 from rllib_moe.jobs.request import Call, as_metadata, learner_gpus, results_of
 from rllib_moe.jobs.server import JobError, JobServer
 from rllib_moe.training.storage import StorageError, fetch_run
+from rllib_moe.validation import ConfigError
 
 INTERRUPTED_STATUS = 130
 """Exit status of Ctrl-C here; the job goes on."""

@@ -17,7 +17,7 @@ from torch.nn import functional
 class ExpertBank(nn.Module):
     """K two-layer perceptrons as two batched multiplications.
 
-    Each expert is initialised orthogonally from its own draw: experts that begin alike give the router no reason to
+    Each expert is initialized orthogonally from its own draw: experts that begin alike give the router no reason to
     choose. For the same reason the last layer's gain is 0.3 and not PPO's customary 0.01: action logits then have a
     standard deviation of about 0.2, so each expert alone is nearly uniform over the actions (exploration is unharmed)
     yet has its own preferences. SiLU takes half of tanh's time on a CPU and leaves no dead units in an expert that
@@ -75,7 +75,7 @@ class ExpertBank(nn.Module):
         return torch.baddbmm(self.output_bias, h, self.output_weight).transpose(0, 1)  # [B, K, A]
 
 
-def mix(gate: Tensor, expert_logits: Tensor) -> Tensor:
+def combine_experts(gate: Tensor, expert_logits: Tensor) -> Tensor:
     """Action logits of the policy: the experts' logits weighted by the gate.
 
     Args:

@@ -1,77 +1,78 @@
-"""The phase as the network holds it: buffers, because only those travel.
+"""The active phase as the network holds it: buffers, because only those travel.
 
 RLlib copies a model's `state_dict` to rollout workers, into checkpoints and into recreated workers; Python attributes
-stay behind. So all of a phase is here, the learning rate included: whoever holds the model can see what should be in
-force, whatever way the model came to it.
+stay behind. So all of a phase is here, the learning rate included: whoever holds the model can see what should be
+active, whatever way the model came to it. The buffers follow from the fields of `PhaseConfig`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_moe.phase_checks import ROUTINGS
-from rllib_moe.phases import PhaseConfig
+from rllib_moe.phases import GATES, VALUES, PhaseConfig
+
+NAME_BYTES = 128
+"""Room for the name of a gate."""
 
 
 class PhaseState(nn.Module):
-    """The phase in force. Until `apply_phase` is called: softmax at temperature 1, all coefficients 0."""
+    """The active phase. Until `apply_phase` is called: softmax, and every value at that which means "off".
 
-    routing_index: Tensor
-    """Position in `ROUTINGS`, int64 scalar."""
+    Buffers: each of `VALUES` by its name, a float32 scalar (NaN for None); `routing_name` uint8 [NAME_BYTES], the name
+    of the gate in UTF-8, so that no gate is ever taken for another; `episodes`, the global episode count at which the
+    phase was applied, an int64 scalar.
+    """
+
+    routing_name: Tensor
     episodes: Tensor
-    """Global episode count the phase was applied at, int64 scalar."""
-    temperature: Tensor
-    """Gate temperature, float32 scalar."""
-    learning_rate: Tensor
-    """Adam's learning rate, float32 scalar."""
-    entropy_coef: Tensor
-    """Weight of the action entropy bonus, float32 scalar."""
-    alpha_entropy_coef: Tensor
-    """Weight of the alpha entropy term, float32 scalar."""
-    alpha_entropy_target: Tensor
-    """Target in nats, NaN for a plain bonus; float32 scalar."""
-    load_balance_coef: Tensor
-    """Weight of the load balance loss, float32 scalar."""
-    diversity_coef: Tensor
-    """Weight of the diversity loss, float32 scalar."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("routing_index", torch.tensor(0, dtype=torch.int64))
+        self.register_buffer("routing_name", _encoded(GATES[0]))
         self.register_buffer("episodes", torch.tensor(0, dtype=torch.int64))
-        self.register_buffer("temperature", torch.tensor(1.0))
-        self.register_buffer("learning_rate", torch.tensor(0.0))
-        self.register_buffer("entropy_coef", torch.tensor(0.0))
-        self.register_buffer("alpha_entropy_coef", torch.tensor(0.0))
-        self.register_buffer("alpha_entropy_target", torch.tensor(math.nan))
-        self.register_buffer("load_balance_coef", torch.tensor(0.0))
-        self.register_buffer("diversity_coef", torch.tensor(0.0))
+        for name, value in VALUES.items():
+            self.register_buffer(name, torch.tensor(math.nan if value.off is None else value.off))
 
     @property
     def routing(self) -> str:
-        """Name of the gate in force."""
-        return ROUTINGS[int(self.routing_index)]
+        """Name of the active gate."""
+        return bytes(self.routing_name.tolist()).rstrip(b"\0").decode()
 
     def value(self, name: str) -> float:
-        """One of the float buffers as the schedule wrote it: 5e-05, not 4.999999873689376e-05.
+        """Return a value as the schedule wrote it: 5e-05, not 4.999999873689376e-05.
 
         RLlib's weight sync turns float64 into float32, so the buffers are float32; the shortest decimal that rounds to
         one is what the schedule said.
         """
-        return float(str(np.float32(getattr(self, name).item())))
+        return float(str(np.float32(self.get_buffer(name).item())))
 
     def apply_phase(self, phase: PhaseConfig, episodes: int) -> None:
-        """Write a phase into the buffers, in place (they may be shared with other holders of the module)."""
-        self.routing_index.fill_(ROUTINGS.index(phase.routing))
+        """Write a phase into the buffers, in place: other holders of the module may share them."""
+        self.routing_name.copy_(_encoded(phase.routing))
         self.episodes.fill_(episodes)
-        self.temperature.fill_(phase.temperature)
-        self.learning_rate.fill_(phase.learning_rate)
-        self.entropy_coef.fill_(phase.entropy_coef)
-        self.alpha_entropy_coef.fill_(phase.alpha_entropy_coef)
-        self.alpha_entropy_target.fill_(math.nan if phase.alpha_entropy_target is None else phase.alpha_entropy_target)
-        self.load_balance_coef.fill_(phase.load_balance_coef)
-        self.diversity_coef.fill_(phase.diversity_coef)
+        for name in VALUES:
+            value = getattr(phase, name)
+            self.get_buffer(name).fill_(math.nan if value is None else value)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Load a state dict; a value that it is older than keeps its "off"."""
+        loaded: dict[str, Any] = {f"{prefix}{name}": buffer for name, buffer in PhaseState().named_buffers()}
+        super()._load_from_state_dict(loaded | dict(state_dict), prefix, *args)
+
+
+def _encoded(name: str) -> Tensor:
+    """Return a name as bytes, uint8 [NAME_BYTES].
+
+    Raises:
+        ValueError: The name is too long.
+    """
+    data = name.encode()
+    if len(data) > NAME_BYTES:
+        raise ValueError(f"routing: expected at most {NAME_BYTES} bytes, got {name!r}")
+    return torch.tensor(list(data.ljust(NAME_BYTES, b"\0")), dtype=torch.uint8)

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.models.experts import ExpertBank, mix
+from rllib_moe.models.experts import ExpertBank, combine_experts
 from rllib_moe.models.losses import routing_losses
 from rllib_moe.models.observation_encoder import ObservationEncoder
 from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.models.routing import Router, gate_weights, mask_experts
 
+PHASE = "phase."
+"""Prefix of the phase among the names of a state dict."""
 ILLEGAL = -1e9
 """Logit of a masked action: finite, so that a mask without any legal action gives no NaN."""
 
@@ -88,17 +90,17 @@ class GATMoEPolicy(nn.Module):
             z, attention = self.encoder(observation, return_attention)
         z = z.float()
         router_logits = self.router(z)
-        gate = gate_weights(router_logits, self.phase.routing, self.phase.temperature)
+        gate = gate_weights(router_logits, self.phase.routing, self.phase.get_buffer("temperature"))
         if available_experts is not None:
             gate = mask_experts(gate, available_experts)
         expert_logits = self.experts(z)
-        logits = mix(gate, expert_logits)
+        logits = combine_experts(gate, expert_logits)
         if "action_mask" in observation:
             logits = logits.masked_fill(observation["action_mask"] == 0, ILLEGAL)
         return PolicyOutput(logits, self.critic(z).squeeze(-1), gate, router_logits, expert_logits, attention)
 
     def auxiliary_losses(self, output: PolicyOutput, action_mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum of the routing losses under the phase in force, and the raw losses by name.
+        """Sum of the routing losses under the active phase, and the raw losses by name.
 
         Args:
             output: What `forward` returned, with its graph.
@@ -111,34 +113,44 @@ class GATMoEPolicy(nn.Module):
         raw = routing_losses(
             output.gate,
             output.expert_logits,
-            entropy_gate=gate_weights(apart, phase.routing, phase.temperature),
-            target_entropy=phase.alpha_entropy_target,
+            entropy_gate=gate_weights(apart, phase.routing, phase.get_buffer("temperature")),
+            target_entropy=phase.get_buffer("alpha_entropy_target"),
             action_mask=action_mask,
         )
-        total = torch.stack([getattr(phase, f"{name}_coef") * loss for name, loss in raw.items()]).sum()
+        total = torch.stack([phase.get_buffer(f"{name}_coef") * loss for name, loss in raw.items()]).sum()
         return total, raw
 
 
 def phase_of(weights: Mapping[str, Tensor]) -> PhaseState:
-    """The phase in a network's state dict."""
-    state, prefix = PhaseState(), "phase."
-    found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    state.load_state_dict(found)
+    """Return the phase in a network's state dict."""
+    state = PhaseState()
+    state.load_state_dict(
+        {name.removeprefix(PHASE): value for name, value in weights.items() if name.startswith(PHASE)}
+    )
     return state
 
 
-def weight_faults(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Why saved weights do not fit a network, one entry a weight; empty when they do.
+def weight_errors(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Return the reasons why saved weights do not fit a network, one a weight; empty when they do.
 
     Args:
-        network: The network that should take them.
+        network: The network that should take them; it does where they fit, and decides that itself.
         weights: A state dict.
     """
-    needed = network.state_dict()
-    faults = [
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        return _misfits(network.state_dict(), weights) or [str(error)]
+    return []
+
+
+def _misfits(needed: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    """Return what differs beside the phase: what a checkpoint lacks of that is off."""
+    errors = [
         f"{name}: the checkpoint has {list(weights[name].shape) if name in weights else 'none'}, this environment and "
         f"network need {list(value.shape)}"
         for name, value in needed.items()
-        if name not in weights or weights[name].shape != value.shape
+        if not name.startswith(PHASE) and (name not in weights or weights[name].shape != value.shape)
     ]
-    return faults + [f"{name}: the checkpoint has it, this network does not" for name in weights if name not in needed]
+    unknown = [name for name in weights if name not in needed and not name.startswith(PHASE)]
+    return errors + [f"{name}: the checkpoint has it, this network does not" for name in unknown]

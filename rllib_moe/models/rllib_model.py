@@ -1,7 +1,7 @@
 """The adapter between the policy network and RLlib's old API stack: a `TorchModelV2`.
 
-The only RLlib code among the models. It unpacks observations, caches what the loss and the metrics of one minibatch
-need, and adds the routing losses to PPO's. The network itself is `policy_network.py`.
+The only RLlib code among the models. It caches what the loss and the metrics of one minibatch need, and adds the
+routing losses to PPO's. The network itself is `policy_network.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from typing import Any, Self
 
 import gymnasium
+import numpy as np
 import torch
 from ray.rllib.models.torch.torch_modelv2 import TorchModelV2
 from ray.rllib.utils.typing import ModelConfigDict
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.packing import PackedSpace
 from rllib_moe.models.gate_histograms import Histogram, gate_histograms
 from rllib_moe.models.losses import expert_share, gate_entropy
 from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput
@@ -30,7 +30,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
 
     Raises:
         ConfigError: an unknown key or a value out of range in `custom_model_config`.
-        ValueError: the observation space is not a packed graph observation, or the action space not discrete.
+        ValueError: the observation space is not a graph observation, or the action space not discrete.
     """
 
     def __init__(
@@ -48,24 +48,30 @@ class GATMoEModel(TorchModelV2, nn.Module):
         del custom_model_config
         TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
         nn.Module.__init__(self)
-        if not isinstance(obs_space, PackedSpace):
-            raise ValueError(f"observation space: expected a PackedSpace (see PackObservation), got {obs_space}")
         if not isinstance(action_space, gymnasium.spaces.Discrete):
             raise ValueError(f"action space: expected Discrete, got {action_space}")
-        config = ModelConfig.from_dict(model_config.get("custom_model_config") or {}).check()
-        self.layout = obs_space.layout
-        self.network = GATMoEPolicy(GraphShape.from_space(obs_space), num_outputs, config)
+        config = ModelConfig.from_dict(model_config.get("custom_model_config") or {})
+        # RLlib's default preprocessor flattens a Dict to float32, and keeps the Dict's space beside the flat one.
+        space: Any = getattr(obs_space, "original_space", obs_space)
+        self.network = GATMoEPolicy(GraphShape.from_space(space), num_outputs, config)
+        self._categories = {
+            name: getattr(torch, box.dtype.name)
+            for name, box in space.spaces.items()
+            if np.issubdtype(box.dtype, np.integer)
+        }
         self._policy_output: PolicyOutput | None = None
         self._action_mask: Tensor | None = None
         self._metrics: dict[str, float] = {}
         self._learned_gate: Tensor | None = None
 
     def forward(  # type: ignore[override]  # Ray's TensorType is also numpy's and TensorFlow's
-        self, input_dict: dict[str, Tensor], state: list[Tensor], seq_lens: Tensor
+        self, input_dict: dict[str, Any], state: list[Tensor], seq_lens: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Action logits [B, A] of packed observations [B, num_bytes]."""
+        """Return action logits [B, A] of observations, each leaf [B, ...]."""
         del seq_lens
-        observation = self.layout.unpack_torch(input_dict["obs"])
+        observation: dict[str, Tensor] = dict(input_dict["obs"])
+        for name, dtype in self._categories.items():
+            observation[name] = observation[name].to(dtype)
         self._policy_output = self.network(observation)
         self._action_mask = observation.get("action_mask")
         return self._policy_output.logits, state

@@ -1,7 +1,7 @@
 """Gates and the router: which experts answer for a state, and how decided that choice is.
 
-Owns the exact gates (softmax, entmax15, sparsemax) with their temperature, the keep-alive mixture, the removal of
-experts, and the `Router` whose logits are normalised. It does not own the phase (which gate, how hot): the model
+Owns the exact gates (softmax, entmax15, sparsemax) with their temperature, the removal of experts, and the `Router`
+whose logits are normalized. It does not own the phase (which gate, how hot): the model
 passes it in. Shapes follow the legend of `rllib_moe.models`.
 
 Papers: sparsemax https://arxiv.org/abs/1602.02068, entmax https://arxiv.org/abs/1905.05702.
@@ -10,6 +10,8 @@ Papers: sparsemax https://arxiv.org/abs/1602.02068, entmax https://arxiv.org/abs
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from rllib_moe.phase_checks import ROUTINGS
+from rllib_moe.phases import GATES
+from rllib_moe.validation import import_by_path
 
 SCALE_MIN = 0.05
 """Least scale of the router's logits: softmax at temperature 1 then has an entropy of ln 4 - 0.001."""
@@ -87,7 +90,7 @@ def gate_weights(logits: Tensor, routing: str, temperature: Tensor | float = 1.0
 
     Args:
         logits: Router logits [B, K].
-        routing: One of `ROUTINGS`.
+        routing: One of `GATES`, or `module:function`.
         temperature: Positive number, or a tensor of one element (not read here, so not checked: no host sync).
 
     Returns:
@@ -98,15 +101,40 @@ def gate_weights(logits: Tensor, routing: str, temperature: Tensor | float = 1.0
     """
     if logits.dim() != 2:
         raise ValueError(f"logits: expected [B, K], got shape {tuple(logits.shape)}")
-    if routing not in ROUTINGS:
-        raise ValueError(f"routing: expected one of {ROUTINGS}, got {routing!r}")
+    gate = gate_function(routing)
     if not isinstance(temperature, Tensor) and not temperature > 0:
         raise ValueError(f"temperature: expected a positive number, got {temperature}")
     # Half the lowest number instead of -inf: the difference of two of them is 0 and not NaN.
     scaled = (logits / temperature).clamp(min=torch.finfo(logits.dtype).min / 2)
-    if routing == "softmax":
-        return scaled.softmax(-1)
-    return _SparseGate.apply(scaled, 1 if routing == "sparsemax" else 2)
+    return gate(scaled)
+
+
+GateFunction = Callable[[Tensor], Tensor]
+"""A gate: logits [B, K], divided by the temperature, to weights [B, K] that are not negative and sum to 1."""
+
+_GATES: dict[str, GateFunction] = {
+    "softmax": lambda logits: logits.softmax(-1),
+    "entmax15": lambda logits: _SparseGate.apply(logits, 2),
+    "sparsemax": lambda logits: _SparseGate.apply(logits, 1),
+}
+assert tuple(_GATES) == GATES
+
+
+@cache
+def gate_function(routing: str) -> GateFunction:
+    """Return a gate by its name.
+
+    Args:
+        routing: One of `GATES`, or `module:function` for a `GateFunction` of one's own.
+
+    Raises:
+        ValueError: There is no such gate.
+    """
+    if routing in _GATES:
+        return _GATES[routing]
+    if ":" not in routing:
+        raise ValueError(f"routing: expected one of {', '.join(GATES)} or module:function, got {routing!r}")
+    return import_by_path(routing, "routing")
 
 
 def mask_experts(gate: Tensor, available: Tensor) -> Tensor:

@@ -1,32 +1,35 @@
-"""How a script ends: 2 where what was asked for is refused, 1 where it failed, 130 after Ctrl-C, and why in words."""
+"""Exit statuses of the commands: 2 where what was asked for is refused, 1 where it failed, 130 after Ctrl-C."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import FailedError, RefusedError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
-Errors = tuple[type[Exception], ...]
-
 
 @contextmanager
-def exit_statuses(interrupted: str | None, *, refused: Errors = (ConfigError,), failed: Errors = ()) -> Iterator[None]:
+def exit_statuses(interrupted: str | None) -> Iterator[None]:
     """End the process with the status of an error that leaves the block, its message on the error output.
 
     Args:
-        interrupted: What to say after Ctrl-C; None where it was said already.
-        refused: Errors of what was asked for.
-        failed: Errors of what was done.
+        interrupted: Message after Ctrl-C; None where it was said already.
     """
     try:
-        yield
-    except refused as error:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except RefusedError as error:
         _end(REFUSED, str(error))
-    except failed as error:
+    except FailedError as error:
         _end(FAILED, str(error))
     except KeyboardInterrupt:
         _end(INTERRUPTED, interrupted)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and checks that a place can be written, made before hours of work."""
+"""Files written whole or not at all, numbers as JSON takes them, and checks that a place can be written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Another name to write to, renamed to `path` once all is written; nothing is left of a write that fails.
+    """Yield another name to write to, renamed to `path` once all is written; nothing is left of a write that fails.
 
     Args:
         path: The file; its directory is made when missing.
@@ -24,12 +24,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def file_faults(name: str, file: str) -> Iterator[str]:
-    """Why a file cannot be written, in words.
+def file_errors(name: str, file: str) -> Iterator[str]:
+    """Yield the reasons why a file cannot be written.
 
     Args:
-        name: Of the option that asks for it.
-        file: Where; directories on the way may be missing.
+        name: Name of the option that asks for it.
+        file: Path; directories on the way may be missing.
     """
     path = Path(file)
     if path.is_dir():
@@ -39,15 +39,15 @@ def file_faults(name: str, file: str) -> Iterator[str]:
     elif path.exists() and not os.access(path, os.W_OK):
         yield f"{name}: cannot write {file!r} (it is read-only)"
     else:
-        yield from directory_faults(name, path.parent)
+        yield from directory_errors(name, path.parent)
 
 
-def directory_faults(name: str, directory: Path) -> Iterator[str]:
-    """Why a directory cannot be made, or nothing can be written in it, in words.
+def directory_errors(name: str, directory: Path) -> Iterator[str]:
+    """Yield the reasons why a directory cannot be made or written to.
 
     Args:
-        name: Of the option that asks for it.
-        directory: Where; it and directories on the way may be missing.
+        name: Name of the option that asks for it.
+        directory: Path; it and directories on the way may be missing.
     """
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not existing.is_dir():

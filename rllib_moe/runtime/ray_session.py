@@ -18,7 +18,7 @@ import torch
 from ray.exceptions import AuthenticationError
 
 import rllib_moe
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError
 
 JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set in the process of a Ray job, whose runtime environment holds the package already."""

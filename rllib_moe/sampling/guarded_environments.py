@@ -7,26 +7,27 @@ not finite, or an observation of another shape, dtype or range. Its unfinished e
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from rllib_moe.envs.packed_check import PackedCheck
+from rllib_moe.envs.description import EpisodeMeasure, describe
+from rllib_moe.envs.observation_check import ObservationCheck
+from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.sampling.watchdog import Watchdog
 
 MAX_REPLACED_IN_A_ROW = 10
 """Replacements of one environment without a finished episode between after which sampling stops."""
 
-EXACT_PICKLE = "exact_pickle"
-"""Key in an environment's `metadata`: true says that unpickling gives it back in the middle of its episode."""
-
 logger = logging.getLogger(__name__)
 
-Env = gymnasium.Env[np.ndarray, Any]
+Observation = dict[str, np.ndarray]
+"""Leaves of one graph observation, or of a batch of them, by name."""
+
+Env = gymnasium.Env[Observation, Any]
 
 
 class EnvironmentsFailError(RuntimeError):
@@ -34,7 +35,7 @@ class EnvironmentsFailError(RuntimeError):
 
 
 class GuardedEnvironments:
-    """Environments E with equal packed observation spaces.
+    """Environments E with equal graph observation spaces.
 
     Args:
         environments: The environments; the list is kept, and a replacement takes its place in it.
@@ -49,13 +50,18 @@ class GuardedEnvironments:
         self._environments = environments
         self._make = make
         self._watchdog = watchdog
-        self._check = PackedCheck(environments[0].observation_space)  # type: ignore[arg-type]  # a PackedSpace
+        self._check = ObservationCheck(environments[0].observation_space)  # type: ignore[arg-type]  # a Dict
         self._in_a_row = [0] * len(environments)
 
     def __len__(self) -> int:
         return len(self._environments)
 
-    def begin(self, e: int) -> np.ndarray:
+    @property
+    def measures(self) -> tuple[EpisodeMeasure, ...]:
+        """The environments' own episode measures."""
+        return describe(self._environments[0]).episode_measures
+
+    def begin(self, e: int) -> Observation:
         """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.
 
         Raises:
@@ -67,7 +73,7 @@ class GuardedEnvironments:
         except Exception as error:  # whatever the environment raises
             return self.replace(e, error)
 
-    def replace(self, e: int, error: Exception) -> np.ndarray:
+    def replace(self, e: int, error: Exception) -> Observation:
         """Put a new environment in place of `e`, which failed, and begin an episode. Returns its first observation.
 
         Raises:
@@ -99,7 +105,7 @@ class GuardedEnvironments:
         self,
         which: Iterable[int],
         actions: np.ndarray,
-        observations: np.ndarray,
+        observations: Mapping[str, np.ndarray],
         rewards: np.ndarray,
         ends: np.ndarray,
         infos: list[dict[str, Any]],
@@ -109,7 +115,7 @@ class GuardedEnvironments:
         Args:
             which: Their indices.
             actions: Actions of all [E].
-            observations: Gets packed observations [E, num_bytes].
+            observations: Gets observations, a leaf [E, ...] by its name.
             rewards: Gets rewards float32 [E].
             ends: Gets terminated and truncated [2, E].
             infos: Gets their `info` [E].
@@ -122,41 +128,44 @@ class GuardedEnvironments:
         for e in which:
             try:
                 self._watchdog.watch()
-                observations[e], rewards[e], terminated[e], truncated[e], info = self._environments[e].step(actions[e])
+                observation, rewards[e], terminated[e], truncated[e], info = self._environments[e].step(actions[e])
+                self._check.write(observation, observations, e)
                 if not isinstance(info, dict):
                     raise TypeError(f"info must be a dict, got {info!r}")
                 infos[e] = info
             except Exception as error:  # whatever the environment raises
                 failures[e] = error
-                observations[e], rewards[e] = 0, 0
+                rewards[e] = 0
+                for leaf in observations.values():
+                    leaf[e] = 0
         self._watchdog.rest()
         for e in np.flatnonzero(~np.isfinite(rewards)).tolist():
             failures.setdefault(e, ValueError(f"its reward is {rewards[e]}"))
         for e in np.flatnonzero(self._check.bad_rows(observations)).tolist():
             try:
-                self._check.check(observations[e])
+                self._check.check({name: leaf[e] for name, leaf in observations.items()})
             except ValueError as error:
                 failures.setdefault(e, error)
         return failures
 
     def get_state(self) -> dict[str, Any] | None:
-        """The environments as they stand, None where one says not (`EXACT_PICKLE`) that it can be saved."""
-        if not all(environment.metadata.get(EXACT_PICKLE) for environment in self._environments):
-            return None
-        return {
-            "pickled": [pickle.dumps(environment) for environment in self._environments],
-            "replaced": self.replaced,
-            "in_a_row": list(self._in_a_row),
-        }
+        """Return the environments as they stand, None where one cannot be saved (see `saved_state`)."""
+        states = []
+        for environment in self._environments:
+            if (state := get_environment_state(environment)) is None:
+                return None
+            states.append(state)
+        return {"environments": states, "replaced": self.replaced, "in_a_row": self._in_a_row}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`."""
-        for e, pickled in enumerate(state["pickled"]):
-            self._environments[e].close()
-            self._environments[e] = pickle.loads(pickled)
-        self.replaced, self._in_a_row = state["replaced"], list(state["in_a_row"])
+    def set_state(self, state: dict[str, Any]) -> bool:
+        """Take over a state by `get_state`; return False, and change nothing, where the environments are others."""
+        states = state["environments"]
+        if len(states) != len(self) or not all(map(set_environment_state, self._environments, states)):
+            return False
+        self.replaced, self._in_a_row = state["replaced"], state["in_a_row"]
+        return True
 
-    def _reset(self, e: int) -> np.ndarray:
+    def _reset(self, e: int) -> Observation:
         self._watchdog.watch()
         try:
             observation = self._environments[e].reset()[0]

@@ -14,8 +14,7 @@ Everything else is RLlib's: the worker, its weights, fault tolerance, metrics. R
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,11 @@ from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.evaluation.sampler import SamplerInput
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
-from rllib_moe.algorithms.advantages import advantage_estimates
-from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
+from rllib_moe import metrics as m
+from rllib_moe.sampling.advantages import gae
+from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments, Observation
 from rllib_moe.sampling.watchdog import Watchdog
 
 _EpisodeRecord: Any = RolloutMetrics
@@ -51,21 +52,23 @@ class VectorRolloutWorker(RolloutWorker):
             sampler: Any = VectorSampler(environments, self.policy_map[DEFAULT_POLICY_ID], self.config, watchdog)
             self.sampler = self.input_reader = sampler
 
-    def get_state(self) -> dict[str, Any]:
-        """RLlib's state, and the sampler's where this worker has sampled and its environments can be saved."""
-        state = super().get_state()
-        if isinstance(self.sampler, VectorSampler) and (kept := self.sampler.get_state()):
-            state["sampler"] = {**kept, "env_config": dict(self.env_context) | {"first_episode": 0}}
-        return state
+    def get_episodes(self) -> dict[str, Any] | None:
+        """Return the episodes under way, None where this worker has none or its environments cannot be saved."""
+        state = self.sampler.get_state() if isinstance(self.sampler, VectorSampler) else None
+        return state and {**state, "env_config": self._env_config}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`. Environments that are asked for otherwise than in the state begin new episodes."""
-        super().set_state(state)
-        kept = state.get("sampler")
-        asked = dict(self.env_context) | {"first_episode": 0}
-        is_only_one = self.worker_index == 0 and self.num_workers == 0
-        if kept and is_only_one and kept["env_config"] == asked and isinstance(self.sampler, VectorSampler):
-            self.sampler.set_state(kept)
+    def set_episodes(self, state: dict[str, Any]) -> None:
+        """Go on with the episodes of a state by `get_episodes`.
+
+        They begin anew where environments are asked for otherwise than in the state, or other workers play them.
+        """
+        sampler, is_alone = self.sampler, self.num_workers == 0
+        if isinstance(sampler, VectorSampler) and is_alone and state["env_config"] == self._env_config:
+            sampler.set_state(state)
+
+    @property
+    def _env_config(self) -> dict[str, Any]:
+        return dict(self.env_context) | {"first_episode": 0}
 
     def _make_another(self, e: int, number: int) -> Env:
         """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""
@@ -79,7 +82,7 @@ class VectorSampler(SamplerInput):
     """Plays a fragment in every environment and returns it with advantages.
 
     At the ends of fragments and of truncated episodes, what `VALUES_BOOTSTRAPPED` is an estimate of is in no row. It is
-    kept beside them (`observations_reached`), for a learner whose critic is not the one that sampled.
+    kept beside them (`bootstrap_obs`), for a learner whose critic is not the one that sampled.
 
     Args:
         environments: Environments E.
@@ -92,18 +95,19 @@ class VectorSampler(SamplerInput):
         self, environments: GuardedEnvironments, policy: TorchPolicyV2, config: Any, watchdog: Watchdog
     ) -> None:
         self._environments = environments
+        self._measures = environments.measures
         self._policy = policy
         self._watchdog = watchdog
         self._length = config.get_rollout_fragment_length(worker_index=1)
         self._gamma, self._lambda = config.gamma, config.lambda_
-        self._observations: np.ndarray | None = None
+        self._observations: Observation | None = None
         self._returns = np.zeros(len(environments))
         self._steps = np.zeros(len(environments), dtype=np.int64)
         self._episode_ids = np.arange(len(environments), dtype=np.int64)
         self._finished: list[Any] = []
-        self.observations_reached: np.ndarray | None = None
-        """Observations [n, num_bytes] reached by those rows of the last fragment, in their order, that are not
-        terminated and are truncated or an environment's last; None before the first."""
+        self.bootstrap_obs: Observation | None = None
+        """Observations, a leaf [n, ...] by its name, that follow those rows of the last fragment, in their order, that
+        are not terminated and are truncated or an environment's last; None before the first."""
         self._replaced_and_told = 0
 
     def get_data(self) -> SampleBatch:
@@ -118,30 +122,32 @@ class VectorSampler(SamplerInput):
     def _play(self) -> SampleBatch:
         length, width = self._length, len(self._environments)
         if self._observations is None:
-            self._observations = np.stack([self._environments.begin(e) for e in range(width)])
+            begun = [self._environments.begin(e) for e in range(width)]
+            self._observations = {name: np.stack([each[name] for each in begun]) for name in begun[0]}
         # New arrays each time: the batch refers to them.
-        observations = np.empty((length + 1, *self._observations.shape), self._observations.dtype)
-        observations[0] = self._observations
+        observations = _empty(self._observations, length + 1, width)
+        _write(observations, 0, self._observations)
         rewards = np.zeros((length, width), np.float32)
         ends = np.zeros((length, 2, width), bool)
         episode_ids = np.empty((length, width), np.int64)
         values = np.empty((length, width), np.float32)
-        reached: dict[tuple[int, int], np.ndarray] = {}  # by (environment, time): where no row follows
+        bootstrap: dict[tuple[int, int], Observation] = {}  # by (environment, time): where no row follows
         actions, outputs = [], []
         infos: list[dict[str, Any]] = [{}] * width
         for t in range(length):
-            chosen, values[t], output = self._act(observations[t])
-            stepped: Iterable[int] = range(width)
-            while failures := self._environments.step(stepped, chosen, observations[t + 1], rewards[t], ends[t], infos):
+            now, reached = _at(observations, t), _at(observations, t + 1)
+            chosen, values[t], output = self._act(now)
+            stepped: Sequence[int] = range(width)
+            while failures := self._environments.step(stepped, chosen, reached, rewards[t], ends[t], infos):
                 stepped = sorted(failures)
                 for e in stepped:
                     if t and not ends[t - 1, :, e].any():
                         ends[t - 1, 1, e] = True
-                        reached[e, t - 1] = observations[t, e].copy()
+                        bootstrap[e, t - 1] = _at(now, e, copy=True)
                     self._forget_episode(e)
                     ends[t, :, e] = False
-                    observations[t, e] = self._environments.replace(e, failures[e])
-                chosen[stepped], values[t, stepped], again = self._act(observations[t, stepped])
+                    _write(now, e, self._environments.replace(e, failures[e]))
+                chosen[stepped], values[t, stepped], again = self._act(_at(now, stepped))
                 for key, column in output.items():
                     column[stepped] = again[key]
             actions.append(chosen)
@@ -151,35 +157,36 @@ class VectorSampler(SamplerInput):
             self._steps += 1
             for e in np.flatnonzero(ends[t].any(0)).tolist():
                 if not ends[t, 0, e]:
-                    reached[e, t] = observations[t + 1, e].copy()
+                    bootstrap[e, t] = _at(reached, e, copy=True)
                 self._book_episode(e, infos[e])
-                observations[t + 1, e] = self._environments.begin(e)
+                _write(reached, e, self._environments.begin(e))
         terminated, truncated = ends[:, 0], ends[:, 1]
-        self._observations = observations[length]
-        reached |= {(e, length - 1): observations[length, e] for e in np.flatnonzero(~ends[-1].any(0)).tolist()}
-        following = np.zeros_like(values)
-        following[:-1] = values[1:] * ~ends[:-1].any(1)
-        self.observations_reached = np.empty((len(reached), *observations.shape[2:]), observations.dtype)
-        if reached:  # one forward pass for all of them
-            places = sorted(reached)
-            np.stack([reached[place] for place in places], out=self.observations_reached)
+        self._observations = _at(observations, length)
+        bootstrap |= {(e, length - 1): _at(self._observations, e) for e in np.flatnonzero(~ends[-1].any(0)).tolist()}
+        next_values = np.zeros_like(values)
+        next_values[:-1] = values[1:] * ~ends[:-1].any(1)
+        places = sorted(bootstrap)
+        self.bootstrap_obs = _empty(self._observations, len(places))
+        for row, place in enumerate(places):
+            _write(self.bootstrap_obs, row, bootstrap[place])
+        if places:  # one forward pass for all of them
             environments, times = np.transpose(places)
-            following[times, environments] = self._values(self.observations_reached)
-        advantages = advantage_estimates(rewards, values, following, terminated | truncated, self._gamma, self._lambda)
+            next_values[times, environments] = self._values(self.bootstrap_obs)
+        advantages = gae(rewards, values, next_values, terminated | truncated, self._gamma, self._lambda)
 
         def rows(array: np.ndarray) -> np.ndarray:
             return array.swapaxes(0, 1).reshape(length * width, *array.shape[2:])
 
         return SampleBatch(
             {
-                SampleBatch.OBS: rows(observations[:length]),
+                SampleBatch.OBS: {name: rows(leaf[:length]) for name, leaf in observations.items()},
                 SampleBatch.ACTIONS: rows(np.stack(actions)),
                 SampleBatch.REWARDS: rows(rewards),
                 SampleBatch.TERMINATEDS: rows(terminated),
                 SampleBatch.TRUNCATEDS: rows(truncated),
                 SampleBatch.EPS_ID: rows(episode_ids),
                 SampleBatch.VF_PREDS: rows(values),
-                SampleBatch.VALUES_BOOTSTRAPPED: rows(following),
+                SampleBatch.VALUES_BOOTSTRAPPED: rows(next_values),
                 Postprocessing.ADVANTAGES: rows(advantages),
                 Postprocessing.VALUE_TARGETS: rows(advantages + values),
                 **{key: rows(np.stack([output[key] for output in outputs])) for key in outputs[0]},
@@ -195,30 +202,28 @@ class VectorSampler(SamplerInput):
         """None: every row is in `get_data`."""
         return []
 
-    def get_state(self) -> dict[str, Any]:
-        """Episodes under way with their environments; empty where there are none, or one cannot be saved."""
+    def get_state(self) -> dict[str, Any] | None:
+        """Return the episodes under way with their environments; None where there are none, or one cannot be saved."""
         environments = None if self._observations is None else self._environments.get_state()
-        if environments is None:
-            return {}
-        return {"environments": environments, **{name: getattr(self, name) for name in _KEPT}}
+        return environments and {"environments": environments, **{name: getattr(self, name) for name in _KEPT}}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_state`; ignored where the number of environments is another."""
-        if len(state["environments"]["pickled"]) == len(self._environments):
-            self._environments.set_state(state["environments"])
+        """Go on from a state by `get_state`; ignored where the environments are others."""
+        if self._environments.set_state(state["environments"]):
             for name in _KEPT:
                 setattr(self, name, state[name])
 
-    def _act(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """Actions [n], critic's estimates [n] and the rest of the policy's output, for observations [n, num_bytes]."""
-        answer: Any = self._policy.compute_actions_from_input_dict({"obs": observations}, explore=True)
+    def _act(self, observations: Observation) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Return actions [n], critic's estimates [n] and the rest of the policy's output for n observations."""
+        answer: Any = self._policy.compute_actions_from_input_dict({SampleBatch.OBS: observations}, explore=True)
         chosen, _, output = answer
         return chosen, output.pop(SampleBatch.VF_PREDS), output
 
     def _book_episode(self, e: int, info: dict[str, Any]) -> None:
         """Keep what is reported of the episode that ended in environment `e`."""
         total = float(self._returns[e])
-        measures = episode_measures(info, total)
+        measures = {"score": [float(info.get("score", total))]}
+        measures |= {m.episode_measure(each.name).key: [each.value(info)] for each in self._measures}
         # Told with the next episode: RLlib has no other channel to the driver that loses and repeats nothing.
         measures["replaced_environments"] = [float(self._environments.replaced - self._replaced_and_told)]
         self._replaced_and_told = self._environments.replaced
@@ -232,18 +237,26 @@ class VectorSampler(SamplerInput):
         self._episode_ids[e] += len(self._environments)
 
     @torch.no_grad()
-    def _values(self, observations: np.ndarray) -> np.ndarray:
-        """Critic's estimates [n] of observations [n, num_bytes]."""
+    def _values(self, observations: Observation) -> np.ndarray:
+        """Return the critic's estimates [n] of n observations."""
         model = self._policy.model
         with self._policy._lock:  # the policy may be learning in another thread
             model.eval()
-            model({SampleBatch.OBS: torch.from_numpy(observations).to(self._policy.device)})
+            model({SampleBatch.OBS: convert_to_torch_tensor(observations, self._policy.device)})
             return model.value_function().cpu().numpy()
 
 
-def episode_measures(info: dict[str, Any], total_reward: float) -> dict[str, list[float]]:
-    """What is kept of an episode for RLlib's `hist_stats`, from its last `info`."""
-    return {
-        "score": [float(info.get("score", total_reward))],
-        "max_depth": [float(info.get("max_depth", math.nan))],
-    }
+def _empty(batch: Mapping[str, np.ndarray], *lead: int) -> Observation:
+    """Return new arrays of a batch's leaves, with other dimensions in place of the first."""
+    return {name: np.empty((*lead, *leaf.shape[1:]), leaf.dtype) for name, leaf in batch.items()}
+
+
+def _at(batch: Mapping[str, np.ndarray], index: Any, *, copy: bool = False) -> Observation:
+    """Return an index of every leaf: views where numpy gives one, unless copies are asked for."""
+    return {name: leaf[index].copy() if copy else leaf[index] for name, leaf in batch.items()}
+
+
+def _write(batch: Mapping[str, np.ndarray], index: int, observation: Mapping[str, np.ndarray]) -> None:
+    """Write an observation, or a batch of them, to an index of every leaf."""
+    for name, leaf in batch.items():
+        leaf[index] = observation[name]

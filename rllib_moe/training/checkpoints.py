@@ -1,9 +1,9 @@
 """Checkpoints on disk: whole or absent, and known to be what was written.
 
-A checkpoint is a directory: RLlib's own state (`algorithm/`), the network's weights alone (`weights.pt`), what it
-belongs to (`experiment.yaml`), and a manifest with the hash of every file, written last. It is made under another name,
-forced to disk and renamed. `weights.pt` is read with `weights_only=True`; RLlib's part is pickled and may execute code,
-so only a path that the user named is ever loaded.
+A checkpoint is a directory: the network's weights (`weights.pt`), Adam's tensors by parameter (`optimizer.pt`),
+counters, random generators and episodes under way (`state.json`, its arrays in `arrays.npz`), the run it belongs to
+(`experiment.yaml`), and a manifest with the hash of every file, written last. It is made under another name, forced to
+disk and renamed. Nothing in it can execute code: tensors are read with `weights_only=True`, arrays without pickles.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
-from ray.rllib.algorithms.algorithm import Algorithm
 from torch import Tensor
 
-from rllib_moe.callbacks.phase_curriculum import policy_of
-from rllib_moe.config import ExperimentConfig
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.experiment import Experiment
+from rllib_moe.validation import RefusedError
 
-MANIFEST, EXPERIMENT, WEIGHTS, ALGORITHM = "manifest.json", "experiment.yaml", "weights.pt", "algorithm"
+MANIFEST, EXPERIMENT = "manifest.json", "experiment.yaml"
+WEIGHTS, OPTIMIZER, STATE, ARRAYS = "weights.pt", "optimizer.pt", "state.json", "arrays.npz"
+FILES = {EXPERIMENT, WEIGHTS, OPTIMIZER, STATE, ARRAYS}
+"""Files of a checkpoint beside the manifest."""
+FORMAT = 2
+"""Number of this form of a checkpoint; the first one held pickles by RLlib and had no number."""
 LATEST, BEST, FINAL = "latest", "best", "final"
 PARTIAL = ".partial-"
 """Prefix of a checkpoint being written."""
@@ -39,8 +43,20 @@ REPLACED = f"{PARTIAL}replaced-"
 logger = logging.getLogger(__name__)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(RefusedError):
     """A checkpoint is missing, damaged, or does not fit. The message names the file or the field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmState:
+    """State of an algorithm, as `algorithm_state.py` captures and restores it."""
+
+    weights: dict[str, Tensor]
+    """State dict of the policy network, on the CPU."""
+    optimizer: dict[str, dict[str, Tensor]]
+    """Adam's tensors by parameter, on the CPU; empty before the first update."""
+    plain: dict[str, Any]
+    """The rest: numbers, strings, None, numpy arrays, and lists and dicts with string keys of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +65,8 @@ class Checkpoint:
 
     path: Path
     """Its directory."""
-    config: ExperimentConfig
-    """Configuration of the run that wrote it."""
-    schedule: PhaseSchedule
-    """Schedule of that run."""
+    experiment: Experiment
+    """Experiment that wrote it."""
     episodes: int
     """Global episode count when it was written."""
     iteration: int
@@ -60,21 +74,39 @@ class Checkpoint:
     score: float | None
     """Mean raw score of the episodes before it (`summary.SCORE_WINDOW`), None when there were none."""
 
-    @property
-    def algorithm_path(self) -> Path:
-        """RLlib's part."""
-        return self.path / ALGORITHM
-
     def weights(self) -> dict[str, Tensor]:
-        """State dict of the policy network, on the CPU."""
-        return torch.load(self.path / WEIGHTS, map_location="cpu", weights_only=True)
+        """Return the state dict of the policy network, on the CPU.
+
+        Raises:
+            CheckpointError: it is no file of tensors.
+        """
+        return self._read(WEIGHTS, _load_tensors)
+
+    def state(self) -> AlgorithmState:
+        """Return the state of the algorithm.
+
+        Raises:
+            CheckpointError: a file is not of its kind.
+        """
+        arrays = self._read(ARRAYS, _load_arrays)
+        return AlgorithmState(
+            weights=self.weights(),
+            optimizer=self._read(OPTIMIZER, _load_tensors),
+            plain=self._read(STATE, lambda file: _load_plain(file, arrays)),
+        )
+
+    def _read(self, name: str, load: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return load(self.path / name)
+        except Exception as error:  # torch, numpy and json have errors of their own
+            told = str(error).partition("\n")[0]
+            raise CheckpointError(f"checkpoint {self.path}: {name} cannot be read ({told})") from error
 
 
 def save_checkpoint(
-    algorithm: Algorithm,
+    state: AlgorithmState,
     path: Path,
-    config: ExperimentConfig,
-    schedule: PhaseSchedule,
+    experiment: Experiment,
     *,
     episodes: int,
     iteration: int,
@@ -88,23 +120,20 @@ def save_checkpoint(
     partial = path.with_name(f"{PARTIAL}{path.name}")
     if partial.exists():
         shutil.rmtree(partial)
-    experiment = {
+    described = {
         "episodes": episodes,
         "iteration": iteration,
         "score": score,
-        "config": config.to_dict(),
-        "schedule": schedule.to_dict(),
+        "experiment": experiment.to_dict(),
     }
     try:
         partial.mkdir(parents=True)
-        policy = policy_of(algorithm)
-        with policy._lock:  # both of one moment, between two gradient steps, where the learner has a thread of its own
-            algorithm.save(str(partial / ALGORITHM))
-            _save_weights(policy.model.network.state_dict(), partial / WEIGHTS)
-        (partial / EXPERIMENT).write_text(yaml.safe_dump(experiment, sort_keys=False))
-        files = sorted(file for file in partial.rglob("*") if file.is_file())
-        hashes = {str(file.relative_to(partial)): _sha256(file) for file in files}
-        (partial / MANIFEST).write_text(json.dumps({"sha256": hashes}, indent=1))
+        _save_tensors(state.weights, partial / WEIGHTS)
+        _save_tensors(state.optimizer, partial / OPTIMIZER)
+        _save_plain(state.plain, partial)
+        (partial / EXPERIMENT).write_text(yaml.safe_dump(described, sort_keys=False))
+        manifest = {"format": FORMAT, "sha256": {name: _sha256(partial / name) for name in sorted(FILES)}}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
         _sync(partial)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
@@ -118,11 +147,48 @@ def save_checkpoint(
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+def _save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
     try:
-        torch.save(weights, path)
+        torch.save(tensors, path)
     except RuntimeError as error:  # torch's answer to a failed write, without the number of the error
         raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+
+
+def _load_tensors(file: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return loaded
+
+
+_ARRAY = "array in arrays.npz"
+"""Key that stands in state.json for an array, with its name there."""
+
+
+def _save_plain(state: Mapping[str, Any], directory: Path) -> None:
+    arrays: dict[str, np.ndarray] = {}
+
+    def set_apart(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return value.item()
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"a checkpoint holds plain data and arrays only, got {value!r}")
+        name = f"array_{len(arrays)}"
+        arrays[name] = value
+        return {_ARRAY: name}
+
+    (directory / STATE).write_text(json.dumps(state, default=set_apart, indent=1))
+    np.savez(directory / ARRAYS, allow_pickle=False, **arrays)
+
+
+def _load_arrays(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file) as arrays:
+        return dict(arrays)
+
+
+def _load_plain(file: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(
+        file.read_text(), object_hook=lambda value: arrays[value[_ARRAY]] if _ARRAY in value else value
+    )
+    return loaded
 
 
 def point_best(directory: Path) -> None:
@@ -200,15 +266,15 @@ def _periodic(directory: Path) -> list[Path]:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Find, verify and describe a checkpoint. Nothing is unpickled.
+    """Find, verify and describe a checkpoint.
 
     Args:
         path: A checkpoint directory, or a run directory: then its newest checkpoint that is whole, with a warning where
             a newer one is not.
 
     Raises:
-        CheckpointError: it is missing or damaged (of a run directory: all of them are); names the first file that is at
-            fault.
+        CheckpointError: it is missing, damaged or of another format (of a run directory: all of them are); names the
+            first file that is at fault.
     """
     path = Path(path)
     directory = path / "checkpoints"
@@ -243,40 +309,48 @@ def _verified(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise CheckpointError(f"checkpoint {path}: no such directory")
     path = path.resolve()
-    for name, expected in _hashes(path).items():
-        file = path / name
-        if not file.is_file():
+    hashes = _hashes(path)
+    for name in sorted({file.name for file in path.iterdir()} - hashes.keys() - {MANIFEST}):
+        raise CheckpointError(f"checkpoint {path}: {name} is not in {MANIFEST}, so it is no part of the checkpoint")
+    for name, expected in hashes.items():
+        if not (path / name).is_file():
             raise CheckpointError(f"checkpoint {path}: {name} is missing")
-        if _sha256(file) != expected:
+        if _sha256(path / name) != expected:
             raise CheckpointError(f"checkpoint {path}: {name} is damaged (its hash is not that of the manifest)")
     return _describe(path)
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    """The hash of every file, from the manifest."""
+    """Return the hash of every file, from the manifest."""
     try:
-        hashes = json.loads((path / MANIFEST).read_text())["sha256"]
+        manifest = json.loads((path / MANIFEST).read_text())
+        hashes, number = manifest["sha256"], manifest.get("format", 1)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path}: {MANIFEST} is missing, so it is no (whole) checkpoint") from error
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: {MANIFEST} is damaged") from error
-    if not isinstance(hashes, dict) or not {EXPERIMENT, WEIGHTS} <= hashes.keys():
+    if isinstance(hashes, dict) and number != FORMAT:
+        what = "is of the first format, which held pickles by RLlib" if number == 1 else f"is of format {number!r}"
+        raise CheckpointError(
+            f"checkpoint {path}: {what}; this version reads format {FORMAT} alone. Go on from it with the version that "
+            "wrote it (its commit is in the run's starts.jsonl), or train anew"
+        )
+    if not isinstance(hashes, dict) or hashes.keys() != FILES:
         raise CheckpointError(f"checkpoint {path}: {MANIFEST} is damaged")
     return hashes
 
 
 def _describe(path: Path) -> Checkpoint:
     try:
-        experiment: Mapping[str, Any] = yaml.safe_load((path / EXPERIMENT).read_text())
+        described: Mapping[str, Any] = yaml.safe_load((path / EXPERIMENT).read_text())
         return Checkpoint(
             path=path,
-            config=ExperimentConfig.from_dict(experiment["config"]),
-            schedule=PhaseSchedule.from_dict(experiment["schedule"]),
-            episodes=int(experiment["episodes"]),
-            iteration=int(experiment["iteration"]),
-            score=experiment["score"],
+            experiment=Experiment.from_dict(described["experiment"]),
+            episodes=int(described["episodes"]),
+            iteration=int(described["iteration"]),
+            score=described["score"],
         )
-    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:  # ConfigError and ScheduleError are ValueErrors
+    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:  # ConfigError is a ValueError
         raise CheckpointError(f"checkpoint {path}: {EXPERIMENT} was written by another version: {error}") from error
 
 

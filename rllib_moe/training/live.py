@@ -123,14 +123,15 @@ class LiveProgress:
         table = Table.grid(padding=(0, 2))
         for _ in range(4):
             table.add_column()
-        table.add_row(
-            "score",
-            f"{_number(recent, 1)} (mean of {SCORE_WINDOW})",
-            "best",
-            f"{_number(best, 0)}   depth {_number(row[m.DEPTH_MEAN.key], 1)}",
-        )
-        table.add_row("alpha entropy", f"{_number(row[m.ALPHA_ENTROPY.key], 2)}{expected}", "MI", _information(row))
-        table.add_row("speed", f"{_number(row[m.STEPS_PER_SECOND.key], 0)} steps/s", "", "")
+        cells = [
+            *("score", f"{_number(recent, 1)} (mean of {SCORE_WINDOW})", "best", _number(best, 0)),
+            *("alpha entropy", f"{_number(row[m.ALPHA_ENTROPY.key], 2)}{expected}", "MI", _information(row)),
+            *("speed", f"{_number(row[m.STEPS_PER_SECOND.key], 0)} steps/s"),
+        ]
+        for name in m.measures_of(row):
+            cells += (m.measure_heading(name), _number(row[m.episode_measure(name).key], 2))
+        for place in range(0, len(cells), 4):
+            table.add_row(*cells[place : place + 4])
         return table
 
 

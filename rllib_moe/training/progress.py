@@ -44,6 +44,11 @@ def standard_console() -> Console:
     return Console(width=None if is_told else LOG_WIDTH)
 
 
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: a path may hold brackets, and should not be broken in two."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class ConsoleHandler(logging.Handler):
     """Log records as lines of a console, which keeps them apart from what it redraws."""
 
@@ -53,7 +58,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        self._console.print(self.format(record), highlight=False, markup=False, soft_wrap=True)
+        say(self._console, self.format(record))
 
 
 class Pace:
@@ -111,28 +116,26 @@ class ProgressLines:
         left = self._pace.seconds_to(self._episodes)
         shares = " ".join(f"{100 * share:.0f}" for share in m.shares_of(row))
         score = "-" if row[m.EPISODES.key] == 0 else f"{row[m.SCORE_MEAN.key]:.1f} (best {row[m.SCORE_MAX.key]:.0f})"
-        self._print(
+        say(
+            self._console,
             f"episode {played}/{self._episodes}  {row[m.PHASE.key]} {row[m.ROUTING.key]} "
             f"T {row[m.TEMPERATURE.key]:.2f}  score {score}  "
             f"alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  MI {row[m.MUTUAL_INFORMATION.key]:.2f}  "
             f"experts {shares} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  "
-            f"{'' if left is None else f'{clock(left)} left'}"
+            f"{'' if left is None else f'{clock(left)} left'}",
         )
         found = concerns(row, self._schedule)
         for concern in found:
             if concern.kind not in self._warned:
-                self._print(f"warning: {concern.text}")
+                say(self._console, f"warning: {concern.text}")
         self._warned = {concern.kind for concern in found}
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class PhaseTable:
     """The table of phases that ends a run: a row a phase, or a column a phase where a row would not fit.
 
     Args:
-        summary: What `summary.summarise` returned.
+        summary: What `summary.summarize` returned.
     """
 
     def __init__(self, summary: dict[str, Any]) -> None:

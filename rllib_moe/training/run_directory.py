@@ -16,19 +16,20 @@ import json
 import logging
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ConfigError, ExperimentConfig
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.runtime.files import atomic_write, directory_faults
+from rllib_moe.config import RunConfig
+from rllib_moe.experiment import Experiment
+from rllib_moe.runtime.files import atomic_write, directory_errors
+from rllib_moe.validation import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +54,13 @@ class RunDirectory:
         self._words: dict[str, str] = {}
 
     @classmethod
-    def claim(cls, config: ExperimentConfig, resumed_from: Path | None) -> RunDirectory:
+    def claim(cls, run: RunConfig, resumed_from: Path | None) -> RunDirectory:
         """Take a run's directory: a new one, that of the run which is resumed, or one whose run came to nothing.
 
         Raises:
             ConfigError: it holds another run, or nothing can be written there.
         """
-        path = Path(config.run.output_dir) / config.run.exp_name
+        path = run.directory
         own = resumed_from is not None and path.resolve() in resumed_from.parents
         try:
             if path.exists() and not own and not _came_to_nothing(path):
@@ -69,10 +70,9 @@ class RunDirectory:
             directory = cls(path)
         except OSError as error:
             raise ConfigError([f"output_dir: cannot make {path} ({error.strerror})"]) from error
-        if faults := [
-            fault for each in (path, directory.checkpoints) for fault in directory_faults("output_dir", each)
-        ]:
-            raise ConfigError(faults)
+        places = (path, directory.checkpoints)
+        if errors := [error for place in places for error in directory_errors("output_dir", place)]:
+            raise ConfigError(errors)
         return directory
 
     @contextmanager
@@ -95,13 +95,12 @@ class RunDirectory:
         finally:
             os.close(descriptor)
 
-    def describe(self, config: ExperimentConfig, schedule: PhaseSchedule, command: Iterable[str]) -> None:
-        """Write the configuration, with the command that was given, and the schedule."""
-        text = yaml.safe_dump({"command": list(command), **config.to_dict()}, sort_keys=False)
+    def describe(self, experiment: Experiment, command: Iterable[str]) -> None:
+        """Write the experiment, from which the run can be repeated, and its schedule."""
         with atomic_write(self.path / "config.yaml") as partial:
-            partial.write_text(text)
+            partial.write_text(f"# {shlex.join(command)}\n{experiment.to_yaml()}")
         with atomic_write(self.path / "schedule.yaml") as partial:
-            schedule.save(partial)
+            experiment.schedule.save(partial)
 
     def add_start(self, start: Mapping[str, Any]) -> None:
         """Add a line to starts.jsonl: how and by what the run was begun or resumed.
@@ -148,9 +147,9 @@ class RunDirectory:
             purge_step = kept[-1][m.EPISODES_TOTAL.key] + 1 if kept else 0
             self._writer = SummaryWriter(str(self.path), purge_step=purge_step)
         columns = self._columns()
-        if columns == list(row):
+        if row.keys() <= set(columns):
             with self._progress.open("a", newline="") as stream:
-                csv.DictWriter(stream, columns).writerow(row)
+                csv.DictWriter(stream, columns, restval=math.nan).writerow(row)
         else:
             self._rewrite([*self.rows(), row])
         episodes = row[m.EPISODES_TOTAL.key]

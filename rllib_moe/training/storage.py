@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 
-from rllib_moe.config import ConfigError
+from rllib_moe.validation import ConfigError, RefusedError
 
 LINKS, MANIFEST, CHECKPOINTS = "links.json", "manifest.json", "checkpoints"
 LINK_NAMES = ("latest", "best", "final")
@@ -33,7 +33,7 @@ RUN_FILES = ("config.yaml", "schedule.yaml", "starts.jsonl", "progress.csv", "su
 logger = logging.getLogger(__name__)
 
 
-class StorageError(ValueError):
+class StorageError(RefusedError):
     """Something is not on the storage, or cannot be reached. The message names the URI."""
 
 

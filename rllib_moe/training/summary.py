@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from rllib_moe import metrics as m
+from rllib_moe.metrics import rounded
 
 SCORE_WINDOW = 100
 """Episodes (at least) over which a recent score is averaged."""
@@ -15,17 +16,22 @@ SCORE_WINDOW = 100
 
 def recent_score(rows: Sequence[m.Row]) -> float | None:
     """Mean score of the last episodes, `SCORE_WINDOW` of them or a few more; None when there were none."""
+    return recent_mean(rows, m.SCORE_MEAN)
+
+
+def recent_mean(rows: Sequence[m.Row], metric: m.Metric) -> float | None:
+    """Mean of a metric over the last episodes, `SCORE_WINDOW` of them or a few more; None when there were none."""
     total, episodes = 0.0, 0
     for row in reversed(rows):
         if row[m.EPISODES.key]:
-            total += row[m.SCORE_MEAN.key] * row[m.EPISODES.key]
+            total += row[metric.key] * row[m.EPISODES.key]
             episodes += row[m.EPISODES.key]
         if episodes >= SCORE_WINDOW:
             break
     return total / episodes if episodes else None
 
 
-def summarise(rows: Sequence[m.Row]) -> dict[str, Any]:
+def summarize(rows: Sequence[m.Row]) -> dict[str, Any]:
     """Summarise a run.
 
     Args:
@@ -58,23 +64,23 @@ def _phase(name: str, rows: list[m.Row]) -> dict[str, Any]:
         spread = math.sqrt(variance or 0.0)
     measured = [each for row in rows if (each := m.shares_of(row)) and not any(map(math.isnan, each))]
     shares = list(zip(*measured, strict=True))
-    return {
+    numbers = {
         "phase": name,
         "routing": rows[-1][m.ROUTING.key],
         "episodes": sum(row[m.EPISODES.key] for row in rows),
-        "score_mean": _rounded(mean),
-        "score_std": _rounded(spread),
-        "score_se": _rounded(spread / math.sqrt(episodes) if spread is not None and episodes else None),
-        "score_max": _rounded(max((row[m.SCORE_MAX.key] for row in scored), default=None)),
+        "score_mean": mean,
+        "score_std": spread,
+        "score_se": spread / math.sqrt(episodes) if spread is not None and episodes else None,
+        "score_max": max((row[m.SCORE_MAX.key] for row in scored), default=None),
         "alpha_entropy": _mean(rows, m.ALPHA_ENTROPY),
         "alpha_entropy_end": _mean(rows[-1:], m.ALPHA_ENTROPY),
         "usage_entropy": _mean(rows, m.USAGE_ENTROPY),
         "mutual_information": _mean(rows, m.MUTUAL_INFORMATION),
         "mutual_information_end": _mean(rows[-1:], m.MUTUAL_INFORMATION),
-        "expert_share": [_rounded(sum(share) / len(share)) for share in shares],
-        "temperature": rows[-1][m.TEMPERATURE.key],
-        "learning_rate": rows[-1][m.LEARNING_RATE.key],
+        "expert_share": [sum(share) / len(share) for share in shares],
     }
+    settings = {"temperature": rows[-1][m.TEMPERATURE.key], "learning_rate": rows[-1][m.LEARNING_RATE.key]}
+    return rounded(numbers, 4) | settings
 
 
 def _weighted(rows: list[m.Row], value: Callable[[m.Row], float]) -> float | None:
@@ -85,8 +91,4 @@ def _weighted(rows: list[m.Row], value: Callable[[m.Row], float]) -> float | Non
 
 def _mean(rows: list[m.Row], metric: m.Metric) -> float | None:
     values = [row[metric.key] for row in rows if not math.isnan(row[metric.key])]
-    return _rounded(sum(values) / len(values)) if values else None
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, 4)
+    return sum(values) / len(values) if values else None

@@ -8,26 +8,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from ray.rllib.policy.sample_batch import SampleBatch
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 from torch.nn import functional
 
+from rllib_moe.algorithms.build import algorithm_config
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
-from rllib_moe.algorithms.rllib_config import algorithm_config
-from rllib_moe.callbacks.phase_curriculum import apply_phase
-from rllib_moe.config import EnvironmentConfig, ExperimentConfig, ModelConfig, TrainingConfig
-from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
+from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.models.routing import SCALE_SPEED
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
@@ -62,13 +61,13 @@ def plain_experts(network: GATMoEPolicy, z: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def plain_loss(policy: Any, rows: dict[str, np.ndarray]) -> float:
+def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
     """PPO's clipped loss, the critic's, the entropy bonus and the three routing losses, written out."""
     network, config = policy.model.network, policy.config
-    temperature = float(network.phase.temperature)
+    temperature = network.phase.value("temperature")
     per_row, scores, gates, experts = [], [], [], []
-    for i in range(len(rows["obs"])):
-        leaves = policy.model.layout.unpack_torch(torch.from_numpy(rows["obs"][i : i + 1]))
+    for i in range(len(rows["actions"])):
+        leaves = convert_to_torch_tensor({name: leaf[i : i + 1] for name, leaf in rows["obs"].items()})
         z = network.encoder(leaves).z[0]  # alone: no buckets, no neighbours
         logits = plain_router(network, z)
         gate = sparsemax([score / temperature for score in logits])
@@ -89,7 +88,7 @@ def plain_loss(policy: Any, rows: dict[str, np.ndarray]) -> float:
     means = [float(np.mean([row[k] for row in scores])) for k in range(number)]
     apart = [sparsemax([(row[k] - means[k]) / temperature for k in range(number)]) for row in scores]
     held = float(np.mean([-sum(p * math.log(p) for p in gate if p > 0) for gate in apart]))
-    distance = abs(held - float(network.phase.alpha_entropy_target))
+    distance = abs(held - network.phase.value("alpha_entropy_target"))
     alpha = distance - 0.025 if distance >= 0.05 else 10 * distance**2
     balance = number * sum(float(np.mean([gate[k] for gate in gates])) ** 2 for k in range(number)) - 1
     cosines = []
@@ -101,35 +100,34 @@ def plain_loss(policy: Any, rows: dict[str, np.ndarray]) -> float:
     phase = network.phase
     return (
         float(np.mean(per_row))
-        + float(phase.alpha_entropy_coef) * alpha
-        + float(phase.load_balance_coef) * balance
-        + float(phase.diversity_coef) * float(np.mean(cosines))
+        + phase.value("alpha_entropy_coef") * alpha
+        + phase.value("load_balance_coef") * balance
+        + phase.value("diversity_coef") * float(np.mean(cosines))
     )
 
 
 def test_the_whole_loss_is_that_of_the_plain_form() -> None:
     """In transition (a target below ln K, sparsemax), with other weights than those that played: ratios are not 1."""
-    experiment = ExperimentConfig(
-        model=ModelConfig(hidden_size=16, trunk_size=16, expert_hidden_size=16, critic_hidden_size=16),
-        environment=EnvironmentConfig(env="regimes", max_steps=16),
-        training=TrainingConfig(num_workers=0, num_envs_per_worker=4, batch_size=40, minibatch_size=40),
-    ).check()
-    schedule = PhaseSchedule.load("default")
-    config = algorithm_config(experiment, schedule)
-    environments = [PackObservation(EpisodeSeeds(make_env("regimes", max_steps=16), (5, e))) for e in range(4)]
+    small = {
+        **{"env": "regimes", "max_steps": 16, "num_workers": 0, "num_envs_per_worker": 4},
+        **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
+    }
+    experiment = Experiment().with_overrides({**small, "batch_size": 40, "minibatch_size": 40})
+    config = algorithm_config(experiment)
+    environments: list[Any] = [EpisodeSeeds(make_env("regimes", max_steps=16), (5, e)) for e in range(4)]
     torch.manual_seed(0)
     policy: Any = MoEPPOPolicy(environments[0].observation_space, environments[0].action_space, config.to_dict())
-    apply_phase(policy, schedule.at(2000), 2000)
+    policy.request_phase(experiment.schedule.at(2000), 2000)
     watchdog = Watchdog(60)
     guarded = GuardedEnvironments(environments, lambda e, _: environments[e], watchdog)
     batch = VectorSampler(guarded, policy, config, watchdog).get_data()
-    rows = {key: np.array(batch[key]) for key in batch}
+    rows = deepcopy(dict(batch))
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         policy.model.network.router.log_scale.fill_(math.log(2.0) / SCALE_SPEED)  # some gates with zeros
     expected = plain_loss(policy, rows)  # first: learning moves the router's statistics
-    minibatch = SampleBatch({key: torch.from_numpy(value) for key, value in rows.items()})
+    minibatch = SampleBatch(convert_to_torch_tensor(rows))
     minibatch.set_training(True)
     (found,) = policy.model.custom_loss([policy.loss(policy.model, policy.dist_class, minibatch)], minibatch)
     assert (policy.model._cached().gate == 0).any()

@@ -25,22 +25,22 @@ NODES = """
 import json, sys
 from collections import Counter
 from rllib_moe.algorithms.ppo import MoEPPOConfig
-from rllib_moe.algorithms.rllib_config import algorithm_config
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig, TrainingConfig
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.algorithms.build import algorithm_config
+from rllib_moe.experiment import Experiment
+from rllib_moe.validation import ConfigError
 from rllib_moe.algorithms.placement import notices
 from rllib_moe.runtime.ray_session import ray_session
 import ray
 
-training = TrainingConfig(num_workers=4, num_envs_per_worker=2, batch_size=64, minibatch_size=32)
-config = ExperimentConfig(environment=EnvironmentConfig(env="regimes", max_steps=8), training=training)
+sizes = {"num_workers": 4, "num_envs_per_worker": 2, "batch_size": 64, "minibatch_size": 32}
+experiment = Experiment().with_overrides({"env": "regimes", "max_steps": 8, **sizes})
 with ray_session(sys.argv[1], 5):
     said = notices(9, 0)
     try:
         refused = notices(1, 1)
     except ConfigError as error:
-        refused = error.faults
-    algorithm = algorithm_config(config, PhaseSchedule.load("default")).build_algo()
+        refused = list(error.errors)
+    algorithm = algorithm_config(experiment).build_algo()
     where = algorithm.env_runner_group.foreach_env_runner(
         lambda worker: ray.get_runtime_context().get_node_id(), local_env_runner=False)
     algorithm.stop()

@@ -7,22 +7,22 @@ import ray
 import torch
 from gymnasium import spaces
 
+from benchmarks.__main__ import main
 from benchmarks.algorithms import median_rows
 from benchmarks.config import parse
 from benchmarks.encoder_forms import CONVOLUTIONS, SparseEncoder
-from benchmarks.iterations import Iteration, medians
 from benchmarks.memory import SAVE_EVERY, growth, slope
 from benchmarks.padded_encoder import PaddedGraphEncoder, PaddedGrid
 from benchmarks.parts import breakdown
 from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
 from benchmarks.stock import StatusNumbers, make_stock_env
-from rllib_moe.config import ConfigError, ModelConfig, TrainingConfig
+from benchmarks.timing import in_turn, medians
+from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
-from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.models.graph_encoder import GraphEncoder
 from rllib_moe.models.observation_encoder import CategoryGrid
-from scripts.benchmark import main
+from rllib_moe.validation import ConfigError
 
 TINY = (
     "--env regimes --max-steps 16 --num-envs-per-worker 4 --batch-size 64 --minibatch-size 32 --num-epochs 1 "
@@ -41,7 +41,7 @@ def test_every_scaling_factor_makes_a_valid_experiment(factors):
         *((2, 32 * factor) for factor in factors),
     }
     for each in scaled:
-        config.with_training(**each).check()
+        config.with_overrides(**each)
         assert 2048 <= each["batch_size"] <= 8192
 
 
@@ -182,10 +182,9 @@ def test_quick_measures_less_unless_told():
     assert parse(["--quick"], "").num_repeats < parse([], "").num_repeats
 
 
-def packed_graphs(mean_nodes=6):
-    layout, shape = ObservationLayout(SPACE), GraphShape.from_space(SPACE)
-    packed = random_graphs(layout, shape, 200, mean_nodes)
-    return shape, layout.unpack_torch(torch.from_numpy(packed))
+def graphs(mean_nodes=6):
+    leaves = random_graphs(SPACE, 200, mean_nodes)
+    return GraphShape.from_space(SPACE), {name: torch.from_numpy(leaf) for name, leaf in leaves.items()}
 
 
 def graph_leaves(leaves):
@@ -194,7 +193,7 @@ def graph_leaves(leaves):
 
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_the_padded_form_gives_the_same_numbers_and_gradients(num_layers):
-    shape, leaves = packed_graphs()
+    shape, leaves = graphs()
     torch.manual_seed(0)
     encoder = GraphEncoder(shape.node_features, shape.num_node_types, shape.num_edge_types, 16, 4, num_layers)
     for parameter in encoder.parameters():
@@ -220,7 +219,7 @@ def test_the_padded_grid_gives_the_same_numbers():
 
 @pytest.mark.parametrize("name", list(CONVOLUTIONS))
 def test_a_sparse_form_reads_what_exists(name):
-    shape, leaves = packed_graphs()
+    shape, leaves = graphs()
     leaves = {leaf: value[:20] for leaf, value in graph_leaves(leaves).items()}
     torch.manual_seed(0)
     form = SparseEncoder(shape, ModelConfig(hidden_size=16, num_heads=4), CONVOLUTIONS[name])
@@ -236,13 +235,12 @@ def test_a_sparse_form_reads_what_exists(name):
 
 @pytest.mark.parametrize("mean", [4, 6, 12])
 def test_random_graphs_have_the_size_asked_for_and_follow_the_contract(mean):
-    _, leaves = packed_graphs(mean)
+    _, leaves = graphs(mean)
     sizes = leaves["node_mask"].sum(1)
     # Sizes evenly from 1 to 2m - 1: a standard deviation of at most 12/sqrt(12), over 200 graphs 0.25.
     assert float(sizes.float().mean()) == pytest.approx(mean, abs=1)
-    layout = ObservationLayout(SPACE)
-    packed = random_graphs(layout, GraphShape.from_space(SPACE), 5, mean)
-    assert all(SPACE.contains({name: leaf[row] for name, leaf in layout.unpack(packed).items()}) for row in range(5))
+    few = random_graphs(SPACE, 5, mean)
+    assert all(SPACE.contains({name: leaf[row] for name, leaf in few.items()}) for row in range(5))
     assert (leaves["edges"].bool() & (leaves["node_mask"] == 0).unsqueeze(1)).sum() == 0
 
 
@@ -252,23 +250,24 @@ def test_parts_add_up_by_hand():
     alone = {
         "environment_us": 100.0,  # 500 steps of a worker: 0.05 s, of which NetHack 0.01
         "game_us": 20.0,
-        "packing_us": 2.0,  # 0.001 s
         "inference_us": 200.0,  # 0.1 s
-        "sample_us": 400.0,  # 0.2 s, so 0.049 s around them
+        "sample_us": 400.0,  # 0.2 s, so 0.05 s around them
         "transfer_seconds": 0.03,
         "minibatch_ms": {"forward": 4.0, "backward": 8.0, "optimizer": 1.0},  # 30 minibatches: 0.12, 0.24, 0.03 s
     }
     parts = [round(row["seconds"], 9) for row in breakdown(whole, alone, training)]
-    assert parts == [0.01, 0.04, 0.001, 0.1, 0.049, 0.03, 0.17, 0.12, 0.24, 0.03, 0.11, 0.02, 0.08]
+    assert parts == [0.01, 0.04, 0.1, 0.05, 0.03, 0.17, 0.12, 0.24, 0.03, 0.11, 0.02, 0.08]
 
 
 def test_medians():
-    iterations = [
-        Iteration(steps_per_second=n, wall_seconds=1 / n, sample_seconds=n, learn_seconds=0, sync_seconds=0)
-        for n in (1.0, 10.0, 2.0)
-    ]
-    assert medians(iterations)["steps_per_second"] == 2
-    assert medians(iterations)["wall_seconds"] == 0.5
+    assert medians([{"a": n, "b": 1 / n} for n in (1.0, 10.0, 2.0)]) == {"a": 2, "b": 0.5}
+
+
+def test_calls_are_taken_in_turn_and_their_warm_up_is_left_out():
+    order = []
+    calls = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
+    assert in_turn(calls, repeats=2, warm_up=1) == {"a": [3, 5], "b": [4, 6]}
+    assert "".join(order) == "ababab"
 
 
 def test_what_grows_has_a_slope():

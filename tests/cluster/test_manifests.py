@@ -15,7 +15,8 @@ import ray.autoscaler
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from rllib_moe.training.command_line import parse
+from rllib_moe.cli.experiment_flags import add_experiment_flags, experiment_of
+from rllib_moe.cli.flags import Parser
 
 ROOT = Path(__file__).parents[2]
 RAY = importlib.metadata.version("ray")
@@ -77,7 +78,9 @@ def test_the_job_fits_its_cluster(rayjob: dict[str, Any]) -> None:
     spec = rayjob["spec"]
     words = shlex.split(spec["entrypoint"])
     assert words[:2] == ["python", "scripts/train.py"]
-    config = parse(words[2:], "").config
+    parser = Parser("train.py", "")
+    add_experiment_flags(parser)
+    config = parser.read(words[2:], experiment_of)
     groups = {group["groupName"]: group for group in spec["rayClusterSpec"]["workerGroupSpecs"]}
 
     def limits(name: str) -> dict[str, str]:

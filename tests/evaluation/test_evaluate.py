@@ -7,15 +7,17 @@ import pytest
 import ray
 import torch
 
-from rllib_moe.config import ConfigError
+from rllib_moe.envs.description import EpisodeMeasure
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import NetworkActor, _choose
 from rllib_moe.evaluation.episodes import EpisodeRecord, GateSum
-from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
+from rllib_moe.evaluation.evaluate import evaluate
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
+from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.training.checkpoints import WEIGHTS, load_checkpoint
+from rllib_moe.validation import ConfigError
 from tests.untrained_checkpoint import save_untrained
 
 
@@ -48,7 +50,7 @@ def play_alone(checkpoint, seed, choose):
     """One episode with one environment, written without anything of the evaluation but the stream of its draws."""
     loaded = load_checkpoint(checkpoint)
     env = make_env("regimes", max_steps=20, num_cues=4)
-    network = GATMoEPolicy(GraphShape.from_space(env.observation_space), 4, loaded.config.model).eval()
+    network = GATMoEPolicy(GraphShape.from_space(env.observation_space), 4, loaded.experiment.model).eval()
     network.load_state_dict(loaded.weights())
     rng = NetworkActor(network, deterministic=False).start(seed)
     observation, info = env.reset(seed=seed)
@@ -77,7 +79,7 @@ def test_plays_each_seed_as_one_environment_alone_would(checkpoint):
     assert numbers["usage_entropy"] == pytest.approx(float(torch.special.entr(share).sum()), abs=1e-5)
     assert numbers["mutual_information"] == pytest.approx(numbers["usage_entropy"] - numbers["alpha_entropy"], abs=2e-6)
     assert numbers["min_expert_share"] == min(numbers["expert_share"])
-    # The gate in force is the checkpoint's sparsemax: softmax, the network's default, has no exact zeros.
+    # The active gate is the checkpoint's sparsemax: softmax, the network's default, has no exact zeros.
     assert (gates == 0).any()
     assert (numbers["routing"], numbers["temperature"]) == ("sparsemax", 0.5)
 
@@ -102,12 +104,12 @@ def test_numbers_do_not_depend_on_workers_and_environments(checkpoint):
 
 def test_scenes_add_up_and_all_keys_are_in_the_file(checkpoint, tmp_path):
     file = tmp_path / "made" / "numbers.json"
-    numbers = run(checkpoint, json=str(file))
+    numbers = run(checkpoint, json_file=str(file))
     assert json.loads(file.read_text()) == numbers
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert numbers.keys() == {
-        *("episodes", "score_mean", "score_se", "score_median", "score_std", "score_max", "depth2_rate"),
-        *("max_depth_mean", "length_mean", "return_mean", "alpha_entropy", "usage_entropy", "mutual_information"),
+        *("episodes", "score_mean", "score_se", "score_median", "score_std", "score_max", "length_mean"),
+        *("return_mean", "alpha_entropy", "usage_entropy", "mutual_information"),
         *("expert_share", "min_expert_share", "env_steps", "env_steps_per_second", "wall_seconds", "by_scene"),
         *("policy", "checkpoint", "checkpoint_episodes", "routing", "temperature", "deterministic", "removed_expert"),
         *("seed_base", "env", "max_steps", "env_args", "episode_scores"),
@@ -116,7 +118,6 @@ def test_scenes_add_up_and_all_keys_are_in_the_file(checkpoint, tmp_path):
     assert numbers["env_steps"] == 12 * 20
     assert numbers["length_mean"] == 20
     assert numbers["return_mean"] == numbers["score_mean"]
-    assert numbers["depth2_rate"] is None
     scenes = numbers["by_scene"]
     assert list(scenes) == [f"regime_{regime}" for regime in range(4)]
     # Every step is in exactly one regime, so the scenes are a partition of the steps.
@@ -135,7 +136,7 @@ def test_reads_nothing_but_the_weights_and_takes_a_run_directory(checkpoint, mon
 
 
 def test_environment_of_the_checkpoint_can_be_changed(checkpoint):
-    numbers = run(checkpoint, max_steps=7, env_arg=("switch_probability=0",))
+    numbers = run(checkpoint, max_steps=7, env_args={"switch_probability": 0})
     assert numbers["length_mean"] == 7
     assert numbers["env_args"] == {"num_cues": 4, "switch_probability": 0}
 
@@ -160,34 +161,36 @@ def test_random_earns_a_quarter_on_regimes():
     assert all(scene["expert_share"] is None for scene in numbers["by_scene"].values())
 
 
-def test_refuses_with_every_fault_in_one_message(tmp_path):
+def test_refuses_with_every_error_in_one_message(tmp_path):
     with pytest.raises(ConfigError) as refused:
-        run(tmp_path / "nowhere", policy="scripted", env="regimes", episodes=0, remove_expert=1, env_arg=("num_cues",))
-    told = str(refused.value)
-    assert "nowhere: no such directory" in told
-    assert "'scripted' plays 'nethack' only, got env 'regimes'" in told
-    assert "episodes: expected a whole number, 1 or more, got 0" in told
-    assert "remove_expert: is for policy 'checkpoint'" in told
-    assert "expected name=value, got 'num_cues'" in told
+        run(tmp_path / "nowhere", policy="scripted", env="regimes", json_file=str(tmp_path))
+    json_file, checkpoint, policy = refused.value.errors
+    assert json_file.startswith("json: expected a file")
+    assert checkpoint.endswith("nowhere: no such directory")
+    assert policy == "policy: expected one of checkpoint, random, random-legal, got 'scripted'"
+    with pytest.raises(ConfigError) as refused:
+        run(policy="random", remove_expert=1, explain=True, plot="x.png")
+    assert [error.partition(":")[0] for error in refused.value.errors] == ["explain", "remove_expert", "remove_expert"]
 
 
 @pytest.mark.parametrize(
-    ("fields", "fault"),
+    ("fields", "error"),
     [
         ({"checkpoint": None}, "checkpoint: expected a checkpoint or run directory"),
-        ({"policy": "best"}, "policy: expected one of checkpoint, random, random-legal, scripted, got 'best'"),
+        ({"policy": "rando"}, r"policy: expected one of checkpoint.*, got 'rando' \(did you mean 'random'\?\)"),
+        ({"episodes": 0, "env": ""}, "env: expected a non-empty text, got ''\n.*episodes: expected a whole"),
         ({"policy": "random-legal"}, "needs an environment with an action mask"),
         ({"policy": "random", "deterministic": True}, "deterministic: is for policy 'checkpoint'"),
         ({"remove_expert": 4}, "remove_expert: expected 0 to 3, got 4"),
-        ({"env_arg": ("num_cue=3",)}, "num_cues"),
-        ({"env_arg": ("num_cues=8",)}, "its network does not fit the environment"),
+        ({"env_args": {"num_cue": 3}}, "num_cues"),
+        ({"env_args": {"num_cues": 8}}, "its network does not fit the environment"),
         ({"env": "regime"}, "did you mean 'regimes'"),
         ({"max_steps": 0}, "max_steps: expected a whole number, 1 or more, got 0"),
     ],
 )
-def test_refuses(checkpoint, fields, fault, tmp_path):
-    with pytest.raises(ConfigError, match=fault):
-        run(**{"checkpoint": checkpoint, "json": str(tmp_path / "numbers.json")} | fields)
+def test_refuses(checkpoint, fields, error, tmp_path):
+    with pytest.raises(ConfigError, match=error):
+        run(**{"checkpoint": checkpoint, "json_file": str(tmp_path / "numbers.json")} | fields)
     assert not list(tmp_path.iterdir())
 
 
@@ -195,10 +198,7 @@ def test_damaged_weights_are_refused(checkpoint, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in checkpoint.iterdir():
-        if file.is_file():
-            (copy / file.name).write_bytes(file.read_bytes())
-    (copy / "algorithm").mkdir()
-    (copy / "algorithm" / "algorithm_state.pkl").write_bytes(b"no pickle")
+        (copy / file.name).write_bytes(file.read_bytes())
     (copy / WEIGHTS).write_bytes(b"")
     with pytest.raises(ConfigError, match=f"{WEIGHTS} is damaged"):
         run(copy)
@@ -228,7 +228,7 @@ def test_numbers_by_hand():
             seed=seed,
             score=score,
             total_reward=score / 2,
-            max_depth=depth,
+            measures={"max_depth_mean": depth, "depth2_rate": depth >= 2},
             gates=sums,
             gate_entropy=entropy,
             scenes={"seen": in_scene, "never": GateSum()},
@@ -239,7 +239,9 @@ def test_numbers_by_hand():
         record(7, 1.0, 1, [[1.0, 0.0], [1.0, 0.0]], 0.0, True),
         record(9, 4.0, 1, [[0.0, 1.0]], 0.0, True),
     ]
-    numbers = evaluation_numbers(records)
+    depth = {"unit": "levels", "meaning": "deepest", "info": "max_depth"}
+    measures = [EpisodeMeasure(key="max_depth", **depth), EpisodeMeasure(key="depth2", at_least=2, **depth)]
+    numbers = evaluation_numbers(records, measures)
     assert numbers["episode_scores"] == [1, 10, 4]
     # Mean 5; squares of the deviations 16 + 25 + 1 = 42, over 2 degrees of freedom 21.
     assert (numbers["score_mean"], numbers["score_median"], numbers["score_max"]) == (5, 4, 10)
@@ -267,7 +269,7 @@ def test_numbers_by_hand():
         "seed_base": 7,
         "env_steps_per_second": 1.0,
     }
-    assert [table.row_count for table in evaluation_tables(shown)] == [16, 1]
+    assert [table.row_count for table in evaluation_tables(shown, measures)] == [16, 1]
 
 
 def test_baselines_play_nethack():
@@ -276,6 +278,7 @@ def test_baselines_play_nethack():
     by_policy = {policy: run(policy=policy, **fields) for policy in ("random", "random-legal", "scripted")}
     for numbers in by_policy.values():
         assert numbers["max_depth_mean"] >= 1
+        assert 0 <= numbers["depth2_rate"] <= 1
         assert 0 < numbers["length_mean"] <= 60
         assert numbers["by_scene"]["frontier_near"]["steps"] > 0
         assert numbers["env_args"] == {}

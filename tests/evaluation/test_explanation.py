@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_moe.config import ConfigError
 from rllib_moe.envs.description import UNREACHABLE
-from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
+from rllib_moe.evaluation.evaluate import evaluate
 from rllib_moe.evaluation.explanation import BAND_NAMES, AttentionSum, Explanation, removal_effects
 from rllib_moe.evaluation.explanation_report import explanation_tables
+from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.policy_network import PolicyOutput
+from rllib_moe.validation import ConfigError
 from scripts.replay import main
 from tests.untrained_checkpoint import save_untrained
 
@@ -29,7 +30,7 @@ def run(checkpoint, **fields):
 @pytest.fixture(scope="module")
 def explained(checkpoint, tmp_path_factory):
     place = tmp_path_factory.mktemp("out")
-    numbers = run(checkpoint, explain=True, json=str(place / "n.json"), plot=str(place / "deep" / "p.png"))
+    numbers = run(checkpoint, explain=True, json_file=str(place / "n.json"), plot=str(place / "deep" / "p.png"))
     return numbers, place
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from rllib_moe.config import ConfigError
 from rllib_moe.jobs.request import DEFAULT_TREE, learner_gpus, left_behind, parse, results_of
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training import command_line
+from rllib_moe.validation import ConfigError
 from scripts.submit import main
 
 PLACE = ("--output-dir", "/mnt/results")

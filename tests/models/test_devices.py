@@ -8,7 +8,6 @@ from torch import Tensor
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
-from rllib_moe.envs.packing import ObservationLayout
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.phases import PhaseSchedule
 from tests.models.graph_batches import Observation, random_observation
@@ -20,7 +19,7 @@ ENCODERS = ("attention", "mean")
 
 def made(graph_encoder: str = "attention", episode: int = 2000) -> GATMoEPolicy:
     torch.manual_seed(0)
-    network = GATMoEPolicy(SHAPE, 6, ModelConfig(graph_encoder=graph_encoder).check())
+    network = GATMoEPolicy(SHAPE, 6, ModelConfig(graph_encoder=graph_encoder))
     network.phase.apply_phase(PhaseSchedule.load("default").at(episode), episode)
     return network
 
@@ -69,14 +68,11 @@ def test_every_tensor_is_made_on_the_device_of_the_observation(graph_encoder: st
     """Under another default device, a tensor made without naming one lies there, and meets the others with an error."""
     network, observation = made(graph_encoder), random_observation(SHAPE, 200)
     expected = [each.detach() for each in learn(made(graph_encoder), observation)]
-    packed = torch.zeros(3, ObservationLayout(SPACE).num_bytes, dtype=torch.uint8)
     with torch.device("meta"):
         assert torch.zeros(1).is_meta
         found = learn(network, observation)
-        unpacked = ObservationLayout(SPACE).unpack_torch(packed)
     for one, other in zip(expected, found, strict=True):
         torch.testing.assert_close(other, one)
-    assert all(leaf.device.type == "cpu" for leaf in unpacked.values())
     assert all(buffer.device.type == "cpu" for buffer in network.buffers())
 
 
@@ -91,13 +87,3 @@ def test_a_gpu_gives_the_same_numbers(graph_encoder: str) -> None:
         assert other.is_cuda
         torch.testing.assert_close(other.cpu(), one, atol=1e-3, rtol=1e-3)
     assert all(buffer.is_cuda for buffer in on_gpu.buffers())
-
-
-@pytest.mark.gpu
-def test_bytes_are_unpacked_on_the_gpu() -> None:
-    layout = ObservationLayout(SPACE)
-    packed = torch.randint(0, 255, (7, layout.num_bytes), dtype=torch.uint8)
-    here, there = layout.unpack_torch(packed), layout.unpack_torch(packed.cuda())
-    for name, leaf in here.items():
-        assert there[name].is_cuda
-        assert torch.equal(there[name].cpu().contiguous().view(torch.uint8), leaf.contiguous().view(torch.uint8))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rllib_moe.models.experts import ExpertBank, mix
+from rllib_moe.models.experts import ExpertBank, combine_experts
 from rllib_moe.models.losses import diversity_loss
 from rllib_moe.models.routing import gate_weights
 
@@ -44,7 +44,7 @@ def test_each_expert_is_orthogonal() -> None:
 def test_every_expert_has_a_gradient_under_a_one_hot_gate() -> None:
     bank = ExpertBank(8, 4, 6, 3)
     gate = gate_weights(torch.tensor([[9.0, 0, 0, 0]]), "sparsemax")
-    mix(gate, bank(torch.randn(1, 8))).square().sum().backward()
+    combine_experts(gate, bank(torch.randn(1, 8))).square().sum().backward()
     assert all(parameter.grad is not None for parameter in bank.parameters())
     assert bank.output_weight.grad is not None
     # The chosen expert learns; the others get exactly zero, which is not the same as None to RLlib.
@@ -60,14 +60,14 @@ def test_gradient() -> None:
     bank = ExpertBank(4, 2, 3, 3).double()
     z = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     gate = torch.rand(3, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda gate, z: mix(gate, bank(z)), (gate, z))
+    assert torch.autograd.gradcheck(lambda gate, z: combine_experts(gate, bank(z)), (gate, z))
 
 
 def test_mix_hand_derived() -> None:
     # 0.25 * [4, 0] + 0.75 * [0, 8] = [1, 6]; a one-hot gate returns its expert.
     logits = torch.tensor([[[4.0, 0.0], [0.0, 8.0]]]).expand(2, -1, -1)
     gate = torch.tensor([[0.25, 0.75], [0.0, 1.0]])
-    torch.testing.assert_close(mix(gate, logits), torch.tensor([[1.0, 6.0], [0.0, 8.0]]))
+    torch.testing.assert_close(combine_experts(gate, logits), torch.tensor([[1.0, 6.0], [0.0, 8.0]]))
 
 
 def test_refusals() -> None:
@@ -76,4 +76,4 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"\[B, 8\].*\(2, 3, 8\)"):
         ExpertBank(8, 4, 6, 3)(torch.zeros(2, 3, 8))
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 4, 5\)"):
-        mix(torch.zeros(2, 3), torch.zeros(2, 4, 5))
+        combine_experts(torch.zeros(2, 3), torch.zeros(2, 4, 5))

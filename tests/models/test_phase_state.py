@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from rllib_moe.models.phase_state import PhaseState
-from rllib_moe.phase_checks import ROUTINGS, VALUE_KEYS
-from rllib_moe.phases import PhaseConfig, PhaseSchedule
+from rllib_moe.phases import GATES, VALUES, PhaseConfig, PhaseSchedule
 
-NAMES = {"routing_index", "episodes", *VALUE_KEYS}
+NAMES = {"routing_name", "episodes", *VALUES}
 
 
 def applied(episode: int, schedule: str = "default") -> tuple[PhaseState, PhaseConfig]:
@@ -30,7 +29,7 @@ def test_values_are_the_phases(episode: int, schedule: str) -> None:
     assert state.routing == phase.routing
     assert state.episodes.dtype == torch.int64
     assert int(state.episodes) == episode
-    for name in VALUE_KEYS:
+    for name in VALUES:
         value, buffer = getattr(phase, name), getattr(state, name)
         if value is None:
             assert math.isnan(buffer)
@@ -42,7 +41,7 @@ def test_values_are_the_phases(episode: int, schedule: str) -> None:
 @pytest.mark.parametrize("episode", [0, 1000, 1500, 3000])
 def test_values_read_back_as_the_schedule_wrote_them(episode: int) -> None:
     state, phase = applied(episode, "v3")
-    for name in VALUE_KEYS:
+    for name in VALUES:
         if name != "alpha_entropy_target":
             assert state.value(name) == getattr(phase, name), name
     assert math.isnan(state.value("alpha_entropy_target"))
@@ -57,7 +56,7 @@ def test_values_of_seven_digits_survive_float32(value: float) -> None:
         assert state.value("learning_rate") == value
 
 
-@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("routing", GATES)
 def test_every_routing(routing: str) -> None:
     state = PhaseState()
     state.apply_phase(PhaseSchedule.load("v3").with_overrides({"*.routing": routing}).at(0), 0)
@@ -95,7 +94,28 @@ def test_a_later_phase_leaves_nothing_of_the_one_before() -> None:
 def test_before_any_phase() -> None:
     state = PhaseState()
     assert state.routing == "softmax"
-    assert float(state.temperature) == 1.0
-    assert math.isnan(state.alpha_entropy_target)
+    assert state.value("temperature") == 1.0
+    assert math.isnan(state.value("alpha_entropy_target"))
     coefs = ("entropy_coef", "alpha_entropy_coef", "load_balance_coef", "diversity_coef")
-    assert [float(getattr(state, name)) for name in coefs] == [0.0] * 4
+    assert [state.value(name) for name in coefs] == [0.0] * 4
+
+
+def test_a_gate_is_saved_by_its_name_and_a_long_one_refused() -> None:
+    state = PhaseState()
+    state.apply_phase(PhaseSchedule.load("v3").with_overrides({"*.routing": "mine.gates:größte"}).at(0), 0)
+    copy = PhaseState()
+    copy.load_state_dict(state.state_dict())
+    assert copy.routing == "mine.gates:größte"
+    with pytest.raises(ValueError, match="at most 128 bytes"):
+        state.apply_phase(PhaseSchedule.load("v3").with_overrides({"*.routing": "m:" + "x" * 127}).at(0), 0)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_state_older_than_a_value_loads_with_the_value_off(name: str) -> None:
+    source, _ = applied(1500)
+    older = {key: value for key, value in source.state_dict().items() if key != name}
+    state, _ = applied(3000)
+    state.load_state_dict(older)
+    off = VALUES[name].off
+    assert state.value(name) == off or (off is None and math.isnan(state.value(name)))
+    assert int(state.episodes) == 1500

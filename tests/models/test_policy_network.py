@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
-from rllib_moe.models.experts import mix
+from rllib_moe.models.experts import combine_experts
 from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput, phase_of
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.phases import PhaseSchedule
@@ -41,7 +41,7 @@ def shape(leaves: str = "all leaves") -> GraphShape:
 def network(leaves: str = "all leaves", episode: int | None = None, **sizes: Any) -> GATMoEPolicy:
     """A small network with gates far from uniform, so that mistakes show; under v3's phase at `episode`."""
     torch.manual_seed(0)
-    built = GATMoEPolicy(shape(leaves), NUM_ACTIONS, ModelConfig(**(SMALL | sizes)).check())
+    built = GATMoEPolicy(shape(leaves), NUM_ACTIONS, ModelConfig(**(SMALL | sizes)))
     with torch.no_grad():
         built.router.log_scale.fill_(math.log(3.0))
     if episode is not None:
@@ -114,7 +114,7 @@ class TestActionMask:
         legal = observation["action_mask"].bool()
         assert (output.logits[~legal] == ILLEGAL).all()
         assert (output.logits.softmax(-1)[~legal] == 0).all()
-        assert torch.equal(output.logits[legal], mix(output.gate, output.expert_logits)[legal])
+        assert torch.equal(output.logits[legal], combine_experts(output.gate, output.expert_logits)[legal])
 
     def test_no_legal_action_is_uniform(self) -> None:
         observation = random_observation(shape(), 3)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rllib_moe.models.losses import alpha_entropy_loss, gate_entropy, load_balance_loss, mutual_information
-from rllib_moe.models.routing import ROUTINGS, SCALE_MAX, SCALE_MIN, Router, gate_weights, mask_experts
+from rllib_moe.models.routing import GATES, SCALE_MAX, SCALE_MIN, Router, gate_weights, mask_experts
 
 SPARSE = ("entmax15", "sparsemax")
 PACKAGE = {"entmax15": entmax.entmax15, "sparsemax": entmax.sparsemax}
@@ -98,13 +98,13 @@ class TestGateWeights:
         expected.backward(upstream)
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=5e-6)
 
-    @pytest.mark.parametrize("routing", ROUTINGS)
+    @pytest.mark.parametrize("routing", GATES)
     def test_gradient(self, routing: str) -> None:
         logits = random_logits(rows=8).requires_grad_()
         temperature = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(lambda z, t: gate_weights(z, routing, t), (logits, temperature))
 
-    @pytest.mark.parametrize("routing", ROUTINGS)
+    @pytest.mark.parametrize("routing", GATES)
     @settings(max_examples=60, deadline=None)
     @given(
         row=st.lists(st.floats(-1e4, 1e4, width=32) | st.just(-math.inf), min_size=1, max_size=6),
@@ -119,7 +119,7 @@ class TestGateWeights:
         assert logits.grad is not None
         assert logits.grad.isfinite().all()
 
-    @pytest.mark.parametrize("routing", ROUTINGS)
+    @pytest.mark.parametrize("routing", GATES)
     def test_excluded_expert_is_as_if_absent(self, routing: str) -> None:
         logits = random_logits(experts=3)
         excluded = torch.cat([logits, torch.full((len(logits), 1), -math.inf, dtype=logits.dtype)], 1)
@@ -127,16 +127,16 @@ class TestGateWeights:
         assert (gate[:, 3] == 0).all()
         torch.testing.assert_close(gate[:, :3], gate_weights(logits, routing, 0.5))
 
-    @pytest.mark.parametrize("routing", ROUTINGS)
+    @pytest.mark.parametrize("routing", GATES)
     def test_all_excluded_row_is_uniform(self, routing: str) -> None:
         gate = gate_weights(torch.full((2, 4), -math.inf), routing, 0.5)
         torch.testing.assert_close(gate, torch.full((2, 4), 0.25))
 
-    @pytest.mark.parametrize("routing", ROUTINGS)
+    @pytest.mark.parametrize("routing", GATES)
     def test_nan_is_not_hidden(self, routing: str) -> None:
         assert gate_weights(torch.tensor([[math.nan, 0.0]]), routing).isnan().all()
 
-    @pytest.mark.parametrize("routing", ROUTINGS)
+    @pytest.mark.parametrize("routing", GATES)
     def test_tensor_and_number_temperatures_agree(self, routing: str) -> None:
         logits = random_logits()
         assert torch.equal(

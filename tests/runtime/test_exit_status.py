@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from rllib_moe.config import ConfigError
 from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.validation import ConfigError, FailedError
 
 
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
         (ConfigError(["gamma: no"]), 2, "configuration refused:\n  - gamma: no\n"),
-        (TimeoutError("too late"), 1, "too late\n"),
+        (FailedError("too late"), 1, "too late\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (SystemExit(143), 143, ""),
     ],
@@ -20,7 +24,7 @@ from rllib_moe.runtime.exit_status import exit_statuses
 def test_an_error_becomes_a_status(
     error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended, exit_statuses("Interrupted.", failed=(TimeoutError,)):
+    with pytest.raises(SystemExit) as ended, exit_statuses("Interrupted."):
         raise error
     assert ended.value.code == status
     assert capsys.readouterr().err == said
@@ -32,3 +36,12 @@ def test_nothing_is_said_twice_and_a_bug_keeps_its_traceback(capsys: pytest.Capt
     with pytest.raises(ZeroDivisionError), exit_statuses(None):
         _ = 1 / 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_command_ends_quietly_when_the_reader_of_its_pipe_has_gone() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = f"from {exit_statuses.__module__} import exit_statuses\nwith exit_statuses(None): print('a line')"
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")

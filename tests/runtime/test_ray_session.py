@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from rllib_moe.config import ConfigError
 from rllib_moe.runtime.ray_session import ATTEMPTS, JOB_CONFIG_VARIABLE, package_for_workers, ray_session
+from rllib_moe.validation import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SESSION = """

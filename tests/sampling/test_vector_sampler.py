@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 from unittest.mock import Mock
 
@@ -11,16 +12,17 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+import tree
 from ray.rllib.evaluation.postprocessing import Postprocessing, compute_advantages
 from ray.rllib.policy.sample_batch import SampleBatch
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
-from rllib_moe.envs.packing import PackObservation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
-from rllib_moe.sampling.vector_sampler import VectorSampler, episode_measures
+from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 
 NUM_ENVS = 4
@@ -49,7 +51,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        asked = self._observation.copy()
+        asked = deepcopy(self._observation)
         self._observation, reward, _, truncated, info = self.env.step(action)
         terminated = bool(self._rng.random() < 0.1)
         self._total, self._length = self._total + float(reward), self._length + 1
@@ -60,7 +62,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
                 "rewards": reward,
                 "terminateds": terminated,
                 "truncateds": truncated,
-                "reached": self._observation.copy(),
+                "reached": deepcopy(self._observation),
             }
         )
         if terminated or truncated:
@@ -82,9 +84,7 @@ def policy(config: MoEPPOConfig) -> Iterator[MoEPPOPolicy]:
 
 @pytest.fixture
 def environments() -> list[Recorder]:
-    return [
-        Recorder(PackObservation(EpisodeSeeds(make_env("regimes", max_steps=9), (5, e))), e) for e in range(NUM_ENVS)
-    ]
+    return [Recorder(EpisodeSeeds(make_env("regimes", max_steps=9), (5, e)), e) for e in range(NUM_ENVS)]
 
 
 def sampler_of(environments: list[Recorder], policy: MoEPPOPolicy, config: MoEPPOConfig) -> VectorSampler:
@@ -92,10 +92,26 @@ def sampler_of(environments: list[Recorder], policy: MoEPPOPolicy, config: MoEPP
     return VectorSampler(GuardedEnvironments(list(environments), Mock(), watchdog), policy, config, watchdog)
 
 
-def critic(policy: MoEPPOPolicy, observations: Any) -> np.ndarray:
+def stacked(observations: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([each[name] for each in observations]) for name in observations[0]}
+
+
+def assert_equal(found: Any, expected: Any, where: str = "") -> None:
+    """Compare columns of a batch, leaf by leaf where they are nested."""
+    tree.assert_same_structure(found, expected)
+    for one, other in zip(tree.flatten(found), tree.flatten(expected), strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=where)
+
+
+def rows_of(batch: SampleBatch, e: int) -> Any:
+    """Columns of environment `e`, leaf by leaf where they are nested."""
+    return tree.map_structure(lambda column: column[e * LENGTH : (e + 1) * LENGTH], dict(batch))
+
+
+def critic(policy: MoEPPOPolicy, observations: dict[str, np.ndarray]) -> np.ndarray:
     with torch.no_grad():
         policy.model.eval()
-        policy.model({"obs": torch.from_numpy(np.stack(observations))})
+        policy.model({"obs": convert_to_torch_tensor(observations)})
         return policy.model.value_function().numpy()
 
 
@@ -108,12 +124,13 @@ def test_a_batch_is_what_was_played(config: MoEPPOConfig, policy: MoEPPOPolicy, 
         assert batch.count == NUM_ENVS * LENGTH
         for e, environment in enumerate(environments):
             played = environment.steps[number * LENGTH : (number + 1) * LENGTH]
-            rows = {key: np.asarray(batch[key])[e * LENGTH : (e + 1) * LENGTH] for key in batch}
-            for key in ("obs", "actions", "rewards", "terminateds", "truncateds"):
+            rows = rows_of(batch, e)
+            assert_equal(rows["obs"], stacked([step["obs"] for step in played]))
+            for key in ("actions", "rewards", "terminateds", "truncateds"):
                 np.testing.assert_array_equal(rows[key], [step[key] for step in played], err_msg=key)
             values = critic(policy, rows["obs"])
             np.testing.assert_allclose(rows["vf_preds"], values, atol=1e-5)
-            last = critic(policy, [step["reached"] for step in played])
+            last = critic(policy, stacked([step["reached"] for step in played]))
 
             ends = [t for t, step in enumerate(played) if step["terminateds"] or step["truncateds"]]
             starts = [0, *(t + 1 for t in ends if t + 1 < LENGTH), LENGTH]
@@ -142,7 +159,7 @@ def test_logged_probabilities_are_those_of_the_actions(
     batch = sampler_of(environments, policy, config).get_data()
     with torch.no_grad():
         policy.model.eval()
-        logits, _ = policy.model({"obs": torch.from_numpy(np.asarray(batch["obs"]))})
+        logits, _ = policy.model({"obs": convert_to_torch_tensor(batch["obs"])})
     np.testing.assert_allclose(batch["action_dist_inputs"], logits.numpy(), atol=1e-5)
     logp = torch.log_softmax(logits, -1).gather(1, torch.as_tensor(batch["actions"])[:, None]).squeeze(1)
     np.testing.assert_allclose(batch["action_logp"], logp.numpy(), atol=1e-5)
@@ -163,14 +180,6 @@ def test_every_episode_is_counted_once(
 def test_batches_do_not_share_memory(config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]) -> None:
     sampler = sampler_of(environments, policy, config)
     first = sampler.get_data()
-    kept = {key: np.asarray(first[key]).copy() for key in first}
+    kept = deepcopy(dict(first))
     sampler.get_data()
-    for key, value in kept.items():
-        np.testing.assert_array_equal(first[key], value, err_msg=key)
-
-
-def test_measures_of_an_episode() -> None:
-    assert episode_measures({"score": 3, "max_depth": 2}, 0.5) == {"score": [3.0], "max_depth": [2.0]}
-    without = episode_measures({}, 0.5)
-    assert without["score"] == [0.5]
-    assert np.isnan(without["max_depth"][0])
+    assert_equal(dict(first), kept)

@@ -30,7 +30,11 @@ def main(num_rows: int) -> None:
             for iteration in range(1, num_rows + 1):
                 row_now = row(EPISODES_TOTAL=1100 + 10 * iteration, EPISODES=10, SCORE_MEAN=12.5, SCORE_MAX=404.0)
                 row_now |= {m.PHASE.key: "transition", m.ROUTING.key: "sparsemax", m.TEMPERATURE.key: 0.95}
-                row_now |= {m.DEPTH_MEAN.key: 1.75, m.MUTUAL_INFORMATION.key: 0.12, m.STEPS_PER_SECOND.key: 879.4}
+                row_now |= {
+                    m.episode_measure("max_depth_mean").key: 1.75,
+                    m.MUTUAL_INFORMATION.key: 0.12,
+                    m.STEPS_PER_SECOND.key: 879.4,
+                }
                 row_now |= {m.expert_share(0).key: 0.46, m.expert_share(1).key: 0.04}
                 rows.append(row_now)
                 progress.show(row_now)

@@ -6,27 +6,27 @@ import hashlib
 import json
 import logging
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from torch import nn
 
-from rllib_moe.config import ExperimentConfig, TrainingConfig
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.experiment import Experiment
 from rllib_moe.training.checkpoints import (
     BEST,
     EXPERIMENT,
+    FILES,
     FINAL,
     LATEST,
     MANIFEST,
     PARTIAL,
+    WEIGHTS,
+    AlgorithmState,
     CheckpointError,
     load_checkpoint,
     point,
@@ -36,41 +36,28 @@ from rllib_moe.training.checkpoints import (
     set_aside_later,
 )
 
-CONFIG = ExperimentConfig(training=TrainingConfig(seed=7))
-SCHEDULE = PhaseSchedule.load("v3")
-FILES = (
-    "algorithm/algorithm_state.pkl",
-    "algorithm/policies/default_policy/policy_state.pkl",
-    "experiment.yaml",
-    "weights.pt",
-)
+EXPERIMENT_RUN = Experiment().with_overrides({"seed": 7, "schedule": "v3"})
+ORDERED = sorted(FILES)
+"""For the ids of the tests, in every process alike."""
+PLAIN = {
+    "counters": {"moe_episodes": 8, "seconds": 0.1},
+    "generator": {"state": 2**127 + 1, "words": np.arange(3, dtype=np.uint32)},
+    "nested": [1, [True, None, "text", np.array([[0.5, np.nan]], np.float32)], {}],
+}
 
 
-class FakeAlgorithm:
-    """What `save_checkpoint` asks of an algorithm."""
-
-    def __init__(self, weight: float = 0.5) -> None:
-        self.network = nn.Linear(2, 2)
-        nn.init.constant_(self.network.weight, weight)
-
-    def save(self, directory: str) -> None:
-        for name in FILES[:2]:
-            file = Path(directory).parent / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(b"pickled")
-
-    def get_policy(self) -> Any:
-        return SimpleNamespace(model=SimpleNamespace(network=self.network), _lock=threading.RLock())
+def state(weight: float = 0.5) -> AlgorithmState:
+    weights = {"weight": torch.full((2, 2), weight), "bias": torch.zeros(2)}
+    return AlgorithmState(weights=weights, optimizer={"bias": {"step": torch.tensor(3.0)}}, plain=PLAIN)
 
 
 def save(
     directory: Path, episodes: int, score: float | None = None, weight: float = 0.5, iteration: int | None = None
 ) -> Path:
     path = directory / f"episode_{episodes:06d}"
-    algorithm: Any = FakeAlgorithm(weight)
     if iteration is None:
         iteration = episodes // 8
-    save_checkpoint(algorithm, path, CONFIG, SCHEDULE, episodes=episodes, iteration=iteration, score=score)
+    save_checkpoint(state(weight), path, EXPERIMENT_RUN, episodes=episodes, iteration=iteration, score=score)
     return path
 
 
@@ -82,12 +69,14 @@ def contents(directory: Path) -> dict[str, tuple[int, bytes]]:
 
 def test_comes_back_as_it_was(tmp_path: Path) -> None:
     loaded = load_checkpoint(save(tmp_path, 16, score=2.5))
-    assert (loaded.config, loaded.schedule) == (CONFIG, SCHEDULE)
+    assert loaded.experiment == EXPERIMENT_RUN
     assert (loaded.episodes, loaded.iteration, loaded.score) == (16, 2, 2.5)
-    assert loaded.algorithm_path == tmp_path / "episode_000016" / "algorithm"
-    weights = loaded.weights()
-    assert weights.keys() == {"weight", "bias"}
+    weights, whole = loaded.weights(), loaded.state()
+    assert weights.keys() == whole.weights.keys() == {"weight", "bias"}
     assert torch.equal(weights["weight"], torch.full((2, 2), 0.5))
+    assert whole.optimizer == {"bias": {"step": torch.tensor(3.0)}}
+    np.testing.assert_equal(whole.plain, PLAIN)
+    assert whole.plain["generator"]["words"].dtype == np.uint32
     assert sorted(path.name for path in tmp_path.iterdir()) == ["episode_000016"]
 
 
@@ -109,7 +98,7 @@ def flip(file: Path) -> None:
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ORDERED)
 @pytest.mark.parametrize(
     ("harm", "told"), [(truncate, "damaged"), (flip, "damaged"), (Path.unlink, "missing")], ids=lambda x: str(x)[:12]
 )
@@ -124,7 +113,7 @@ def test_a_file_that_is_not_what_was_written_is_named(
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+@pytest.mark.parametrize("name", [*ORDERED, MANIFEST])
 @pytest.mark.parametrize("harm", [truncate, flip, Path.unlink], ids=["truncated", "flipped", "deleted"])
 def test_a_run_goes_back_to_its_newest_whole_checkpoint(
     name: str, harm: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -192,14 +181,49 @@ def test_a_damaged_manifest_is_named(text: str, tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_a_manifest_that_leaves_a_file_out_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["state.pkl", "algorithm/algorithm_state.pkl", ".hidden"])
+def test_a_file_that_the_manifest_does_not_list_is_refused(name: str, tmp_path: Path) -> None:
     path = save(tmp_path, 8)
-    hashes = json.loads((path / MANIFEST).read_text())["sha256"]
-    assert sorted(hashes) == sorted(FILES)
-    del hashes["weights.pt"]
-    (path / MANIFEST).write_text(json.dumps({"sha256": hashes}))
-    with pytest.raises(CheckpointError, match=f"{MANIFEST} is damaged"):
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=rf"episode_000008: {name.split('/')[0]} is not in {MANIFEST}"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("change", [lambda hashes: hashes.pop(WEIGHTS), lambda hashes: hashes.update({"../x": "0"})])
+def test_a_manifest_of_other_files_is_refused(change: Callable[[dict[str, str]], object], tmp_path: Path) -> None:
+    path = save(tmp_path, 8)
+    manifest = json.loads((path / MANIFEST).read_text())
+    assert manifest["sha256"].keys() == {file.name for file in path.iterdir()} - {MANIFEST}
+    change(manifest["sha256"])
+    (path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=rf"is damaged|is not in {MANIFEST}"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(None, "is of the first format, which held pickles by RLlib; .* starts.jsonl"), (3, "format 3;")],
+)
+def test_a_checkpoint_of_another_format_is_refused(number: int | None, told: str, tmp_path: Path) -> None:
+    path = save(tmp_path, 8)
+    manifest = json.loads((path / MANIFEST).read_text())
+    manifest["format"] = number
+    if number is None:
+        del manifest["format"]
+        (path / "algorithm").mkdir()
+        (path / "algorithm" / "algorithm_state.pkl").write_bytes(b"pickled")
+        manifest["sha256"]["algorithm/algorithm_state.pkl"] = ""
+    (path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=f"episode_000008: .*{told}"):
+        load_checkpoint(path)
+
+
+def test_what_is_neither_plain_nor_an_array_is_refused(tmp_path: Path) -> None:
+    for value in (object(), {1, 2}, b"bytes"):
+        odd = AlgorithmState(weights={}, optimizer={}, plain={"value": value})
+        with pytest.raises(TypeError, match="plain data and arrays only"):
+            save_checkpoint(odd, tmp_path / "odd", EXPERIMENT_RUN, episodes=0, iteration=0, score=None)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -219,12 +243,12 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda written: written.pop("schedule"),
+        lambda written: written.pop("experiment"),
         lambda written: written.update(episodes="many"),
-        lambda written: written["config"]["model"].update(num_wings=2),
-        lambda written: written["schedule"]["phases"][0].update(temperature=-1),
+        lambda written: written["experiment"]["model"].update(num_wings=2),
+        lambda written: written["experiment"]["schedule"]["phases"][0].update(temperature=-1),
     ],
-    ids=["no schedule", "episodes no number", "unknown field", "schedule faulty"],
+    ids=["no experiment", "episodes no number", "unknown field", "schedule faulty"],
 )
 def test_a_description_of_another_version_is_named(change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
     """The manifest agrees with it: not damage but an older or newer program."""
@@ -247,12 +271,12 @@ def test_a_description_that_is_no_mapping_is_refused(text: str, tmp_path: Path) 
 def rehash(path: Path, experiment: str) -> None:
     """Replace experiment.yaml, and its hash in the manifest."""
     (path / EXPERIMENT).write_text(experiment)
-    hashes = json.loads((path / MANIFEST).read_text())["sha256"]
-    hashes[EXPERIMENT] = hashlib.sha256(experiment.encode()).hexdigest()
-    (path / MANIFEST).write_text(json.dumps({"sha256": hashes}))
+    manifest = json.loads((path / MANIFEST).read_text())
+    manifest["sha256"][EXPERIMENT] = hashlib.sha256(experiment.encode()).hexdigest()
+    (path / MANIFEST).write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("step", ["torch.save", "pathlib.Path.rename"])
+@pytest.mark.parametrize("step", ["torch.save", "numpy.savez", "pathlib.Path.rename"])
 def test_a_write_that_fails_leaves_the_one_before(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point(tmp_path, LATEST, save(tmp_path, 8))
     with monkeypatch.context() as patched:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -40,8 +39,7 @@ def test_windows_scale_with_the_number_of_experts() -> None:
 
 
 def test_a_target_outside_the_users_window_has_its_own() -> None:
-    *before, last = DEFAULT.phases
-    other = PhaseSchedule((*before, dataclasses.replace(last, alpha_entropy_target=0.9)))
+    other = DEFAULT.with_overrides({"fine-tune.alpha_entropy_target": 0.9})
     window = window_at(other, 3000, 4)
     assert window is not None
     assert 0.9 in window
@@ -49,8 +47,9 @@ def test_a_target_outside_the_users_window_has_its_own() -> None:
 
 
 def test_a_phase_of_another_name_without_a_target_expects_nothing() -> None:
-    *before, last = V3.phases
-    other = PhaseSchedule((*before, dataclasses.replace(last, name="settle")))
+    rows = V3.to_dict()["phases"]
+    rows[-1]["name"] = "settle"
+    other = PhaseSchedule.from_dict({"phases": rows})
     assert window_at(other, 3000, 4) is None
 
 

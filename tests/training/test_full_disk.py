@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from rllib_moe.config import ConfigError
-from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.experiment import CannotWriteError
+
+from rllib_moe.training.checkpoints import load_checkpoint
+from rllib_moe.validation import ConfigError
 
 Train = Callable[..., dict[str, Any]]
 

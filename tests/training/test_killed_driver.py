@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,8 @@ from rllib_moe.training.run_directory import RunDirectory
 from tests.training.test_checkpoints import save
 from tests.training_process import Process
 
-KILLS, KILLS_VARIABLE = 50, "RLLIB_MOE_TEST_KILLS"
-"""Kills of the real training, and the environment variable that says another number."""
+KILLS = 50
+"""Kills of each process."""
 
 
 def write_forever(run: Path, lines: str) -> None:
@@ -40,14 +40,14 @@ def write_forever(run: Path, lines: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_writer_killed_fifty_times_always_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+def test_a_writer_killed_again_and_again_always_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     # A server that has imported everything once, and forks: fifty processes in seconds.
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.training.test_checkpoints"])
     rng, lines, run = random.Random(0), tmp_path / "written", tmp_path / "run"
     lines.touch()
     reached, inside = 0, 0
-    for _ in range(50):
+    for _ in range(KILLS):
         process = processes.Process(target=write_forever, args=(run, str(lines)))
         before = lines.read_text().count("\n")
         process.start()
@@ -64,21 +64,21 @@ def test_a_writer_killed_fifty_times_always_leaves_a_whole_checkpoint(tmp_path: 
         assert loaded.iteration >= reached
         reached = loaded.iteration
         loaded.weights()
-    print(f"killed 50 times, {inside} times inside a checkpoint; {reached} written; a whole one loaded every time")
+    print(f"killed {KILLS} times, {inside} times inside a checkpoint; {reached} written; a whole one loaded every time")
     assert inside >= 10
     assert reached >= 5
 
 
 @pytest.mark.slow
 def test_a_training_killed_again_and_again_goes_on_from_its_last_checkpoint(
-    small_flags: tuple[str, ...], tmp_path: Path
+    small_flags: tuple[str, ...], repeats: Callable[[int], int], tmp_path: Path
 ) -> None:
     """The real `scripts/train.py`, a checkpoint each iteration, resumed after every kill.
 
     Killed while it starts or restores (every fifth time, whenever that comes to), else up to a second after its first
     iteration. Iterations have 8 episodes, and a checkpoint is written right after an iteration was told.
     """
-    kills, rng = int(os.environ.get(KILLS_VARIABLE, KILLS)), random.Random(1)
+    kills, rng = repeats(KILLS), random.Random(1)
     run, reached, starting, inside, lost, seconds = tmp_path / "mine", 0, 0, 0, [], 0.0
     began = time.monotonic()
 

@@ -102,7 +102,7 @@ def test_one_panel_below_the_log_lines_holds_what_matters(columns: int) -> None:
         "left",
         "12.5 (mean of 100)",
         "404",
-        "depth 1.8",
+        "max depth  1.75",
         "1.38 (expected 1.18 to 1.39)",
         "879 steps/s",
         "expert 0 46 %",

@@ -1,6 +1,5 @@
 """What a run leaves on disk: rows there and back, rows dropped on resume, and a directory that is nobody else's."""
 
-import dataclasses
 import errno
 import json
 import logging
@@ -12,17 +11,18 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ConfigError, ExperimentConfig, RunConfig
+from rllib_moe.config import RunConfig
+from rllib_moe.experiment import Experiment
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.validation import ConfigError
 
 
-def config(output_dir: Path, exp_name: str = "mine") -> ExperimentConfig:
-    return ExperimentConfig(run=RunConfig(output_dir=str(output_dir), exp_name=exp_name))
+def config(output_dir: Path, exp_name: str = "mine") -> RunConfig:
+    return RunConfig(output_dir=str(output_dir), exp_name=exp_name)
 
 
 def row(iteration: int, **changes: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def row(iteration: int, **changes: Any) -> dict[str, Any]:
         m.ROUTING: "softmax",
         m.SCORE_MEAN: 0.1 + iteration / 3,
         m.LEARNING_RATE: 1e-5,
-        m.ALPHA_ENTROPY_TARGET: -math.inf,
+        m.PHASE_VALUES["alpha_entropy_target"]: -math.inf,
     }
     return {metric.key: value for metric, value in values.items()} | {getattr(m, k).key: v for k, v in changes.items()}
 
@@ -157,7 +157,7 @@ class TestClaim:
 
     def test_what_a_failed_start_left_is_taken_over(self, tmp_path: Path) -> None:
         before = RunDirectory.claim(config(tmp_path), resumed_from=None)
-        before.describe(config(tmp_path), PhaseSchedule.load("v3"), ())
+        before.describe(Experiment(run=config(tmp_path)), ())
         assert RunDirectory.claim(config(tmp_path), resumed_from=None).path == before.path
 
     @pytest.mark.parametrize("name", ["progress.csv", "checkpoints/episode_000008", "notes.txt"])
@@ -222,13 +222,13 @@ class TestClaim:
 
 class TestDescription:
     def test_configuration_and_schedule_come_back(self, tmp_path: Path) -> None:
-        mine, schedule = config(tmp_path), PhaseSchedule.load("v3").with_boundaries([5, 9])
-        directory = RunDirectory.claim(mine, resumed_from=None)
-        directory.describe(mine, schedule, ("scripts/train.py", "--exp-name", "mine"))
-        written = yaml.safe_load((directory.path / "config.yaml").read_text())
-        assert written.pop("command") == ["scripts/train.py", "--exp-name", "mine"]
-        assert ExperimentConfig.from_dict(written) == mine
-        assert PhaseSchedule.load(directory.path / "schedule.yaml") == schedule
+        changes = {"schedule": "v3", "phase_boundaries": [5, 9], "env_args.a": "@"}
+        mine = Experiment(run=config(tmp_path)).with_overrides(changes)
+        directory = RunDirectory.claim(mine.run, resumed_from=None)
+        directory.describe(mine, ("scripts/train.py", "--exp-name", "mine too"))
+        assert (directory.path / "config.yaml").read_text().startswith("# scripts/train.py --exp-name 'mine too'\n")
+        assert Experiment.load(directory.path / "config.yaml") == mine
+        assert PhaseSchedule.load(directory.path / "schedule.yaml") == mine.schedule
 
     def test_a_start_is_added_to_those_before(self, tmp_path: Path) -> None:
         RunDirectory(tmp_path).add_start({"episode": 0, "git_commit": "a"})
@@ -249,7 +249,6 @@ class TestDescription:
 
 
 def test_config_can_hold_any_output_dir(tmp_path: Path) -> None:
-    named = dataclasses.replace(config(tmp_path).run, exp_name="mit Leerzeichen ü")
-    directory = RunDirectory.claim(ExperimentConfig(run=named), resumed_from=None)
+    directory = RunDirectory.claim(config(tmp_path, "mit Leerzeichen ü"), resumed_from=None)
     directory.append(row(1))
     assert directory.rows() == [row(1)]

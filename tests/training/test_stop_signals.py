@@ -36,9 +36,12 @@ def start(small_flags: tuple[str, ...], tmp_path: Path) -> Iterator[Start]:
             each.process.wait()
 
 
-@pytest.mark.parametrize(
+BOTH = pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=lambda number: number.name
 )
+
+
+@BOTH
 def test_the_first_signal_saves_and_stops(
     number: signal.Signals, start: Start, train: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -81,7 +84,7 @@ def test_a_second_signal_exits_at_once(start: Start) -> None:
     process.wait_until_alone()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@BOTH
 def test_a_signal_while_ray_starts_leaves_nothing(number: signal.Signals, start: Start, tmp_path: Path) -> None:
     process = start("mine")
     while not any("gcs_server" in command for command in process.relatives()):

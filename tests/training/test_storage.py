@@ -14,10 +14,11 @@ import pyarrow.fs as pafs
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ConfigError, RunConfig
+from rllib_moe.config import RunConfig
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.storage import RunMirror, StorageError, fetch, fetch_run, is_same_place, locate, read_links
+from rllib_moe.validation import ConfigError
 from scripts.train import main
 
 Train = Callable[..., dict[str, Any]]
@@ -27,9 +28,9 @@ FILES = {"config.yaml", "schedule.yaml", "starts.jsonl", "progress.csv", "summar
 def make_checkpoint(run: Path, episodes: int, text: str = "weights") -> Path:
     """A directory that looks like a checkpoint to a mirror, and the links to it."""
     path = run / "checkpoints" / f"episode_{episodes:06d}"
-    (path / "algorithm").mkdir(parents=True)
-    (path / "algorithm" / "state.pkl").write_text(text)
-    (path / "manifest.json").write_text(json.dumps({"sha256": {"algorithm/state.pkl": text}}))
+    path.mkdir(parents=True)
+    (path / "weights.pt").write_text(text)
+    (path / "manifest.json").write_text(json.dumps({"sha256": {"weights.pt": text}}))
     latest = run / "checkpoints" / "latest"
     latest.unlink(missing_ok=True)
     latest.symlink_to(path.name)
@@ -61,7 +62,7 @@ def test_copies_whole_checkpoints_and_drops_the_oldest(filesystem: tuple[pafs.Fi
         *(
             f"checkpoints/episode_000{number}/{file}"
             for number in (200, 300)
-            for file in ("manifest.json", "algorithm/state.pkl")
+            for file in ("manifest.json", "weights.pt")
         ),
     }
     assert read_links(files, path) == {"latest": "episode_000300"}
@@ -81,7 +82,7 @@ def test_a_checkpoint_of_the_same_name_is_replaced_and_later_ones_stay(
 
     found = {info.base_name for info in files.get_file_info(pafs.FileSelector(f"{path}/checkpoints"))}
     assert found == {"episode_000200", "episode_000300", "links.json"}
-    stored = files.open_input_stream(f"{path}/checkpoints/episode_000200/algorithm/state.pkl").read()
+    stored = files.open_input_stream(f"{path}/checkpoints/episode_000200/weights.pt").read()
     assert stored == b"another"
     assert read_links(files, path) == {"latest": "episode_000200"}
 
@@ -140,7 +141,7 @@ def test_a_fetched_run_is_gone_with_its_owner(tmp_path: Path) -> None:
     for asked, name in (("", "200"), ("/checkpoints/latest", "200"), ("/checkpoints/episode_000100", "100")):
         fetched = fetch(uri + asked)
         assert (fetched.uri, fetched.run.name, fetched.checkpoint.name) == (uri, "mine", f"episode_000{name}")
-        assert (fetched.checkpoint / "algorithm" / "state.pkl").read_text() == "weights"
+        assert (fetched.checkpoint / "weights.pt").read_text() == "weights"
     kept = fetched.run
     del fetched
     assert not kept.exists()
@@ -198,7 +199,7 @@ def test_goes_back_to_an_older_checkpoint_with_a_warning(
 
 def test_an_unchanged_checkpoint_is_not_copied_again(stored: tuple[RunMirror, Path, str], tmp_path: Path) -> None:
     mirror, checkpoints, _ = stored
-    copied = checkpoints / "episode_000200" / "algorithm" / "state.pkl"
+    copied = checkpoints / "episode_000200" / "weights.pt"
     copied.write_text("left as it is")
     (tmp_path / "mine" / "checkpoints" / "final").symlink_to("episode_000200")
     assert mirror.copy_checkpoint(tmp_path / "mine" / "checkpoints" / "episode_000200", keep=5)
@@ -247,6 +248,8 @@ def test_a_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for storage in ((tmp_path / "file").as_uri(), "nosuch://bucket"):
         with pytest.raises(ConfigError, match="storage: cannot write to"):
             RunMirror.claim(storage, tmp_path / "mine", is_own=False)
-    (fault,) = RunConfig(storage="relative/path").faults()
+    with pytest.raises(ConfigError) as refused:
+        RunConfig(storage="relative/path")
+    (fault,) = refused.value.errors
     assert fault == "storage: expected a URI or an absolute path, got 'relative/path'"
     assert locate(str(tmp_path))[1] == str(tmp_path)

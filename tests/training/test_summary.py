@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.training.summary import summarise
+from rllib_moe.training.summary import summarize
 
 
 def row(scores: list[float], phase: str = "warmup", **changes: Any) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class TestScores:
     def test_two_iterations_by_hand(self) -> None:
         # Scores 2, 4 (mean 3, variance 1) and 7 (mean 7, variance 0): mean 13 / 3; squared distances from it
         # 49/9 + 1/9 + 64/9 = 114/9, so the variance is 38/9.
-        (phase,) = summarise([row([2, 4]), row([7])])["phases"]
+        (phase,) = summarize([row([2, 4]), row([7])])["phases"]
         assert phase["episodes"] == 3
         assert phase["score_mean"] == round(13 / 3, 4)
         assert phase["score_std"] == round(math.sqrt(38 / 9), 4)
@@ -51,7 +51,7 @@ class TestScores:
         random = np.random.default_rng(seed)
         parts = [list(random.gamma(0.5, 20, size)) for size in (5, 0, 31, 1, 12)]
         every = np.concatenate(parts)
-        (phase,) = summarise([row(part) for part in parts])["phases"]
+        (phase,) = summarize([row(part) for part in parts])["phases"]
         assert phase["episodes"] == len(every)
         assert phase["score_mean"] == pytest.approx(every.mean(), abs=1e-4)
         assert phase["score_std"] == pytest.approx(every.std(), abs=1e-4)
@@ -59,12 +59,12 @@ class TestScores:
         assert phase["score_max"] == pytest.approx(every.max(), abs=1e-4)
 
     def test_no_episode_finished(self) -> None:
-        (phase,) = summarise([row([]), row([])])["phases"]
+        (phase,) = summarize([row([]), row([])])["phases"]
         assert phase["episodes"] == 0
         assert [phase[name] for name in ("score_mean", "score_std", "score_se", "score_max")] == [None] * 4
 
     def test_one_episode(self) -> None:
-        (phase,) = summarise([row([3.0])])["phases"]
+        (phase,) = summarize([row([3.0])])["phases"]
         assert (phase["score_mean"], phase["score_std"], phase["score_se"]) == (3.0, 0.0, 0.0)
 
 
@@ -76,7 +76,7 @@ class TestPhases:
             row([3], "transition", ROUTING="sparsemax", TEMPERATURE=0.75),
             row([], "a-last-one", ROUTING="entmax15"),
         ]
-        phases = summarise(rows)["phases"]
+        phases = summarize(rows)["phases"]
         assert [phase["phase"] for phase in phases] == ["warmup", "transition", "a-last-one"]
         assert [phase["routing"] for phase in phases] == ["softmax", "sparsemax", "entmax15"]
         assert [phase["episodes"] for phase in phases] == [3, 1, 0]
@@ -87,16 +87,16 @@ class TestPhases:
 
     def test_shares_are_means_over_iterations(self) -> None:
         second = row([1]) | {m.expert_share(0).key: 0.75, m.expert_share(1).key: 0.25}
-        (phase,) = summarise([row([1]), second])["phases"]
+        (phase,) = summarize([row([1]), second])["phases"]
         assert phase["expert_share"] == [0.5, 0.5]
 
     def test_shares_that_were_not_measured_are_left_out(self) -> None:
         unknown = row([1]) | {m.expert_share(index).key: math.nan for index in range(2)}
-        (phase,) = summarise([row([1]), unknown])["phases"]
-        assert phase["expert_share"] == summarise([row([1])])["phases"][0]["expert_share"]
+        (phase,) = summarize([row([1]), unknown])["phases"]
+        assert phase["expert_share"] == summarize([row([1])])["phases"][0]["expert_share"]
 
     def test_what_was_not_measured_is_left_out_of_a_mean(self) -> None:
-        (phase,) = summarise([row([1], ALPHA_ENTROPY=1.0), row([1], ALPHA_ENTROPY=math.nan)])["phases"]
+        (phase,) = summarize([row([1], ALPHA_ENTROPY=1.0), row([1], ALPHA_ENTROPY=math.nan)])["phases"]
         assert (phase["alpha_entropy"], phase["alpha_entropy_end"]) == (1.0, None)
 
 
@@ -104,7 +104,7 @@ class TestTotals:
     def test_last_row_counts(self) -> None:
         first = row([1] * 5)
         last = row([1] * 5, EPISODES_TOTAL=10, ENV_STEPS_TOTAL=3000, WALL_SECONDS=12.0, SKIPPED_UPDATES=2)
-        summary = summarise([first, last])
+        summary = summarize([first, last])
         assert summary["episodes_total"] == 10
         assert summary["env_steps_total"] == 3000
         assert summary["wall_seconds"] == 12.0
@@ -112,7 +112,7 @@ class TestTotals:
         assert summary["skipped_updates"] == 2
 
     def test_nothing_played(self) -> None:
-        assert summarise([]) == {
+        assert summarize([]) == {
             "episodes_total": 0,
             "env_steps_total": 0,
             "wall_seconds": 0.0,
@@ -123,4 +123,4 @@ class TestTotals:
 
     def test_is_strict_json(self) -> None:
         rows = [row([], ALPHA_ENTROPY=math.nan, MUTUAL_INFORMATION=math.nan), row([1], "transition")]
-        assert json.loads(json.dumps(summarise(rows), allow_nan=False)) == summarise(rows)
+        assert json.loads(json.dumps(summarize(rows), allow_nan=False)) == summarize(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rllib_moe import metrics as m
 from rllib_moe.models.gate_histograms import gate_histograms
 from rllib_moe.training.run_directory import TEXT_KEYS, RunDirectory, read_rows
-from tests.conftest import Train
 
 
 def read(path: Path) -> EventAccumulator:
@@ -37,15 +37,15 @@ def test_a_histogram_keeps_its_counts(tmp_path: Path) -> None:
     assert m.SCORE_MEAN.key not in events.Tags()["scalars"]
 
 
-def test_every_metric_of_a_real_run_is_there(train: Train, tmp_path: Path) -> None:
-    train("mine", 40)
-
-    events, rows = read(tmp_path / "mine"), read_rows(tmp_path / "mine" / "progress.csv")
+def test_every_metric_of_a_real_run_is_there(trained_runs: Callable[[int], Path]) -> None:
+    """Of the run that other tests read too."""
+    run = trained_runs(48)
+    events, rows = read(run), read_rows(run / "progress.csv")
 
     shares = [m.expert_share(index) for index in range(4)]
     for metric in (*m.METRICS, *shares):
         finite = [row for row in rows if metric.key not in TEXT_KEYS and math.isfinite(row[metric.key])]
-        if not finite:  # a word, or never measured: `regimes` has no depth
+        if not finite:  # a word, or never measured
             assert metric.key not in events.Tags()["scalars"]
             continue
         scalars = events.Scalars(metric.key)

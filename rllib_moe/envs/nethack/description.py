@@ -6,7 +6,7 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 
-from rllib_moe.envs.description import UNREACHABLE, GraphDescription
+from rllib_moe.envs.description import UNREACHABLE, EpisodeMeasure, GraphDescription
 from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
     DIRECTION_DX,
@@ -36,6 +36,7 @@ from rllib_moe.envs.nethack.scene_graph import (
     REACHABLE,
     WALKING_DISTANCE,
 )
+from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
 
 _GOALS: Final = {
     NODE_STAIRS_UP: "to stairs up",
@@ -48,11 +49,19 @@ _GOALS: Final = {
     NODE_HOLE: "to the way down",
     NODE_STAIRS_DOWN: "to the way down",
 }
-"""Where a direction may lead; of several in one direction, the last here is what it is counted as."""
+"""Goals that a direction may lead to; of several in one direction, the last here counts."""
 
 _FIGHT, _ELSEWHERE = "fight", "elsewhere"
 _STILL = tuple(name for name in ACTION_NAMES if not name.startswith(("move_", "run_")))
 _PURPOSES: Final = tuple(dict.fromkeys((*reversed(_GOALS.values()), _FIGHT, _ELSEWHERE, *_STILL)))
+
+
+_MEASURES: Final = (
+    EpisodeMeasure(
+        key="depth2", unit="share", meaning="episodes that reached depth 2 or more", info="max_depth", at_least=2
+    ),
+    EpisodeMeasure(key="max_depth", unit="levels", meaning="mean deepest level"),
+)
 
 
 class NetHackDescription(GraphDescription):
@@ -64,6 +73,8 @@ class NetHackDescription(GraphDescription):
             node_type_names=NODE_TYPE_NAMES,
             distance_unit="steps to walk",
             map_lines=(1, 22),
+            baselines={"scripted": ScriptedStairsPolicy},
+            episode_measures=_MEASURES,
         )
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -73,11 +84,11 @@ class NetHackDescription(GraphDescription):
         return np.where(nodes[:, REACHABLE] > 0, steps, UNREACHABLE)
 
     def purposes(self) -> tuple[str, ...]:
-        """What a step or run leads to, by the shortest way to it; for other actions their own name."""
+        """Return the goals of a step or run, by the shortest way to them; for other actions their own name."""
         return _PURPOSES
 
     def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What each action is for: see :meth:`purposes`."""
+        """Return the purpose of each action, see :meth:`purposes`."""
         count = int(observation["node_mask"].sum())
         nodes, types = observation["nodes"][:count], observation["node_types"][:count]
         ways = np.full(NUM_DIRECTIONS, _PURPOSES.index(_ELSEWHERE))

@@ -116,6 +116,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._seed: int | None = None
         self._episode = 0
         self._running = False
+        self._is_over: bool | None = None  # None before the first episode, and after `close`
         self._living_glyphs = np.zeros(MAP_SHAPE, dtype=np.int16)
 
     def reset(
@@ -223,7 +224,12 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         """The game's screen as text with ANSI colours; once the game is over, the last one that was shown.
 
         None without ``render_mode="ansi"``.
+
+        Raises:
+            RuntimeError: No episode was begun.
         """
+        if self.render_mode == "ansi" and self._is_over is None:
+            raise RuntimeError("render() needs an episode: call reset() first")
         if self.render_mode == "ansi" and not self._is_over:
             self._shown = self._game.screen()
         return self._shown
@@ -243,6 +249,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     def close(self) -> None:
         """End the game and remove its temporary files; `reset` starts anew."""
         self._running = False
+        self._is_over = None
         self._game.close()
 
     def _observe(self) -> tuple[Observation, dict[str, Any], int]:

@@ -44,7 +44,7 @@ class ScriptedStairsPolicy:
         seed: of the random moves made when nothing else is left.
     """
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0) -> None:
         self._seed = seed
         self.reset()
 

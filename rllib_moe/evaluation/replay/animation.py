@@ -148,8 +148,9 @@ def _draw_strip(pen: ImageDraw.ImageDraw, recording: Recording, step: int, top: 
     """The weights at this step as one bar, those of the whole episode below it, and what is done."""
     left, right = _MARGIN, width - _MARGIN
     name = recording.description.action_names[recording.action[step]].replace("_", " ")
-    depth = recording.depth[step]
-    words = f"step {step}   {name}   score {recording.score[step]:g}" + (f"   depth {depth}" if depth else "")
+    words = f"step {step}   {name}   score {recording.score[step]:g}"
+    for measure, values in recording.measures.items():
+        words += "" if values[step] is None else f"   {measure.replace('_', ' ')} {values[step]:g}"
     pen.text((left, top + 2), words, DARK.text, _font(13))
     x = float(left)
     for expert, share in enumerate(recording.gate[step]):

@@ -18,6 +18,7 @@ from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player
 from rllib_moe.evaluation.replay.screen import Screens, parse_ansi
+from rllib_moe.metrics import rounded
 from rllib_moe.models.policy_network import ILLEGAL, PolicyOutput
 
 DIGITS = 4
@@ -39,7 +40,7 @@ class Recording:
     scene_names: list[str] = field(default_factory=list)
     """Names of the scene's flags."""
     screens: Screens | None = None
-    """Text that the environment renders, where it does."""
+    """Screens of the environment, where it renders text."""
     gate: list[list[float]] = field(default_factory=list)
     """Weights of the experts [K]."""
     probabilities: list[list[float]] = field(default_factory=list)
@@ -56,23 +57,23 @@ class Recording:
     """Reward of the action."""
     score: list[float] = field(default_factory=list)
     """Raw score before the action; the return so far where the environment has none."""
-    depth: list[int | None] = field(default_factory=list)
-    """Deepest level before the action; None where the environment has none."""
+    measures: dict[str, list[float | None]] = field(default_factory=dict)
+    """The environment's own measures before the action, by their entry in `info`; None where it lacks that."""
     scene: list[list[int]] = field(default_factory=list)
     """Numbers of the scene's flags that hold."""
     level: list[str] = field(default_factory=list)
     """Name of the level that the screen shows; empty where there is only one."""
     message: list[str] = field(default_factory=list)
-    """Message of the environment."""
+    """The environment's message."""
     nodes: list[dict[str, Any]] = field(default_factory=list)
     """The graph: `types` [n], `distances` [n], `cells` [n, 2] or None, `edges` (i attends to j: triples i, j, type),
     `attention` [H, n] of the ego node in the encoder's last layer, empty without."""
     final_score: float = 0.0
     """Raw score at the end."""
-    final_depth: int | None = None
-    """Deepest level at the end."""
+    final_measures: dict[str, float | None] = field(default_factory=dict)
+    """The environment's own measures at the end."""
     ending: str = "cut short"
-    """End of the episode: `terminated`, `truncated`, or `cut short`."""
+    """Ending of the episode: `terminated`, `truncated`, or `cut short`."""
 
     @property
     def steps(self) -> int:
@@ -131,7 +132,7 @@ def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Ca
         done = terminated or truncated
         recording.ending = "terminated" if terminated else "truncated" if truncated else recording.ending
         recording.final_score = float(info.get("score", total))
-        recording.final_depth = info.get("max_depth")
+        recording.final_measures = {name: rounded(info.get(name), DIGITS) for name in description.measured}
         on_step(recording.steps)
     return recording
 
@@ -149,9 +150,9 @@ def _add_decision(recording: Recording, output: PolicyOutput, action_mask: np.nd
         logits = logits.masked_fill(torch.as_tensor(action_mask) == 0, ILLEGAL)
     recording.num_experts = len(logits)
     recording.num_heads = 0 if output.attention is None else output.attention.shape[1]
-    recording.gate.append(_rounded(output.gate[0]))
-    recording.probabilities.append(_rounded(output.logits[0].softmax(-1)))
-    recording.expert_probabilities.append(_rounded(logits.softmax(-1)))
+    recording.gate.append(rounded(output.gate[0], DIGITS))
+    recording.probabilities.append(rounded(output.logits[0].softmax(-1), DIGITS))
+    recording.expert_probabilities.append(rounded(logits.softmax(-1), DIGITS))
     recording.value.append(round(float(output.value[0]), DIGITS))
     recording.legal.append([] if action_mask is None else np.flatnonzero(action_mask).tolist())
 
@@ -161,7 +162,8 @@ def _add_info(recording: Recording, info: Mapping[str, Any], total: float) -> No
     recording.scene_names = recording.scene_names or list(flags)
     recording.scene.append([place for place, name in enumerate(recording.scene_names) if flags.get(name)])
     recording.score.append(float(info.get("score", total)))
-    recording.depth.append(info.get("max_depth"))
+    for name in recording.description.measured:
+        recording.measures.setdefault(name, []).append(rounded(info.get(name), DIGITS))
 
 
 def _graph(
@@ -182,9 +184,5 @@ def _graph(
         "edges": [
             [i, j, int(edges[i, j])] for i, j in np.argwhere(edges).tolist() if i < j or edges[j, i] != edges[i, j]
         ],
-        "attention": [] if output.attention is None else _rounded(output.attention[0, :, :count]),
+        "attention": [] if output.attention is None else rounded(output.attention[0, :, :count], DIGITS),
     }
-
-
-def _rounded(values: torch.Tensor) -> Any:
-    return np.round(values.double().numpy(), DIGITS).tolist()

@@ -1,62 +1,94 @@
-"""One comparison from its request to its table: the plan is read, the directory checked, the runs carried out."""
+"""One comparison from its request to its table: the plan is read, the directory checked, the runs trained."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-from rich.console import Console
+from pydantic import Field
 
-from rllib_moe.studies.comparison.done import check_reuse
-from rllib_moe.studies.comparison.plan import load_plan
-from rllib_moe.studies.comparison.result import write_result
-from rllib_moe.studies.comparison.runner import Runner, check_directory
+from rllib_moe.runtime.files import directory_errors
+from rllib_moe.studies.comparison.plan import Plan, load_plan
+from rllib_moe.validation import ConfigError, Settings, did_you_mean
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComparisonRequest:
-    """What to compare, and where."""
+class ComparisonRequest(Settings):
+    """A plan to compare by, and the place of its runs."""
 
-    plan: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PLAN")]
+    plan: str = Field(json_schema_extra={"positional": True, "metavar": "PLAN"})
     """Name of a bundled plan (nethack), or a YAML file."""
-    output_dir: str | None = None
-    """Where the runs go; by default results/comparison-<plan>."""
-    variants: str | None = None
-    """Some variants to carry out now, as name,name; by default all. The table is over all that is done."""
-    jobs: int = 1
+    output_dir: str | None = Field(None, min_length=1)
+    """Directory of the runs; by default results/comparison-<plan>."""
+    variants: str | None = Field(None, json_schema_extra={"metavar": "NAME,NAME"})
+    """Variants to train now, as name,name; by default all. The table is over all that is done."""
+    jobs: int = Field(1, ge=1)
     """Runs at a time."""
 
     @property
     def directory(self) -> Path:
-        """Where the runs go."""
+        """Directory of the runs."""
         return Path(self.output_dir or f"results/comparison-{Path(self.plan).stem}")
 
 
-def compare(request: ComparisonRequest, console: Console) -> dict[str, Any]:
+def compare(request: ComparisonRequest) -> dict[str, Any]:
     """Carry out a plan; the table is written also where a run failed, or all were interrupted.
 
     Args:
-        request: What to compare.
-        console: Where progress goes.
+        request: The plan and the place of its runs.
 
     Returns:
-        What `write_result` returns, and `failures`, a line a run that failed.
+        The result of `write_result`, and `failures`, a line for each run that failed.
 
     Raises:
-        ConfigError: the plan or the directory is refused; nothing was started or written.
-        KeyboardInterrupt: after a signal; the runs were told to save, and have ended.
+        ConfigError: The plan or the directory is refused; nothing was started or written.
+        KeyboardInterrupt: After a signal; the runs were told to save, and have ended.
     """
-    plan = load_plan(request.plan)
-    if request.variants:
-        plan = plan.only([name.strip() for name in request.variants.split(",")])
-    check_directory(request.directory, request.jobs)
-    check_reuse(plan, request.directory)
+    plan, directory = load_plan(request.plan), request.directory
+    known = [variant.name for variant in plan.variants]
+    chosen = known if request.variants is None else [name.strip() for name in request.variants.split(",")]
+    errors = [f"variants: no variant {name!r}{did_you_mean(name, known)}" for name in chosen if name not in known]
+    errors += directory_errors("output_dir", directory)
+    if errors:
+        raise ConfigError(errors)
+
+    # Late, so that a faulty plan is refused in no time.
+    from rllib_moe.studies.comparison.done import reuse_errors
+    from rllib_moe.studies.comparison.result import write_result
+    from rllib_moe.studies.comparison.runner import Runner
+    from rllib_moe.training.progress import say, standard_console
+
+    if errors := [*_play_errors(plan, directory), *reuse_errors(plan, directory)]:
+        raise ConfigError(errors)
+    console = standard_console()
+    runs = [run for run in plan.runs() if run.variant in chosen]
     try:
-        failures = Runner(plan, request.directory, request.jobs, console).carry_out()
+        failures = Runner(plan, directory, request.jobs, console).run(runs)
     finally:
-        result = write_result(plan, request.directory)
+        result = write_result(plan, directory)
         if result["variants"]:
-            console.print(f"table: {request.directory / 'table.md'}", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"table: {directory / 'table.md'}")
     return {**result, "failures": failures}
+
+
+def _play_errors(plan: Plan, directory: Path) -> list[str]:
+    """Return the reasons why a baseline cannot play, or a run cannot begin with the checkpoint that the plan names."""
+    from rllib_moe.evaluation.resolve import resolve
+    from rllib_moe.studies.comparison.done import baselines
+    from rllib_moe.training.resume import Resumed
+    from rllib_moe.validation import RefusedError
+
+    errors = []
+    for policy, request in baselines(plan, directory).items():
+        try:
+            resolve(request, policy)
+        except ConfigError as error:
+            errors += [f"evaluation: baselines: {each}" for each in error.errors]
+    for run in plan.runs():
+        if run.experiment.run.resume is not None:
+            try:
+                errors += [
+                    f"{run.name}: {each}" for each in Resumed.find(run.experiment.run.resume).errors(run.experiment)
+                ]
+            except RefusedError as error:
+                errors.append(f"{run.name}: {error}")
+    return list(dict.fromkeys(errors))

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.config import ConfigError, EnvironmentConfig, ExperimentConfig
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.studies.comparison.plan import Plan, Run
+from rllib_moe.evaluation.spec import EvaluationRequest
+from rllib_moe.experiment import Experiment
+from rllib_moe.studies.comparison.plan import Plan, PlannedRun
 from rllib_moe.training.checkpoints import FINAL, LATEST, Checkpoint, CheckpointError, load_checkpoint
-from rllib_moe.training.command_line import parse
 
 DRAWN = "evaluation"
 """Name of the evaluation with actions drawn from the policy."""
@@ -26,76 +24,68 @@ BASELINES = "baselines"
 
 
 def without_expert(expert: int) -> str:
-    """Name of the evaluation with an expert removed."""
+    """Return the name of the evaluation with an expert removed."""
     return f"evaluation-without-{expert}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """One evaluation that a plan asks for."""
+def evaluations(plan: Plan, run: PlannedRun, checkpoint: Checkpoint, directory: Path) -> dict[str, EvaluationRequest]:
+    """Return the evaluations that a plan asks of a run by name, that with drawn actions first.
 
-    name: str
-    """Its name; its file is <name>.json in the run's directory."""
-    episodes: int
-    """Episodes."""
-    seed_base: int
-    """Seed of the first one."""
-    flags: tuple[str, ...] = ()
-    """Flags of scripts/evaluate.py that make it what it is."""
-    environment: EnvironmentConfig | None = None
-    """Where a baseline plays; None where a checkpoint says so."""
-
-    def numbers(self, directory: Path, checkpoint_episodes: int | None) -> dict[str, Any] | None:
-        """What was measured, None where it was not (or on other episodes, or on an earlier checkpoint).
-
-        Args:
-            directory: Of the run.
-            checkpoint_episodes: At which its final checkpoint stands; None without one.
-        """
-        try:
-            numbers: dict[str, Any] = json.loads((directory / f"{self.name}.json").read_text())
-        except FileNotFoundError:
-            return None
-        asked = {
-            "checkpoint_episodes": checkpoint_episodes,
-            "episodes": self.episodes,
-            "seed_base": self.seed_base,
-        }
-        if self.environment:
-            asked |= {name: getattr(self.environment, name) for name in ("env", "max_steps", "env_args")}
-        return numbers if all(numbers.get(key) == value for key, value in asked.items()) else None
-
-
-def judgements(plan: Plan, run: Run, num_experts: int) -> Iterator[Judgement]:
-    """The evaluations that a plan asks of a run, that with drawn actions first."""
-    judged = plan.evaluation
-
-    def judgement(name: str, episodes: int, *flags: str) -> Judgement:
-        return Judgement(name=name, episodes=episodes, seed_base=judged.seed_base, flags=flags)
-
-    yield judgement(DRAWN, judged.episodes)
-    if judged.num_most_probable:
-        yield judgement(MOST_PROBABLE, judged.num_most_probable, "--deterministic")
-    if judged.without_expert_episodes and plan.of_reference(run) and num_experts > 1:
+    Args:
+        plan: The plan.
+        run: The run.
+        checkpoint: Its last checkpoint.
+        directory: Directory of all runs.
+    """
+    spec, num_experts = plan.evaluation, checkpoint.experiment.model.num_experts
+    asked: dict[str, dict[str, Any]] = {DRAWN: {"episodes": spec.episodes}}
+    most_probable = spec.episodes if spec.most_probable_episodes is None else spec.most_probable_episodes
+    if most_probable:
+        asked[MOST_PROBABLE] = {"episodes": most_probable, "deterministic": True}
+    if spec.without_expert_episodes and plan.is_reference(run) and num_experts > 1:
         for expert in range(num_experts):
-            yield judgement(without_expert(expert), judged.without_expert_episodes, "--remove-expert", str(expert))
+            asked[without_expert(expert)] = {"episodes": spec.without_expert_episodes, "remove_expert": expert}
+    place: dict[str, Any] = {"checkpoint": str(checkpoint.path), "seed_base": spec.seed_base, "num_workers": 1}
+    return {
+        name: EvaluationRequest(json_file=str(directory / run.name / f"{name}.json"), **place, **values)
+        for name, values in asked.items()
+    }
 
 
-def baselines(plan: Plan) -> Iterator[Judgement]:
-    """The evaluations of a plan's baselines; their files are in a directory `BASELINES`."""
-    judged, environment = plan.evaluation, plan.environment
-    where = ["--env", environment.env, "--max-steps", str(environment.max_steps)]
-    for name, value in environment.env_args.items():
-        where += ["--env-arg", f"{name}={json.dumps(value)}"]
-    for policy in judged.baselines:
-        flags = ("--policy", policy, *where)
-        yield Judgement(
-            name=policy, episodes=judged.episodes, seed_base=judged.seed_base, flags=flags, environment=environment
+def baselines(plan: Plan, directory: Path) -> dict[str, EvaluationRequest]:
+    """Return the evaluations of a plan's baselines by name, in the environment of the first variant."""
+    environment, spec = plan.runs()[0].experiment.environment, plan.evaluation
+    return {
+        policy: EvaluationRequest(
+            policy=policy,
+            episodes=spec.episodes,
+            seed_base=spec.seed_base,
+            num_workers=1,
+            json_file=str(directory / BASELINES / f"{policy}.json"),
+            **{name: getattr(environment, name) for name in ("env", "max_steps", "env_args")},
         )
+        for policy in spec.baselines
+    }
+
+
+def measured(request: EvaluationRequest, checkpoint_episodes: int | None) -> dict[str, Any] | None:
+    """Return the numbers of an evaluation; None where it is not done, or on other episodes, or of another checkpoint.
+
+    Args:
+        request: The evaluation.
+        checkpoint_episodes: Episodes of the run's final checkpoint; None of a baseline.
+    """
+    try:
+        numbers: dict[str, Any] = json.loads(Path(str(request.json_file)).read_text())
+    except FileNotFoundError:
+        return None
+    names = ["episodes", "seed_base", *(("env", "max_steps", "env_args") if checkpoint_episodes is None else ())]
+    asked = {"checkpoint_episodes": checkpoint_episodes} | {name: getattr(request, name) for name in names}
+    return numbers if all(numbers.get(name) == value for name, value in asked.items()) else None
 
 
 def trained(directory: Path, episodes: int) -> Checkpoint | None:
-    """The last checkpoint of a run with all episodes of its plan; None where there is none, or it is damaged.
+    """Return the last checkpoint of a run with all episodes of its plan; None without one, or where it is damaged.
 
     One that was killed as it ended has that checkpoint, and may not call it final yet.
     """
@@ -109,27 +99,23 @@ def trained(directory: Path, episodes: int) -> Checkpoint | None:
     return None
 
 
-def check_reuse(plan: Plan, directory: Path) -> None:
-    """Refuse a directory whose runs were trained otherwise than the plan says now.
+def reuse_errors(plan: Plan, directory: Path) -> list[str]:
+    """Return the reasons why a directory cannot be reused: its runs were trained otherwise than the plan says now.
 
-    Everything counts but name, place and length: numbers of workers change what is sampled, and timeouts what is lost.
-    More episodes than before are no fault: the runs are resumed.
-
-    Raises:
-        ConfigError: naming each run and field with both values, and runs whose checkpoints are all damaged.
+    Each names a run and a field with both values, or a run whose checkpoints are all damaged. Everything counts but
+    name, place and length: numbers of workers change what is sampled, and timeouts what is lost. More episodes than
+    before are no error: the runs are resumed.
     """
-    faults = [fault for run in plan.runs() for fault in _reuse_faults(plan, run, directory / run.name)]
-    if faults:
-        raise ConfigError(
-            [
-                *faults,
-                f"{directory}: to keep these runs, undo the change in the plan or choose another --output-dir; to "
-                "train them anew, move their directories away",
-            ]
+    errors = [error for run in plan.runs() for error in _reuse_errors(run, directory / run.name)]
+    if errors:
+        errors.append(
+            f"{directory}: to keep these runs, undo the change in the plan or choose another --output-dir; to "
+            "train them anew, move their directories away"
         )
+    return errors
 
 
-def _reuse_faults(plan: Plan, run: Run, directory: Path) -> Iterator[str]:
+def _reuse_errors(run: PlannedRun, directory: Path) -> Iterator[str]:
     if not (directory / "checkpoints" / LATEST).exists():
         return
     try:
@@ -137,22 +123,23 @@ def _reuse_faults(plan: Plan, run: Run, directory: Path) -> Iterator[str]:
     except CheckpointError as error:
         yield f"{run.name}: {error}"
         return
-    asked = parse(run.flags, description="")
-    before, now = _sections(checkpoint.config, checkpoint.schedule), _sections(asked.config, asked.schedule)
-    for section in dict.fromkeys((*before, *now)):
-        old, new = before.get(section, {}), now.get(section, {})
-        for name in dict.fromkeys((*old, *new)):
-            if old.get(name) != new.get(name):
-                yield f"{run.name}: {section}.{name}: trained with {old.get(name)!r}, the plan says {new.get(name)!r}"
-    if checkpoint.config.run.episodes > plan.episodes <= checkpoint.episodes:
+    before, now = _values(checkpoint.experiment), _values(run.experiment)
+    for name in dict.fromkeys((*before, *now)):
+        if before.get(name) != now.get(name):
+            yield f"{run.name}: {name}: trained with {before.get(name)!r}, the plan says {now.get(name)!r}"
+    trained_for, episodes = checkpoint.experiment.run.episodes, run.experiment.run.episodes
+    if trained_for > episodes <= checkpoint.episodes:
         yield (
-            f"{run.name}: episodes: trained for {checkpoint.config.run.episodes} (it stands at {checkpoint.episodes}), "
-            f"the plan says {plan.episodes}"
+            f"{run.name}: episodes: trained for {trained_for} (it stands at {checkpoint.episodes}), the plan says "
+            f"{episodes}"
         )
 
 
-def _sections(config: ExperimentConfig, schedule: PhaseSchedule) -> dict[str, dict[str, Any]]:
-    """All that makes a training what it is, by section; not its name, place and length."""
-    sections = config.to_dict()
+def _values(experiment: Experiment) -> dict[str, Any]:
+    """Return all that makes a training but its name, place and length, by section or phase and field."""
+    sections = experiment.to_dict()
     del sections["run"]
-    return sections | {f"schedule.{phase['name']}": phase for phase in schedule.to_dict()["phases"]}
+    phases = {f"schedule.{phase['name']}": phase for phase in sections.pop("schedule")["phases"]}
+    return {
+        f"{section}.{name}": value for section, values in (sections | phases).items() for name, value in values.items()
+    }

@@ -1,251 +1,156 @@
-"""The plan of a comparison: variants of one training, the seeds of each, and how they are judged. Read from YAML.
+"""The plan of a comparison: variants of one experiment, the seeds of each, and how they are evaluated. Read from YAML.
 
-Every training command of the plan is parsed before the first one starts, so that hours of runs do not end at a typing
-error.
+The experiment of every run is made before the first one starts, so that hours of runs do not end at a typing error.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
-import shlex
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self
 
-import yaml
+from pydantic import Field, field_validator, model_validator
 
-from rllib_moe.config import ConfigError, EnvironmentConfig
-from rllib_moe.errors import did_you_mean
-from rllib_moe.evaluation.actors import PolicyName
-from rllib_moe.training.checkpoints import CheckpointError
-from rllib_moe.training.command_line import parse
+from rllib_moe.experiment import Experiment
+from rllib_moe.validation import ConfigError, Settings, bundled_files, load_yaml
 
-BUNDLED = ("nethack",)
-"""Plans that come with the package, by name."""
+BUNDLED = bundled_files(Path(__file__).parent / "plans")
+"""Files of the plans that come with the package, by name."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """How every run is judged."""
+class EvaluationSpec(Settings):
+    """How every run is evaluated."""
 
-    episodes: int
+    episodes: int = Field(ge=1)
     """Episodes with drawn actions."""
-    seed_base: int
+    seed_base: int = Field(ge=0)
     """Seed of the first one."""
-    most_probable_episodes: int | None = None
+    most_probable_episodes: int | None = Field(None, ge=0)
     """Episodes with the most probable actions; None as many as with drawn ones, 0 leaves that out."""
-    without_expert_episodes: int = 0
+    without_expert_episodes: int = Field(0, ge=0)
     """Episodes with each expert of the first variant removed in turn; 0 leaves that out."""
-    baselines: tuple[PolicyName, ...] = ()
-    """Players that learn nothing, to stand beside the variants: `random`, `random-legal`, `scripted`."""
+    baselines: list[str] = Field(default_factory=list)
+    """Players that learn nothing, to stand beside the variants: `random`, `random-legal` and the environment's own."""
 
-    @property
-    def num_most_probable(self) -> int:
-        """Episodes with the most probable actions in force."""
-        return self.episodes if self.most_probable_episodes is None else self.most_probable_episodes
+    @field_validator("baselines")
+    @classmethod
+    def _check_baselines(cls, names: list[str]) -> list[str]:
+        if "checkpoint" in names or len(set(names)) < len(names):
+            raise ValueError(f"expected different players that learn nothing, got {names!r}")
+        return names
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variant:
+class Variant(Settings):
     """One way of training."""
 
-    name: str
+    name: str = Field(min_length=1)
     """Short name, part of its runs' names."""
     about: str = ""
-    """What it is, in a line."""
-    flags: tuple[str, ...] = ()
-    """Its flags of scripts/train.py, after the plan's."""
-    seeds: tuple[int, ...]
+    """Description in a line."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Its values over those of the plan, by the names that `Experiment.with_overrides` knows."""
+    seeds: list[int] = Field(min_length=1)
     """Seeds to train with."""
 
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"expected different seeds, got {seeds!r}")
+        return seeds
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
+
+@dataclass(frozen=True)
+class PlannedRun:
     """One training of a plan."""
 
     variant: str
     """The variant's name."""
-    seed: int
-    """Seed of the training."""
-    flags: tuple[str, ...]
-    """All flags of scripts/train.py but name and directory."""
+    experiment: Experiment
+    """The experiment but its `output_dir`."""
 
     @property
     def name(self) -> str:
         """Name of the run's directory."""
-        return f"{self.variant}-seed{self.seed}"
+        return self.experiment.run.exp_name
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        return self.experiment.training.seed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A comparison; the first variant is what the others are compared with."""
+class Plan(Settings):
+    """A comparison; the first variant is what the others are compared with.
 
-    episodes: int
+    Raises:
+        ConfigError: naming every error of the plan, or else of its runs' experiments.
+    """
+
+    episodes: int = Field(ge=1)
     """Training episodes of each run."""
-    flags: tuple[str, ...]
-    """Flags of scripts/train.py for all variants."""
-    evaluation: Evaluation
-    """How the runs are judged."""
-    variants: tuple[Variant, ...]
+    config: Experiment = Experiment()
+    """Experiment that all variants begin with; in a file also the path of one, such as config.yaml of a run."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Values of all variants over those of `config`."""
+    evaluation: EvaluationSpec
+    """How the runs are evaluated."""
+    variants: list[Variant] = Field(min_length=1)
     """The variants, the reference first."""
-    chosen: frozenset[str] | None = None
-    """Names of the variants to carry out now; None all."""
 
-    def runs(self) -> Iterator[Run]:
-        """All runs: first seeds first, so that an early stop leaves something of every variant."""
+    @field_validator("config", mode="before")
+    @classmethod
+    def _load_config(cls, config: Any) -> Any:
+        return Experiment.load(config) if isinstance(config, str) else config
+
+    @field_validator("evaluation", mode="before")
+    @classmethod
+    def _read_evaluation(cls, evaluation: Any) -> Any:
+        if isinstance(evaluation, EvaluationSpec):
+            return evaluation
+        try:
+            return EvaluationSpec.from_dict(evaluation)
+        except ConfigError as error:  # both a plan and its evaluation have episodes
+            raise ConfigError(f"evaluation: {each}" for each in error.errors) from None
+
+    @model_validator(mode="after")
+    def _check_runs(self) -> Self:
+        names = Counter(variant.name for variant in self.variants)
+        errors = [f"variants: expected different names, got {name!r} twice" for name in names if names[name] > 1]
+        for variant, seed in self._order():
+            try:
+                self._run(variant, seed)
+            except ConfigError as error:
+                errors += [f"{variant.name}: {each}" for each in error.errors]
+        if errors:
+            raise ConfigError(dict.fromkeys(errors))
+        return self
+
+    def runs(self) -> list[PlannedRun]:
+        """Return all runs: first seeds first, so that an early stop leaves something of every variant."""
+        return [self._run(variant, seed) for variant, seed in self._order()]
+
+    def is_reference(self, run: PlannedRun) -> bool:
+        """Return whether a run is one of the first variant's."""
+        return run.variant == self.variants[0].name
+
+    def _order(self) -> Iterator[tuple[Variant, int]]:
         for place in range(max(len(variant.seeds) for variant in self.variants)):
             for variant in self.variants:
                 if place < len(variant.seeds):
-                    yield self._run(variant, variant.seeds[place])
+                    yield variant, variant.seeds[place]
 
-    def chosen_runs(self) -> Iterator[Run]:
-        """The runs to carry out now, in the same order."""
-        return (run for run in self.runs() if self.chosen is None or run.variant in self.chosen)
-
-    @property
-    def environment(self) -> EnvironmentConfig:
-        """The environment of the first variant: that of the baselines."""
-        return parse(next(self.runs()).flags, description="").config.environment
-
-    def of_reference(self, run: Run) -> bool:
-        """Whether a run is one of the first variant's."""
-        return run.variant == self.variants[0].name
-
-    def only(self, names: list[str]) -> Plan:
-        """The plan with some of its variants chosen; what the others have found already still counts.
-
-        Raises:
-            ConfigError: a name is unknown, or there is none.
-        """
-        known = [variant.name for variant in self.variants]
-        unknown = [name for name in names if name not in known]
-        if faults := [f"variants: no variant {name!r}{did_you_mean(name, known)}" for name in unknown]:
-            raise ConfigError(faults)
-        if not names:
-            raise ConfigError([f"variants: expected at least one of {', '.join(known)}"])
-        return dataclasses.replace(self, chosen=frozenset(names))
-
-    def _run(self, variant: Variant, seed: int) -> Run:
-        own = ("--episodes", str(self.episodes), "--seed", str(seed))
-        return Run(variant=variant.name, seed=seed, flags=(*self.flags, *variant.flags, *own))
+    def _run(self, variant: Variant, seed: int) -> PlannedRun:
+        own = {"exp_name": f"{variant.name}-seed{seed}", "episodes": self.episodes, "seed": seed}
+        return PlannedRun(variant.name, self.config.with_overrides({**self.overrides, **variant.overrides, **own}))
 
 
 def load_plan(source: str) -> Plan:
     """Read a plan by the name of a bundled one, or from a YAML file.
 
     Raises:
-        ConfigError: naming every fault: of the file, of its keys and values, and of every training command.
+        ConfigError: naming every error of the file.
     """
-    try:
-        path = resources.files(__package__) / "plans" / f"{source}.yaml" if source in BUNDLED else Path(source)
-        data = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no text, or a date that does not exist
-        known = ", ".join(BUNDLED)
-        raise ConfigError(
-            [f"plan: cannot read {source!r} ({error}); expected a YAML file or one of {known}"]
-        ) from error
-    if faults := list(_faults(data)):
-        raise ConfigError([f"{source}: {fault}" for fault in faults])
-    plan = Plan(
-        episodes=data["episodes"],
-        flags=tuple(shlex.split(data.get("flags", ""))),
-        evaluation=Evaluation(**data["evaluation"] | {"baselines": tuple(data["evaluation"].get("baselines", ()))}),
-        variants=tuple(
-            Variant(**row | {"flags": tuple(shlex.split(row.get("flags", ""))), "seeds": tuple(row["seeds"])})
-            for row in data["variants"]
-        ),
-    )
-    if faults := [fault for run in plan.runs() for fault in _command_faults(run)]:
-        raise ConfigError([f"{source}: {fault}" for fault in faults])
-    return plan
-
-
-def _faults(data: Any) -> Iterator[str]:
-    """Everything wrong with the plain form but the training commands."""
-    if not isinstance(data, Mapping):
-        yield f"expected a mapping, got {data!r}"
-        return
-    yield from _key_faults("plan", data, needed=("episodes", "evaluation", "variants"), optional=("flags",))
-    yield from _whole_fault("episodes", data.get("episodes", 1), least=1)
-    yield from _flags_fault("flags", data.get("flags", ""))
-    evaluation = data.get("evaluation", {"episodes": 1, "seed_base": 0})
-    if isinstance(evaluation, Mapping):
-        optional = ("most_probable_episodes", "without_expert_episodes")
-        yield from _key_faults("evaluation", evaluation, ("episodes", "seed_base"), (*optional, "baselines"))
-        yield from _baseline_faults(evaluation.get("baselines", []))
-        for key, least in (("episodes", 1), ("seed_base", 0), *((key, 0) for key in optional)):
-            yield from _whole_fault(f"evaluation.{key}", evaluation.get(key, least), least)
-    else:
-        yield f"evaluation: expected a mapping, got {evaluation!r}"
-    variants = data.get("variants", [None])
-    if not isinstance(variants, list) or not variants:
-        yield f"variants: expected a list of at least one, got {variants!r}"
-        return
-    names = []
-    for index, row in enumerate(variants):
-        if not isinstance(row, Mapping):
-            if "variants" in data:
-                yield f"variants[{index}]: expected a mapping, got {row!r}"
-            continue
-        where = f"variants[{index}]"
-        yield from _key_faults(where, row, ("name", "seeds"), ("about", "flags"))
-        name, seeds = row.get("name", "variant"), row.get("seeds", [0])
-        if not isinstance(name, str) or not name or Path(name).name != name or name in names:
-            yield f"{where}.name: expected a plain directory name that no other variant has, got {name!r}"
-        names.append(name)
-        if not isinstance(row.get("about", ""), str):
-            yield f"{where}.about: expected text, got {row['about']!r}"
-        yield from _flags_fault(f"{where}.flags", row.get("flags", ""))
-        if (
-            not isinstance(seeds, list)
-            or not seeds
-            or not all(type(seed) is int for seed in seeds)
-            or len(set(seeds)) < len(seeds)
-        ):
-            yield f"{where}.seeds: expected a list of different whole numbers, got {seeds!r}"
-
-
-def _baseline_faults(names: Any) -> Iterator[str]:
-    known = [name for name in get_args(PolicyName) if name != "checkpoint"]
-    if not isinstance(names, list) or any(name not in known for name in names) or len(set(names)) < len(names):
-        yield f"evaluation.baselines: expected a list of some of {', '.join(known)}, got {names!r}"
-
-
-def _key_faults(
-    where: str, data: Mapping[str, Any], needed: tuple[str, ...], optional: tuple[str, ...]
-) -> Iterator[str]:
-    known = (*needed, *optional)
-    yield from (f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}" for key in data if key not in known)
-    yield from (f"{where}: {key} is missing" for key in needed if key not in data)
-
-
-def _whole_fault(name: str, value: Any, least: int) -> Iterator[str]:
-    if type(value) is not int or value < least:
-        yield f"{name}: expected a whole number, {least} or more, got {value!r}"
-
-
-def _flags_fault(name: str, value: Any) -> Iterator[str]:
-    if not isinstance(value, str):
-        yield f"{name}: expected text, got {value!r}"
-    else:
-        try:
-            shlex.split(value)
-        except ValueError as error:
-            yield f"{name}: {error}, got {value!r}"
-
-
-def _command_faults(run: Run) -> Iterator[str]:
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            parse([*run.flags, "--exp-name", run.name], description="")
-    except ConfigError as error:
-        yield from (f"{run.name}: {fault}" for fault in error.faults)
-    except CheckpointError as error:
-        yield f"{run.name}: {error}"
-    except SystemExit:  # the parser's own answer to an unknown flag
-        yield f"{run.name}: flags refused: {shlex.join(run.flags)}\n{said.getvalue().strip()}"
+    return Plan.from_dict(load_yaml(source, BUNDLED, "plan"), f"plan {source}")

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.studies.comparison.curves import draw_curves
 from rllib_moe.studies.comparison.done import (
@@ -14,25 +13,27 @@ from rllib_moe.studies.comparison.done import (
     DRAWN,
     MOST_PROBABLE,
     baselines,
-    judgements,
+    evaluations,
+    measured,
     trained,
     without_expert,
 )
-from rllib_moe.studies.comparison.plan import Plan, Run
+from rllib_moe.studies.comparison.plan import Plan, PlannedRun
 from rllib_moe.studies.comparison.table import baseline_row, markdown, removal_row, run_numbers, variant_row
 from rllib_moe.studies.report.curves import score_curve
 from rllib_moe.studies.report.runs import read_run
 from rllib_moe.training.run_directory import RunDirectory
-from rllib_moe.training.summary import summarise
+from rllib_moe.training.summary import summarize
 
 
 def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
-    """Write what the runs of a plan show so far; one that is not trained to the end, or not evaluated since, does not
-    count yet.
+    """Write what the runs of a plan show so far.
+
+    A run that is not trained to the end, or not evaluated since, does not count yet.
 
     Args:
         plan: The plan.
-        directory: Where its runs are.
+        directory: Directory of its runs.
 
     Returns:
         The rows of the baselines (`baselines`), of the variants with at least one run done (`variants`), of the experts
@@ -41,31 +42,27 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
     done: dict[str, list[dict[str, Any]]] = {}
     curves: dict[str, list[Any]] = {}
     removals, missing = [], []
-    boundaries: tuple[int, ...] = ()
     for run in sorted(plan.runs(), key=lambda run: (run.variant, run.seed)):
-        path = directory / run.name
-        measured = _measured(plan, run, path)
-        if measured is None:
+        found = _evaluated(plan, run, directory)
+        if found is None:
             missing.append(run.name)
             continue
-        rows, drawn = RunDirectory(path).rows(), measured[DRAWN]
-        numbers = run_numbers(run.seed, summarise(rows), drawn, measured.get(MOST_PROBABLE))
+        rows, drawn = RunDirectory(directory / run.name).rows(), found[DRAWN]
+        numbers = run_numbers(run.seed, summarize(rows), drawn, found.get(MOST_PROBABLE))
         done.setdefault(run.variant, []).append(numbers)
-        if (curve := score_curve(read_run(path))) is not None:
+        if (curve := score_curve(read_run(directory / run.name))) is not None:
             curves.setdefault(run.variant, []).append(curve)
-        boundaries = boundaries or PhaseSchedule.load(path / "schedule.yaml").boundaries
         removals += [
-            removal_row(run.seed, expert, drawn, measured[name])
+            removal_row(run.seed, expert, drawn, found[name])
             for expert in range(len(drawn["expert_share"] or ()))
-            if (name := without_expert(expert)) in measured
+            if (name := without_expert(expert)) in found
         ]
     played = {}
-    for asked in baselines(plan):
-        found = asked.numbers(directory / BASELINES, None)
-        if found is None:
-            missing.append(f"{BASELINES}/{asked.name}")
+    for policy, request in baselines(plan, directory).items():
+        if numbers_played := measured(request, None):
+            played[policy] = baseline_row(numbers_played)
         else:
-            played[asked.name] = baseline_row(found)
+            missing.append(f"{BASELINES}/{policy}")
     reference = done.get(plan.variants[0].name, [])
     table = {
         variant.name: variant_row(variant.about, done[variant.name], reference)
@@ -79,21 +76,23 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
         with atomic_write(directory / "table.md") as partial:
             partial.write_text(markdown(played, table, removals))
     if curves:
+        boundaries = plan.runs()[0].experiment.schedule.boundaries
         draw_curves({name: curves[name] for name in table if name in curves}, boundaries, directory / "curves.png")
     return result
 
 
-def _measured(plan: Plan, run: Run, directory: Path) -> dict[str, dict[str, Any]] | None:
-    """The evaluations of a run's final checkpoint by name; None where it, or one of the whole network, is not done.
+def _evaluated(plan: Plan, run: PlannedRun, directory: Path) -> dict[str, dict[str, Any]] | None:
+    """Return the evaluations of a run's last checkpoint by name; None where one of the whole network is missing.
 
     Those without an expert count one by one.
     """
-    checkpoint = trained(directory, plan.episodes)
+    checkpoint = trained(directory / run.name, plan.episodes)
     if checkpoint is None:
         return None
-    asked = list(judgements(plan, run, checkpoint.config.model.num_experts))
-    measured = {
-        each.name: numbers for each in asked if (numbers := each.numbers(directory, checkpoint.episodes)) is not None
+    asked = evaluations(plan, run, checkpoint, directory)
+    found = {
+        name: numbers
+        for name, request in asked.items()
+        if (numbers := measured(request, checkpoint.episodes)) is not None
     }
-    needed = {each.name for each in asked if each.name in (DRAWN, MOST_PROBABLE)}
-    return measured if needed <= measured.keys() else None
+    return found if {DRAWN, MOST_PROBABLE} & asked.keys() <= found.keys() else None

@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from scipy import stats  # type: ignore[import-untyped]
 
-COLUMNS = (
-    ("score_mean", "score"),
-    ("deterministic_score_mean", "most probable action"),
-    ("score_median", "median"),
-    ("depth2_rate", "depth 2"),
-    ("alpha_entropy", "alpha entropy"),
-    ("mutual_information", "MI"),
-    ("min_expert_share", "least share"),
-)
-"""Numbers of a run by key, and their headings."""
+from rllib_moe import metrics as m
+from rllib_moe.metrics import rounded
 
 Numbers = Mapping[str, Any]
+
+
+def columns(measures: Iterable[str]) -> dict[str, str]:
+    """Return the headings of the columns by key.
+
+    Args:
+        measures: Names of the environment's own measures.
+    """
+    return {
+        "score_mean": "score",
+        "deterministic_score_mean": "most probable action",
+        "score_median": "median",
+        **{name: m.measure_heading(name) for name in measures},
+        "alpha_entropy": "alpha entropy",
+        "mutual_information": "MI",
+        "min_expert_share": "least share",
+    }
 
 
 def run_numbers(seed: int, summary: Numbers, drawn: Numbers, most_probable: Numbers | None) -> dict[str, Any]:
@@ -32,17 +41,19 @@ def run_numbers(seed: int, summary: Numbers, drawn: Numbers, most_probable: Numb
 
     Args:
         seed: Of the training.
-        summary: Its `summary.summarise`.
+        summary: Its `summary.summarize`.
         drawn: Its evaluation with actions drawn from the policy.
         most_probable: Its evaluation with the most probable actions; None where the plan leaves that out.
     """
-    keys = ("score_mean", "score_se", "score_median", "depth2_rate", "max_depth_mean")
+    measures = m.evaluated_measures(drawn)
+    keys = ("score_mean", "score_se", "score_median", *measures)
     routing = ("alpha_entropy", "mutual_information", "min_expert_share", "expert_share")
     return {
         "seed": seed,
+        "measures": measures,
         **{key: drawn[key] for key in (*keys, *routing)},
         "evaluation_episodes": drawn["episodes"],
-        **{f"deterministic_{key}": most_probable[key] if most_probable else None for key in keys},
+        **{f"deterministic_{key}": (most_probable or {}).get(key) for key in keys},
         "deterministic_evaluation_episodes": most_probable["episodes"] if most_probable else 0,
         **{key: summary[key] for key in ("episodes_total", "env_steps_total", "wall_seconds", "skipped_updates")},
         "phases": [
@@ -64,32 +75,34 @@ def variant_row(about: str, runs: Sequence[Numbers], reference: Sequence[Numbers
         Mean and standard error over seeds of every column (None for the error of one seed), the runs, and under
         `difference` the score less the reference's with its two-sided p by Welch's test (None below two seeds each).
     """
-    row: dict[str, Any] = {"about": about, "seeds": [run["seed"] for run in runs]}
-    for key, _ in COLUMNS:
-        values = [run[key] for run in runs if run[key] is not None]
+    measures = list(dict.fromkeys(name for run in runs for name in run["measures"]))
+    row: dict[str, Any] = {"about": about, "seeds": [run["seed"] for run in runs], "measures": measures}
+    for key in columns(measures):
+        values = [run[key] for run in runs if run.get(key) is not None]
         row[key] = {
-            "mean": _rounded(statistics.fmean(values) if values else None),
-            "se": _rounded(statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None),
+            "mean": statistics.fmean(values) if values else None,
+            "se": statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None,
         }
     if runs is not reference and reference:
         scores, others = ([run["score_mean"] for run in group] for group in (runs, reference))
         enough = len(scores) > 1 and len(others) > 1
         row["difference"] = {
-            "mean": _rounded(statistics.fmean(scores) - statistics.fmean(others)),
-            "p": _rounded(float(stats.ttest_ind(scores, others, equal_var=False).pvalue) if enough else None),
+            "mean": statistics.fmean(scores) - statistics.fmean(others),
+            "p": float(stats.ttest_ind(scores, others, equal_var=False).pvalue) if enough else None,
         }
-    return row | {"runs": list(runs)}
+    return rounded(row) | {"runs": list(runs)}
 
 
 def baseline_row(numbers: Numbers) -> dict[str, Any]:
     """A player that learns nothing: its evaluation as columns of the table, errors over episodes."""
-    row: dict[str, Any] = {key: {"mean": numbers.get(key), "se": None} for key, _ in COLUMNS}
+    measures = m.evaluated_measures(numbers)
+    row: dict[str, Any] = {key: {"mean": numbers.get(key), "se": None} for key in columns(measures)}
     row["score_mean"]["se"] = numbers["score_se"]
-    return row | {"evaluation_episodes": numbers["episodes"]}
+    return row | {"measures": measures, "evaluation_episodes": numbers["episodes"]}
 
 
 def removal_row(seed: int, expert: int, whole: Numbers, without: Numbers) -> dict[str, Any]:
-    """What one expert is worth: the score lost without it, on the same evaluation seeds.
+    """Return the worth of one expert: the score lost without it, on the same evaluation seeds.
 
     Args:
         seed: Of the training.
@@ -109,26 +122,29 @@ def removal_row(seed: int, expert: int, whole: Numbers, without: Numbers) -> dic
     pairs = list(zip(scores, whole["episode_scores"], strict=False))
     differences = [score - before for score, before in pairs]
     spread = statistics.stdev(differences) if len(differences) > 1 else None
-    return {
-        "seed": seed,
-        "expert": expert,
-        "episodes": len(differences),
-        "difference": _rounded(statistics.fmean(differences)),
-        "se": _rounded(spread / math.sqrt(len(differences)) if spread is not None else None),
-        "p": _rounded(float(stats.ttest_rel(*zip(*pairs, strict=True)).pvalue) if spread else None),
-    }
+    return rounded(
+        {
+            "seed": seed,
+            "expert": expert,
+            "episodes": len(differences),
+            "difference": statistics.fmean(differences),
+            "se": spread / math.sqrt(len(differences)) if spread is not None else None,
+            "p": float(stats.ttest_rel(*zip(*pairs, strict=True)).pvalue) if spread else None,
+        }
+    )
 
 
 def markdown(baselines: Mapping[str, Numbers], rows: Mapping[str, Numbers], removals: Sequence[Numbers]) -> str:
     """Both tables as Markdown, for reading and for the documentation."""
+    headings = columns(name for row in (*rows.values(), *baselines.values()) for name in row["measures"])
     lines = [
-        f"| variant | seeds | {' | '.join(heading for _, heading in COLUMNS)} | against the first |",
-        "|---" * (len(COLUMNS) + 3) + "|",
+        f"| variant | seeds | {' | '.join(headings.values())} | against the first |",
+        "|---" * (len(headings) + 3) + "|",
     ]
     for name, row in baselines.items():
-        lines.append(f"| {name} | | {' | '.join(_with_error(key, row[key]) for key, _ in COLUMNS)} | |")
+        lines.append(f"| {name} | | {' | '.join(_with_error(key, row.get(key)) for key in headings)} | |")
     for name, row in rows.items():
-        cells = [_with_error(key, row[key]) for key, _ in COLUMNS]
+        cells = [_with_error(key, row.get(key)) for key in headings]
         lines.append(f"| {name} | {len(row['seeds'])} | {' | '.join(cells)} | {_difference(row.get('difference'))} |")
     if rows:
         lines += ["", _judged(next(iter(rows.values()))["runs"][0])]
@@ -150,8 +166,8 @@ def _judged(run: Numbers) -> str:
     return f"Each run is judged on {drawn} episodes with drawn actions, {others}."
 
 
-def _with_error(key: str, value: Numbers) -> str:
-    if value["mean"] is None:
+def _with_error(key: str, value: Numbers | None) -> str:
+    if value is None or value["mean"] is None:
         return ""
     digits = 1 if "score" in key else 2
     error = "" if value["se"] is None else f" ± {value['se']:.{digits}f}"
@@ -166,7 +182,3 @@ def _difference(value: Numbers | None) -> str:
 
 def _p(value: float | None) -> str:
     return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, 6)

@@ -50,6 +50,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "interval": _interval, "shell": shell_lines, "yaml": _yaml}
+    environment.filters["heading"] = m.measure_heading
     return environment.get_template("report.html").render(
         title=", ".join(run.name for run in runs),
         made=time.strftime("%Y-%m-%d %H:%M %Z"),
@@ -63,6 +64,9 @@ def render(
         # Matplotlib escapes what it writes, so names of runs and phases cannot break out of the figure.
         figures=[(each, Markup(svg(each.figure, each.key))) for each in drawings],
         colors=[expert_color(index) for index in range(max(run.num_experts for run in runs))],
+        measures=dict.fromkeys(
+            name for run in runs for numbers in run.evaluations.values() for name in m.evaluated_measures(numbers)
+        ),
         runs=[
             {
                 "name": run.name,

@@ -1,25 +1,24 @@
-"""One line of a search space: what a parameter may be, how it is drawn, and how PBT changes it. Pure.
+"""One parameter of a search space: the values it may take, how they are drawn, and how PBT changes them. Pure.
 
-Kinds: `{grid: [...]}` and `{choice: [...]}` (a list), `{uniform: [low, high]}`, `{loguniform: [low, high]}`,
-`{randint: [low, high]}` (both ends included), and a plain value, which is fixed.
+Kinds: `{grid: [...]}` and `{choice: [...]}` (a list), `{uniform: [low, high]}`, `{loguniform: [low, high]}`, and
+`{randint: [low, high]}` (both ends included). Tune's own domains know no inclusive ends, round to no digits that a
+table shows, and their mutations leave the range.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from rllib_moe.errors import did_you_mean
-from rllib_moe.phase_checks import number
+from rllib_moe.config import is_finite_number
+from rllib_moe.validation import did_you_mean
 
-LISTS = ("grid", "choice")
 RANGES = ("uniform", "loguniform", "randint")
-KINDS = (*LISTS, *RANGES, "fixed")
+KINDS = ("grid", "choice", *RANGES)
 
 DIGITS = 4
 """Significant digits of a drawn number: it is exactly what the tables show."""
@@ -29,133 +28,98 @@ FACTORS = (0.8, 1.25)
 """Steps of a mutation in a range (https://arxiv.org/abs/1711.09846 has 0.8 and 1.2; these undo each other)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Parameter:
-    """One searched parameter. Made by `read_parameter`, which checks it."""
+    """One parameter. Made by `read_parameter`, which checks it."""
 
     name: str
-    """As in the file; several names joined by commas take the same value."""
+    """Name of an override of an `Experiment`; several joined by commas take the same value."""
     kind: str
     """One of `KINDS`."""
-    values: tuple[Any, ...] = ()
-    """What there is to choose from, for lists; the one value, when fixed."""
-    low: float = 0
-    """Lower end of a range."""
-    high: float = 0
-    """Upper end of a range, included."""
+    values: tuple[Any, ...]
+    """All values of a list, or both ends of a range: if these are usable, all are."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that take the value."""
-        return tuple(name.strip() for name in self.name.split(","))
+        """Overrides that take the value."""
+        return split_names(self.name)
 
     @property
-    def is_list(self) -> bool:
-        """Whether all values can be listed."""
-        return self.kind not in RANGES
+    def is_range(self) -> bool:
+        """Whether the values cannot be listed."""
+        return self.kind in RANGES
 
     def draw(self, generator: np.random.Generator) -> Any:
         """Draw a value."""
-        if self.is_list:
+        if not self.is_range:
             return self.values[int(generator.integers(len(self.values)))]
+        low, high = self.values
         if self.kind == "randint":
-            return int(generator.integers(int(self.low), int(self.high), endpoint=True))
+            return int(generator.integers(low, high, endpoint=True))
         if self.kind == "loguniform":
-            return self._within(math.exp(generator.uniform(math.log(self.low), math.log(self.high))))
-        return self._within(generator.uniform(self.low, self.high))
+            return self._within(math.exp(generator.uniform(math.log(low), math.log(high))))
+        return self._within(generator.uniform(low, high))
 
     def mutated(self, value: Any, generator: np.random.Generator) -> Any:
-        """A value near the given one: the next in a list, a step up or down in a range, now and then any at all."""
-        if self.kind == "fixed":
-            return value
-        if generator.random() < RESAMPLE or (self.is_list and value not in self.values):
+        """Return a value near the given one: the next of a list, a step in a range, now and then any at all."""
+        if generator.random() < RESAMPLE:
             return self.draw(generator)
-        if self.is_list:
+        if not self.is_range:
             place = self.values.index(value) + int(generator.choice((-1, 1)))
             return self.values[min(max(place, 0), len(self.values) - 1)]
         factor = float(generator.choice(FACTORS))
         if self.kind == "randint":  # a step of one at least: a factor of 1.25 leaves 1 and 2 where they are
-            least = value + (1 if factor > 1 else -1)
-            return self._within(max(value * factor, least) if factor > 1 else min(value * factor, least))
+            return self._within(max(value * factor, value + 1) if factor > 1 else min(value * factor, value - 1))
         return self._within(value * factor)
 
-    def corners(self) -> tuple[Any, ...]:
-        """The values that tell whether all are usable: every one of a list, both ends of a range."""
-        if self.is_list:
-            return self.values
-        return (int(self.low), int(self.high)) if self.kind == "randint" else (self.low, self.high)
-
     def _within(self, value: float) -> Any:
-        """A number rounded and held inside the range."""
-        value = min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        value = min(max(float(f"{value:.{DIGITS}g}"), self.values[0]), self.values[1])
         return round(value) if self.kind == "randint" else value
 
     def to_plain(self) -> Any:
-        """The form it has in the file."""
-        if self.kind == "fixed":
-            return self.values[0]
-        return {self.kind: list(self.values) if self.is_list else list(self.corners())}
+        """Return the form in a file."""
+        return {self.kind: list(self.values)}
 
 
-def read_parameter(name: str, spec: Any, faults: list[str]) -> Parameter | None:
+def split_names(name: str) -> tuple[str, ...]:
+    """Return the names that a parameter's name joins by commas."""
+    return tuple(each.strip() for each in name.split(","))
+
+
+def read_parameter(name: str, form: Mapping[Any, Any]) -> Parameter:
     """Read one parameter.
 
     Args:
-        name: Its name, or several joined by commas.
-        spec: Its plain form, as read from YAML.
-        faults: Gets one entry for everything wrong.
+        name: Name, or several joined by commas.
+        form: Plain form, as read from YAML.
 
-    Returns:
-        The parameter, None where something is wrong.
+    Raises:
+        ValueError: The form is none of a parameter.
     """
-    if not isinstance(spec, Mapping):
-        return Parameter(name=name, kind="fixed", values=(scalar(spec),))
-    if len(spec) != 1:
-        faults.append(f"{name}: expected one kind ({', '.join(KINDS)}), got {sorted(map(str, spec))}")
-        return None
-    ((kind, content),) = spec.items()
+    if len(form) != 1:
+        raise ValueError(f"{name}: expected one kind ({', '.join(KINDS)}), got {sorted(map(str, form))}")
+    ((kind, content),) = form.items()
     if kind not in KINDS:
-        faults.append(f"{name}: unknown kind {kind!r}{did_you_mean(str(kind), KINDS)}")
-        return None
-    if kind == "fixed":
-        return Parameter(name=name, kind=kind, values=(scalar(content),))
-    if kind in LISTS:
-        return _read_list(name, kind, content, faults)
-    return _read_range(name, kind, content, faults)
+        raise ValueError(f"{name}: unknown kind {kind!r}{did_you_mean(str(kind), KINDS)}")
+    if error := _range_error(kind, content) if kind in RANGES else _list_error(content):
+        raise ValueError(f"{name}.{kind}: expected {error}")
+    return Parameter(name, kind, tuple(content))
 
 
-def _read_list(name: str, kind: str, content: Any, faults: list[str]) -> Parameter | None:
+def _list_error(content: Any) -> str | None:
     if not isinstance(content, list) or not content:
-        faults.append(f"{name}.{kind}: expected a list of one value or more, got {content!r}")
-        return None
-    values = [scalar(value) for value in content]
-    if twice := [value for index, value in enumerate(values) if value in values[:index]]:
-        faults.append(f"{name}.{kind}: expected each value once, got {twice[0]!r} again")
-        return None
-    return Parameter(name=name, kind=kind, values=tuple(values))
+        return f"a list of one value or more, got {content!r}"
+    twice = [value for index, value in enumerate(content) if value in content[:index]]
+    return f"each value once, got {twice[0]!r} again" if twice else None
 
 
-def _read_range(name: str, kind: str, content: Any, faults: list[str]) -> Parameter | None:
-    try:
-        low, high = [number(end) for end in content] if isinstance(content, list) else []
-    except ValueError:
-        faults.append(f"{name}.{kind}: expected [low, high], two finite numbers, got {content!r}")
-        return None
-    if low >= high:
-        faults.append(f"{name}.{kind}: expected low below high, got {content!r}")
-    elif kind == "loguniform" and low <= 0:
-        faults.append(f"{name}.{kind}: expected low above 0 (a logarithm is taken), got {content!r}")
-    elif kind == "randint" and (low % 1 or high % 1):
-        faults.append(f"{name}.{kind}: expected whole numbers, got {content!r}")
-    else:
-        return Parameter(name=name, kind=kind, low=low, high=high)
+def _range_error(kind: str, content: Any) -> str | None:
+    if not isinstance(content, list) or len(content) != 2 or not all(map(is_finite_number, content)):
+        return f"[low, high], two finite numbers, got {content!r}"
+    if content[0] >= content[1]:
+        return f"low below high, got {content!r}"
+    if kind == "loguniform" and content[0] <= 0:
+        return f"low above 0 (a logarithm is taken), got {content!r}"
+    if kind == "randint" and not all(isinstance(end, int) for end in content):
+        return f"whole numbers, got {content!r}"
     return None
-
-
-def scalar(value: Any) -> Any:
-    """A value as meant: YAML 1.1 takes 1e-4, without a dot, for a string."""
-    if isinstance(value, list):
-        return [scalar(part) for part in value]
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)
-    return value

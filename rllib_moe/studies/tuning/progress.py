@@ -1,4 +1,7 @@
-"""Tune's callback of a search: writes down what trials report, shows it, and hands a stop signal on."""
+"""Tune's callback of a search: writes down what trials report, shows it, and hands a stop signal on.
+
+Tune's own output knows no phases, and its answer to Ctrl-C no `--resume`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe.studies.tuning.journal import ITERATION, RESULTS, append_line, trial_directory
+from rllib_moe.studies.tuning.journal import ITERATION, append_result, trial_directory
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, MUTUAL_INFORMATION, SCORE
+from rllib_moe.training.progress import say
 from rllib_moe.training.stop_signals import StopSignals
 
 SHOWN_PARTS = 5
@@ -23,9 +27,9 @@ class SearchProgress(tune.Callback):
     """Keeps the journal, prints a line now and then, and ends the search when a signal came.
 
     Args:
-        console: Where to.
+        console: Console to print on.
         episodes: Episodes of a trial.
-        stop: The signals received.
+        stop: Signals received.
     """
 
     def __init__(self, console: Console, episodes: int, stop: StopSignals) -> None:
@@ -33,7 +37,7 @@ class SearchProgress(tune.Callback):
         self._shown: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune saves its callbacks with the search, and a console is of one process."""
+        """Return nothing: Tune saves its callbacks with the search, and a console is of one process."""
         return {}
 
     def on_step_end(self, *args: Any, **info: Any) -> None:
@@ -48,30 +52,27 @@ class SearchProgress(tune.Callback):
         trial: Trial = info["trial"]
         manager = trial.run_metadata.checkpoint_manager
         saved = manager.latest_checkpoint_result if manager else None
-        episodes = saved.metrics.get(EPISODES_TOTAL, 0) if saved else 0
-        self._say(f"{trial}  goes on from episode {episodes}")
+        say(self._console, f"{trial}  goes on from episode {saved.metrics.get(EPISODES_TOTAL, 0) if saved else 0}")
 
     def on_trial_result(self, *args: Any, **info: Any) -> None:
         """Write a trial's measures down, and show them a few times over its episodes."""
         del args
         trial, result = info["trial"], info["result"]
-        kept = {key: result[key] for key in (SCORE, MUTUAL_INFORMATION, EPISODES_TOTAL, MOE, ITERATION)}
-        append_line(trial_directory(trial) / RESULTS, kept)
+        kept = (SCORE, MUTUAL_INFORMATION, EPISODES_TOTAL, MOE, ITERATION)
+        append_result(trial_directory(trial), {key: result[key] for key in kept})
         part = SHOWN_PARTS * result[EPISODES_TOTAL] // self._episodes
         if self._shown.get(trial.trial_id) == part:
             return
         self._shown[trial.trial_id] = part
         row = result[MOE]
-        self._say(
+        say(
+            self._console,
             f"{trial}  episode {result[EPISODES_TOTAL]}/{self._episodes}  {row[m.PHASE.key]}  "
             f"score {result[SCORE]:.1f}  alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  "
-            f"MI {row[m.MUTUAL_INFORMATION.key]:.2f}"
+            f"MI {row[m.MUTUAL_INFORMATION.key]:.2f}",
         )
 
     def on_trial_error(self, *args: Any, **info: Any) -> None:
         """Say that a trial failed for good."""
         del args
-        self._say(f"{info['trial']}  failed; see {trial_directory(info['trial']) / 'error.txt'}")
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, f"{info['trial']}  failed; see {trial_directory(info['trial']) / 'error.txt'}")

@@ -1,4 +1,7 @@
-"""What became of one trial, in plain form: its measures, state and values."""
+"""The record of one trial, in plain form: its measures, state and values, from Tune's own last result.
+
+Tune's data frame has no column for a trial that was stopped early, cloned or interrupted, and sorts none.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from typing import Any
 from ray.tune.experiment import Trial
 
 from rllib_moe import metrics as m
-from rllib_moe.studies.tuning.journal import CLONES, read_lines, read_results, trial_directory, trial_number
-from rllib_moe.studies.tuning.search_space import SearchSpace
-from rllib_moe.studies.tuning.settings import Values
-from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, MUTUAL_INFORMATION, SCORE
+from rllib_moe.studies.tuning.journal import trial_directory
+from rllib_moe.studies.tuning.schedulers import CLONES
+from rllib_moe.studies.tuning.search_space import SearchSpace, Values
+from rllib_moe.studies.tuning.trial import CHECKPOINT, EPISODES_TOTAL, MOE, MUTUAL_INFORMATION, SCORE
 
 FINISHED, STOPPED, UNFINISHED, FAILED = "finished", "stopped early", "unfinished", "failed"
 STATES = (FINISHED, STOPPED, UNFINISHED, FAILED)
@@ -30,94 +33,76 @@ class TrialRecord:
     """Number in the search, from 0."""
     state: str
     """One of `STATES`."""
-    metric: float
-    """What the search maximises."""
-    score: float
+    score: float = math.nan
     """Mean raw score of the last episodes, NaN where none ended."""
-    alpha_entropy: float
+    alpha_entropy: float = math.nan
     """Gate entropy in the last iteration, nats."""
-    mutual_information: float
+    mutual_information: float = math.nan
     """Mean over the last episodes, nats."""
-    min_expert_share: float
+    min_expert_share: float = math.nan
     """Share of the least used expert in the last iteration."""
-    episodes: int
+    episodes: int = 0
     """Episodes at the end, those of cloned trials included."""
-    phase: str
+    phase: str = "-"
     """Phase of the last iteration."""
     values: Values
-    """What was searched, as it stood at the end."""
-    clones: int
-    """How often it became a copy of another trial (PBT)."""
-    error: str
-    """Why it failed, in one line."""
+    """Values of the parameters as they stood at the end."""
+    clones: list[dict[str, Any]]
+    """Donor, its episode count and the values since, for each time that it became a copy of another trial (PBT)."""
+    error: str = ""
+    """Reason why it failed, in one line."""
     path: str
     """Its directory."""
-    settings: Values
-    """All values, the fixed ones included."""
+    checkpoint: str = ""
+    """Its last checkpoint; empty where it has none."""
 
-    def rank(self) -> tuple[Any, ...]:
-        """Key that sorts the best first: whole trials before others, by what is maximised."""
-        return STATES.index(self.state), -self.metric if math.isfinite(self.metric) else math.inf, self.number
+    def rank(self, metric: str) -> tuple[Any, ...]:
+        """Return the key that sorts the best first: whole trials before others, by `score` or `mutual_information`."""
+        value = getattr(self, metric)
+        return STATES.index(self.state), -value if math.isfinite(value) else math.inf, self.number
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form; what is not known is None."""
-        plain = dataclasses.asdict(self)
+        """Return the plain form; what is not known is None."""
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in plain.items()
-            if key != "settings"
+            for key, value in dataclasses.asdict(self).items()
         }
 
 
-def record_of(trial: Trial, space: SearchSpace, metric: str = SCORE) -> TrialRecord:
-    """The record of a trial.
+def trial_number(trial: Trial) -> int:
+    """Return a trial's number in its search, from 0."""
+    _, is_numbered, number = trial.trial_id.rpartition("_")
+    if is_numbered:
+        return int(number)
+    # A searcher's trial (Optuna): its id is a random one, and Tune counts these from 1, in the tag.
+    return int(trial.experiment_tag.partition("_")[0]) - 1
 
-    Args:
-        trial: Tune's trial.
-        space: The search space.
-        metric: The key that is maximised.
-    """
-    directory = trial_directory(trial)
-    results = read_results(directory)
-    last: dict[str, Any] = results[-1] if results else {}
+
+def record_of(trial: Trial, space: SearchSpace) -> TrialRecord:
+    """Return the record of a trial of Tune's."""
+    last: dict[str, Any] = trial.last_result or {}
     row: m.Row = last.get(MOE, {})
-    values = trial.config["values"]
-    episodes = last.get(EPISODES_TOTAL, 0)
+    episodes, has_failed = last.get(EPISODES_TOTAL, 0), trial.status == Trial.ERROR
+    interrupted = STOPPED if trial.status == Trial.TERMINATED else UNFINISHED
     return TrialRecord(
         number=trial_number(trial),
-        state=_state(trial, episodes >= space.config.run.episodes),
-        metric=_number(last.get(metric)),
-        score=_number(last.get(SCORE)),
-        alpha_entropy=_number(row.get(m.ALPHA_ENTROPY.key)),
-        mutual_information=_number(last.get(MUTUAL_INFORMATION)),
-        min_expert_share=_number(row.get(m.MIN_EXPERT_SHARE.key)),
+        state=FAILED if has_failed else FINISHED if episodes >= space.example.run.episodes else interrupted,
+        score=last.get(SCORE, math.nan),
+        alpha_entropy=row.get(m.ALPHA_ENTROPY.key, math.nan),
+        mutual_information=last.get(MUTUAL_INFORMATION, math.nan),
+        min_expert_share=row.get(m.MIN_EXPERT_SHARE.key, math.nan),
         episodes=episodes,
         phase=row.get(m.PHASE.key, "-"),
-        values=space.searched(values),
-        clones=len(read_lines(directory / CLONES)),
-        error=_error(trial) if trial.status == Trial.ERROR else "",
-        path=str(directory),
-        settings=values,
+        values=space.values(trial.config["overrides"]),
+        clones=trial.config.get(CLONES, []),
+        error=_error(trial) if has_failed else "",
+        path=str(trial_directory(trial)),
+        checkpoint=str(Path(trial.checkpoint.path) / CHECKPOINT) if trial.checkpoint else "",
     )
 
 
-def _state(trial: Trial, is_whole: bool) -> str:
-    if trial.status == Trial.ERROR:
-        return FAILED
-    if is_whole:
-        return FINISHED
-    return STOPPED if trial.status == Trial.TERMINATED else UNFINISHED
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
 def _error(trial: Trial) -> str:
-    """The last line of a trial's traceback that names an error."""
-    # Tune copies the file from its own place to the trial's directory a little later.
-    places = (Path(str(trial.local_path)), trial_directory(trial))
-    files = [file for place in places if (file := place / "error.txt").is_file()]
-    lines = files[0].read_text().splitlines() if files else []
-    named = [line.strip() for line in lines if re.match(r"[\w.]*Error\w*(\([^)]*\))?: ", line)]
+    """Return the last line of a trial's traceback that names an error."""
+    lines = [line.strip() for line in str(trial.get_error() or "").splitlines()]
+    named = [line for line in lines if re.match(r"[\w.]*Error\w*(\([^)]*\))?: ", line)]
     return named[-1] if named else "unknown; Ray's logs may say more"

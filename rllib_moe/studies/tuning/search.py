@@ -1,37 +1,43 @@
-"""One search from request to table: Ray, the trials, progress, an interruption and how to go on."""
+"""One search: planned and checked, run on Ray, interrupted and gone on with, and told in a table."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.logger import TBXLoggerCallback
-from rich.console import Console
 
-from rllib_moe.config import ConfigError
-from rllib_moe.envs.registry import prepare
-from rllib_moe.runtime.files import directory_faults
+from rllib_moe.envs.registry import environment_faults, prepare
+from rllib_moe.experiment import ENV_ARG, Experiment
+from rllib_moe.runtime.files import atomic_write, directory_errors
 from rllib_moe.runtime.ray_session import ray_session
-from rllib_moe.studies.tuning.journal import trial_number
-from rllib_moe.studies.tuning.outcome import write_outcome
+from rllib_moe.studies.tuning.outcome import train_command, write_outcome
 from rllib_moe.studies.tuning.progress import SearchProgress
-from rllib_moe.studies.tuning.records import TrialRecord, record_of
-from rllib_moe.studies.tuning.request import DEFAULT_TRIALS, REQUEST, SearchConfig, SearchRequest
-from rllib_moe.studies.tuning.schedulers import GRACE_PARTS, PERTURBATION_PARTS, make_scheduler
-from rllib_moe.studies.tuning.searchers import Proposals
-from rllib_moe.studies.tuning.table import TrialTable
-from rllib_moe.studies.tuning.trial import MoETrial, trial_config
-from rllib_moe.training.progress import standard_console
+from rllib_moe.studies.tuning.records import record_of, trial_number
+from rllib_moe.studies.tuning.schedulers import CurriculumPBT, ResumableASHA
+from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
+from rllib_moe.studies.tuning.search_space import SearchSpace, Values
+from rllib_moe.studies.tuning.searchers import OptunaProposals
+from rllib_moe.studies.tuning.table import trial_table
+from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MoETrial
+from rllib_moe.training.progress import say, standard_console
 from rllib_moe.training.stop_signals import StopSignals
+from rllib_moe.validation import ConfigError, load_yaml
 
+SEARCH = "search.yaml"
+"""File, in a search's directory, of all that makes the search."""
 MAX_FAILURES = 2
-"""How often a trial that fails, as its process may be killed, goes on from its last checkpoint."""
+"""Times that a trial which fails, as its process may be killed, goes on from its last checkpoint."""
 KEEP_CHECKPOINTS = 4
 """Checkpoints of a trial that stay: PBT may copy one a little later than it was written."""
 TUNE_SETTINGS = {
@@ -44,105 +50,200 @@ TUNE_SETTINGS = {
 """Environment variables that Tune reads."""
 
 
-def run_search(request: SearchRequest, command: Sequence[str] = ()) -> dict[str, Any]:
-    """Run all trials, or those that an earlier process left, and write what came out.
+@dataclass(frozen=True)
+class Search:
+    """A checked search."""
+
+    config: SearchConfig
+    """Settings beside the experiment."""
+    space: SearchSpace
+    """The search space, with the experiment that all trials share."""
+    candidates: tuple[Values, ...] = ()
+    """The trials' values; empty when Optuna proposes them, and of a search that goes on."""
+    is_resumed: bool = False
+    """Whether the search began earlier."""
+
+    @classmethod
+    def plan(cls, config: SearchConfig, base: Experiment, shared: Mapping[str, Any] | None = None) -> Search:
+        """Check a new search, and draw its trials where they are known beforehand.
+
+        Args:
+            config: Settings of the search; `exp_name` and `num_workers` replace those of the experiment.
+            base: Experiment that all trials begin with.
+            shared: Overrides of all trials.
+
+        Raises:
+            ConfigError: naming every error.
+        """
+        shared = {**(shared or {}), "exp_name": config.exp_name, "num_workers": config.num_workers}
+        space = SearchSpace.from_dict(load_yaml(str(config.space), BUNDLED, "space"), base, shared)
+        candidates: list[Values] = []
+        if config.search == "grid":
+            candidates = space.combinations()
+        elif config.search == "random":
+            generator = np.random.default_rng(space.example.training.seed)
+            candidates = [space.draw(generator) for _ in range(config.num_trials)]
+        errors = list(_environment_errors(space))
+        episodes = space.example.run.episodes
+        if (config.grace_episodes or 0) > episodes:
+            errors.append(f"grace_episodes: expected at most episodes={episodes}, got {config.grace_episodes}")
+        if config.scheduler == "pbt" and len(candidates) == 1:
+            errors.append("trials: pbt compares trials; expected 2 or more, got 1")
+        if errors:
+            raise ConfigError(errors)
+        return cls(config, space, tuple(candidates))
+
+    @classmethod
+    def load(cls, directory: str | Path, address: str | None = None) -> Search:
+        """Return the search that began earlier in a directory.
+
+        Args:
+            directory: Directory of the search, wherever it is now.
+            address: Address of a Ray cluster; None starts Ray on this machine.
+
+        Raises:
+            ConfigError: There is none, or it was written by another version.
+        """
+        path = Path(directory).resolve()  # its own name and place, whatever leads there
+        file = path / SEARCH
+        if not file.is_file():
+            raise ConfigError([f"resume: {path} holds no search ({SEARCH} is missing)"])
+        try:
+            plain = load_yaml(file)
+            place = {"exp_name": path.name, "output_dir": os.path.relpath(path.parent)}
+            config = SearchConfig.from_dict(plain["search"]).replace(**place)
+            shared = {**plain["overrides"], "exp_name": path.name, "address": address}
+            space = SearchSpace.from_dict(plain["space"], Experiment.from_dict(plain["experiment"]), shared)
+        except (ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
+            raise ConfigError([f"resume: {file} is damaged or was written by another version: {error}"]) from error
+        return cls(config, space, is_resumed=True)
+
+    def save(self, command: Sequence[str]) -> None:
+        """Write the search to its directory, for `load`."""
+        plain = {
+            "search": self.config.to_dict(),
+            "experiment": self.space.base.to_dict(),
+            "overrides": dict(self.space.shared),
+            "space": self.space.to_dict(),
+        }
+        with atomic_write(self.config.directory / SEARCH) as partial:
+            partial.write_text(f"# {shlex.join(command)}\n{yaml.safe_dump(plain, sort_keys=False)}")
+
+
+def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
+    """Run all trials, or those that an earlier process left, and write the outcome.
 
     Args:
-        request: A checked request.
-        command: The command line, to be written down with the search.
+        search: The search.
+        command: Command line, to be written down with the search.
 
     Returns:
         `trials` (records, best first, in plain form), `best` (number of the best trial or None), `paths` (of what was
         written) and `stopped_by` (name of the signal that ended the search early, or None).
 
     Raises:
-        ConfigError: the directory is refused, or holds nothing to resume; nothing was written.
+        ConfigError: The directory is refused, or holds nothing to resume; nothing was written.
     """
     console = standard_console()
-    search, directory = request.search, request.search.directory
-    _claim(request)
+    config, space, directory = search.config, search.space, search.config.directory
+    _claim(search)
     os.environ |= TUNE_SETTINGS
-    prepare(request.space.config.environment.env)
-    training = request.space.config.training
-    num_cpus = int(-(-search.cpus_per_trial // 1)) + training.num_workers
-    with StopSignals() as stop, ray_session(search.address, num_cpus, training.num_gpus, log_to_driver=False):
+    prepare(space.example.environment.env)
+    training, run = space.example.training, space.example.run
+    num_cpus = math.ceil(config.cpus_per_trial) + training.num_workers
+    with StopSignals() as stop, ray_session(run.address, num_cpus, training.num_gpus, log_to_driver=False):
         stop.listen()
-        if not request.is_resumed:
-            directory.mkdir(parents=True, exist_ok=True)
-            plain = request.to_plain(command)
-            (directory / REQUEST).write_text(yaml.safe_dump(plain, sort_keys=False))
-            _announce(request, console)
+        if not search.is_resumed:
+            search.save(command)
+            count, names = (
+                len(search.candidates) or config.num_trials,
+                ", ".join(each.name for each in space.parameters),
+            )
+            how = f"{config.search}, scheduler {config.scheduler}"
+            say(console, f"{count} trials of {run.episodes} episodes ({how}): {names}")
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        trials = _tuner(request, SearchProgress(console, search.episodes, stop)).fit()._experiment_analysis.trials
-    records = sorted((record_of(trial, request.space, search.metric) for trial in trials), key=TrialRecord.rank)
-    paths = write_outcome(records, request, directory)
-    console.print(TrialTable(records, search.metric))
+        # ResultGrid tells no trial that was stopped early from one that was interrupted; its trials do.
+        trials = _tuner(search, SearchProgress(console, run.episodes, stop)).fit()._experiment_analysis.trials
+    records = sorted((record_of(trial, space) for trial in trials), key=lambda record: record.rank(config.metric))
+    paths = write_outcome(records, space, directory)
+    console.print(trial_table(records, config.metric))
     for name, path in paths.items():
-        _say(console, f"{name}: {path}")
-    if "command" in paths:
-        _say(console, f"Train the best configuration:\n  {Path(paths['command']).read_text().strip()}")
+        say(console, f"{name}: {path}")
+    if "config" in paths:
+        say(console, f"Train the best configuration:\n  {train_command(Path(paths['config']))}")
     if stop:
-        _say(console, f"Interrupted. To go on: python scripts/tune.py --resume {directory}")
+        say(console, f"Interrupted. To go on: python scripts/tune.py --resume {directory}")
     return {
         "trials": [record.to_dict() for record in records],
-        "best": records[0].number if "command" in paths else None,
+        "best": records[0].number if "config" in paths else None,
         "paths": paths,
         "stopped_by": stop.received,
     }
 
 
-def _claim(request: SearchRequest) -> None:
-    """Refuse a directory that holds another search, or where nothing can be written.
+def _environment_errors(space: SearchSpace) -> Iterator[str]:
+    """Make the environment once with each of its arguments that is searched, so that a wrong one is refused at once."""
+    values = space.draw(np.random.default_rng(0))
+    variants = [values]
+    for parameter in space.parameters:
+        if any(name.startswith(ENV_ARG) for name in parameter.names):
+            variants += [{**values, parameter.name: value} for value in parameter.values]
+    environments = [space.apply_values(variant).environment for variant in variants if not space.errors(variant)]
+    yield from dict.fromkeys(
+        error for each in environments for error in environment_faults(each.env, each.max_steps, each.env_args)
+    )
+
+
+def _claim(search: Search) -> None:
+    """Refuse a directory that holds another search, or that cannot be written to.
 
     Raises:
-        ConfigError: so it is.
+        ConfigError: The directory is refused.
     """
-    directory = request.search.directory
-    if faults := list(directory_faults("output_dir", directory)):
-        raise ConfigError(faults)
-    # A search that ended before its first trial leaves the request alone.
-    if not request.is_resumed and directory.exists() and {each.name for each in directory.iterdir()} - {REQUEST}:
+    directory = search.config.directory
+    if errors := list(directory_errors("output_dir", directory)):
+        raise ConfigError(errors)
+    if search.is_resumed and not tune.Tuner.can_restore(str(directory.absolute())):
+        raise ConfigError([f"resume: {directory} was interrupted before any trial began; start it anew"])
+    # A search that ended before its first trial leaves its file alone.
+    if not search.is_resumed and directory.exists() and {each.name for each in directory.iterdir()} - {SEARCH}:
         told = f"exp_name: {directory} is not empty; choose another name, or go on with its search"
         raise ConfigError([f"{told} by --resume {directory}"])
 
 
-def _tuner(request: SearchRequest, progress: SearchProgress) -> tune.Tuner:
-    """Tune's driver of the search: a new one, or the one that was interrupted, as it had been saved."""
-    search, space = request.search, request.space
-    training = space.config.training
-    if request.is_resumed and not tune.Tuner.can_restore(str(search.directory.absolute())):
-        raise ConfigError([f"resume: {search.directory} was interrupted before any trial began; start it anew"])
-    bundles = [{"CPU": search.cpus_per_trial, "GPU": training.num_gpus}] + [{"CPU": 1.0}] * training.num_workers
+def _tuner(search: Search, progress: SearchProgress) -> tune.Tuner:
+    """Return Tune's driver of the search: a new one, or the one that was interrupted, as it had been saved."""
+    config, space, directory = search.config, search.space, search.config.directory.absolute()
+    training = space.example.training
+    bundles = [{"CPU": config.cpus_per_trial, "GPU": training.num_gpus}] + [{"CPU": 1.0}] * training.num_workers
     trainable = tune.with_resources(MoETrial, tune.PlacementGroupFactory(bundles))
     callbacks = [progress, TBXLoggerCallback()]
-    if request.is_resumed:
-        tuner = tune.Tuner.restore(str(search.directory.absolute()), trainable)
+    if search.is_resumed:
+        tuner = tune.Tuner.restore(str(directory), trainable)
         assert tuner._local_tuner is not None
         tuner._local_tuner.get_run_config().callbacks = callbacks
         return tuner
-    parameters = trial_config(space.config, space.schedule, {})
-    proposals = None
-    count = 1
-    if search.search == "optuna":
-        count = search.trials or DEFAULT_TRIALS
-        proposals = Proposals(space, metric=search.metric, trials=count)
-    else:
-        parameters["values"] = tune.grid_search(list(request.candidates))
+    is_optuna = config.search == "optuna"
     return tune.Tuner(
         trainable,
-        param_space=parameters,
+        param_space={
+            "experiment": space.base.to_dict(),
+            "overrides": {}
+            if is_optuna
+            else tune.grid_search([space.overrides(values) for values in search.candidates]),
+        },
         tune_config=tune.TuneConfig(
-            search_alg=proposals,
-            scheduler=_scheduler(search, request),
-            num_samples=count,
-            max_concurrent_trials=search.max_concurrent,
+            search_alg=OptunaProposals(space, metric=config.metric, trials=config.num_trials) if is_optuna else None,
+            scheduler=_scheduler(config, space),
+            num_samples=config.num_trials if is_optuna else 1,
+            max_concurrent_trials=config.max_concurrent,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=search.directory.resolve().name,
-            storage_path=str(search.directory.resolve().parent),
+            name=directory.name,
+            storage_path=str(directory.parent),
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=KEEP_CHECKPOINTS),
             callbacks=callbacks,
@@ -151,33 +252,22 @@ def _tuner(request: SearchRequest, progress: SearchProgress) -> tune.Tuner:
     )
 
 
-def _scheduler(search: SearchConfig, request: SearchRequest) -> Any:
-    return make_scheduler(
-        search.scheduler,
-        request.space,
-        metric=search.metric,
-        grace=search.grace_episodes or max(1, search.episodes // GRACE_PARTS),
-        reduction=search.reduction_factor,
-        every=search.perturb_every or max(1, search.episodes // PERTURBATION_PARTS),
-    )
+def _scheduler(config: SearchConfig, space: SearchSpace) -> Any:
+    """Return the scheduler; ASHA lets a trial be for a quarter of its episodes, PBT compares after every fifth."""
+    episodes = space.example.run.episodes
+    if config.scheduler == "asha":
+        return ResumableASHA(
+            time_attr=EPISODES_TOTAL,
+            metric=config.metric,
+            mode="max",
+            max_t=episodes,
+            grace_period=config.grace_episodes or max(1, episodes // 4),
+            reduction_factor=config.reduction_factor or 3.0,
+        )
+    if config.scheduler == "pbt":
+        return CurriculumPBT(space, metric=config.metric, every=config.perturb_every or max(1, episodes // 5))
+    return None
 
 
 def _trial_name(trial: Trial) -> str:
     return f"trial_{trial_number(trial):05d}"
-
-
-def _announce(request: SearchRequest, console: Console) -> None:
-    search = request.search
-    count = len(request.candidates) or search.trials or DEFAULT_TRIALS
-    _say(
-        console,
-        f"{count} trials of {search.episodes} episodes ({search.search}, scheduler {search.scheduler}): "
-        f"{', '.join(each.name for each in request.space.parameters if each.kind != 'fixed')}",
-    )
-    if request.refused:
-        _say(console, f"{request.refused} draws made no valid experiment and were drawn again")
-
-
-def _say(console: Console, text: str) -> None:
-    """Print a line as it is: a path may hold brackets, and should not be broken in two."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A search space: parameters read from one YAML file, checked against the experiment they change. Pure.
+"""A search space: parameters read from one YAML file, each over overrides of one experiment. Pure.
 
     parameters:
       transition.temperature.to, fine-tune.temperature: {uniform: [0.3, 0.8]}
@@ -6,7 +6,8 @@
       num_experts: {grid: [2, 4, 8]}
       gamma: 0.99
 
-Every value is tried together with others before anything starts; what no trial could use is refused.
+Names are those of `Experiment.with_overrides`; a plain value is the same in all trials. Every value is tried together
+with others before anything starts; a value that no trial could use is refused.
 """
 
 from __future__ import annotations
@@ -15,26 +16,30 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import yaml
 
-from rllib_moe.config import ConfigError, ExperimentConfig
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.studies.tuning.parameters import Parameter, read_parameter
-from rllib_moe.studies.tuning.settings import SettingsError, Values, is_mutable, name_fault, settled, split_name
+from rllib_moe.config import RunConfig
+from rllib_moe.experiment import ENV_ARG, Experiment, override_error
+from rllib_moe.phases import VALUES, split_override
+from rllib_moe.studies.tuning.parameters import Parameter, read_parameter, split_names
+from rllib_moe.validation import ConfigError
 
-BUNDLED = ("coefficients", "routing", "sizes")
-"""Spaces that come with the package, by name."""
 MAX_COMBINATIONS = 10_000
 """Largest grid."""
 PATIENCE = 200
 """Draws after which no valid combination is expected to come any more."""
 MUTATIONS = 20
 """Mutations tried until one is valid."""
+SAME_IN_ALL_TRIALS = (*RunConfig.model_fields, "env", "algo", "num_workers", "num_gpus")
+"""Fields that say what a trial runs on, and for how long: flags of the search, not parameters."""
+MUTABLE_FIELDS = ("num_epochs", "gamma", "gae_lambda", "clip_param", "vf_loss_coef", "grad_clip")
+"""Fields that may change in the middle of a run: no shape, batch or seed depends on them."""
+
+Values = dict[str, Any]
+"""One trial's value of every parameter, by the parameter's name."""
 
 
 @dataclass(frozen=True)
@@ -42,157 +47,142 @@ class SearchSpace:
     """Parameters and the experiment that they change."""
 
     parameters: tuple[Parameter, ...]
-    """In the order of the file."""
-    config: ExperimentConfig
-    """What holds for all trials."""
-    schedule: PhaseSchedule
-    """The schedule that trials change."""
+    """Those that differ between trials, in the order of the file."""
+    base: Experiment
+    """Experiment that all trials begin with."""
+    shared: Mapping[str, Any]
+    """Overrides of all trials. They may need a parameter beside them: num_heads=3 another hidden_size."""
 
     @classmethod
-    def load(cls, source: str | Path, config: ExperimentConfig, schedule: PhaseSchedule) -> SearchSpace:
-        """Read a space by the name of a bundled one (`BUNDLED`) or from a YAML file, and check it.
-
-        Raises:
-            ConfigError: naming every fault.
-        """
-        try:
-            if str(source) in BUNDLED:
-                text = (
-                    resources.files("rllib_moe").joinpath("studies", "tuning", "spaces", f"{source}.yaml").read_text()
-                )
-            else:
-                text = Path(source).read_text()
-            data = yaml.safe_load(text)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(
-                [f"space: cannot read {str(source)!r} ({reason}); expected a YAML file or one of {', '.join(BUNDLED)}"]
-            ) from error
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-            raise ConfigError([f"space: {source} is not YAML: {error}"]) from error
-        return cls.from_dict(data, config, schedule)
-
-    @classmethod
-    def from_dict(cls, data: Any, config: ExperimentConfig, schedule: PhaseSchedule) -> SearchSpace:
+    def from_dict(cls, data: Any, base: Experiment, shared: Mapping[str, Any] | None = None) -> SearchSpace:
         """Build from the plain form.
 
         Raises:
-            ConfigError: naming every fault.
+            ConfigError: naming every error.
         """
-        if not isinstance(data, Mapping) or set(data) != {"parameters"} or not isinstance(data["parameters"], Mapping):
-            raise ConfigError(["space: expected one key 'parameters' holding names and what they may be"])
-        faults: list[str] = []
-        parameters = []
-        for name, spec in data["parameters"].items():
-            parameter = read_parameter(str(name), spec, faults)
-            unknown = [fault for each in str(name).split(",") if (fault := name_fault(each.strip(), schedule))]
-            faults += unknown
-            if parameter and not unknown:
-                parameters.append(parameter)
-        names = [name for parameter in parameters for name in parameter.names]
-        faults += [f"{name}: expected once" for name in dict.fromkeys(names) if names.count(name) > 1]
-        if not data["parameters"]:
-            faults.append("parameters: expected at least one")
-        elif all(parameter.kind == "fixed" for parameter in parameters) and not faults:
-            faults.append("parameters: all are fixed; at least one must have several values")
-        space = cls(tuple(parameters), config, schedule)
-        if not names or len(set(names)) < len(names):
-            raise ConfigError(faults)
+        forms = data.get("parameters") if isinstance(data, Mapping) and set(data) == {"parameters"} else None
+        if not isinstance(forms, Mapping):
+            raise ConfigError(["space: expected one key 'parameters' with a mapping of names to values"])
+        errors: list[str] = []
+        names: list[str] = []
+        parameters: list[Parameter] = []
+        fixed: dict[str, Any] = {}
+        for name, form in ((str(name), form) for name, form in forms.items()):
+            names += split_names(name)
+            if refused := [error for each in split_names(name) if (error := _name_error(each, base))]:
+                errors += refused
+            elif not isinstance(form, Mapping):
+                fixed |= dict.fromkeys(split_names(name), form)
+            else:
+                try:
+                    parameters.append(read_parameter(name, form))
+                except ValueError as error:
+                    errors.append(str(error))
+        errors += [f"{name}: expected once" for name in dict.fromkeys(names) if names.count(name) > 1]
+        if not errors and not parameters:
+            errors.append("parameters: expected at least one with several values")
         # What was understood is checked although something else was not, for one message with everything in it.
-        faults += space._value_faults()
-        if faults:
-            raise ConfigError(faults)
+        space = cls(tuple(parameters), base, {**(shared or {}), **fixed})
+        errors += space._value_errors()
+        if errors:
+            raise ConfigError(errors)
         return space
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form, the inverse of `from_dict`."""
+        """Return the plain form, which `from_dict` reads back over the same shared overrides."""
         return {"parameters": {parameter.name: parameter.to_plain() for parameter in self.parameters}}
 
-    def settled(self, values: Values) -> tuple[ExperimentConfig, PhaseSchedule]:
-        """The configuration and schedule of a trial.
+    def overrides(self, values: Values) -> dict[str, Any]:
+        """Return the overrides of the base experiment that make a trial."""
+        return {**self.shared, **{name: values[each.name] for each in self.parameters for name in each.names}}
+
+    def values(self, overrides: Mapping[str, Any]) -> Values:
+        """Return the values of the parameters in a trial's overrides: the inverse of `overrides`."""
+        return {each.name: overrides[each.names[0]] for each in self.parameters}
+
+    def apply_values(self, values: Values) -> Experiment:
+        """Return the experiment of a trial.
 
         Raises:
-            SettingsError: the values do not go together.
+            ConfigError: The values do not go together.
         """
-        return settled(self.config, self.schedule, values)
+        return self.base.with_overrides(self.overrides(values))
 
-    def faults_of(self, values: Values) -> list[str]:
-        """What is wrong with one combination; empty when a trial can have it."""
+    def errors(self, values: Values) -> tuple[str, ...]:
+        """Return the reasons why no trial can have a combination."""
         try:
-            self.settled(values)
-        except SettingsError as error:
-            return error.faults
-        return []
+            self.apply_values(values)
+        except ConfigError as error:
+            return error.errors
+        return ()
+
+    @cached_property
+    def example(self) -> Experiment:
+        """One experiment of the space, for what is the same in all trials."""
+        return self.apply_values(self.draw(np.random.default_rng(0)))
 
     def combinations(self) -> list[Values]:
-        """Every combination of the listed values.
+        """Return every combination of the listed values.
 
         Raises:
-            ConfigError: a range has no list of values, there are too many, or a combination is not valid.
+            ConfigError: A range has no list of values, there are too many, or a combination is not valid.
         """
-        ranges = [each for each in self.parameters if not each.is_list]
-        faults = [f"{each.name}: {each.kind} has no list of values for a grid; use --search random" for each in ranges]
-        size = math.prod(len(each.values) for each in self.parameters)
-        if not faults and size > MAX_COMBINATIONS:
-            faults.append(f"space: expected at most {MAX_COMBINATIONS} combinations for a grid, got {size}")
-        if faults:
-            raise ConfigError(faults)
-        names = [each.name for each in self.parameters]
-        every = [
-            dict(zip(names, values, strict=True))
-            for values in itertools.product(*(each.values for each in self.parameters))
+        errors = [
+            f"{each.name}: {each.kind} has no list of values for a grid; use --search random"
+            for each in self.parameters
+            if each.is_range
         ]
-        refused = [(values, found) for values in every if (found := self.faults_of(values))]
+        size = math.prod(len(each.values) for each in self.parameters)
+        if not errors and size > MAX_COMBINATIONS:
+            errors.append(f"space: expected at most {MAX_COMBINATIONS} combinations for a grid, got {size}")
+        if errors:
+            raise ConfigError(errors)
+        names = [each.name for each in self.parameters]
+        lists = (each.values for each in self.parameters)
+        every = [dict(zip(names, values, strict=True)) for values in itertools.product(*lists)]
+        refused = [(values, found) for values in every if (found := self.errors(values))]
         if refused:
-            shown = [f"{self.searched(values)}: {'; '.join(found)}" for values, found in refused[:3]]
+            shown = [f"{values}: {'; '.join(found)}" for values, found in refused[:3]]
             more = [f"... {len(refused)} of {size} combinations are not valid"] if len(refused) > len(shown) else []
             raise ConfigError([*shown, *more])
         return every
 
-    def draw(self, generator: np.random.Generator) -> tuple[Values, int]:
+    def draw(self, generator: np.random.Generator) -> Values:
         """Draw one valid combination.
 
-        Returns:
-            The values, and how many draws were refused before them.
-
         Raises:
-            ConfigError: no valid one came.
+            ConfigError: No valid one came.
         """
-        for refused in range(PATIENCE):
+        for _ in range(PATIENCE):
             values = self._drawn(generator)
-            if not self.faults_of(values):
-                return values, refused
-        raise ConfigError([f"space: {PATIENCE} draws gave no valid combination: {'; '.join(self.faults_of(values))}"])
+            if not (errors := self.errors(values)):
+                return values
+        raise ConfigError([f"space: {PATIENCE} draws gave no valid combination: {'; '.join(errors)}"])
 
     def mutated(self, values: Values, generator: np.random.Generator) -> Values:
-        """Values near the given ones, for a trial that goes on with another one's network at its episode count.
+        """Return values near the given ones, for a trial that goes on with another one's network at its episode count.
 
-        Only parameters that cannot break off the curriculum change (`settings.is_mutable`): a boundary or a size is
-        taken over as it is.
+        Only parameters that cannot break off the curriculum change (`is_mutable`): a boundary or a size is taken over.
         """
         for _ in range(MUTATIONS):
             changed = dict(values)
             for each in self.parameters:
-                if all(is_mutable(name) for name in each.names):
+                if all(map(is_mutable, each.names)):
                     changed[each.name] = each.mutated(values[each.name], generator)
-            if not self.faults_of(changed):
+            if not self.errors(changed):
                 return changed
         return dict(values)
-
-    def searched(self, values: Values) -> Values:
-        """The values that differ between trials."""
-        return {each.name: values[each.name] for each in self.parameters if each.kind != "fixed"}
 
     def _drawn(self, generator: np.random.Generator) -> Values:
         return {each.name: each.draw(generator) for each in self.parameters}
 
-    def _value_faults(self) -> Iterator[str]:
-        """Every value that is valid in no combination, and every one that no trial would come to use."""
+    def _value_errors(self) -> Iterator[str]:
+        """Yield an error for each name or value that is valid in no combination, and for each that has no effect."""
         generator = np.random.default_rng(0)
         told = self._always_refused({}, generator)
         yield from sorted(told)
         for parameter in self.parameters:
-            for value in parameter.corners():
+            for value in parameter.values:
                 if found := self._always_refused({parameter.name: value}, generator) - told:
                     told |= found
                     yield f"{parameter.name} = {value!r}: {'; '.join(sorted(found))}"
@@ -200,29 +190,36 @@ class SearchSpace:
             yield from self._unreached(generator)
 
     def _always_refused(self, fixed: Values, generator: np.random.Generator) -> set[str]:
-        """The faults that values have whatever the others are, empty when they are valid with some."""
+        """Return the errors that values have whatever the others are; none when they are valid with some."""
         always: set[str] | None = None
         for _ in range(PATIENCE):
-            found = set(self.faults_of({**self._drawn(generator), **fixed}))
+            found = set(self.errors({**self._drawn(generator), **fixed}))
             if not found:
                 return set()
             always = found if always is None else always & found or found
         return always or set()
 
     def _unreached(self, generator: np.random.Generator) -> Iterator[str]:
-        """Parameters of phases that begin after the last episode in every combination."""
-        episodes = self.config.run.episodes
+        """Yield an error for each parameter of a phase that begins after the last episode in every combination."""
         starts: dict[str, int] = {}
-        for _ in range(PATIENCE):
-            values = self._drawn(generator)
-            if self.faults_of(values):
-                continue
-            for each in self.settled(values)[1].phases:
-                starts[each.name] = min(starts.get(each.name, each.start), each.start)
+        for schedule in (self.apply_values(self.draw(generator)).schedule for _ in range(PATIENCE)):
+            starts |= {each.name: min(starts.get(each.name, each.start), each.start) for each in schedule.phases}
+        episodes = self.example.run.episodes
         for name in (name for parameter in self.parameters for name in parameter.names):
-            phase = split_name(name)[0]
+            phase = split_override(name)[0]
             if phase in starts and starts[phase] >= episodes:
                 yield (
                     f"{name}: has no effect, {phase} begins at episode {starts[phase]} and trials end at {episodes} "
                     "(--phase-boundaries, --episodes)"
                 )
+
+
+def _name_error(name: str, base: Experiment) -> str | None:
+    if name in SAME_IN_ALL_TRIALS:
+        return f"{name}: is the same in all trials; give it as a flag"
+    return override_error(name, base.schedule)
+
+
+def is_mutable(name: str) -> bool:
+    """Return whether a value may change in the middle of a run and leave each episode count in its phase."""
+    return name in MUTABLE_FIELDS or (not name.startswith(ENV_ARG) and split_override(name)[1] in VALUES)

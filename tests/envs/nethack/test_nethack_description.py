@@ -40,6 +40,8 @@ def test_out_of_reach_is_no_distance(draw):
 
 def test_the_screen_is_shown_on_demand_only(make_env):
     plain, shown = make_env(), make_env(render_mode="ansi")
+    with pytest.raises(RuntimeError, match=r"render\(\) needs an episode: call reset\(\) first"):
+        shown.render()
     first, second = plain.reset(seed=3)[0], shown.reset(seed=3)[0]
     assert plain.render() is None
     assert all(np.array_equal(first[leaf], second[leaf]) for leaf in first)

@@ -1,10 +1,7 @@
 """A checkpoint and a recording to show, made once."""
 
-import dataclasses
-
 import pytest
 
-from rllib_moe.config import EnvironmentConfig
 from rllib_moe.evaluation.actors import Player
 from rllib_moe.evaluation.replay.recording import record
 from rllib_moe.training.checkpoints import load_checkpoint
@@ -24,9 +21,8 @@ def nethack_checkpoint(tmp_path_factory):
 
 def watch(checkpoint, seed, **environment):
     loaded = load_checkpoint(checkpoint)
-    player = Player(policy="checkpoint", watched=True, model=loaded.config.model, weights=loaded.weights())
-    plain = loaded.config.environment.to_dict() | environment
-    return record(dataclasses.replace(EnvironmentConfig(), **plain), player, seed)
+    player = Player(policy="checkpoint", watched=True, model=loaded.experiment.model, weights=loaded.weights())
+    return record(loaded.experiment.environment.replace(**environment), player, seed)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
+from rllib_moe.evaluation.evaluate import evaluate
+from rllib_moe.evaluation.spec import EvaluationRequest
 
 
 def evaluated(checkpoint, seed):
@@ -10,7 +11,7 @@ def evaluated(checkpoint, seed):
 
 def check_columns(recording):
     steps = recording.steps
-    for name in ("gate", "probabilities", "expert_probabilities", "legal", "value", "reward", "score", "depth"):
+    for name in ("gate", "probabilities", "expert_probabilities", "legal", "value", "reward", "score"):
         assert len(getattr(recording, name)) == steps, name
     for name in ("scene", "level", "message", "nodes"):
         assert len(getattr(recording, name)) == steps, name
@@ -40,6 +41,8 @@ def test_is_the_episode_that_an_evaluation_plays(regimes_checkpoint, regimes_rec
 def test_shows_nethack_with_the_nodes_where_they_lie(nethack_checkpoint, nethack_recording):
     recording = nethack_recording
     check_columns(recording)
+    (depths,) = recording.measures.values()
+    assert (len(depths), depths[0], recording.final_measures["max_depth"]) == (recording.steps, 1, max(depths))
     # The screen is only looked at: the game is the one that is played without it.
     assert evaluated(nethack_checkpoint, 3)["episode_scores"] == [recording.final_score]
     assert recording.screens.height == 24

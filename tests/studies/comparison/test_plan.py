@@ -1,4 +1,4 @@
-"""The plan of a comparison: order of runs, commands, and every fault in one message."""
+"""The plan of a comparison: order of runs, experiments, and every error in one message."""
 
 from pathlib import Path
 from typing import Any
@@ -6,20 +6,21 @@ from typing import Any
 import pytest
 import yaml
 
-from rllib_moe.config import ConfigError, ModelConfig
+from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
+from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.studies.comparison.plan import BUNDLED, Plan, load_plan
-from rllib_moe.training.command_line import parse
+from rllib_moe.validation import ConfigError
 
 SMALL: dict[str, Any] = {
     "episodes": 40,
-    "flags": "--env regimes --max-steps 8",
+    "overrides": {"env": "regimes", "max_steps": 8},
     "evaluation": {"episodes": 4, "seed_base": 7},
     "variants": [
         {"name": "whole", "seeds": [0, 1, 2]},
-        {"name": "soft", "about": "softmax", "flags": "--set '*.routing=softmax'", "seeds": [0]},
+        {"name": "soft", "about": "softmax", "overrides": {"*.routing": "softmax"}, "seeds": [0]},
     ],
 }
 
@@ -30,59 +31,49 @@ def load(tmp_path: Path, **changes: Any) -> Plan:
     return load_plan(str(path))
 
 
-def faults(tmp_path: Path, **changes: Any) -> list[str]:
-    with pytest.raises(ConfigError) as refused:
+def refused(tmp_path: Path, **changes: Any) -> list[str]:
+    with pytest.raises(ConfigError) as error:
         load(tmp_path, **changes)
-    return [fault.removeprefix(f"{tmp_path}/plan.yaml: ") for fault in refused.value.faults]
+    return list(error.value.errors)
 
 
 def test_first_seeds_of_all_variants_come_first(tmp_path: Path) -> None:
-    names = [run.name for run in load(tmp_path).runs()]
+    plan = load(tmp_path)
+    names = [run.name for run in plan.runs()]
     assert names == ["whole-seed0", "soft-seed0", "whole-seed1", "whole-seed2"]
+    assert [plan.is_reference(run) for run in plan.runs()] == [True, False, True, True]
 
 
-def test_flags_of_a_run_reach_the_training(tmp_path: Path) -> None:
-    plan = load(tmp_path)
-    run = list(plan.runs())[1]
-    request = parse(run.flags, description="")
-    assert (request.config.environment.env, request.config.training.seed, request.config.run.episodes) == (
-        "regimes",
-        0,
-        40,
-    )
-    assert {phase.routing for phase in request.schedule.phases} == {"softmax"}
-    assert [plan.of_reference(run) for run in plan.runs()] == [True, False, True, True]
+def test_a_run_is_the_config_under_the_plans_overrides_under_the_variants(tmp_path: Path) -> None:
+    config = Experiment().with_overrides({"gamma": 0.5, "num_experts": 2, "max_steps": 9, "phase_boundaries": [7, 9]})
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    variants = [{"name": "b", "overrides": {"num_experts": 3, "*.routing": "softmax", "seed": 9}, "seeds": [5]}]
+    (run,) = load(tmp_path, config=str(tmp_path / "config.yaml"), variants=variants).runs()
+    own = {"exp_name": "b-seed5", "episodes": 40, "seed": 5}
+    expected = {"env": "regimes", "max_steps": 8, "num_experts": 3, "*.routing": "softmax", **own}
+    assert run.experiment == config.with_overrides(expected)
+    assert (run.variant, run.name, run.seed) == ("b", "b-seed5", 5)
 
 
-def test_some_variants(tmp_path: Path) -> None:
-    plan = load(tmp_path)
-    some = plan.only(["soft"])
-    assert [run.name for run in some.chosen_runs()] == ["soft-seed0"]
-    assert list(some.runs()) == list(plan.runs()) == list(plan.chosen_runs())  # the table is over all
-    with pytest.raises(ConfigError, match=r"variants: no variant 'sotf' \(did you mean 'soft'\?\)"):
-        plan.only(["sotf"])
-    with pytest.raises(ConfigError, match="variants: expected at least one of whole, soft"):
-        plan.only([])
-
-
-def test_every_fault_of_the_file_is_named_at_once(tmp_path: Path) -> None:
-    assert faults(
+def test_every_error_of_the_file_is_named_at_once(tmp_path: Path) -> None:
+    assert refused(
         tmp_path,
         episodes=0,
-        flag="x",
-        evaluation={"episodes": 1.5, "seeds": 3},
-        variants=[{"name": "a/b", "seeds": []}, {"name": "c", "seeds": [1, 1], "flags": "'"}, 7],
+        override="x",
+        evaluation={"episodes": 1.5, "seeds": 3, "baselines": ["random", "random"]},
+        variants=[{"name": "", "seeds": []}, {"name": "c", "seeds": [1, 1], "overrides": "'"}, 7],
     ) == [
-        "plan: unknown key 'flag' (did you mean 'flags'?)",
         "episodes: expected a whole number, 1 or more, got 0",
+        "evaluation: episodes: expected a whole number, 1 or more, got 1.5",
+        "evaluation: seed_base: missing",
+        "evaluation: baselines: expected different players that learn nothing, got ['random', 'random']",
         "evaluation: unknown key 'seeds' (did you mean 'seed_base'?)",
-        "evaluation: seed_base is missing",
-        "evaluation.episodes: expected a whole number, 1 or more, got 1.5",
-        "variants[0].name: expected a plain directory name that no other variant has, got 'a/b'",
-        "variants[0].seeds: expected a list of different whole numbers, got []",
-        'variants[1].flags: No closing quotation, got "\'"',
-        "variants[1].seeds: expected a list of different whole numbers, got [1, 1]",
-        "variants[2]: expected a mapping, got 7",
+        "variants[0]: name: expected a non-empty text, got ''",
+        "variants[0]: seeds: expected a list of whole numbers, at least one, got []",
+        'variants[1]: overrides: expected a mapping of names to values, got "\'"',
+        "variants[1]: seeds: expected different seeds, got [1, 1]",
+        "variants: expected a list of mappings, at least one, got 7",
+        "unknown key 'override' (did you mean 'overrides'?)",
     ]
 
 
@@ -90,37 +81,31 @@ def test_every_fault_of_the_file_is_named_at_once(tmp_path: Path) -> None:
 def test_what_is_no_plan_is_refused(tmp_path: Path, data: Any) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(data))
-    with pytest.raises(ConfigError, match=r"expected a mapping|is missing"):
+    with pytest.raises(ConfigError, match=r"expected a mapping|missing"):
         load_plan(str(path))
 
 
-def test_commands_are_tried_before_anything_starts(tmp_path: Path) -> None:
-    wrong = [
-        {"name": "a", "flags": "--set '*.temperature=0' --num-experts 0", "seeds": [0]},
-        {"name": "b", "flags": "--num-expert 3", "seeds": [0]},
+def test_every_experiment_is_made_before_anything_starts(tmp_path: Path) -> None:
+    variants = [
+        {"name": "a", "overrides": {"*.temperature": 0, "num_experts": 0}, "seeds": [0, -1]},
+        {"name": "b/c", "overrides": {"num_expert": 3}, "seeds": [0]},
+        {"name": "a", "seeds": [7]},
     ]
-    found = faults(tmp_path, variants=wrong)
-    assert any(fault.startswith("a-seed0: num_experts: expected a whole number") for fault in found)
-    assert any(fault.startswith("a-seed0: ") and "temperature" in fault for fault in found)
-    assert any(fault.startswith("b-seed0: flags refused") and "--num-expert" in fault for fault in found)
+    errors = refused(tmp_path, variants=variants)
+    for error in (
+        "variants: expected different names, got 'a' twice",
+        "a: warmup.temperature: expected a finite number, above 0, got 0",
+        "a: num_experts: expected a whole number, 1 or more, got 0",
+        "a: seed: expected a whole number from 0 to 2147483647, got -1",
+        "b/c: num_expert: unknown setting (did you mean 'num_experts'?)",
+        "b/c: exp_name: expected a plain directory name, got 'b/c-seed0'",
+    ):
+        assert errors.count(error) == 1, errors
 
 
-@pytest.mark.parametrize("names", [["checkpoint"], ["scriptd"], "random", ["random", "random"]])
-def test_baselines_are_players_that_learn_nothing(tmp_path: Path, names: Any) -> None:
-    (fault,) = faults(tmp_path, evaluation={"episodes": 4, "seed_base": 7, "baselines": names})
-    assert fault == (f"evaluation.baselines: expected a list of some of random, random-legal, scripted, got {names!r}")
-
-
-def test_a_checkpoint_that_is_not_there_is_a_fault_of_the_plan(tmp_path: Path) -> None:
-    (fault, *_) = faults(tmp_path, variants=[{"name": "a", "flags": "--resume nowhere", "seeds": [0]}])
-    assert fault.startswith("a-seed0: ")
-    assert "nowhere" in fault
-
-
-def test_a_date_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "plan.yaml").write_text("about: 2026-02-30\n")
-    with pytest.raises(ConfigError, match=r"plan: cannot read .*day is out of range"):
-        load_plan(str(tmp_path / "plan.yaml"))
+def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (error,) = refused(tmp_path, config="nowhere.yaml")
+    assert "config: cannot read 'nowhere.yaml'" in error
 
 
 def test_a_missing_file_names_the_bundled_plans() -> None:
@@ -133,6 +118,7 @@ def test_bundled_plans_are_whole(name: str) -> None:
     plan = load_plan(name)
     assert len(plan.variants[0].seeds) >= 3
     assert all(variant.about for variant in plan.variants)
+    assert Plan.from_dict(plan.to_dict()) == plan
 
 
 def test_one_expert_has_the_parameters_of_four() -> None:
@@ -144,5 +130,5 @@ def test_one_expert_has_the_parameters_of_four() -> None:
     def parameters(config: ModelConfig) -> int:
         return sum(parameter.numel() for parameter in GATMoEPolicy(shape, 23, config).parameters())
 
-    one, four = parameters(parse(run.flags, description="").config.model), parameters(ModelConfig())
+    one, four = parameters(run.experiment.model), parameters(ModelConfig())
     assert abs(one - four) / four < 0.001

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.studies.comparison.table import COLUMNS, baseline_row, markdown, removal_row, variant_row
+from rllib_moe.studies.comparison.table import baseline_row, columns, markdown, removal_row, variant_row
 
 
 def numbers(seed: int, score: float) -> dict[str, Any]:
     judged = {"evaluation_episodes": 4, "deterministic_evaluation_episodes": 2}
-    return {"seed": seed, **judged, **{key: score if "score" in key else 0.5 for key, _ in COLUMNS}}
+    own = ["deep_rate"]
+    return {"seed": seed, "measures": own, **judged, **{key: score if "score" in key else 0.5 for key in columns(own)}}
 
 
 def test_mean_and_error_are_over_seeds() -> None:
@@ -34,14 +35,14 @@ def test_difference_from_the_reference() -> None:
 
 
 def test_a_number_that_has_no_meaning_stays_empty() -> None:
-    runs = [{**numbers(0, 1.0), "depth2_rate": None}]
-    row = variant_row("no depth", runs, runs)
-    assert row["depth2_rate"] == {"mean": None, "se": None}
-    assert "| 1.0 | 1.0 |" in markdown({}, {"no depth": row}, [])
+    runs = [{**numbers(0, 1.0), "deep_rate": None}]
+    row = variant_row("none", runs, runs)
+    assert row["deep_rate"] == {"mean": None, "se": None}
+    assert "| 1.0 | 1.0 | 1.0 |  | 0.50 |" in markdown({}, {"none": row}, [])
 
 
 def test_a_baseline_stands_above_the_variants_with_its_error_over_episodes() -> None:
-    played = {"score_mean": 10.25, "score_se": 0.5, "score_median": 4.0, "depth2_rate": 0.03, "episodes": 1000}
+    played = {"score_mean": 10.25, "score_se": 0.5, "score_median": 4.0, "deep_rate": 0.03, "episodes": 1000}
     lines = markdown({"random": baseline_row(played)}, {"whole": variant_row("it", [numbers(0, 100.0)], [])}, [])
     baseline, whole = lines.splitlines()[2:4]
     assert baseline == "| random | | 10.2 ± 0.5 |  | 4.0 | 0.03 |  |  |  | |"

@@ -31,8 +31,4 @@ def search_flags(small_flags: tuple[str, ...], tmp_path: Path) -> Callable[..., 
 def search(ray_session: None, search_flags: Callable[..., list[str]]) -> Search:
     """Run a search in this process."""
     del ray_session
-
-    def run(exp_name: str, parameters: dict[str, Any], *flags: str) -> dict[str, Any]:
-        return main(search_flags(exp_name, parameters, *flags))
-
-    return run
+    return lambda *words: main(search_flags(*words))

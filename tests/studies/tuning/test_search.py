@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import pickle
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ConfigError
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.studies.tuning.journal import CLONES, ITERATION, read_lines, read_results
+from rllib_moe.experiment import Experiment
+from rllib_moe.studies.tuning.journal import ITERATION, read_results
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE
 from rllib_moe.training.checkpoints import load_checkpoint
-from rllib_moe.training.command_line import parse as parse_training
+from rllib_moe.validation import ConfigError
 from scripts.tune import main
 
 Search = Callable[..., dict[str, Any]]
+LOAD_BALANCE = m.PHASE_VALUES["load_balance_coef"].key
 PATIENCE = 600
 """Seconds until a test gives up waiting, many times what is needed."""
 
 
 def trial_directories(search: Path) -> list[Path]:
     return sorted(search.glob("trial_*"))
+
+
+def lines_of(trial: Path) -> int:
+    return len((trial / "results.jsonl").read_text().splitlines())
 
 
 def test_a_search_leaves_a_table_a_plot_and_the_best_ready_to_train(
@@ -57,20 +60,15 @@ def test_a_search_leaves_a_table_a_plot_and_the_best_ready_to_train(
         rows = [result[MOE] for result in read_results(path)]
         assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8, 16, 24, 32, 40, 48]
         assert [row[m.PHASE.key] for row in rows] == [*["warmup"] * 2, *["transition"] * 2, *["fine-tune"] * 2]
-        assert len({row[m.LOAD_BALANCE_COEF.key] for row in rows}) == 1
+        assert len({row[LOAD_BALANCE] for row in rows}) == 1
 
     best = outcome["trials"][0]["values"]["*.load_balance_coef"]
-    words = (directory / "best" / "train.sh").read_text().split()
-    assert words[:2] == ["python", "scripts/train.py"]
-    request = parse_training(words[2:], "")
-    saved = load_checkpoint(outcome["paths"]["checkpoint"])
-    assert request.schedule == saved.schedule == PhaseSchedule.load(directory / "best" / "schedule.yaml")
-    assert request.schedule.boundaries == (16, 32)
-    assert {request.schedule.at(episode).load_balance_coef for episode in (0, 16, 32)} == {best}
-    for section in ("model", "training", "environment"):
-        assert getattr(request.config, section) == getattr(saved.config, section)
-    assert (request.config.model.num_experts, request.config.training.gamma) == (3, 0.9)
-    assert (request.config.run.episodes, saved.episodes) == (48, 48)
+    experiment, saved = Experiment.load(outcome["paths"]["config"]), load_checkpoint(outcome["paths"]["checkpoint"])
+    assert experiment == saved.experiment.with_overrides({"exp_name": "mine-best"})
+    assert experiment.schedule.boundaries == (16, 32)
+    assert {experiment.schedule.at(episode).load_balance_coef for episode in (0, 16, 32)} == {best}
+    assert (experiment.model.num_experts, experiment.training.gamma) == (3, 0.9)
+    assert (experiment.run.episodes, saved.episodes) == (48, 48)
 
     with pytest.raises(ConfigError, match="is not empty; choose another name"):
         search("mine", parameters, "--search", "grid", "--episodes", "48")
@@ -81,7 +79,7 @@ def test_asha_stops_the_weak_on_episodes(search: Search) -> None:
     """Rungs at 16 and 32 episodes: of three trials one after the other, a weaker one than before ends on a rung."""
     outcome = search(
         "mine",
-        {"env_arg.num_regimes": {"grid": [4, 5, 7]}},  # of 16 steps, chance gets 4, 3.2 and 2.3
+        {"env_args.num_regimes": {"grid": [4, 5, 7]}},  # of 16 steps, chance gets 4, 3.2 and 2.3
         *("--search", "grid", "--scheduler", "asha", "--grace-episodes", "16", "--reduction-factor", "2"),
         *("--episodes", "64", "--max-concurrent", "1"),
     )
@@ -94,20 +92,21 @@ def test_asha_stops_the_weak_on_episodes(search: Search) -> None:
         assert trial["episodes"] == 64 if trial["state"] == "finished" else trial["episodes"] in (16, 32)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path: Path) -> None:
     """By chance, 16 steps earn 16 / R among R regimes: 8 with 2 of them, 2.3 with 7. Trials 0 to 3 are drawn evenly."""
     outcome = search(
         "mine",
         {
-            "env_arg.num_regimes": {"randint": [2, 7]},
+            "env_args.num_regimes": {"randint": [2, 7]},
             "*.load_balance_coef": {"loguniform": [0.001, 0.1]},
-            "env_arg.num_cues": 2,
+            "env_args.num_cues": 2,
         },
         *("--search", "optuna", "--trials", "12", "--episodes", "24", "--max-concurrent", "1"),
     )
     trials = sorted(outcome["trials"], key=lambda trial: trial["number"])
-    proposed = [trial["values"]["env_arg.num_regimes"] for trial in trials]
+    proposed = [trial["values"]["env_args.num_regimes"] for trial in trials]
     print("regimes proposed:", proposed, "score:", [round(trial["score"], 1) for trial in trials])
     assert [trial["state"] for trial in trials] == ["finished"] * 12
     assert all(type(number) is int and 2 <= number <= 7 for number in proposed)
@@ -122,54 +121,44 @@ def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path:
 
     best = outcome["trials"][0]
     assert best["score"] == max(trial["score"] for trial in trials)
-    words = (tmp_path / "tune" / "mine" / "best" / "train.sh").read_text().split()
-    request = parse_training(words[2:], "")
-    assert request.config.environment.env_args["num_regimes"] == best["values"]["env_arg.num_regimes"]
-    assert request.schedule.at(0).load_balance_coef == pytest.approx(best["values"]["*.load_balance_coef"])
-    assert (tmp_path / "tune" / "mine" / "trials.png").is_file()
+    experiment = Experiment.load(outcome["paths"]["config"])
+    assert experiment.environment.env_args == {"num_cues": 2, "num_regimes": best["values"]["env_args.num_regimes"]}
+    assert experiment.schedule.at(0).load_balance_coef == best["values"]["*.load_balance_coef"]
 
 
 @pytest.mark.slow
-def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search, tmp_path: Path) -> None:
+def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search) -> None:
     """Copies are made at 24 (in transition), 48 and 72 episodes (in fine-tune).
 
     A clone's next iteration follows the donor's count, in the phase of that count, at the values of its own schedule.
+    Trials take turns (each wants all CPUs), so that whatever the load is, all are compared with all.
     """
     outcome = search(
         "mine",
         {"*.load_balance_coef": {"uniform": [0.01, 0.5]}, "fine-tune.learning_rate": {"loguniform": [1e-5, 1e-3]}},
-        *("--scheduler", "pbt", "--perturb-every", "24", "--trials", "4", "--episodes", "96"),
+        *("--scheduler", "pbt", "--perturb-every", "24", "--trials", "4", "--episodes", "96", "--cpus-per-trial", "4"),
     )
-    assert {trial["state"] for trial in outcome["trials"]} == {"finished"}
-    clones = 0
-    for path in trial_directories(tmp_path / "tune" / "mine"):
-        results = [json.loads(line) for line in (path / "results.jsonl").read_text().splitlines()]
-        cloned = read_lines(path / CLONES)
-        coefficients = [clone["values"]["*.load_balance_coef"] for clone in cloned]
-        for clone, coefficient in zip(cloned, coefficients, strict=True):
-            clones += 1
+    assert {(trial["state"], trial["episodes"]) for trial in outcome["trials"]} == {("finished", 96)}
+    assert any(trial["clones"] for trial in outcome["trials"])
+    for trial in outcome["trials"]:
+        lines = (Path(trial["path"]) / "results.jsonl").read_text().split("\n")
+        rows = [json.loads(line)[MOE] for line in lines if line]
+        coefficients = [clone["values"]["*.load_balance_coef"] for clone in trial["clones"]]
+        for clone, coefficient in zip(trial["clones"], coefficients, strict=True):
             if coefficients.count(coefficient) > 1:  # at the edge of its range: whose iterations they are is not told
                 continue
-            after = [
-                result
-                for result in results
-                if result[MOE][m.LOAD_BALANCE_COEF.key] == pytest.approx(coefficient, rel=1e-6)
-            ]
-            first = after[0][MOE]
-            print(path.name, clone, first[m.EPISODES_TOTAL.key], first[m.PHASE.key])
+            after = [row for row in rows if row[LOAD_BALANCE] == pytest.approx(coefficient, rel=1e-6)]
+            print(trial["number"], clone, after[0][m.EPISODES_TOTAL.key], after[0][m.PHASE.key])
             # 8 episodes an iteration: the first one of the clone ends 8 after the donor's checkpoint.
-            assert first[m.EPISODES_TOTAL.key] == clone[EPISODES_TOTAL] + 8
-            assert first[m.ITERATION.key] == first[m.EPISODES_TOTAL.key] / 8
-            for result in after:
-                row = result[MOE]
+            assert after[0][m.EPISODES_TOTAL.key] == clone[EPISODES_TOTAL] + 8
+            assert after[0][m.ITERATION.key] == after[0][m.EPISODES_TOTAL.key] / 8
+            for row in after:
                 before = row[m.EPISODES_TOTAL.key] - 8
                 phase = "warmup" if before < 16 else "transition" if before < 32 else "fine-tune"
                 assert row[m.PHASE.key] == phase
-                if phase == "fine-tune":
+                if before >= 32:
                     learning_rate = clone["values"]["fine-tune.learning_rate"]
                     assert row[m.LEARNING_RATE.key] == pytest.approx(learning_rate, rel=1e-6)
-        assert read_results(path)[-1][EPISODES_TOTAL] == 96
-    assert clones > 0
 
 
 @pytest.mark.slow
@@ -212,9 +201,7 @@ def test_a_search_goes_on_after_its_driver_ended(
     if number == signal.SIGINT:
         assert process.returncode == 128 + number, told
         assert f"To go on: python scripts/tune.py --resume {directory}" in told
-    before = {
-        path.name: len((path / "results.jsonl").read_text().splitlines()) for path in trial_directories(directory)
-    }
+    before = {path.name: lines_of(path) for path in trial_directories(directory)}
 
     outcome = main(["--resume", str(directory)])
 
@@ -222,20 +209,15 @@ def test_a_search_goes_on_after_its_driver_ended(
     assert {trial["episodes"] for trial in outcome["trials"]} == {240}
     assert {path.name for path in trial_directories(directory)} >= before.keys()
     went_on = 0
-    for path in trial_directories(directory):
+    for trial in outcome["trials"]:
+        path = Path(trial["path"])
         iterations = [row[ITERATION] for row in read_results(path)]
-        leaps = [later - earlier for earlier, later in pairwise(iterations) if later != earlier + 1]
+        leaps = [later - earlier for earlier, later in itertools.pairwise(iterations) if later != earlier + 1]
         assert iterations[-1] == 30
         assert all(leap > 1 for leap in leaps), "an iteration counts twice"
-        assert len(leaps) <= len(read_lines(path / CLONES)), "only a clone leaps, to its donor's count"
-        written = len((path / "results.jsonl").read_text().splitlines())
-        went_on += before.get(path.name, 0) > 2 and written < before[path.name] + 30
+        assert len(leaps) <= len(trial["clones"]), "only a clone leaps, to its donor's count"
+        went_on += before.get(path.name, 0) > 2 and lines_of(path) < before[path.name] + 30
     coefficients = {trial["values"]["*.load_balance_coef"] for trial in outcome["trials"]}
     assert len(coefficients) == 3
     print(number.name, *kind, before, "went on from a checkpoint:", went_on)
     assert went_on > 0
-
-
-def test_a_directory_without_a_search_cannot_be_resumed(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"resume: {tmp_path} holds no search (search.yaml is missing)")):
-        main(["--resume", str(tmp_path)])

@@ -1,6 +1,7 @@
 // The whole episode at one glance: experts' weights as stacked areas, score and value, scenes; a click goes there.
 
 const SCENE_ROW = 12;
+const MOST_CHANGES = 20; // of a measure; one that changes more often is a curve and not a few events
 
 class Timeline {
   constructor(canvas, data, seek) {
@@ -101,14 +102,20 @@ class Timeline {
     pen.fillStyle = colors.accent;
     pen.fillText(`${short(value[1])} value`, end + 6, top + 7);
     pen.fillText(short(value[0]), end + 6, top + height - 6);
-    const changes = [...this.data.depth.keys()].filter((step) => step && this.data.depth[step] !== this.data.depth[step - 1]);
+    for (const [name, values] of Object.entries(this.data.measures)) this.drawChanges(pen, colors, top, height, name, values);
+  }
+
+  drawChanges(pen, colors, top, height, name, values) {
+    const end = this.width - this.right;
+    const changes = [...values.keys()].filter((step) => step && values[step] !== values[step - 1]);
+    if (changes.length > MOST_CHANGES) return;
     changes.forEach((step, index) => {
       pen.strokeStyle = colors.muted;
       pen.setLineDash([3, 3]);
       line(pen, [this.x(step), top], [this.x(step), top + height]);
       pen.setLineDash([]);
       pen.fillStyle = colors.text;
-      const text = `depth ${this.data.depth[step]}`, room = pen.measureText(text).width + 8;
+      const text = `${name.replaceAll("_", " ")} ${values[step]}`, room = pen.measureText(text).width + 8;
       const isRight = this.x(step) > end - room;
       const neighbour = changes[index + (isRight ? -1 : 1)];
       if (neighbour !== undefined && Math.abs(this.x(neighbour) - this.x(step)) < room) return; // the last one is told

@@ -1,0 +1,115 @@
+"""PPO and APPO alike: one configuration, and the accessors by which the curriculum callback reads an algorithm."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Self, cast
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+
+from rllib_moe.algorithms.placement import spread_workers
+from rllib_moe.algorithms.policy import MoEPPOPolicy
+from rllib_moe.callbacks.curriculum import CurriculumCallbacks
+from rllib_moe.callbacks.measures import ITERATIONS, REPLACED, WALL_SECONDS, of_this_iteration
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
+
+EPISODES = "moe_episodes"
+"""Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""
+
+FIRST_EPISODE = "first_episode"
+"""Key in `env_config` of the episode that a run goes on from."""
+
+logger = logging.getLogger("rllib_moe.curriculum")
+
+
+class CurriculumConfig(AlgorithmConfig):
+    """The phase schedule and mixed precision as options beside RLlib's, and RLlib's as this package needs them."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        self.schedule: dict[str, Any] = PhaseSchedule.load("default").to_dict()
+        self.mixed_precision = False
+        self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+        self.framework("torch")
+        self.experimental(_disable_preprocessor_api=True)  # keeps the observation's leaves and their dtypes
+        self.callbacks(CurriculumCallbacks)
+        self.env_runners(env_runner_cls=VectorRolloutWorker)
+
+    def training(
+        self,
+        *,
+        schedule: dict[str, Any] = NotProvided,  # type: ignore[assignment]
+        mixed_precision: bool = NotProvided,  # type: ignore[assignment]
+        **kwargs: Any,
+    ) -> Self:
+        """Set training options.
+
+        Args:
+            schedule: Plain form of a `PhaseSchedule`.
+            mixed_precision: Whether the learner's encoder computes in bfloat16.
+            **kwargs: RLlib's own.
+        """
+        super().training(**kwargs)
+        if schedule is not NotProvided:
+            self.schedule = schedule
+        if mixed_precision is not NotProvided:
+            self.mixed_precision = mixed_precision
+        return self
+
+
+class CurriculumAlgorithm(Algorithm):
+    """An algorithm with a schedule and an episode count; its workers are spread over the nodes of a cluster."""
+
+    notes: list[str]
+    """Lines to log before the next iteration: after the last one's row, and only if there is a next one."""
+    _schedule: PhaseSchedule
+
+    def setup(self, config: Any) -> None:
+        """Set the algorithm up.
+
+        Raises:
+            ConfigError: The configuration's schedule is missing or holds errors.
+        """
+        self._schedule = PhaseSchedule.from_dict(config.get("schedule"), "the algorithm's `schedule`")
+        self.notes = []
+        with spread_workers():
+            super().setup(config)
+
+    def step(self) -> Any:
+        """Run one iteration, after logging what there is to say about its phase."""
+        for note in self.notes:
+            logger.info("%s", note)
+        self.notes = []
+        return super().step()
+
+    @property
+    def schedule(self) -> PhaseSchedule:
+        """The phases."""
+        return self._schedule
+
+    @property
+    def episodes_total(self) -> int:
+        """Episodes finished over the whole run, resumed parts included."""
+        config = cast(AlgorithmConfig, self.config)
+        return int(self._counters.get(EPISODES, config.env_config.get(FIRST_EPISODE, 0)))
+
+    @property
+    def learner_policy(self) -> MoEPPOPolicy:
+        """The learner's policy; its model is a `GATMoEModel`."""
+        return cast(MoEPPOPolicy, self.get_policy())
+
+    def count_iteration(self, result: dict[str, Any]) -> None:
+        """Count an iteration's episodes, time and replaced environments. The one place where episodes are counted."""
+        # Absent when every worker failed in this iteration.
+        self._counters[EPISODES] = self.episodes_total + result.get("env_runners", {}).get("num_episodes", 0)
+        self._counters[ITERATIONS] += 1
+        self._counters[WALL_SECONDS] += result["time_this_iter_s"]
+        self._counters[REPLACED] += int(sum(of_this_iteration(result, "replaced_environments")))
+
+    def sync_workers(self) -> None:
+        """Send the learner's weights, with the phase in their buffers, to the remote rollout workers."""
+        group = self.env_runner_group
+        if group is not None and group.num_remote_env_runners():
+            group.sync_weights()

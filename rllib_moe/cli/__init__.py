@@ -1,0 +1,1 @@
+"""The command line: the only place where words become settings. Every command is also a function of the package."""

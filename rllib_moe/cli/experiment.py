@@ -1,0 +1,38 @@
+"""Compare ways of training: every variant of a plan, over its seeds, trained and evaluated unattended.
+
+How to run:
+    python scripts/experiment.py nethack --jobs 2
+    python scripts/experiment.py nethack --variants curriculum,one-expert --output-dir results/comparison
+    python scripts/experiment.py my_plan.yaml
+
+Results to expect: the commands as they are run, then table.json, table.md (means over seeds, what each expert is worth)
+and curves.png in the output directory, beside the runs' own directories, configurations and logs. Interrupted at any
+moment, the same command goes on where it was stopped. Exit status: 0 done, 1 a run failed, 2 refused, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rllib_moe.cli.flags import Parser, words_of
+from rllib_moe.runtime.exit_status import FAILED, exit_statuses
+from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run one comparison and return its table (see `studies.comparison.compare.compare`)."""
+    parser = Parser("experiment.py", str(__doc__))
+    parser.add_settings("comparison", ComparisonRequest)
+    return compare(parser.read(words_of(argv), lambda given: ComparisonRequest(**given)))
+
+
+def run() -> None:
+    """Run the command as a process."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with exit_statuses(interrupted=None):
+        failures = main()["failures"]
+    print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
+    sys.exit(FAILED if failures else 0)

@@ -1,0 +1,74 @@
+"""Flags that say what an experiment is: every field of its sections, its schedule and a file to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rllib_moe.cli.flags import Assignments, Parser
+from rllib_moe.experiment import ENV_ARG, SCHEDULE, SECTIONS, Experiment
+from rllib_moe.phases import BOUNDARIES, BUNDLED
+
+CONFIG = "config"
+"""Name of the flag for the file that an experiment begins with."""
+
+
+def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, leave_out: Iterable[str] = ()) -> None:
+    """Add the flags of an experiment.
+
+    Args:
+        parser: The parser.
+        sections: Names of the sections whose fields become flags.
+        leave_out: Names of fields without a flag.
+    """
+    group = parser.add_argument_group("start")
+    group.add_argument(
+        "--config", metavar="FILE", help="Experiment to begin with, such as config.yaml of a run; flags override."
+    )
+    for name in sections:
+        parser.add_settings(name, SECTIONS[name], leave_out)
+    group = parser.add_argument_group("schedule")
+    group.add_argument("--schedule", metavar="FILE", help=f"Schedule: a YAML file, or one of {', '.join(BUNDLED)}.")
+    group.add_argument(
+        "--phase-boundaries",
+        dest=BOUNDARIES,
+        type=_boundaries,
+        metavar="A,B",
+        help="First episodes of the phases after the first, such as 1000,3000.",
+    )
+    group.add_argument(
+        "--set",
+        action=Assignments,
+        metavar="PHASE.KEY=VALUE",
+        help="One value of the schedule, such as transition.temperature=[1.0,0.5] or *.learning_rate=3e-4; repeatable.",
+    )
+
+
+def _boundaries(word: str) -> Any:
+    return [int(each) if each.strip().isdecimal() else each for each in word.split(",")]
+
+
+def overrides_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the overrides of an experiment that flags ask for; flags of anything else are left out.
+
+    Args:
+        given: Values of the flags that were given, by name.
+    """
+    fields = {field for section in SECTIONS.values() for field in section.model_fields} | {SCHEDULE, BOUNDARIES}
+    overrides = {name: value for name, value in given.items() if name in fields and name != "env_args"}
+    overrides |= {f"{ENV_ARG}{name}": value for name, value in given.get("env_args", {}).items()}
+    return overrides | given.get("set", {})
+
+
+def experiment_of(given: Mapping[str, Any], base: Experiment | None = None) -> Experiment:
+    """Return the experiment that flags ask for.
+
+    Args:
+        given: Values of the flags that were given, by name.
+        base: Values where neither a flag nor `--config` says otherwise; None takes the defaults.
+
+    Raises:
+        ConfigError: naming every error.
+    """
+    start = Experiment.load(given[CONFIG]) if CONFIG in given else base or Experiment()
+    return start.with_overrides(overrides_of(given))

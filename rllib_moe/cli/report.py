@@ -1,0 +1,45 @@
+"""Report on one run or several, finished or still going: one HTML page without a network, and a PNG of each figure.
+
+How to run:
+    python scripts/report.py results/full_training
+    python scripts/report.py results/seed0 results/seed1 results/other --output results/comparison
+    python scripts/report.py --help
+
+Results to expect: results/full_training/report/index.html and pictures beside it; the path of the page, the state of
+each run and what had to be left out are printed. Exit status: 0 done, 2 refused, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rllib_moe.cli.flags import Parser, words_of
+from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.studies.report.request import ReportRequest
+
+PROGRAM = "scripts/report.py"
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Write one report and return what was written (see `studies.report.make.make_report`)."""
+    words = words_of(argv)
+    parser = Parser("report.py", str(__doc__))
+    parser.add_settings("report", ReportRequest)
+    request = parser.read(words, lambda given: ReportRequest(**given))
+
+    from rllib_moe.studies.report.make import make_report  # late, so that help and most refusals take no time
+
+    made = make_report(request, [PROGRAM, *words])
+    for name, state in made["runs"].items():
+        print(f"{name}: {state}")
+        for omission in made["omissions"][name]:
+            print(f"  left out: {omission}")
+    print(f"page: {made['page']}")
+    return made
+
+
+def run() -> None:
+    """Run the command as a process."""
+    with exit_statuses("Interrupted: the report may be incomplete."):
+        main()

@@ -1,0 +1,64 @@
+"""The checkpoint that a run goes on from: found, verified, and held against the experiment that asks for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from rllib_moe.experiment import Experiment
+from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from rllib_moe.training.storage import Fetched, StorageError, fetch, is_uri
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A verified checkpoint to go on from."""
+
+    checkpoint: Checkpoint
+    """The checkpoint."""
+    fetched: Fetched | None = None
+    """The run that it was fetched with from a storage."""
+
+    @classmethod
+    def find(cls, place: str) -> Resumed:
+        """Find and verify a checkpoint.
+
+        Args:
+            place: A checkpoint, or a run (its latest checkpoint); a directory or a URI.
+
+        Raises:
+            CheckpointError: It is missing, damaged, or cannot be reached.
+        """
+        if not is_uri(place):
+            return cls(load_checkpoint(place))
+        try:
+            fetched = fetch(place)
+        except StorageError as error:
+            raise CheckpointError(f"checkpoint {error}") from error
+        return cls(load_checkpoint(fetched.checkpoint), fetched)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment that wrote the checkpoint; its run is where the checkpoint lies now."""
+        experiment, directory = self.checkpoint.experiment, self.checkpoint.path.parents[1]
+        if self.fetched or self.checkpoint.path.parent.name != "checkpoints":
+            return experiment
+        place = {"exp_name": directory.name, "output_dir": os.path.relpath(directory.parent)}
+        return experiment.with_overrides(place)
+
+    def errors(self, experiment: Experiment) -> list[str]:
+        """Return the reasons why the checkpoint cannot go on under an experiment."""
+        before, now = self.checkpoint.experiment, experiment
+        errors = [
+            f"{name}: the checkpoint was made with {was!r}, this run asks for {getattr(now.model, name)!r}"
+            for name, was in before.model
+            if getattr(now.model, name) != was
+        ]
+        if now.environment.env != before.environment.env:
+            errors.append(f"env: the checkpoint was made on {before.environment.env!r}, got {now.environment.env!r}")
+        if now.run.episodes <= self.checkpoint.episodes:
+            errors.append(
+                f"episodes: the checkpoint stands at episode {self.checkpoint.episodes}; the total must be above it, "
+                f"got {now.run.episodes}"
+            )
+        return errors

@@ -1,0 +1,258 @@
+"""Checked settings: what a field may hold stands beside the field, and a refusal names every error in words.
+
+pydantic validates; this module turns its findings into sentences of one form, `field: expected ..., got ...`, where the
+expectation is read from the field's own annotation. Knows no field of any settings class.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin
+
+import annotated_types
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+
+class RefusedError(ValueError):
+    """What was asked for cannot be done as asked. A command ends with status 2."""
+
+
+class FailedError(RuntimeError):
+    """What was begun cannot go on. A command ends with status 1."""
+
+
+class ConfigError(RefusedError):
+    """What was asked for is refused. The message lists every error, one a line.
+
+    Args:
+        errors: The errors in words.
+        source: Name of what was refused.
+    """
+
+    def __init__(self, errors: Iterable[str], source: str = "configuration") -> None:
+        self.errors = tuple(errors)
+        self.source = source
+        super().__init__(f"{source} refused:\n" + "\n".join(f"  - {error}" for error in self.errors))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errors, self.source)
+
+
+@contextmanager
+def collected(errors: list[str]) -> Iterator[None]:
+    """Append the errors of a refusal inside the block to a list, and go on after it."""
+    try:
+        yield
+    except ConfigError as error:
+        errors += error.errors
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused, every error in one `ConfigError`."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(dict.fromkeys(_sentences(error, type(self)))) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain nested form, the inverse of `from_dict`."""
+        return self.model_dump()
+
+    def to_yaml(self) -> str:
+        """Return the YAML form, which `load` reads back exactly."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read the YAML form from a file; what it leaves out takes its default.
+
+        Raises:
+            ConfigError: There is no such file, it is not YAML, or it holds an error.
+        """
+        return cls.from_dict(load_yaml(path, what="config"), f"config {path}")
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "configuration") -> Self:
+        """Build from the plain form; a missing key takes its default.
+
+        Raises:
+            ConfigError: naming every error, unknown keys with the nearest known one.
+        """
+        if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+            raise ConfigError([f"expected a mapping of names to values, got {data!r}"], source)
+        try:
+            return cls(**data)
+        except ConfigError as error:
+            raise ConfigError(error.errors, source) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """Return the settings with some fields changed, checked as a whole."""
+        return type(self)(**(dict(self) | changes))
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Return a hint to append to a refusal of `word`: the nearest known word, whatever the case, else all of them.
+
+    Args:
+        word: The unknown word.
+        known: All known words.
+        otherwise: Text where nothing is near, in place of all known words.
+    """
+    names = {name.lower(): name for name in known}
+    if match := difflib.get_close_matches(word.lower(), names, n=1):
+        return f" (did you mean {names[match[0]]!r}?)"
+    return f"; expected one of {', '.join(names.values())}" if otherwise is None else otherwise
+
+
+def import_by_path(path: str, name: str) -> Any:
+    """Return the object that `module:attribute` names.
+
+    Args:
+        path: The path.
+        name: Name of the setting that asks for it, for the refusal.
+
+    Raises:
+        ValueError: The path is of another form, or the module or the attribute cannot be imported.
+    """
+    module, colon, attribute = path.partition(":")
+    if not (colon and module and attribute):
+        raise ValueError(f"{name}: expected module:name, got {path!r}")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"{name}: cannot import {path!r} ({error}; a module in this directory is found with PYTHONPATH=. before "
+            "the command)"
+        ) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which takes 1e-4 for a number as YAML 1.2 does, and not for text as YAML 1.1."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        ValueError: The text is not YAML; the message is one line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # a safe loader
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        raise ValueError("not YAML: " + " ".join(str(error).split())) from error
+
+
+def load_yaml(source: str | Path, bundled: Mapping[str, Path] | None = None, what: str = "file") -> Any:
+    """Read a YAML file, or a bundled one by its name.
+
+    Args:
+        source: Name or path.
+        bundled: Paths of the bundled files by name.
+        what: Name of the kind of file, for the refusal.
+
+    Raises:
+        ConfigError: There is no such file, or it is not YAML.
+    """
+    path = (bundled or {}).get(str(source), Path(source))
+    hint = f" or one of {', '.join(bundled)}" if bundled else ""
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        meant = did_you_mean(str(source), bundled or (), otherwise="")
+        raise ConfigError(
+            [f"{what}: cannot read {str(source)!r} ({reason}); expected a YAML file{hint}{meant}"]
+        ) from None
+    except ValueError as error:
+        raise ConfigError([f"{what} {source}: {error}"]) from None
+
+
+def bundled_files(directory: Path) -> dict[str, Path]:
+    """Return the YAML files of a directory by name, in alphabetical order."""
+    return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+
+
+def expectation(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """Return in words what a field of a type takes, such as `a whole number, 1 or more`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return expectation(arguments[0], [*annotation.__metadata__, *metadata])
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (Union, UnionType):
+        return " or ".join(expectation(each, metadata) for each in arguments if each is not NoneType)
+    if origin in (list, tuple):
+        least = ", at least one" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else ""
+        return f"a list of {expectation(arguments[0]).removeprefix('a ')}s{least}" if arguments else "a list"
+    kinds_by_type = {
+        int: "a whole number",
+        float: "a finite number",
+        bool: "true or false",
+        dict: "a mapping of names to values",
+    }
+    if annotation is str:
+        return "a non-empty text" if any(isinstance(each, annotated_types.MinLen) for each in metadata) else "text"
+    kind = kinds_by_type.get(origin or annotation, "a mapping")
+    return kind + _bounds(metadata)
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
+    found: dict[str, Any] = {}
+    for each in metadata:
+        for name in ("ge", "gt", "le", "lt"):
+            if (value := getattr(each, name, None)) is not None:
+                found[name] = value
+    if "ge" in found and "le" in found:
+        return f" from {found['ge']:g} to {found['le']:.12g}"
+    words = {"ge": "{:g} or more", "gt": "above {:g}", "le": "at most {:.12g}", "lt": "below {:g}"}
+    parts = [words[name].format(value) for name, value in found.items()]
+    return f", {' and '.join(parts)}" if parts else ""
+
+
+def _sentences(error: ValidationError, settings: type[BaseModel]) -> Iterator[str]:
+    for details in error.errors(include_url=False):
+        yield from _sentence(details, settings)
+
+
+def _sentence(details: ErrorDetails, settings: type[BaseModel]) -> Iterator[str]:
+    cause = details.get("ctx", {}).get("error")
+    location = [str(part) for part in details["loc"]]
+    name = location[0] if location else ""
+    if isinstance(cause, ConfigError):  # of a nested class, or of a validator with several errors
+        is_item = len(location) > 1 and isinstance(details["loc"][1], int)
+        yield from (f"{name}[{location[1]}]: {error}" if is_item else error for error in cause.errors)
+        return
+    field: FieldInfo | None = settings.model_fields.get(name)
+    got = details["input"]
+    if details["type"] == "extra_forbidden":
+        yield f"unknown key {name!r}{did_you_mean(name, settings.model_fields)}"
+    elif details["type"] == "missing":
+        yield f"{name}: missing"
+    elif cause is not None:
+        yield f"{name}: {cause}" if name else str(cause)
+    elif field is not None:
+        # The whole value: a union's finding about one of its branches says nothing to a person.
+        inside = " in it" if get_origin(field.annotation) is dict and len(location) > 1 else ""
+        yield f"{name}: expected {expectation(field.annotation, field.metadata)}, got {got!r}{inside}"
+    else:
+        yield f"{'.'.join(location)}: {details['msg']}"

@@ -1,0 +1,81 @@
+"""The console command: it hands over to its commands, answers at once, and works where only a wheel is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rllib_moe.cli.__main__ import COMMANDS
+from tests.cli.test_experiment import PLAN
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str, cwd: Path, path: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "rllib_moe.cli", *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        ("", 0, "experiment  compare ways of training"),
+        ("evalute", 2, "unknown command 'evalute' (did you mean 'evaluate'?)"),
+        ("evaluate --episodes 0", 2, "episodes: expected a whole number, 1 or more, got 0"),
+        ("experiment nethack --variants sotfmax", 2, "variants: no variant 'sotfmax' (did you mean 'softmax'?)"),
+        ("report --group some", 2, "group: expected 'seed' or 'none' or 'all', got 'some'"),
+        *((f"{command} --help", 0, "How to run:") for command in COMMANDS),
+    ],
+)
+def test_help_and_refusals_take_less_than_a_second(words: str, status: int, told: str, tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = run(*words.split(), cwd=tmp_path)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, told in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+@pytest.mark.slow
+def test_a_wheel_trains_and_compares_away_from_the_repository(tmp_path: Path) -> None:
+    source, site, work = tmp_path / "source", tmp_path / "site", tmp_path / "work"
+    shutil.copytree(ROOT / "rllib_moe", source / "rllib_moe", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    work.mkdir()
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+
+    def call(*words: str) -> None:
+        command = [sys.executable, str(site / "bin" / "rllib-moe"), *words]
+        done = subprocess.run(
+            command, cwd=work, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    small = [word for name, value in PLAN["overrides"].items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    call("train", "--exp-name", "one", "--episodes", "40", *(word.strip("[]").replace(" ", "") for word in small))
+    call("train", "--config", "results/one/config.yaml", "--exp-name", "again")
+    rows = [json.loads((work / "results" / name / "summary.json").read_text()) for name in ("one", "again")]
+    assert rows[0]["phases"][0]["score_mean"] == rows[1]["phases"][0]["score_mean"]
+
+    evaluation = {"episodes": 4, "seed_base": 5, "most_probable_episodes": 0, "baselines": ["random"]}
+    plan = PLAN | {"episodes": 40, "evaluation": evaluation, "variants": [{"name": "only", "seeds": [0]}]}
+    (work / "plan.yaml").write_text(yaml.safe_dump(plan))
+    call("experiment", "plan.yaml")
+    table = json.loads((work / "results/comparison-plan/table.json").read_text())
+    assert table["missing"] == []
+    start = json.loads((work / "results/comparison-plan/only-seed0/starts.jsonl").read_text())
+    assert start["command"][1:] == ["--config", "results/comparison-plan/only-seed0.train.yaml"]
+    assert set(table["variants"]) == {"only"}

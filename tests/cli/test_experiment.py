@@ -1,0 +1,84 @@
+"""A whole comparison on `regimes`: real trainings and evaluations, interrupted and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "experiment.py"
+
+PLAN = {
+    "episodes": 120,
+    "overrides": {
+        **{"env": "regimes", "max_steps": 8, "num_workers": 0, "num_envs_per_worker": 8, "batch_size": 64},
+        **{"minibatch_size": 64, "phase_boundaries": [40, 80], "checkpoint_every": 20},
+    },
+    "evaluation": {"episodes": 16, "seed_base": 5, "without_expert_episodes": 8, "baselines": ["random"]},
+    "variants": [
+        {"name": "whole", "about": "all of it", "seeds": [0, 1]},
+        {"name": "soft", "about": "softmax", "overrides": {"*.routing": "softmax"}, "seeds": [0]},
+    ],
+}
+
+
+def start(directory: Path, *flags: str) -> subprocess.Popen[str]:
+    (directory / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    command = [sys.executable, str(SCRIPT), "plan.yaml", "--output-dir", "out", *flags]
+    return subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/whole-seed0/checkpoints/episode_*")):
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate(timeout=120)
+    print(said)
+    assert first.returncode == 130
+    assert "the runs save and end" in said
+
+    second = start(tmp_path, "--jobs", str(min(2, os.cpu_count() or 1)))
+    said, _ = second.communicate(timeout=600)
+    print(said)
+    assert second.returncode == 0
+    resumed = yaml.safe_load((tmp_path / "out/whole-seed0.train.yaml").read_text())["run"]["resume"]
+    starts = (tmp_path / "out/whole-seed0/starts.jsonl").read_text().splitlines()
+    assert (resumed, len(starts)) in [("out/whole-seed0", 2), (None, 1)]  # 1 where the signal came after its last save
+    table = json.loads((tmp_path / "out/table.json").read_text())
+    assert {name: row["seeds"] for name, row in table["variants"].items()} == {"whole": [0, 1], "soft": [0]}
+    assert table["missing"] == []
+    assert table["baselines"]["random"]["evaluation_episodes"] == 16
+    assert [(row["seed"], row["expert"]) for row in table["removed_experts"]] == [
+        (s, e) for s in (0, 1) for e in range(4)
+    ]
+    for run in ("whole-seed0", "whole-seed1", "soft-seed0"):
+        rows = (tmp_path / "out" / run / "progress.csv").read_text().splitlines()
+        episodes = [int(line.split(",")[rows[0].split(",").index("run/episodes_total")]) for line in rows[1:]]
+        assert episodes == sorted(set(episodes))
+        assert episodes[-1] >= 120
+    assert (tmp_path / "out/curves.png").stat().st_size > 10_000
+
+    third = start(tmp_path)  # nothing is left to do
+    said, _ = third.communicate(timeout=60)
+    assert third.returncode == 0
+    assert "rllib_moe.cli" not in said
+
+
+def test_a_faulty_plan_is_refused_with_status_2(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("episodes: 0\n")
+    command = [sys.executable, str(SCRIPT), "plan.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "episodes: expected a whole number, 1 or more, got 0" in done.stderr
+    assert "variants: missing" in done.stderr
+    assert not (tmp_path / "results").exists()

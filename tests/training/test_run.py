@@ -1,0 +1,297 @@
+"""A whole run through `scripts/train.py`, and runs that stop and go on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+import yaml
+
+from rllib_moe import metrics as m
+from rllib_moe.algorithms.ppo import MoEPPO
+from rllib_moe.training import loop
+from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
+from rllib_moe.training.loop import TrainingStoppedError
+from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.validation import ConfigError
+
+Train = Callable[..., dict[str, Any]]
+
+TOTAL = 48
+"""Episodes: 6 iterations of 8; phases begin at 0, 16 and 32."""
+STEPS = 8
+"""Gradient steps of an iteration: 2 minibatches, 4 epochs."""
+ALWAYS_FINITE = (
+    m.TOTAL_LOSS,
+    m.POLICY_LOSS,
+    m.VALUE_LOSS,
+    m.ACTION_ENTROPY,
+    m.ALPHA_ENTROPY_LOSS,
+    m.LOAD_BALANCE_LOSS,
+    m.DIVERSITY_LOSS,
+    m.ROUTING_LOSS,
+    m.GRAD_NORM,
+    m.ALPHA_ENTROPY,
+    m.MUTUAL_INFORMATION,
+)
+
+
+def optimizer_steps(run: Path) -> set[int]:
+    """Steps that Adam has counted, over all parameters, in a run's latest checkpoint."""
+    per_parameter = load_checkpoint(run).state().optimizer.values()
+    for entry in per_parameter:
+        assert all(bool(value.isfinite().all()) for value in entry.values())
+    return {int(entry["step"]) for entry in per_parameter}
+
+
+def active_values(row: m.Row) -> tuple[Any, ...]:
+    metrics = (m.PHASE, m.ROUTING, m.TEMPERATURE, m.LEARNING_RATE, m.PHASE_VALUES["entropy_coef"])
+    return tuple(row[metric.key] for metric in metrics)
+
+
+def listing(directory: Path) -> dict[str, int]:
+    return {str(path): path.lstat().st_mtime_ns for path in directory.rglob("*")}
+
+
+def test_a_run_writes_everything(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = train("mine", TOTAL, "--checkpoint-every", "16")
+    run = tmp_path / "mine"
+    assert {path.name for path in run.iterdir()} >= {"checkpoints", "config.yaml", "schedule.yaml", "progress.csv"}
+    assert len(list(run.glob("events.out.tfevents.*"))) == 1
+
+    written = json.loads((run / "summary.json").read_text())
+    assert written == {key: value for key, value in summary.items() if key not in ("paths", "stopped_by")}
+    assert (written["episodes_total"], written["env_steps_total"]) == (TOTAL, TOTAL * 16)
+    assert written["wall_seconds"] > 0
+    assert written["env_steps_per_second"] > 0
+    assert [phase["phase"] for phase in written["phases"]] == ["warmup", "transition", "fine-tune"]
+    for phase in written["phases"]:
+        assert phase["episodes"] == 16
+        assert len(phase["expert_share"]) == 4
+        assert sum(phase["expert_share"]) == pytest.approx(1, abs=1e-3)
+        for key in ("score_mean", "score_std", "score_max", "alpha_entropy", "usage_entropy", "mutual_information"):
+            assert math.isfinite(phase[key]), key
+    assert [phase["learning_rate"] for phase in written["phases"]] == pytest.approx([5e-4, 3.75e-4, 1e-4])
+
+    rows = RunDirectory(run).rows()
+    assert [row[m.EPISODES_TOTAL.key] for row in rows] == list(range(8, TOTAL + 1, 8))
+    assert all(math.isfinite(row[metric.key]) for row in rows for metric in ALWAYS_FINITE)
+    assert [row[m.TEMPERATURE.key] for row in rows] == [1.0, 1.0, 1.0, 0.75, 0.5, 0.5]
+    assert rows[-1][m.SKIPPED_UPDATES.key] == 0
+
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {
+        *("episode_000016", "episode_000032", "episode_000048"),
+        *("latest", "best", "final"),
+    }
+    assert load_checkpoint(run / "checkpoints" / "final").episodes == TOTAL
+    assert summary["stopped_by"] is None
+    shown = capsys.readouterr().out
+    assert shown.count("=====") == 6
+    for text in ("Phases played", "episode 48/48", *(f"{name}: {path}\n" for name, path in summary["paths"].items())):
+        assert text in shown
+
+
+@pytest.mark.parametrize("stop", [8, 24, 40], ids=["warmup", "transition", "fine-tune"])
+def test_stopped_in_any_phase_and_resumed(
+    stop: int, train: Train, trained_runs: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """Scores differ (a resumed run plays new episodes); all that the schedule says does not."""
+    uninterrupted = trained_runs(TOTAL)
+    train("mine", stop)
+    assert optimizer_steps(tmp_path / "mine") == {STEPS * stop // 8}
+    summary = train("mine", TOTAL, resume=tmp_path / "mine")
+    assert (summary["episodes_total"], summary["env_steps_total"]) == (TOTAL, TOTAL * 16)
+
+    rows, expected = RunDirectory(tmp_path / "mine").rows(), RunDirectory(uninterrupted).rows()
+    assert [active_values(row) for row in rows] == [active_values(row) for row in expected]
+    for metric in (m.EPISODES_TOTAL, m.ITERATION, m.ENV_STEPS_TOTAL):
+        assert [row[metric.key] for row in rows] == [row[metric.key] for row in expected]
+    assert all(later[m.WALL_SECONDS.key] > earlier[m.WALL_SECONDS.key] for earlier, later in itertools.pairwise(rows))
+    assert optimizer_steps(tmp_path / "mine") == optimizer_steps(uninterrupted) == {STEPS * TOTAL // 8}
+    resumed, whole = (load_checkpoint(run).weights() for run in (tmp_path / "mine", uninterrupted))
+    for name in (name for name in whole if name.startswith("phase.")):
+        assert torch.equal(resumed[name].nan_to_num(-1), whole[name].nan_to_num(-1)), name
+
+
+def test_resumed_under_a_new_name(train: Train, trained: Path, tmp_path: Path) -> None:
+    before = listing(trained)
+    summary = train("new", 16, "--num-epochs", "2", resume=trained)
+    assert listing(trained) == before
+    assert summary["episodes_total"] == 16
+    assert [row[m.ITERATION.key] for row in RunDirectory(tmp_path / "new").rows()] == [2]
+    config = yaml.safe_load((tmp_path / "new" / "config.yaml").read_text())
+    assert (config["training"]["num_epochs"], config["model"]["hidden_size"]) == (2, 16)
+
+
+def test_rows_after_the_checkpoint_are_played_again(train: Train, tmp_path: Path) -> None:
+    train("mine", 32, "--checkpoint-every", "16")
+    train("mine", 40, resume=tmp_path / "mine" / "checkpoints" / "episode_000016")
+    rows = RunDirectory(tmp_path / "mine").rows()
+    assert [row[m.ITERATION.key] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8, 16, 24, 32, 40]
+    starts = [json.loads(line) for line in (tmp_path / "mine" / "starts.jsonl").read_text().splitlines()]
+    assert [start["episode"] for start in starts] == [0, 16]
+    assert all(start["versions"]["ray"] and start["cpu"] and start["date"] for start in starts)
+
+
+def test_a_resumed_run_goes_on_with_its_weights(train: Train, trained: Path) -> None:
+    """At a learning rate of almost nothing the weights stay those of the checkpoint."""
+    before = load_checkpoint(trained).weights()
+    train("mine", 16, "--set", "*.learning_rate=1e-20", resume=trained)
+    after = load_checkpoint(trained).weights()
+    for name in ("critic.0.weight", "router.hidden.weight", "router.directions"):
+        assert torch.equal(before[name], after[name]), name
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--episodes", "24", "--hidden-size", "32"],
+            "hidden_size: the checkpoint was made with 16, this run asks for 32",
+        ),
+        (["--episodes", "24", "--num-experts", "3"], "num_experts: the checkpoint was made with 4"),
+        (["--episodes", "24", "--env", "nethack"], "env: the checkpoint was made on 'regimes', got 'nethack'"),
+        (["--episodes", "8"], "episodes: the checkpoint stands at episode 8; the total must be above it, got 8"),
+    ],
+    ids=lambda value: value.split(":")[0] if isinstance(value, str) else "",
+)
+def test_what_does_not_fit_the_checkpoint_is_named_and_nothing_touched(
+    flags: list[str], told: str, train: Train, trained: Path, tmp_path: Path
+) -> None:
+    before = listing(tmp_path)
+    for name in ("mine", "new"):
+        with pytest.raises(ConfigError, match=told):
+            train(name, *map(int, flags[1:2]), *flags[2:], resume=trained)
+    assert listing(tmp_path) == before
+
+
+def test_a_damaged_checkpoint_is_refused_and_nothing_touched(train: Train, trained: Path, tmp_path: Path) -> None:
+    path = load_checkpoint(trained).path
+    (path / "weights.pt").write_bytes((path / "weights.pt").read_bytes()[:100])
+    before = listing(tmp_path)
+    for name, resume in (("mine", trained), ("new", path)):
+        with pytest.raises(CheckpointError, match=r"weights\.pt is damaged"):
+            train(name, 16, resume=resume)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_directory_with_a_run_is_refused(train: Train, tmp_path: Path) -> None:
+    before = listing(tmp_path)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train("mine", 16)
+    assert listing(tmp_path) == before
+
+
+def test_a_start_that_fails_can_be_tried_again(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in ("MoEPPOConfig.build_algo", "MoEPPO.training_step"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"rllib_moe.algorithms.ppo.{step}", Mock(side_effect=RuntimeError(step)))
+            with pytest.raises(RuntimeError, match=step):
+                train("mine", 8)
+    assert train("mine", 8)["episodes_total"] == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--batch-size", "1000000000000"], r"batch_size: expected one whose observations fit into \d+ GB of memory"),
+        (["--address", "127.0.0.1:9"], "address: no Ray cluster answers at '127.0.0.1:9'"),
+        (["--num-gpus", "1000"], "num_gpus: this machine has"),
+    ],
+)
+def test_what_this_machine_has_not_is_refused_and_nothing_left(
+    flags: list[str], told: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=told):
+        train("mine", 8, *flags)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_path_may_hold_brackets(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "a[" / "red]"
+    summary = train("mine", 8, "--output-dir", str(place))
+    assert Path(summary["paths"]["summary"]).is_file()
+    assert f"summary: {place / 'mine' / 'summary.json'}\n" in capsys.readouterr().out
+
+
+def test_workers_that_never_sample_end_the_run(
+    train: Train, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a run resumed under a new name, whose first rows would be the empty ones."""
+    monkeypatch.setattr("rllib_moe.algorithms.ppo.MoEPPO.training_step", Mock(return_value={}))
+    with pytest.raises(TrainingStoppedError, match="10 iterations in a row gave no sample"):
+        train("new", 16, resume=trained)
+    assert RunDirectory(tmp_path / "new").rows() == []
+
+
+def test_an_error_in_the_first_iteration_after_a_resume_leaves_the_checkpoint_alone(
+    train: Train, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (load_checkpoint(trained).path / "manifest.json").read_text()
+    training_step = MoEPPO.training_step
+
+    def fail(self: MoEPPO) -> Any:
+        training_step(self)  # what it learned is part of a batch that never was
+        raise RuntimeError("in the middle of an update")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MoEPPO, "training_step", fail)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            train("mine", 16, resume=trained)
+    assert (load_checkpoint(trained).path / "manifest.json").read_text() == before
+    assert train("mine", 16, resume=trained)["episodes_total"] == 16
+
+
+def test_an_error_later_on_saves_checkpoint_and_summary(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_step, steps = MoEPPO.training_step, itertools.count(1)
+
+    def fail(self: MoEPPO) -> Any:
+        if next(steps) == 3:
+            raise RuntimeError("the third time")
+        return training_step(self)
+
+    monkeypatch.setattr(MoEPPO, "training_step", fail)
+    with pytest.raises(RuntimeError, match="the third time"):
+        train("mine", 48)
+    assert load_checkpoint(tmp_path / "mine").episodes == 16
+    assert json.loads((tmp_path / "mine" / "summary.json").read_text())["episodes_total"] == 16
+
+
+def test_environments_that_fail_are_replaced_and_counted(train: Train, tmp_path: Path) -> None:
+    flags = ["--env", "tests.faulty_environment:Faulty-v0", "--env-arg", "fault=nan reward", "--env-arg", "every=40"]
+    train("mine", 24, *flags)
+    last = RunDirectory(tmp_path / "mine").rows()[-1]
+    assert last[m.REPLACED_ENVIRONMENTS.key] >= 4  # each of 4 environments at its 40th step, and one at least in 80
+    assert last[m.SKIPPED_UPDATES.key] == last[m.NONFINITE_LOSS.key] == 0
+
+
+def test_environments_that_always_fail_end_the_run_with_the_reason(train: Train) -> None:
+    flags = ["--env", "tests.faulty_environment:Faulty-v0", "--env-arg", "fault=wrong dtype", "--env-arg", "every=1"]
+    with pytest.raises(TrainingStoppedError, match=r"iteration 1: environment 0 .* 'features' must be float32"):
+        train("mine", 24, *flags)
+
+
+def test_a_run_that_ends_on_a_periodic_checkpoint_writes_it_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Mock(side_effect=loop.save_checkpoint)
+    monkeypatch.setattr(loop, "save_checkpoint", written)
+    train("mine", 16, "--checkpoint-every", "8")
+    assert [call.args[1].name for call in written.call_args_list] == ["episode_000008", "episode_000016"]
+
+
+def test_an_environment_that_cannot_be_made_is_refused(train: Train, tmp_path: Path) -> None:
+    for flags in (["--env", "nowhere"], ["--env-arg", "num_wings=2"]):
+        with pytest.raises(ConfigError, match="env: "):
+            train("mine", 8, *flags)
+    assert list(tmp_path.iterdir()) == []

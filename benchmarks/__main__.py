@@ -6,10 +6,11 @@ How to run:
     python -m benchmarks --soak 30
     python -m benchmarks --algorithms ppo,appo --minutes 3
     python -m benchmarks --phase-push 2,16,128
+    python -m benchmarks --encoders
     python -m benchmarks --help
 
-Results to expect: tables of steps/s beside stock, where an iteration goes, each part alone, learning beside the
-padded form of the network, and how cost grows; `--json` writes the same numbers. Flags of training and network are
+Results to expect: tables of steps/s beside stock, where an iteration goes, each part alone, learning beside the dense
+form of the attention, and how cost grows; `--json` writes the same numbers. Flags of training and network are
 those of scripts/train.py. Nothing is learned for keeps. docs/performance.md says how each number is taken. Exit status:
 0 done, 2 refused.
 """

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rllib_moe.cli.experiment_flags import add_experiment_flags, experiment_of
 from rllib_moe.cli.flags import Parser
@@ -72,6 +72,8 @@ class BenchmarkConfig(Settings):
     """Minutes of training of each of `algorithms`."""
     phase_push: str = ""
     """Numbers of workers such as 2,16,128: what sending weights and phase to them costs; nothing else is measured."""
+    encoders: bool = False
+    """Compare the graph encoder with torch-geometric's convolutions; nothing else is measured."""
     json_file: str | None = Field(None, json_schema_extra={"metavar": "FILE", "flag": "json"})
     """File to write all numbers to."""
     experiment: Experiment = Experiment()
@@ -129,31 +131,39 @@ class BenchmarkConfig(Settings):
             changes.append({"num_workers": num_workers, "num_envs_per_worker": num_envs, "batch_size": batch_size})
         return changes
 
+    @field_validator("scaling", "phase_push")
+    @classmethod
+    def _check_numbers(cls, words: str | None) -> str | None:
+        if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", words or ""):
+            raise ValueError(f"expected whole numbers such as 1,2,4, got {words!r}")
+        return words
+
+    @field_validator("algorithms")
+    @classmethod
+    def _check_names(cls, words: str | None) -> str | None:
+        if words and not set(words.split(",")) <= set(ALGORITHM_NAMES):
+            raise ValueError(f"expected names from {','.join(ALGORITHM_NAMES)}, got {words!r}")
+        return words
+
+    @field_validator("json_file")
+    @classmethod
+    def _check_file(cls, file: str | None) -> str | None:
+        if errors := list(file_errors("json", file)) if file is not None else []:
+            raise ConfigError(errors)
+        return file
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        errors = [*self._errors(), *self._contradictions()]
-        for name in self.algorithm_names:
-            if name not in ALGORITHM_NAMES:
-                known = ",".join(ALGORITHM_NAMES)
-                errors.append(f"algorithms: expected names from {known}, got {self.algorithms!r}")
-                break
-            self.with_overrides(algo=name)
-        if errors:
+        if errors := list(self._contradictions()):
             raise ConfigError(errors)
+        for name in self.algorithm_names:
+            self.with_overrides(algo=name)
         return self
-
-    def _errors(self) -> Iterator[str]:
-        if self.scaling is not None and not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.scaling):
-            yield f"scaling: expected whole numbers such as 1,2,4, got {self.scaling!r}"
-        if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", self.phase_push):
-            yield f"phase_push: expected whole numbers such as 2,16,128, got {self.phase_push!r}"
-        if self.json_file is not None:
-            yield from file_errors("json", self.json_file)
 
     def _contradictions(self) -> Iterator[str]:
         """Options of which one would be ignored."""
         fields = type(self).model_fields
-        modes = [name for name in ("soak", "algorithms", "phase_push") if getattr(self, name)]
+        modes = [name for name in ("soak", "algorithms", "phase_push", "encoders") if getattr(self, name)]
         if len(modes) > 1:
             yield f"{', '.join(modes)}: each measures nothing else; give one of them"
         if modes and self.scaling is not None:

@@ -1,7 +1,7 @@
-"""Learning alone: one batch of real observations, this network and its padded form in turn.
+"""Learning alone: one batch of real observations, this network and its form of dense layers in turn.
 
-Both learn through RLlib's own update with the same settings; only the observation encoder differs. The batch is what
-the untrained policy sampled, which is close to random legal play, so graphs have the sizes they have in games.
+Both learn through RLlib's own update with the same settings; only how the attention layers compute differs. The batch
+is what the untrained policy sampled, which is close to random legal play, so graphs have the sizes they have in games.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.execution.train_ops import multi_gpu_train_one_step
 from ray.rllib.policy.sample_batch import SampleBatch
 
 from benchmarks.config import BenchmarkConfig
-from benchmarks.padded_encoder import PaddedMoEModel
+from benchmarks.encoder_forms import use_dense_layers
 from benchmarks.timing import in_turn, timed
 from rllib_moe.algorithms.build import algorithm_config
 
 
-def local_algorithm(config: BenchmarkConfig, *, padded: bool = False) -> Algorithm:
+def local_algorithm(config: BenchmarkConfig, *, dense: bool = False) -> Algorithm:
     """Build the algorithm without rollout workers: it samples and learns in this process.
 
     Args:
         config: The benchmark.
-        padded: Use the padded form of the encoder.
+        dense: Whether the attention layers compute in their dense form.
     """
-    experiment = config.with_overrides(num_workers=0)
-    built = algorithm_config(experiment)
-    if padded:
-        model = {"custom_model": PaddedMoEModel, "custom_model_config": experiment.model.to_dict()}
-        built = built.training(model=model)
-    return built.build_algo()
+    algorithm = algorithm_config(config.with_overrides(num_workers=0)).build_algo()
+    if dense:
+        policy: Any = algorithm.get_policy()
+        use_dense_layers(policy.model)
+    return algorithm
 
 
 def compare_learning(algorithms: Mapping[str, Algorithm], batch: SampleBatch, repeats: int) -> dict[str, float]:

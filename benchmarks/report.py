@@ -27,6 +27,8 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
         tables: Iterable[Table] = _algorithms(numbers["algorithms"])
     elif "phase_push" in numbers:
         tables = [_rows("Weights and phase to the rollout workers", numbers["phase_push"])]
+    elif "train_steps_per_second" not in numbers and "encoder_forms" in numbers:
+        tables = [_encoders(numbers["encoder_forms"])]
     else:
         tables = _soak(numbers["soak"]) if "soak" in numbers else _tables(numbers)
     for table in tables:
@@ -52,16 +54,20 @@ def _tables(numbers: Mapping[str, Any]) -> Iterable[Table]:
         ("network", "seconds"),
         [
             ("this project's", numbers["alone_learn_seconds"]),
-            ("padded form", numbers["padded_learn_seconds"]),
-            ("times faster", numbers["learn_speedup_over_padded"]),
+            ("with dense attention layers", numbers["dense_learn_seconds"]),
+            ("times faster", numbers["learn_speedup_over_dense"]),
         ],
     )
-    yield _rows("Encoder forms, a batch of 512 (ms)", numbers["encoder_forms"])
+    yield _encoders(numbers["encoder_forms"])
     yield _rows("Network by batch size (us a row)", numbers["batch_scaling"])
     yield _rows("Network by nodes present, fixed room (us a row)", numbers["node_scaling"])
     if numbers["scaling"]:
         yield _rows("Training by workers and environments", numbers["scaling"])
     yield _table("Memory (MB)", ("process", "resident"), list(numbers["memory"].items()))
+
+
+def _encoders(rows: Sequence[Mapping[str, Any]]) -> Table:
+    return _rows("Graph encoders (ms a batch, medians of calls in turn)", rows)
 
 
 def _alone(alone: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from rich.console import Console
@@ -17,7 +18,7 @@ from rich.console import Console
 from benchmarks import memory, parts, scaling
 from benchmarks.algorithms import compare_algorithms
 from benchmarks.config import BenchmarkConfig
-from benchmarks.encoder_forms import compare_forms
+from benchmarks.encoder_forms import compare_encoders
 from benchmarks.iterations import WARM_UP, iterate
 from benchmarks.learning import compare_learning, local_algorithm
 from benchmarks.phase_push import phase_push
@@ -33,6 +34,8 @@ from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
 
+ENCODER_ROWS = 512
+"""Graphs of the largest batch on which encoders are compared."""
 LOG_WIDTH = 120
 """Columns of the tables when the output is no terminal."""
 
@@ -56,6 +59,8 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
             numbers["algorithms"] = compare_algorithms(config)
         elif config.push_counts:
             numbers |= _phase_push(config)
+        elif config.encoders:
+            numbers["encoder_forms"] = _encoders(config)
         else:
             numbers |= _soak(config) if config.soak else _measure(config, console)
     numbers["environment"]["load_average_end"] = os.getloadavg()[0]
@@ -102,6 +107,21 @@ def _phase_push(config: BenchmarkConfig) -> dict[str, Any]:
     finally:
         algorithm.stop()
     return {"phase_push": phase_push(weights, config.push_counts, config.num_repeats)}
+
+
+def _encoders(config: BenchmarkConfig) -> list[dict[str, Any]]:
+    """Compare graph encoders on what a worker samples at once, on a minibatch, and on a larger batch."""
+    training = config.experiment.training
+    algorithm = local_algorithm(config)
+    try:
+        batch, _ = parts.sample_alone(algorithm, repeats=1)
+        policy: Any = algorithm.get_policy()
+        leaves = convert_to_torch_tensor(batch[SampleBatch.OBS], policy.device)
+        sizes = sorted({training.num_envs_per_worker, training.minibatch_size, ENCODER_ROWS})
+        shape = GraphShape.from_space(policy.observation_space)
+        return compare_encoders(shape, config.experiment.model, leaves, config.num_repeats, sizes, (1, 2))
+    finally:
+        algorithm.stop()
 
 
 def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
@@ -157,7 +177,7 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
         worker_threads: Torch threads of a rollout worker: parts of sampling are measured with as many.
     """
     training, repeats = config.training, config.num_repeats
-    algorithms = {"ours": local_algorithm(config), "padded": local_algorithm(config, padded=True)}
+    algorithms = {"ours": local_algorithm(config), "dense": local_algorithm(config, dense=True)}
     try:
         policy: Any = algorithms["ours"].get_policy()
         shape = GraphShape.from_space(policy.observation_space)
@@ -179,10 +199,15 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
         }
         return alone, {
             "alone_learn_seconds": learned["ours"],
-            "padded_learn_seconds": learned["padded"],
-            "learn_speedup_over_padded": learned["padded"] / learned["ours"],
-            "encoder_forms": compare_forms(
-                shape, config.experiment.model, convert_to_torch_tensor(observations, policy.device), repeats
+            "dense_learn_seconds": learned["dense"],
+            "learn_speedup_over_dense": learned["dense"] / learned["ours"],
+            "encoder_forms": compare_encoders(
+                shape,
+                config.experiment.model,
+                convert_to_torch_tensor(observations, policy.device),
+                repeats,
+                (ENCODER_ROWS,),
+                (torch.get_num_threads(),),
             ),
             "batch_scaling": scaling.batch_scaling(policy, observations, repeats),
             "node_scaling": scaling.node_scaling(policy, policy.observation_space, repeats),

@@ -22,8 +22,9 @@ class ModelConfig(Settings):
 
     hidden_size: int = Field(64, ge=1)
     """Width of node, graph, status and crop embeddings; a multiple of num_heads."""
-    graph_encoder: Literal["attention", "mean"] = "attention"
-    """How the graph is read: by attention along its edges, or as the mean over its nodes (to compare with)."""
+    graph_encoder: str = Field("attention", min_length=1)
+    """Encoder of the graph: `attention` along its edges, the `mean` over its nodes (to compare with), a convolution of
+    torch_geometric.nn such as `GATv2Conv`, or a class of yours as `module:Class`."""
     num_heads: int = Field(4, ge=1)
     """Attention heads of the graph encoder."""
     num_layers: int = Field(2, ge=1)
@@ -38,6 +39,14 @@ class ModelConfig(Settings):
     """Hidden width of the critic."""
     category_size: int = Field(8, ge=1)
     """Embedding width of one cell of a categorical extra leaf (the map crop)."""
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> Self:
+        from rllib_moe.models.encoder_registry import encoder_errors  # models import this module
+
+        if errors := encoder_errors(self.graph_encoder):
+            raise ConfigError(errors)
+        return self
 
     @model_validator(mode="after")
     def _check_heads(self) -> Self:

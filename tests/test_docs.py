@@ -25,7 +25,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.experiment import Experiment
 from rllib_moe.metrics import METRICS, episode_measure, expert_share
 from rllib_moe.phases import VALUES, PhaseSchedule
-from rllib_moe.training.checkpoints import Checkpoint
+from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
 from rllib_moe.training.resume import Resumed
 from rllib_moe.training.storage import Fetched
 
@@ -101,6 +101,7 @@ def test_the_documentation_has_the_commands_that_are_checked_here() -> None:
         "network.py",
         "one_call.py",
         "own_rllib.py",
+        "my_encoder.py",
         "my_gates.py",
     }
     assert examples <= set(NAMED_BLOCKS)
@@ -209,12 +210,16 @@ def test_the_examples_in_python_run(example_files: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.usefixtures("example_files", "ray_session")
-def test_the_example_gate_trains_and_its_name_is_in_the_checkpoint(train: Any, tmp_path: Path) -> None:
-    train("top2", 48, "--set", "fine-tune.routing=my_gates:top2")
+def test_the_example_gate_and_encoder_train_and_their_names_are_in_the_checkpoint(train: Any, tmp_path: Path) -> None:
+    train("top2", 48, "--set", "fine-tune.routing=my_gates:top2", "--graph-encoder", "my_encoder:EgoOnly")
     rows = (tmp_path / "top2" / "progress.csv").read_text()
     assert "my_gates:top2" in rows
     resumed = train("again", 64, resume=tmp_path / "top2")
     assert resumed["phases"][-1]["routing"] == "my_gates:top2"
+    assert (
+        load_checkpoint(tmp_path / "again" / "checkpoints" / "final").experiment.model.graph_encoder
+        == "my_encoder:EgoOnly"
+    )
 
 
 def test_the_metrics_page_is_up_to_date() -> None:

@@ -32,13 +32,29 @@ PROGRAM = "scripts/train.py"
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Train one experiment and return its summary (see `training.run.train`)."""
     words = words_of(argv)
-    parser = Parser("train.py", str(__doc__))
-    add_experiment_flags(parser)
-    experiment, resumed = parser.read(words, _resolved)
+    experiment, resumed = read_experiment(words, "train.py", str(__doc__))
 
     from rllib_moe.training.run import train  # late, so that help and most refusals take no time
 
     return train(experiment, [PROGRAM, *words], resumed)
+
+
+def read_experiment(words: Sequence[str], prog: str, description: str) -> tuple[Experiment, Resumed | None]:
+    """Return the experiment that a command line asks for, and the checkpoint that `--resume` names.
+
+    Args:
+        words: Words of the command line.
+        prog: Name of the command in its usage.
+        description: Text above the flags.
+
+    Raises:
+        ConfigError: naming every error.
+        CheckpointError: The checkpoint is missing or damaged.
+        SystemExit: `--help` was asked for.
+    """
+    parser = Parser(prog, description)
+    add_experiment_flags(parser)
+    return parser.read(words, _resolved)
 
 
 def _resolved(given: dict[str, Any]) -> tuple[Experiment, Resumed | None]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shlex
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +14,6 @@ from ray._private.authentication import authentication_token_setup
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from rllib_moe.jobs.package import write_package
 from rllib_moe.runtime.ray_session import TOKEN_ADVICE
 from rllib_moe.validation import FailedError
 
@@ -25,6 +21,8 @@ POLL_SECONDS = 0.5
 """Time between two looks at a job's state."""
 RECONNECT_SECONDS = 2.0
 """Time to wait before a log that broke off is taken up again."""
+NO_AGENT, AGENT_SECONDS = "No available agent", 60
+"""Ray's answer while its job agent starts, and the time that an agent gets."""
 STOPPED_STATUS = 143
 """Exit status of a job that was stopped: that of a process ended by SIGTERM."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -55,49 +53,33 @@ class JobServer:
         except (ConnectionError, RuntimeError, AuthenticationError) as error:
             raise JobError(_explained(address, error)) from error
 
-    def send(
-        self, tree: Path, training: Sequence[str], *, metadata: dict[str, str], num_gpus: int, **options: Any
-    ) -> tuple[str, float]:
-        """Send a working tree and start training there.
+    def send(self, entrypoint: str, **options: Any) -> str:
+        """Send a job; a cluster that starts gets `AGENT_SECONDS` to be ready for it.
 
         Args:
-            tree: The repository's root.
-            training: Flags of `scripts/train.py`.
-            metadata: Kept with the job.
-            num_gpus: GPUs of the node on which the job's process, the learner, runs.
-            **options: `named` of `Call`, and `max_mb`, `grace` and `pip` of `SubmitConfig`.
+            entrypoint: Its command.
+            **options: Of `JobSubmissionClient.submit_job`.
 
         Returns:
-            The job's id, and the MB sent.
+            The job's id.
 
         Raises:
-            PackageError: the tree cannot be sent.
-            JobError: the server refuses.
+            JobError: The server refuses.
         """
-        with tempfile.TemporaryDirectory(prefix="rllib_moe-job-") as directory:
-            package = Path(directory) / "rllib_moe.zip"
-            size = write_package(tree, package, options["max_mb"], options["named"])
-            runtime_env: dict[str, Any] = {
-                "working_dir": str(package),
-                # Read by the job's supervisor: how long a stopped job may take before it is killed.
-                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(options["grace"])},
-            }
-            if options["pip"]:
-                runtime_env["pip"] = str(tree / "requirements.txt")
+        deadline, has_said = time.monotonic() + AGENT_SECONDS, False
+        while True:
             try:
-                job = self._client.submit_job(
-                    # `exec`: the signal that stops the job reaches Python, with no shell between.
-                    entrypoint="exec python scripts/train.py " + shlex.join(training),
-                    runtime_env=runtime_env,
-                    metadata=metadata,
-                    entrypoint_num_gpus=num_gpus or None,
-                )
+                return self._client.submit_job(entrypoint=entrypoint, **options)
             except (RuntimeError, ConnectionError) as error:
-                raise JobError(_explained(self.address, error)) from error
-        return job, size
+                if NO_AGENT not in str(error) or time.monotonic() > deadline:
+                    raise JobError(_explained(self.address, error)) from error
+            if not has_said:
+                print(f"The cluster is not ready for jobs yet; waiting up to {AGENT_SECONDS} s ...", flush=True)
+                has_said = True
+            time.sleep(RECONNECT_SECONDS)
 
     def details(self, job: str) -> JobDetails:
-        """What the server knows of a job.
+        """Return what the server knows of a job.
 
         Raises:
             JobError: it knows no such job, or cannot be reached.
@@ -112,7 +94,7 @@ class JobServer:
 
         Args:
             job: Its id.
-            write: Gets the text as it comes.
+            write: Function that gets the text as it comes.
 
         Returns:
             Its exit status, as in `status_of`.
@@ -160,7 +142,7 @@ class LogOnce:
     """Writes a log once, however often the server sends it from its beginning.
 
     Args:
-        write: Gets what is new.
+        write: Function that gets what is new.
     """
 
     def __init__(self, write: Callable[[str], object]) -> None:
@@ -168,11 +150,11 @@ class LogOnce:
         self._written = self._seen = 0
 
     def rewind(self) -> None:
-        """The log begins again."""
+        """Note that the log begins again."""
         self._seen = 0
 
     def add(self, text: str) -> None:
-        """The next piece, of any length."""
+        """Add the next piece, of any length."""
         self._seen += len(text)
         if self._seen > self._written:
             self._write(text[-(self._seen - self._written) :])
@@ -180,7 +162,10 @@ class LogOnce:
 
 
 def status_of(details: JobDetails, write: Callable[[str], object]) -> int:
-    """Exit status of a job that ended: its own; 143 where it was stopped, 1 where it never ran (and why is written)."""
+    """Return the exit status of a job that ended: its own, 143 where it was stopped, 1 where it never ran.
+
+    Why it never ran is written.
+    """
     if details.status == JobStatus.SUCCEEDED:
         return 0
     if details.status == JobStatus.STOPPED:

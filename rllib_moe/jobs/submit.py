@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.jobs.package import PackageError
-from rllib_moe.jobs.request import Call, as_metadata, learner_gpus, results_of
+from rllib_moe.experiment import Experiment
 from rllib_moe.jobs.server import JobError, JobServer
+from rllib_moe.jobs.staging import EXPERIMENT, stage
+from rllib_moe.jobs.submit_config import SubmitConfig, places
+from rllib_moe.runtime.exit_status import INTERRUPTED
 from rllib_moe.training.storage import StorageError, fetch_run
 from rllib_moe.validation import ConfigError
 
-INTERRUPTED_STATUS = 130
-"""Exit status of Ctrl-C here; the job goes on."""
+ENTRYPOINT = f"exec python -m rllib_moe.cli train --config {EXPERIMENT}"
+"""Command of a job. `exec`: the signal that stops the job reaches Python, with no shell between."""
 
 
-def run(call: Call) -> dict[str, Any]:
+def run(config: SubmitConfig, experiment: Experiment | None) -> dict[str, Any]:
     """Do what a checked command line asks.
 
     Args:
-        call: It.
+        config: What to do.
+        experiment: The experiment of a new job; None where there is a job already.
 
     Returns:
         `job` (its id) and `status` (the exit status for this process), and what else there is to say.
 
     Raises:
-        ConfigError: the working tree, or the place to fetch to, is refused.
-        JobError: the server cannot be reached or refuses.
+        ConfigError: What would be sent, or the place to fetch to, is refused.
+        JobError: The server cannot be reached or refuses.
     """
-    config = call.config
+    if experiment:
+        return _send(config, experiment)
     server = JobServer(config.address)
     if config.stop:
         print(f"Stopping {config.stop}: it finishes its iteration and saves ...", flush=True)
@@ -39,32 +45,34 @@ def run(call: Call) -> dict[str, Any]:
         return {"job": config.stop, "status": 0, "state": state}
     if config.fetch:
         return _fetch(server, config.fetch, Path(config.into))
-    if config.attach or call.request is None:
-        server.details(str(config.attach))
-        return _follow(server, str(config.attach))
-    metadata = results_of(call.request)
-    try:
-        job, size = server.send(
-            Path(config.tree),
-            call.training,
-            metadata=metadata,
-            num_gpus=learner_gpus(call.request),
-            named=call.named,
-            max_mb=config.max_mb,
-            grace=config.grace,
-            pip=config.pip,
-        )
-    except PackageError as error:
-        raise ConfigError([str(error)]) from error
+    server.details(str(config.attach))
+    return _follow(server, str(config.attach))
+
+
+def _send(config: SubmitConfig, experiment: Experiment) -> dict[str, Any]:
+    metadata = places(experiment.run)
+    with tempfile.TemporaryDirectory(prefix="rllib_moe-job-") as directory:
+        size = stage(Path(directory), experiment, config)
+        environment: dict[str, Any] = {
+            "working_dir": directory,
+            # Read by the job's supervisor: how long a stopped job may take before it is killed.
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(config.grace)},
+        }
+        if config.pip:
+            environment["pip"] = config.pip
+        server = JobServer(config.address)
+        # Whole GPUs, of the node where the learner, which is the job's own process, will run.
+        num_gpus = math.ceil(experiment.training.num_gpus)
+        job = server.send(ENTRYPOINT, runtime_env=environment, metadata=metadata, entrypoint_num_gpus=num_gpus or None)
     print(f"Sent {size:.1f} MB to {config.address}: job {job}", flush=True)
     print(f"Results on the cluster: {metadata['results']}", flush=True)
     if "storage" in metadata:
         print(f"Copied to: {metadata['storage']}", flush=True)
     sent = {"job": job, "megabytes": size, **metadata}
-    if not config.follow:
-        _say_how_to_return(server.address, job)
-        return {**sent, "status": 0}
-    return {**sent, **_follow(server, job)}
+    if config.follow:
+        return {**sent, **_follow(server, job)}
+    _say_how_to_return(config.address, job)
+    return {**sent, "status": 0}
 
 
 def _follow(server: JobServer, job: str) -> dict[str, Any]:
@@ -74,22 +82,21 @@ def _follow(server: JobServer, job: str) -> dict[str, Any]:
     except KeyboardInterrupt:
         print(f"\nNot followed any more; job {job} goes on.", flush=True)
         _say_how_to_return(server.address, job)
-        return {"job": job, "status": INTERRUPTED_STATUS}
+        return {"job": job, "status": INTERRUPTED}
     except JobError:
         print(f"\nLost the server; job {job} may go on.", flush=True)
         _say_how_to_return(server.address, job)
         raise
-    details = server.details(job)
-    print(f"Job {job} {details.status.value.lower()}, exit status {status}", flush=True)
+    print(f"Job {job} {server.details(job).status.value.lower()}, exit status {status}", flush=True)
     return {"job": job, "status": status}
 
 
 def _fetch(server: JobServer, job: str, into: Path) -> dict[str, Any]:
     """Copy a job's results here: from the storage where it has one, else from a directory that this machine sees."""
-    metadata = as_metadata(server.details(job).metadata)
+    metadata = server.details(job).metadata or {}
     source = metadata.get("storage") or metadata.get("results")
     if source is None:
-        raise ConfigError([f"fetch: job {job} was not sent by submit.py, so nobody knows where its results are"])
+        raise ConfigError([f"fetch: job {job} was not sent by this command, so its results are nowhere to be found"])
     target = into / metadata["exp_name"]
     if target.exists():
         raise ConfigError([f"into: {target} is there already; choose another --into"])
@@ -98,12 +105,8 @@ def _fetch(server: JobServer, job: str, into: Path) -> dict[str, Any]:
     try:
         files = fetch_run(source, partial)
     except StorageError as error:
-        raise ConfigError(
-            [
-                f"fetch: {error}. The results are on the cluster, at {source}; they can be fetched from here when the "
-                "job has a --storage that this machine reaches too"
-            ]
-        ) from error
+        hint = "they can be fetched from here when the job has a --storage that this machine reaches too"
+        raise ConfigError([f"fetch: {error}. The results are on the cluster, at {source}; {hint}"]) from error
     partial.rename(target)
     print(f"Fetched {files} files from {source} to {target}", flush=True)
     return {"job": job, "status": 0, "files": files, "target": str(target)}
@@ -115,7 +118,7 @@ def _write(text: str) -> None:
 
 
 def _say_how_to_return(address: str, job: str) -> None:
-    call = f"python scripts/submit.py --address {address}"
-    print(f"  follow it again:  {call} --attach {job}")
-    print(f"  stop it, saved:   {call} --stop {job}")
-    print(f"  fetch results:    {call} --fetch {job}", flush=True)
+    # As it was called: the console command, or the script.
+    program = sys.argv[0] if sys.argv[0].startswith("rllib-moe ") else "python scripts/submit.py"
+    for what, flag in (("follow it again", "attach"), ("stop it, saved", "stop"), ("fetch results", "fetch")):
+        print(f"  {what + ':':<17} {program} --address {address} --{flag} {job}", flush=True)

@@ -1,26 +1,23 @@
-"""Multi-head dot-product graph attention.
+"""Multi-head dot-product graph attention on a dense batch: one layer.
 
-The layer is that of torch-geometric's `TransformerConv` (https://arxiv.org/abs/2009.03509), with a learned bias for
-each edge type and head (as in https://arxiv.org/abs/2106.05234) in place of edge features. Its attention is dynamic,
-unlike that of the first GAT (https://arxiv.org/abs/2105.14491). Projections, residual and norm are here; how nodes lie
-in memory and attend along the edges is the subject of `padded_graphs.py` and `ragged_graphs.py`. Shapes follow the
-legend of `rllib_moe.models`.
+The layer of torch-geometric's `TransformerConv` (https://arxiv.org/abs/2009.03509), with a learned bias for each edge
+type and head (as in https://arxiv.org/abs/2106.05234) in place of edge features. Its attention is dynamic, unlike that
+of the first GAT (https://arxiv.org/abs/2105.14491). `packed_attention.py` computes the same on a CPU, faster. Shapes
+follow the legend of `rllib_moe.models`.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from rllib_moe.models.padded_graphs import PaddedGraphs
-from rllib_moe.models.ragged_graphs import RaggedGraphs
-
-Graphs = PaddedGraphs | RaggedGraphs
-"""Either form of a batch. Nodes are [B, N, ...] in the first and [M, ...] in the second."""
+NOT_AN_EDGE = -1e9
+"""Score of a pair without an edge: finite, so that no arithmetic on it gives NaN."""
 
 
 class GraphAttention(nn.Module):
-    """One layer: `h_i' = LayerNorm(h_i + ELU(sum_j a_ij V h_j))`, over the neighbours j of i, in H heads.
+    """One layer: `x_i' = LayerNorm(x_i + ELU(sum_j alpha_ij V x_j))`, over the neighbors j of i, in H heads.
 
     Args:
         size: Width D of the nodes, a multiple of num_heads.
@@ -43,42 +40,56 @@ class GraphAttention(nn.Module):
         self.type_bias = nn.Parameter(torch.zeros(num_edge_types, num_heads))
         self.norm = nn.LayerNorm(size)
 
-    def forward(self, nodes: Tensor, graphs: Graphs) -> Tensor:
-        """Embeddings [..., D] of all nodes from their embeddings [..., D] one layer below."""
-        scale = (nodes.shape[-1] // self.num_heads) ** -0.5
-        weight = torch.cat((self.query.weight * scale, self.key.weight, self.value.weight))
-        bias = torch.cat((self.query.bias * scale, torch.zeros_like(self.query.bias), self.value.bias))
-        return self._update(nodes, graphs.attend(nn.functional.linear(nodes, weight, bias), self.type_bias))
-
-    def read_ego(self, nodes: Tensor, graphs: Graphs) -> Tensor:
-        """What `forward` gives for the first node of every graph alone, at a small part of its cost.
-
-        With one attending node the key and value projections move to its side of the product: `q . (K h) = (K^T q) . h`
-        and `sum_j a_j V h_j = V sum_j a_j h_j`, so no node but the ego is projected.
+    def forward(self, x: Tensor, edge_attr: Tensor) -> Tensor:
+        """Return the embeddings [B, N, D] of all nodes.
 
         Args:
-            nodes: Embeddings [..., D].
-            graphs: The graphs.
+            x: Embeddings [B, N, D] one layer below.
+            edge_attr: Types of the edges, one-hot, bool [B, N, N, R]; `edge_attr[b, i, j]` is that of the edge along
+                which node i attends to node j, all False where there is none. Every node has a self-loop.
+        """
+        query, key, value = self.project(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        alpha = self._softmax(query @ key.mT, edge_attr)  # [B, H, N, N], of query and key [B, H, N, C]
+        return self.update(x, (alpha @ value).transpose(1, 2).flatten(2))
+
+    def read_ego(self, x: Tensor, edge_attr: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` gives for the ego node (the first) alone, at a small part of its cost.
+
+        With one attending node the key and value projections move to its side of the product: `q . (K x) = (K^T q) . x`
+        and `sum_j alpha_j V x_j = V sum_j alpha_j x_j`, so no node but the ego node is projected.
 
         Returns:
-            The ego nodes' embeddings [B, D].
+            Embeddings [B, D] of the ego nodes, and their attention [B, H, N] to all nodes, whose rows sum to 1.
         """
-        ego = graphs.egos(nodes)
-        read = graphs.attend_from_ego(self._ego_query(ego), nodes, self.type_bias)  # [B, H, D]
-        value_weight = self.value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)  # [H, D, C]
-        message = torch.bmm(read.transpose(0, 1), value_weight).transpose(0, 1).flatten(1)  # [B, D]
-        return self._update(ego, message + self.value.bias)
+        ego_nodes = x[:, 0]
+        alpha = self._softmax(self.ego_query(ego_nodes) @ x.mT, edge_attr[:, 0])  # [B, H, N]
+        return self.update_ego(ego_nodes, alpha @ x), alpha
 
-    def ego_attention(self, nodes: Tensor, graphs: PaddedGraphs) -> Tensor:
-        """Weights [B, H, N] with which the ego node reads the nodes [B, N, D] in `read_ego`; rows sum to 1."""
-        return graphs.ego_attention(self._ego_query(graphs.egos(nodes)), nodes, self.type_bias)
+    def project(self, x: Tensor) -> Tensor:
+        """Return queries (scaled), keys and values [..., 3 * D] of nodes [..., D], side by side."""
+        scale = (x.shape[-1] // self.num_heads) ** -0.5
+        weight = torch.cat((self.query.weight * scale, self.key.weight, self.value.weight))
+        bias = torch.cat((self.query.bias * scale, torch.zeros_like(self.query.bias), self.value.bias))
+        return functional.linear(x, weight, bias)
 
-    def _ego_query(self, ego: Tensor) -> Tensor:
-        """Queries [B, H, D] of ego nodes [B, D], to be multiplied with nodes as they are."""
-        scale = (ego.shape[-1] // self.num_heads) ** -0.5
-        query = self.query(ego).unflatten(-1, (self.num_heads, -1)) * scale  # [B, H, C]
+    def ego_query(self, ego_nodes: Tensor) -> Tensor:
+        """Return queries [B, H, D] of ego nodes [B, D], to be multiplied with nodes that are not projected."""
+        scale = (ego_nodes.shape[-1] // self.num_heads) ** -0.5
+        query = self.query(ego_nodes).unflatten(-1, (self.num_heads, -1)) * scale  # [B, H, C]
         key_weight = self.key.weight.unflatten(0, (self.num_heads, -1))  # [H, C, D]
         return torch.bmm(query.transpose(0, 1), key_weight).transpose(0, 1)
 
-    def _update(self, nodes: Tensor, message: Tensor) -> Tensor:
-        return self.norm(nodes + nn.functional.elu(message))
+    def update(self, x: Tensor, message: Tensor) -> Tensor:
+        """Return the new embeddings [..., D] of nodes [..., D] that read `message` [..., D]."""
+        return self.norm(x + functional.elu(message))
+
+    def update_ego(self, ego_nodes: Tensor, means: Tensor) -> Tensor:
+        """Return the new embeddings [B, D] of ego nodes [B, D] whose heads read these means of the nodes [B, H, D]."""
+        value_weight = self.value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)  # [H, D, C]
+        message = torch.bmm(means.transpose(0, 1), value_weight).transpose(0, 1).flatten(1)  # [B, D]
+        return self.update(ego_nodes, message + self.value.bias)
+
+    def _softmax(self, scores: Tensor, edge_attr: Tensor) -> Tensor:
+        """Return the attention [B, H, ..., N] of scores [B, H, ..., N] and edges [B, ..., N, R]."""
+        scores = scores + (edge_attr.to(self.type_bias.dtype) @ self.type_bias).movedim(-1, 1)
+        return scores.masked_fill(~edge_attr.any(-1).unsqueeze(1), NOT_AN_EDGE).softmax(-1)

@@ -1,53 +1,40 @@
-"""The graph encoder: a batch of graphs to one embedding of the ego node each.
+"""The interface of a graph encoder, and what its implementations share.
 
-Owns how node inputs are made and which form of the batch the layers work on; the layer is in `graph_attention.py`.
-Shapes follow the legend of `rllib_moe.models`.
+`encoder_registry.py` tells which one a name stands for. Shapes follow the legend of `rllib_moe.models`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from rllib_moe.models.graph_attention import GraphAttention
-from rllib_moe.models.padded_graphs import PaddedGraphs
-from rllib_moe.models.ragged_graphs import RaggedGraphs
+from rllib_moe.config import ModelConfig
+from rllib_moe.envs.graph_space import GraphShape
 
 
 class EncodedGraph(NamedTuple):
-    """What the encoder makes of a batch of graphs."""
+    """A batch of graphs, encoded."""
 
     ego: Tensor
     """Embedding of the ego node [B, D]."""
     attention: Tensor | None
-    """Attention [B, H, N] of the ego node in the last layer; only when asked for."""
+    """Attention [B, H, N] of the ego node in the last layer; only when asked for, None where there is no such thing."""
 
 
-class GraphEncoder(nn.Module):
-    """Graph attention layers, the last of which is read at the ego node alone.
+class GraphEncoder(Protocol):
+    """A graph encoder, an `nn.Module`. `--graph-encoder module:Class` takes any class of this form.
 
-    An empty graph counts as an ego node, with what stands at its place (zeros, in a padded observation).
+    `forward` must be deterministic and the same in training and evaluation mode (no dropout, no batch norm): PPO
+    compares the probabilities of a sampled action in both. It must give finite numbers for the all-zero observation.
 
     Args:
-        node_features: Width F of the node features.
-        num_node_types: Node categories T; 0 when there are none.
-        num_edge_types: Edge types of the environment, R - 1.
-        size: Width D.
-        num_heads: Heads H.
-        num_layers: Layers, at least 1.
+        shape: Sizes of the observation.
+        config: Sizes of the network: `hidden_size` is D, `num_heads` H; an encoder need not use `num_layers`.
     """
 
-    def __init__(
-        self, node_features: int, num_node_types: int, num_edge_types: int, size: int, num_heads: int, num_layers: int
-    ) -> None:
-        super().__init__()
-        self.num_node_types = num_node_types
-        self.num_edge_types = num_edge_types
-        self.embed = nn.Linear(node_features + num_node_types, size)
-        # One type more than the environment has: the encoder's own self-loops.
-        self.layers = nn.ModuleList(GraphAttention(size, num_heads, num_edge_types + 1) for _ in range(num_layers))
+    def __init__(self, shape: GraphShape, config: ModelConfig) -> None: ...
 
     def forward(
         self,
@@ -65,31 +52,49 @@ class GraphEncoder(nn.Module):
             edges: Edge types [B, N, N]; `edges[b, i, j]` is the type of the edge along which i attends to j, 0 none.
             node_types: Node categories [B, N], where the environment has them.
             return_attention: Return the ego node's attention too.
-
-        Raises:
-            ValueError: On shapes that do not fit together.
         """
-        batch, room = node_mask.shape
-        if nodes.shape[:2] != (batch, room) or edges.shape != (batch, room, room):
-            raise ValueError(
-                f"expected nodes [B, N, F] and edges [B, N, N] for node_mask {tuple(node_mask.shape)}, "
-                f"got {tuple(nodes.shape)} and {tuple(edges.shape)}"
-            )
-        # Loops over the edges that exist are for a CPU, batched products over the padded graphs for everything else.
-        ragged = nodes.device.type == "cpu" and self.embed.weight.dtype == torch.float32 and not return_attention
-        graphs = (RaggedGraphs if ragged else PaddedGraphs)(node_mask, edges, self.num_edge_types)
-        hidden = self.embed(self._inputs(graphs.nodes(nodes), None if node_types is None else graphs.nodes(node_types)))
-        *below, last = cast("list[GraphAttention]", list(self.layers))
-        for layer in below:
-            hidden = layer(hidden, graphs)
-        attention = (
-            last.ego_attention(hidden, graphs) if isinstance(graphs, PaddedGraphs) and return_attention else None
-        )
-        return EncodedGraph(last.read_ego(hidden, graphs), attention)
+        ...
 
-    def _inputs(self, nodes: Tensor, node_types: Tensor | None) -> Tensor:
-        """Node features and categories (one-hot) as one vector a node."""
-        if node_types is None:
-            return nodes
-        categories = torch.arange(self.num_node_types, dtype=node_types.dtype, device=node_types.device)
-        return torch.cat((nodes, (node_types.unsqueeze(-1) == categories).to(nodes.dtype)), -1)
+
+def node_inputs(nodes: Tensor, node_types: Tensor | None, num_node_types: int) -> Tensor:
+    """Return features [..., F] and categories [...] (one-hot) of nodes as one vector each [..., F + T]."""
+    if node_types is None:
+        return nodes
+    categories = torch.arange(num_node_types, dtype=node_types.dtype, device=node_types.device)
+    return torch.cat((nodes, (node_types.unsqueeze(-1) == categories).to(nodes.dtype)), -1)
+
+
+def add_self_loops(edges: Tensor, node_mask: Tensor, loop_type: int) -> Tensor:
+    """Return edge types [B, N, N] without edges to absent nodes, and with one of `loop_type` from each node to itself.
+
+    Padding gets one too, so that softmax has something to sum.
+    """
+    edges = edges.masked_fill((node_mask == 0).unsqueeze(1), 0)
+    if loop_type > torch.iinfo(edges.dtype).max:  # uint8 is full: 255 types of the environment's own
+        edges = edges.short()
+    return edges.masked_fill(torch.eye(edges.shape[1], dtype=torch.bool, device=edges.device), loop_type)
+
+
+def check_encoder(encoder: nn.Module, shape: GraphShape, config: ModelConfig) -> None:
+    """Try an encoder on a full and an empty graph.
+
+    Raises:
+        ValueError: It breaks what `GraphEncoder` promises.
+        Exception: Whatever the encoder raises.
+    """
+    size = shape.max_nodes
+    nodes = torch.linspace(-1, 1, 2 * size * shape.node_features).view(2, size, shape.node_features)
+    node_mask = torch.tensor([[1], [0]], dtype=torch.uint8).expand(2, size)
+    edges = (torch.arange(2 * size * size) % (shape.num_edge_types + 1)).to(torch.uint8).view(2, size, size)
+    node_types = torch.zeros(2, size, dtype=torch.uint8) if shape.num_node_types else None
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        ego, attention = encoder(nodes, node_mask, edges, node_types, True)
+        in_evaluation, _ = encoder.eval()(nodes, node_mask, edges, node_types, False)
+        encoder.train()
+    expected, weights = (2, config.hidden_size), (2, config.num_heads, size)
+    if ego.shape != expected or not ego.isfinite().all():
+        raise ValueError(f"graph encoder: expected finite embeddings {list(expected)}, got {list(ego.shape)}: {ego}")
+    if not torch.equal(ego, in_evaluation):
+        raise ValueError("graph encoder: computes differently in training and in evaluation (dropout, batch norm)")
+    if attention is not None and attention.shape != weights:
+        raise ValueError(f"graph encoder: expected attention {list(weights)}, got {list(attention.shape)}")

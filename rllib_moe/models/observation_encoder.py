@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import ExtraLeaf, GraphShape
-from rllib_moe.models.graph_encoder import GraphEncoder
-from rllib_moe.models.node_pool import NodePool
+from rllib_moe.models.encoder_registry import make_graph_encoder
 
 
 class EncodedState(NamedTuple):
@@ -39,7 +38,7 @@ class ObservationEncoder(nn.Module):
     def __init__(self, shape: GraphShape, config: ModelConfig) -> None:
         super().__init__()
         size = config.hidden_size
-        self.graph = _graph_encoder(shape, config)
+        self.graph = make_graph_encoder(shape, config)
         self.status = nn.Sequential(nn.Linear(shape.features, size), nn.ELU())
         # A list: ModuleDict refuses names such as `type` or `map.crop`, which an environment is free to use.
         self.extra_names = tuple(shape.extras)
@@ -89,19 +88,6 @@ class NumberGrid(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """Embed a batch of grids."""
         return nn.functional.elu(self.project(grid.reshape(len(grid), -1).to(self.project.weight.dtype)))
-
-
-def _graph_encoder(shape: GraphShape, config: ModelConfig) -> nn.Module:
-    if config.graph_encoder == "mean":
-        return NodePool(shape.node_features, shape.num_node_types, config.hidden_size, config.num_layers)
-    return GraphEncoder(
-        shape.node_features,
-        shape.num_node_types,
-        shape.num_edge_types,
-        config.hidden_size,
-        config.num_heads,
-        config.num_layers,
-    )
 
 
 def _extra_encoder(leaf: ExtraLeaf, size: int, category_size: int) -> nn.Module:

@@ -1,6 +1,6 @@
-"""What a process of this package asks of the native libraries under it. Settings of the user's own stand.
+"""What a process of this package asks of Ray and the native libraries under it. Settings of the user's own stand.
 
-To be applied before torch is imported.
+To be applied before torch and Ray are imported.
 """
 
 from __future__ import annotations
@@ -16,8 +16,18 @@ KEPT_BYTES = 1 << 28
 
 def apply() -> None:
     """Apply all of them."""
+    drop_false_alarms()
     spin_briefly()
     keep_freed_memory()
+
+
+def drop_false_alarms() -> None:
+    """Let Ray drop its notice, once a rollout worker, that "the actor restart will fail".
+
+    It stands for arguments of a worker that may go out of scope (https://github.com/ray-project/ray/issues/53727). RLlib
+    keeps them for as long as the run lasts, so workers do restart.
+    """
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "has constructor arguments in the object store and max_restarts")
 
 
 def spin_briefly() -> None:

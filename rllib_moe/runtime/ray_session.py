@@ -9,11 +9,13 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import ray
+import ray._private.parameter
 import torch
 from ray.exceptions import AuthenticationError
 
@@ -116,7 +118,8 @@ def start(options: dict[str, Any]) -> None:
     for attempt in range(ATTEMPTS):
         before = set(_children())
         try:
-            ray.init(**options)
+            with _any_agent_port():
+                ray.init(**options)
             return
         except Exception as error:  # Ray's answer is no more than that
             if TOO_SLOW not in str(error) or attempt == ATTEMPTS - 1:
@@ -127,6 +130,21 @@ def start(options: dict[str, Any]) -> None:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(late, timeout=10)
+
+
+@contextmanager
+def _any_agent_port() -> Iterator[None]:
+    """Let Ray choose the port of its job agent inside the block; `ray.init` has no option for it, as `ray start` has.
+
+    Its fixed 52365 would keep a head that `ray start` makes on this machine from taking jobs while a run lasts.
+    """
+    module: Any = ray._private.parameter  # `ray.init` looks the class up in it
+    original = module.RayParams
+    module.RayParams = partial(original, dashboard_agent_listen_port=None)
+    try:
+        yield
+    finally:
+        module.RayParams = original
 
 
 def _children() -> list[psutil.Process]:

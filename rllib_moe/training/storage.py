@@ -24,7 +24,7 @@ import pyarrow.fs as pafs
 
 from rllib_moe.validation import ConfigError, RefusedError
 
-LINKS, MANIFEST, CHECKPOINTS = "links.json", "manifest.json", "checkpoints"
+MANIFEST, CHECKPOINTS, LINKS = "manifest.json", "checkpoints", "checkpoints/links.json"
 LINK_NAMES = ("latest", "best", "final")
 """Links of a run's checkpoints; object stores have none, so `links.json` holds them."""
 RUN_FILES = ("config.yaml", "schedule.yaml", "starts.jsonl", "progress.csv", "summary.json")
@@ -38,12 +38,12 @@ class StorageError(RefusedError):
 
 
 def is_uri(path: str) -> bool:
-    """Whether a path names a storage rather than a local directory."""
+    """Return whether a path names a storage rather than a local directory."""
     return "://" in path
 
 
 def locate(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system of a URI or absolute path, and the path in it.
+    """Return the file system of a URI or absolute path, and the path in it.
 
     Raises:
         StorageError: pyarrow does not know such a URI.
@@ -55,7 +55,7 @@ def locate(uri: str) -> tuple[pafs.FileSystem, str]:
 
 
 def is_same_place(one: str, other: str) -> bool:
-    """Whether two URIs or paths, however they are spelled, lead to the same place.
+    """Return whether two URIs or paths, however they are spelled, lead to the same place.
 
     Raises:
         StorageError: one of them leads nowhere.
@@ -68,13 +68,12 @@ class RunMirror:
     """The copy of one run.
 
     Args:
-        filesystem: Where to.
-        path: Directory of the run in it.
+        storage: File system whose root is the run's directory on the storage.
         run: The local run directory.
     """
 
-    def __init__(self, filesystem: pafs.FileSystem, path: str, run: Path) -> None:
-        self._filesystem, self._path, self._run = filesystem, PurePosixPath(path), run
+    def __init__(self, storage: pafs.SubTreeFileSystem, run: Path) -> None:
+        self._storage, self._run = storage, run
 
     @classmethod
     def claim(cls, storage: str, run: Path, *, is_own: bool) -> RunMirror | None:
@@ -89,21 +88,21 @@ class RunMirror:
             The mirror; None where the run is written to that place itself, so that there is nothing to copy.
 
         Raises:
-            ConfigError: it cannot be reached, or holds another run.
+            ConfigError: It cannot be reached, or holds another run.
         """
         try:
             filesystem, root = locate(storage)
-            mirror = cls(filesystem, f"{root}/{run.name}", run)
-            if isinstance(filesystem, pafs.LocalFileSystem) and Path(mirror._path).resolve() == run.resolve():
+            place = pafs.SubTreeFileSystem(f"{root}/{run.name}", filesystem)
+            if isinstance(filesystem, pafs.LocalFileSystem) and Path(place.base_path).resolve() == run.resolve():
                 return None
-            if mirror._holds_run() and not is_own:
+            if (_exists(place, LINKS) or _whole(place)) and not is_own:
                 raise ConfigError(
                     [f"storage: {storage} holds a run {run.name} already; choose another --exp-name, or --resume it"]
                 )
-            filesystem.create_dir(str(mirror._path / CHECKPOINTS), recursive=True)
+            place.create_dir(CHECKPOINTS)
         except (OSError, StorageError) as error:
             raise ConfigError([f"storage: cannot write to {storage} ({_reason(error)})"]) from error
-        return mirror
+        return cls(place, run)
 
     def copy_checkpoint(self, checkpoint: Path, keep: int) -> bool:
         """Copy a whole checkpoint, the run's files and the links, then drop the oldest copies.
@@ -115,80 +114,66 @@ class RunMirror:
         Returns:
             Whether it is there. A storage that fails costs a warning and nothing else.
         """
-        target = self._path / CHECKPOINTS / checkpoint.name
+        target = f"{CHECKPOINTS}/{checkpoint.name}"
         try:
             if not self._has(checkpoint):
                 self._drop(target)
-                files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
-                for file in sorted(files, key=lambda file: file.name == MANIFEST):  # the manifest last
-                    self._copy(file, target / file.relative_to(checkpoint).as_posix())
+                self._storage.create_dir(target)
+                for file in sorted(checkpoint.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest last
+                    self._copy(file, f"{target}/{file.name}")
             self._copy_files()
-            stored = set(_stored(self._filesystem, str(self._path)))
-            links = {
-                name: linked
-                for name in LINK_NAMES
-                if (linked := (checkpoint.parent / name).resolve().name) in stored  # its copy may have failed
-            }
-            with self._filesystem.open_output_stream(str(self._path / CHECKPOINTS / LINKS)) as stream:
+            whole = _whole(self._storage)
+            linked = {name: (checkpoint.parent / name).resolve().name for name in LINK_NAMES}
+            links = {name: path for name, path in linked.items() if path in whole}  # a copy may have failed
+            with self._storage.open_output_stream(LINKS) as stream:
                 stream.write(json.dumps(links).encode())
             self._prune(_episode(checkpoint.name), keep, set(links.values()))
         except OSError as error:
-            logger.warning(
-                "Cannot copy %s to %s (%s). It is whole on this machine, and training goes on",
-                checkpoint,
-                target,
-                _reason(error),
-            )
+            told = "Cannot copy %s to %s (%s). It is whole on this machine, and training goes on"
+            logger.warning(told, checkpoint, self._storage.base_path + target, _reason(error))
             return False
         return True
 
     def copy_files(self) -> bool:
-        """Copy the run's files anew; returns whether that worked."""
+        """Copy the run's files anew; return whether that worked."""
         try:
             self._copy_files()
         except OSError as error:
-            logger.warning("Cannot copy the files of %s to %s (%s)", self._run, self._path, _reason(error))
+            told = "Cannot copy the files of %s to %s (%s)"
+            logger.warning(told, self._run, self._storage.base_path, _reason(error))
             return False
         return True
 
     def _copy_files(self) -> None:
+        self._storage.create_dir(CHECKPOINTS)  # and with it the run's directory, where that was lost
         for name in RUN_FILES:
             if (self._run / name).exists():
-                self._copy(self._run / name, self._path / name)
+                self._copy(self._run / name, name)
 
-    def _copy(self, source: Path, target: PurePosixPath) -> None:
-        self._filesystem.create_dir(str(target.parent), recursive=True)
-        with source.open("rb") as reading, self._filesystem.open_output_stream(str(target)) as writing:
-            shutil.copyfileobj(reading, writing)
-
-    def _holds_run(self) -> bool:
-        links = str(self._path / CHECKPOINTS / LINKS)
-        return _exists(self._filesystem, links) or bool(_stored(self._filesystem, str(self._path)))
+    def _copy(self, source: Path, target: str) -> None:
+        pafs.copy_files(str(source), target, pafs.LocalFileSystem(), self._storage)
 
     def _has(self, checkpoint: Path) -> bool:
-        """Whether a checkpoint is there as it is here: its manifest names every file's hash, and is copied last."""
-        manifest = str(self._path / CHECKPOINTS / checkpoint.name / MANIFEST)
-        if not _exists(self._filesystem, manifest):
+        """Return whether a checkpoint is there as it is here: the manifest names all hashes, and is copied last."""
+        manifest = f"{CHECKPOINTS}/{checkpoint.name}/{MANIFEST}"
+        if not _exists(self._storage, manifest):
             return False
-        with self._filesystem.open_input_stream(manifest) as stream:
-            return stream.read() == (checkpoint / MANIFEST).read_bytes()
+        with self._storage.open_input_stream(manifest) as stream:
+            return bool(stream.read() == (checkpoint / MANIFEST).read_bytes())
 
     def _prune(self, newest: int, keep: int, linked: set[str]) -> None:
         """Keep the newest copies up to this checkpoint. Later ones, of a run taken up again earlier, stay."""
-        selector = pafs.FileSelector(str(self._path / CHECKPOINTS))
-        names = {info.base_name for info in self._filesystem.get_file_info(selector)}
-        earlier = sorted((name for name in names if 0 <= _episode(name) <= newest), key=_episode)
+        earlier = [name for name in _named(self._storage) if _episode(name) <= newest]
         for name in earlier[:-keep]:
             if name not in linked:
-                self._drop(self._path / CHECKPOINTS / name)
+                self._drop(f"{CHECKPOINTS}/{name}")
 
-    def _drop(self, directory: PurePosixPath) -> None:
+    def _drop(self, checkpoint: str) -> None:
         """Delete a copied checkpoint, its manifest first: what is left of an interrupted deletion is no checkpoint."""
-        manifest = str(directory / MANIFEST)
-        if _exists(self._filesystem, manifest):
-            self._filesystem.delete_file(manifest)
-        if _exists(self._filesystem, str(directory)):
-            self._filesystem.delete_dir(str(directory))
+        if _exists(self._storage, f"{checkpoint}/{MANIFEST}"):
+            self._storage.delete_file(f"{checkpoint}/{MANIFEST}")
+        if _exists(self._storage, checkpoint):
+            self._storage.delete_dir(checkpoint)
 
 
 @dataclass(frozen=True)
@@ -215,21 +200,21 @@ def fetch(uri: str) -> Fetched:
         StorageError: there is no run or no such checkpoint, or the storage cannot be reached.
     """
     filesystem, path = locate(uri)
-    run, asked, run_uri = PurePosixPath(path), None, uri.rstrip("/")
+    run, asked, run_uri = PurePosixPath(path), "", uri.rstrip("/")
     if run.parent.name == CHECKPOINTS:
         run, asked, run_uri = run.parent.parent, run.name, run_uri.rsplit("/", 2)[0]
     holder = tempfile.TemporaryDirectory(prefix="rllib_moe-fetched-")
-    local = Path(holder.name) / run.name
+    local, storage = Path(holder.name) / run.name, pafs.SubTreeFileSystem(str(run), filesystem)
     try:
-        links = read_links(filesystem, str(run))
-        name = links.get(asked, asked) if asked else _latest(filesystem, str(run), links, run_uri)
-        _fetch_tree(filesystem, str(run / CHECKPOINTS / name), local / CHECKPOINTS / name)
-        for file in RUN_FILES:
-            if _exists(filesystem, str(run / file)):
-                _fetch_file(filesystem, str(run / file), local / file)
+        links = read_links(storage)
+        checkpoint = f"{CHECKPOINTS}/{links.get(asked, asked) if asked else _latest(storage, links, run_uri)}"
+        (local / checkpoint).mkdir(parents=True)  # pyarrow makes only what is below a directory
+        for name in (checkpoint, *RUN_FILES):
+            if name == checkpoint or _exists(storage, name):
+                pafs.copy_files(name, str(local / name), storage, pafs.LocalFileSystem())
     except OSError as error:
         raise StorageError(f"{uri}: no run or checkpoint that can be read ({_reason(error)})") from error
-    return Fetched(run_uri, local, local / CHECKPOINTS / name, holder)
+    return Fetched(run_uri, local, local / checkpoint, holder)
 
 
 def fetch_run(uri: str, target: Path) -> int:
@@ -247,12 +232,12 @@ def fetch_run(uri: str, target: Path) -> int:
     """
     filesystem, path = locate(uri)
     try:
-        if isinstance(filesystem, pafs.LocalFileSystem):
+        if isinstance(filesystem, pafs.LocalFileSystem):  # pyarrow would copy what a link leads to
             shutil.copytree(path, target, symlinks=True, ignore=shutil.ignore_patterns(".partial-*"))
-            files = sum(file.is_file() and not file.is_symlink() for file in target.rglob("*"))
         else:
-            files = _fetch_tree(filesystem, path, target)
-        for name, checkpoint in read_links(pafs.LocalFileSystem(), str(target)).items():
+            pafs.copy_files(path, str(target), filesystem, pafs.LocalFileSystem())
+        files = sum(file.is_file() and not file.is_symlink() for file in target.rglob("*"))
+        for name, checkpoint in read_links(pafs.SubTreeFileSystem(str(target), pafs.LocalFileSystem())).items():
             if (target / CHECKPOINTS / checkpoint).exists():
                 (target / CHECKPOINTS / name).symlink_to(checkpoint)
         return files
@@ -260,65 +245,51 @@ def fetch_run(uri: str, target: Path) -> int:
         raise StorageError(f"{uri}: cannot be read ({_reason(error)})") from error
 
 
-def read_links(filesystem: pafs.FileSystem, run: str) -> dict[str, str]:
-    """What `latest`, `best` and `final` are on the storage; empty where there is no run, or with a warning no sense."""
-    file = f"{run}/{CHECKPOINTS}/{LINKS}"
-    if not _exists(filesystem, file):
+def read_links(storage: pafs.FileSystem) -> dict[str, str]:
+    """Return the checkpoints that `latest`, `best` and `final` are in a run; where damaged, none and a warning."""
+    if not _exists(storage, LINKS):
         return {}
-    with filesystem.open_input_stream(file) as stream:
+    with storage.open_input_stream(LINKS) as stream:
         text = stream.read()
     try:
         links = dict(json.loads(text))
     except (ValueError, TypeError):  # cut off: not every storage writes a file whole or not at all
-        logger.warning("%s is damaged", file)
+        logger.warning("%s%s is damaged", storage.base_path, LINKS)
         return {}
-    return {name: str(links[name]) for name in LINK_NAMES if re.fullmatch(r"episode_\d+", str(links.get(name)))}
+    return {name: str(links[name]) for name in LINK_NAMES if _episode(str(links.get(name))) >= 0}
 
 
-def _latest(filesystem: pafs.FileSystem, run: str, links: dict[str, str], uri: str) -> str:
-    """Name of the checkpoint to go on from: the latest, else the newest whole one before it, else any whole one."""
-    latest, stored = links.get("latest", ""), _stored(filesystem, run)
-    if latest in stored:
+def _latest(storage: pafs.FileSystem, links: dict[str, str], uri: str) -> str:
+    """Return the checkpoint to go on from: the latest, else the newest whole one before it, else any whole one."""
+    latest, whole = links.get("latest", ""), _whole(storage)
+    if latest in whole:
         return latest
-    if not stored:
-        raise FileNotFoundError(f"{run}/{CHECKPOINTS} holds no whole checkpoint")
+    if not whole:
+        raise FileNotFoundError(f"{storage.base_path}{CHECKPOINTS} holds no whole checkpoint")
     # What is later than the latest belongs to a run that was taken up again before it.
-    newest = next((name for name in reversed(stored) if _episode(name) < _episode(latest)), stored[-1])
+    newest = next((name for name in reversed(whole) if _episode(name) < _episode(latest)), whole[-1])
     what = f"{latest} is not whole or not there" if latest else f"{LINKS} does not name the latest checkpoint"
     logger.warning("%s: %s; going back to %s", uri, what, newest)
     return newest
 
 
-def _stored(filesystem: pafs.FileSystem, run: str) -> list[str]:
-    """Names of the whole checkpoints on the storage, by episode."""
-    selector = pafs.FileSelector(f"{run}/{CHECKPOINTS}", allow_not_found=True)
-    names = (info.base_name for info in filesystem.get_file_info(selector))
-    whole = [
-        name for name in names if _episode(name) >= 0 and _exists(filesystem, f"{run}/{CHECKPOINTS}/{name}/{MANIFEST}")
-    ]
-    return sorted(whole, key=_episode)
+def _named(storage: pafs.FileSystem) -> list[str]:
+    """Return the names of the checkpoints in a run, whole or not, by episode."""
+    infos = storage.get_file_info(pafs.FileSelector(CHECKPOINTS, allow_not_found=True))
+    return sorted((info.base_name for info in infos if _episode(info.base_name) >= 0), key=_episode)
 
 
-def _fetch_tree(filesystem: pafs.FileSystem, path: str, target: Path) -> int:
-    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-    files = [info for info in infos if info.type == pafs.FileType.File]
-    for info in files:
-        _fetch_file(filesystem, info.path, target / PurePosixPath(info.path).relative_to(path))
-    return len(files)
+def _whole(storage: pafs.FileSystem) -> list[str]:
+    """Return the names of the whole checkpoints in a run, by episode."""
+    return [name for name in _named(storage) if _exists(storage, f"{CHECKPOINTS}/{name}/{MANIFEST}")]
 
 
-def _fetch_file(filesystem: pafs.FileSystem, path: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with filesystem.open_input_stream(path) as reading, target.open("wb") as writing:
-        shutil.copyfileobj(reading, writing)
-
-
-def _exists(filesystem: pafs.FileSystem, path: str) -> bool:
-    return filesystem.get_file_info(path).type != pafs.FileType.NotFound
+def _exists(storage: pafs.FileSystem, path: str) -> bool:
+    return bool(storage.get_file_info(path).type != pafs.FileType.NotFound)
 
 
 def _episode(name: str) -> int:
-    """Episode in a checkpoint's name, -1 where there is none."""
+    """Return the episode in a checkpoint's name, -1 where there is none."""
     return int(name.removeprefix("episode_")) if re.fullmatch(r"episode_\d+", name) else -1
 
 

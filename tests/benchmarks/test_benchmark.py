@@ -10,9 +10,8 @@ from gymnasium import spaces
 from benchmarks.__main__ import main
 from benchmarks.algorithms import median_rows
 from benchmarks.config import parse
-from benchmarks.encoder_forms import CONVOLUTIONS, SparseEncoder
+from benchmarks.encoder_forms import FORMS, compare_encoders
 from benchmarks.memory import SAVE_EVERY, growth, slope
-from benchmarks.padded_encoder import PaddedGraphEncoder, PaddedGrid
 from benchmarks.parts import breakdown
 from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
@@ -20,8 +19,6 @@ from benchmarks.stock import StatusNumbers, make_stock_env
 from benchmarks.timing import in_turn, medians
 from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
-from rllib_moe.models.graph_encoder import GraphEncoder
-from rllib_moe.models.observation_encoder import CategoryGrid
 from rllib_moe.validation import ConfigError
 
 TINY = (
@@ -58,8 +55,8 @@ def test_writes_every_number(tmp_path, capsys):
         "sample_seconds",
         "learn_seconds",
         "alone_learn_seconds",
-        "padded_learn_seconds",
-        "learn_speedup_over_padded",
+        "dense_learn_seconds",
+        "learn_speedup_over_dense",
     ]
     assert all(numbers[name] > 0 for name in above_zero)
     assert numbers["ratio_to_stock"] == pytest.approx(
@@ -120,33 +117,13 @@ def test_a_soak_watches_memory_files_and_directories():
 
 
 def test_refuses_before_anything_starts():
+    words = "--repeats 0 --scaling 1,x --phase-push 0 --soak -1 --batch-size 7 --algorithms ppo,sac --minutes 0"
+    words += " --stock.num-epochs 0 --schedule nowhere --json /dev/null/numbers.json"
     with pytest.raises(ConfigError) as refused:
-        parse(
-            [
-                "--repeats",
-                "0",
-                "--scaling",
-                "1,x",
-                "--soak",
-                "-1",
-                "--batch-size",
-                "7",
-                "--algorithms",
-                "ppo,sac",
-                "--minutes",
-                "0",
-                "--stock.num-epochs",
-                "0",
-                "--schedule",
-                "nowhere",
-            ],
-            "",
-        )
+        parse(words.split(), "")
     told = str(refused.value)
-    assert all(
-        name in told
-        for name in ("repeats", "scaling", "soak", "algorithms", "minutes", "batch_size", "stock.num_epochs", "nowhere")
-    )
+    names = "repeats scaling phase_push soak algorithms minutes json batch_size stock.num_epochs schedule"
+    assert [name for name in names.split() if f"- {name}: " not in told] == []
 
 
 @pytest.mark.parametrize(
@@ -167,8 +144,8 @@ def test_refuses_before_anything_starts():
 def test_refuses_options_that_would_be_ignored_or_unfair(words, told):
     with pytest.raises(ConfigError) as refused:
         parse(words.split(), "")
-    (fault,) = refused.value.faults
-    assert told in fault
+    (error,) = refused.value.errors
+    assert told in error
 
 
 @pytest.mark.parametrize("words", ["--soak 1 --algo appo", "--phase-push 2 --quick", "--algorithms appo --minutes 2"])
@@ -187,50 +164,14 @@ def graphs(mean_nodes=6):
     return GraphShape.from_space(SPACE), {name: torch.from_numpy(leaf) for name, leaf in leaves.items()}
 
 
-def graph_leaves(leaves):
-    return {name: leaves[name] for name in ("nodes", "node_mask", "edges", "node_types")}
-
-
-@pytest.mark.parametrize("num_layers", [1, 3])
-def test_the_padded_form_gives_the_same_numbers_and_gradients(num_layers):
+def test_encoders_are_compared_on_batches_and_threads():
     shape, leaves = graphs()
-    torch.manual_seed(0)
-    encoder = GraphEncoder(shape.node_features, shape.num_node_types, shape.num_edge_types, 16, 4, num_layers)
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)  # type_bias begins at 0, where a wrong one would not show
-    padded = PaddedGraphEncoder(encoder)
-    ours, plain = encoder(**graph_leaves(leaves)).ego, padded(**graph_leaves(leaves)).ego
-    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
-    ours.square().mean().backward()
-    plain.square().mean().backward()
-    features = shape.node_features
-    torch.testing.assert_close(encoder.embed.weight.grad[:, :features], padded.embed.weight.grad, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(
-        encoder.embed.weight.grad[:, features:].T, padded.node_type.weight.grad, atol=1e-5, rtol=1e-4
-    )
-
-
-def test_the_padded_grid_gives_the_same_numbers():
-    torch.manual_seed(0)
-    grid = CategoryGrid(num_cells=9, num_categories=5, category_size=4, size=8)
-    cells = torch.randint(0, 5, (20, 3, 3)).to(torch.uint8)
-    torch.testing.assert_close(grid(cells), PaddedGrid(grid)(cells), atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", list(CONVOLUTIONS))
-def test_a_sparse_form_reads_what_exists(name):
-    shape, leaves = graphs()
-    leaves = {leaf: value[:20] for leaf, value in graph_leaves(leaves).items()}
-    torch.manual_seed(0)
-    form = SparseEncoder(shape, ModelConfig(hidden_size=16, num_heads=4), CONVOLUTIONS[name])
-    before = form(**leaves)
-    assert before.shape == (20, 16)
-    padding = leaves["node_mask"] == 0
-    assert padding.any()
-    noise = {**leaves, "nodes": leaves["nodes"] + 9 * padding.unsqueeze(-1)}
-    torch.testing.assert_close(form(**noise), before)
-    existing = {**leaves, "nodes": leaves["nodes"] + 9 * ~padding.unsqueeze(-1)}
-    assert not torch.allclose(form(**existing), before, atol=1e-3)
+    config = ModelConfig(hidden_size=16, num_heads=4)
+    rows = compare_encoders(shape, config, leaves, repeats=2, sizes=(8, 64), threads=(1, 2))
+    assert [(row["graphs"], row["threads"], row["encoder"]) for row in rows] == [
+        (size, count, form) for size in (8, 64) for count in (1, 2) for form in FORMS
+    ]
+    assert all(row["forward_ms"] > 0 and row["forward_backward_ms"] > 0 for row in rows)
 
 
 @pytest.mark.parametrize("mean", [4, 6, 12])

@@ -1,5 +1,8 @@
 """The parts of following a job that need no server."""
 
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 from ray.job_submission import JobDetails, JobStatus
 
@@ -40,3 +43,26 @@ def test_the_exit_status_of_a_job(status: JobStatus, code: int | None, expected:
 def test_no_server_is_one_clear_error() -> None:
     with pytest.raises(JobError, match="no job server answers"):
         JobServer("http://127.0.0.1:9")
+
+
+def test_waits_for_a_job_agent_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy = RuntimeError(
+        "Request failed with status code 500: No available agent to submit job, please try again later."
+    )
+    client = Mock()
+    client.return_value.submit_job.side_effect = [busy, busy, "raysubmit_1", busy, RuntimeError("no such option")]
+    monkeypatch.setattr("rllib_moe.jobs.server.JobSubmissionClient", client)
+    monkeypatch.setattr("rllib_moe.jobs.server.RECONNECT_SECONDS", 0)
+    server = JobServer("http://head:8265")
+    options: dict[str, Any] = {"metadata": {}}
+
+    assert server.send("true", **options) == "raysubmit_1"
+    assert capsys.readouterr().out.count("waiting up to 60 s") == 1
+    with pytest.raises(JobError, match="no such option"):
+        server.send("true")
+    monkeypatch.setattr("rllib_moe.jobs.server.AGENT_SECONDS", -1)
+    client.return_value.submit_job.side_effect = [busy]
+    with pytest.raises(JobError, match="No available agent"):
+        server.send("true")

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Tensor
+from torch import Tensor, nn
 
 from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.models.graph_encoder import EncodedGraph
 
 Observation = dict[str, Tensor]
 
@@ -53,3 +54,10 @@ def rows(observation: Observation, index: slice | Tensor) -> Observation:
 def box(high: int, *shape: int) -> spaces.Box:
     """An extra leaf of categories 0 to `high`."""
     return spaces.Box(0, high, shape, np.uint8)
+
+
+def encode(encoder: nn.Module, observation: Observation, return_attention: bool = False) -> EncodedGraph:
+    """A graph encoder on a batch of observations."""
+    leaves = (observation.get(name) for name in ("nodes", "node_mask", "edges", "node_types"))
+    encoded: EncodedGraph = encoder(*leaves, return_attention)
+    return encoded

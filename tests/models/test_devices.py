@@ -14,7 +14,7 @@ from tests.models.graph_batches import Observation, random_observation
 
 SPACE = graph_space(max_nodes=24, node_features=5, features=4, num_edge_types=2, num_node_types=3, num_actions=6)
 SHAPE = GraphShape.from_space(SPACE)
-ENCODERS = ("attention", "mean")
+ENCODERS = ("attention", "mean", "GATv2Conv")
 
 
 def made(graph_encoder: str = "attention", episode: int = 2000) -> GATMoEPolicy:

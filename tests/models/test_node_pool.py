@@ -6,7 +6,7 @@ from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.models.node_pool import NodePool
 from rllib_moe.models.observation_encoder import ObservationEncoder
-from tests.models.graph_batches import random_observation, zeros_like
+from tests.models.graph_batches import encode, random_observation, zeros_like
 
 SHAPE = GraphShape.from_space(
     graph_space(max_nodes=6, node_features=3, features=2, num_edge_types=2, num_node_types=4, num_actions=3)
@@ -15,16 +15,12 @@ SHAPE = GraphShape.from_space(
 
 def pool() -> NodePool:
     torch.manual_seed(0)
-    return NodePool(SHAPE.node_features, SHAPE.num_node_types, size=8, num_layers=2)
-
-
-def encode(built: NodePool, observation: dict[str, torch.Tensor]) -> torch.Tensor:
-    return built(*(observation[name] for name in ("nodes", "node_mask", "edges", "node_types"))).ego
+    return NodePool(SHAPE, ModelConfig(hidden_size=8))
 
 
 def test_is_the_mean_over_the_nodes_that_exist() -> None:
     built, observation = pool(), random_observation(SHAPE, 20)
-    for row, ego in enumerate(encode(built, observation)):
+    for row, ego in enumerate(encode(built, observation).ego):
         embedded = []
         for node in range(int(observation["node_mask"][row].sum())):
             one_hot = torch.eye(4)[int(observation["node_types"][row, node])]
@@ -38,19 +34,19 @@ def test_is_the_mean_over_the_nodes_that_exist() -> None:
 
 def test_reads_no_edges_and_no_padding() -> None:
     built, observation = pool(), random_observation(SHAPE, 20)
-    before = encode(built, observation)
+    before = encode(built, observation).ego
     observation["edges"] = 2 - observation["edges"]
     observation["nodes"] = observation["nodes"].masked_fill(observation["node_mask"].unsqueeze(-1) == 0, 7.0)
-    torch.testing.assert_close(encode(built, observation), before)
+    torch.testing.assert_close(encode(built, observation).ego, before)
 
 
 def test_an_all_zero_batch_is_finite() -> None:
-    assert encode(pool(), zeros_like(random_observation(SHAPE, 3))).isfinite().all()
+    assert encode(pool(), zeros_like(random_observation(SHAPE, 3))).ego.isfinite().all()
 
 
 def test_the_configuration_chooses_it_with_about_as_many_parameters() -> None:
     def parameters(kind: str) -> int:
-        encoder = ObservationEncoder(SHAPE, ModelConfig(graph_encoder=kind))  # type: ignore[arg-type]
+        encoder = ObservationEncoder(SHAPE, ModelConfig(graph_encoder=kind))
         assert isinstance(encoder.graph, NodePool) == (kind == "mean")
         return sum(parameter.numel() for parameter in encoder.graph.parameters())
 

@@ -52,3 +52,14 @@ def test_memory_is_not_asked_for_anew_at_every_step() -> None:
 def test_threads_spin_briefly_unless_the_user_says_otherwise(variables: dict[str, str], expected: str) -> None:
     program = "import os, rllib_moe; print(os.environ.get('GOMP_SPINCOUNT'))"
     assert run(program, **variables) == expected
+
+
+def test_rays_false_alarm_about_restarts_is_dropped_and_no_other_line() -> None:
+    lines = [
+        "Actor with class name: 'RolloutWorker' and ID: 'ab' has constructor arguments in the object store and "
+        "max_restarts > 0. If the arguments in the object store go out of scope, the actor restart will fail.",
+        "another line",
+    ]
+    program = "import rllib_moe, ray; from ray._private.ray_logging import stdout_deduplicator as d; "
+    batch = {"ip": "a", "pid": 1, "lines": lines}
+    assert run(f"{program}print([l for b in d.deduplicate({batch!r}) for l in b['lines']])") == "['another line']"

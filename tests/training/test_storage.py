@@ -37,25 +37,28 @@ def make_checkpoint(run: Path, episodes: int, text: str = "weights") -> Path:
     return path
 
 
+def run_at(path: Path) -> pafs.SubTreeFileSystem:
+    return pafs.SubTreeFileSystem(str(path), pafs.LocalFileSystem())
+
+
 @pytest.fixture(params=["local", "mock"])
-def filesystem(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[pafs.FileSystem, str]:
-    """A directory of this machine, and pyarrow's file system in memory, each with the path of a run."""
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> pafs.SubTreeFileSystem:
+    """The place of a run in a directory of this machine, and in pyarrow's file system in memory."""
     if request.param == "mock":
-        return pafs.FileSystem.from_uri("mock:///")[0], "runs/mine"
-    return pafs.LocalFileSystem(), str(tmp_path / "storage" / "mine")
+        return pafs.SubTreeFileSystem("runs/mine", pafs.FileSystem.from_uri("mock:///")[0])
+    return run_at(tmp_path / "storage" / "mine")
 
 
-def test_copies_whole_checkpoints_and_drops_the_oldest(filesystem: tuple[pafs.FileSystem, str], tmp_path: Path) -> None:
-    files, path = filesystem
+def test_copies_whole_checkpoints_and_drops_the_oldest(files: pafs.SubTreeFileSystem, tmp_path: Path) -> None:
     run = tmp_path / "mine"
-    mirror = RunMirror(files, path, run)
+    mirror = RunMirror(files, run)
     for episodes in (100, 200, 300):
         checkpoint = make_checkpoint(run, episodes)
         (run / "progress.csv").write_text(f"{episodes}\n")
         assert mirror.copy_checkpoint(checkpoint, keep=2)
 
-    listed = files.get_file_info(pafs.FileSelector(path, recursive=True))
-    names = {info.path.removeprefix(f"{path}/") for info in listed if info.type == pafs.FileType.File}
+    listed = files.get_file_info(pafs.FileSelector("", recursive=True))
+    names = {info.path for info in listed if info.type == pafs.FileType.File}
     assert names == {
         "progress.csv",
         "checkpoints/links.json",
@@ -65,26 +68,25 @@ def test_copies_whole_checkpoints_and_drops_the_oldest(filesystem: tuple[pafs.Fi
             for file in ("manifest.json", "weights.pt")
         ),
     }
-    assert read_links(files, path) == {"latest": "episode_000300"}
-    assert files.open_input_stream(f"{path}/progress.csv").read() == b"300\n"
+    assert read_links(files) == {"latest": "episode_000300"}
+    assert files.open_input_stream("progress.csv").read() == b"300\n"
 
 
 def test_a_checkpoint_of_the_same_name_is_replaced_and_later_ones_stay(
-    filesystem: tuple[pafs.FileSystem, str], tmp_path: Path
+    files: pafs.SubTreeFileSystem, tmp_path: Path
 ) -> None:
-    files, path = filesystem
     run = tmp_path / "mine"
-    mirror = RunMirror(files, path, run)
+    mirror = RunMirror(files, run)
     for episodes in (100, 200, 300):
         mirror.copy_checkpoint(make_checkpoint(run, episodes), keep=5)
     shutil.rmtree(run / "checkpoints" / "episode_000200")
     assert mirror.copy_checkpoint(make_checkpoint(run, 200, "another"), keep=1)
 
-    found = {info.base_name for info in files.get_file_info(pafs.FileSelector(f"{path}/checkpoints"))}
+    found = {info.base_name for info in files.get_file_info(pafs.FileSelector("checkpoints"))}
     assert found == {"episode_000200", "episode_000300", "links.json"}
-    stored = files.open_input_stream(f"{path}/checkpoints/episode_000200/weights.pt").read()
+    stored = files.open_input_stream("checkpoints/episode_000200/weights.pt").read()
     assert stored == b"another"
-    assert read_links(files, path) == {"latest": "episode_000200"}
+    assert read_links(files) == {"latest": "episode_000200"}
 
 
 def test_going_on_from_a_storage_alone(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +110,7 @@ def test_going_on_from_a_storage_alone(train: Train, tmp_path: Path, capsys: pyt
     rows = RunDirectory(tmp_path / "mine").rows()
     assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8, 16, 24, 32, 40, 48]
     assert [row[m.ENV_STEPS_TOTAL.key] for row in rows] == [128, 256, 384, 512, 640, 768]
-    assert read_links(pafs.LocalFileSystem(), str(storage / "mine"))["final"] == "episode_000048"
+    assert read_links(run_at(storage / "mine"))["final"] == "episode_000048"
 
     damaged = storage / "mine" / "checkpoints" / "episode_000048" / "weights.pt"
     damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -132,7 +134,7 @@ def test_a_fetched_run_whose_first_iteration_fails_can_go_on_where_it_was_put(
 
 def test_a_fetched_run_is_gone_with_its_owner(tmp_path: Path) -> None:
     run = tmp_path / "mine"
-    mirror = RunMirror(pafs.LocalFileSystem(), str(tmp_path / "storage" / "mine"), run)
+    mirror = RunMirror(run_at(tmp_path / "storage" / "mine"), run)
     (run / "checkpoints").mkdir(parents=True)
     for episodes in (100, 200):
         mirror.copy_checkpoint(make_checkpoint(run, episodes), keep=5)
@@ -152,7 +154,7 @@ def test_a_fetched_run_is_gone_with_its_owner(tmp_path: Path) -> None:
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[RunMirror, Path, str]:
     """A mirror with checkpoints 100 and 200, the storage's directory of checkpoints, and the URI of the run."""
-    mirror = RunMirror(pafs.LocalFileSystem(), str(tmp_path / "storage" / "mine"), tmp_path / "mine")
+    mirror = RunMirror(run_at(tmp_path / "storage" / "mine"), tmp_path / "mine")
     for episodes in (100, 200):
         mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", episodes), keep=5)
     return mirror, tmp_path / "storage" / "mine" / "checkpoints", (tmp_path / "storage" / "mine").as_uri()
@@ -176,7 +178,7 @@ def test_damaged_links_cost_a_warning(
         RunMirror.claim(storage, tmp_path / "mine", is_own=False)
     RunMirror.claim(storage, tmp_path / "mine", is_own=True)
     mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", 300), keep=5)
-    assert read_links(pafs.LocalFileSystem(), str(checkpoints.parent)) == {"latest": "episode_000300"}
+    assert read_links(run_at(checkpoints.parent)) == {"latest": "episode_000300"}
 
 
 def test_goes_back_to_an_older_checkpoint_with_a_warning(
@@ -205,7 +207,7 @@ def test_an_unchanged_checkpoint_is_not_copied_again(stored: tuple[RunMirror, Pa
     assert mirror.copy_checkpoint(tmp_path / "mine" / "checkpoints" / "episode_000200", keep=5)
     assert copied.read_text() == "left as it is"
     links = {"latest": "episode_000200", "final": "episode_000200"}
-    assert read_links(pafs.LocalFileSystem(), str(checkpoints.parent)) == links
+    assert read_links(run_at(checkpoints.parent)) == links
 
 
 def test_links_name_only_what_is_there(stored: tuple[RunMirror, Path, str], tmp_path: Path) -> None:
@@ -213,7 +215,7 @@ def test_links_name_only_what_is_there(stored: tuple[RunMirror, Path, str], tmp_
     make_checkpoint(tmp_path / "mine", 300)  # its copy failed
     (tmp_path / "mine" / "checkpoints" / "best").symlink_to("episode_000300")
     assert mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", 400), keep=5)
-    assert read_links(pafs.LocalFileSystem(), str(checkpoints.parent)) == {"latest": "episode_000400"}
+    assert read_links(run_at(checkpoints.parent)) == {"latest": "episode_000400"}
 
 
 @pytest.mark.parametrize("uri", ["file:///nowhere/at/all", "nosuch://bucket/run"])

@@ -2,8 +2,8 @@
 
 The state is on disk alone. A run whose final checkpoint has the plan's episodes is trained, one with a lesser
 checkpoint is resumed, an evaluation whose file says what the plan asks for is done. So an interrupted comparison goes
-on where it was stopped, and so does one whose plan was extended. A process is told its work by a file of settings
-beside its log.
+on where it was stopped, and so does one whose plan was extended. A process reads its settings from a file beside its
+log.
 """
 
 from __future__ import annotations
@@ -15,30 +15,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from rich.console import Console
 
+from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.studies.comparison.done import BASELINES, baselines, evaluations, measured, trained
 from rllib_moe.studies.comparison.plan import Plan, PlannedRun
 from rllib_moe.training.checkpoints import LATEST
 from rllib_moe.training.progress import say
-from rllib_moe.validation import Settings
-
-
-@dataclass(frozen=True)
-class Step:
-    """One process of a run."""
-
-    command: str
-    """Command of the package (see `cli/__main__.py`)."""
-    settings: Settings
-    """Its settings."""
-    log: Path
-    """File of its output."""
+from rllib_moe.validation import FailedError, Settings
 
 
 class Runner:
@@ -48,7 +36,7 @@ class Runner:
         plan: The plan.
         directory: Directory of the runs.
         jobs: Runs at a time; the machine's cores are shared out among them.
-        console: Gets a line as each step begins and ends.
+        console: Gets a line as each process begins and ends.
     """
 
     def __init__(self, plan: Plan, directory: Path, jobs: int, console: Console) -> None:
@@ -69,40 +57,27 @@ class Runner:
             KeyboardInterrupt: After a signal; the runs were told to save, and have ended.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
+        failures = []
         with ThreadPoolExecutor(self._jobs) as pool:
-            running: list[Future[str | None]] = [pool.submit(self._follow, BASELINES, self._baselines())]
-            running += [pool.submit(self._follow, run.name, self._steps(run)) for run in runs]
+            running = [pool.submit(self._evaluate, BASELINES, baselines(self._plan, self._directory), None)]
+            running += [pool.submit(self._train_and_evaluate, run) for run in runs]
             try:
-                return [failure for done in as_completed(running) if (failure := done.result())]
+                for each in as_completed(running):
+                    try:
+                        each.result()
+                    except FailedError as error:
+                        failures.append(str(error))
             except KeyboardInterrupt:
-                self._stop(running)
-                raise
+                self._stopping = True
+                self._console.print("Stopping: the runs save and end. The same command goes on from there.")
+                for each in running:
+                    each.cancel()
+                for process in tuple(self._processes):
+                    process.send_signal(signal.SIGTERM)
+                raise  # the pool's exit waits for them
+        return failures
 
-    def _stop(self, running: Sequence[Future[str | None]]) -> None:
-        """Tell every process to save and end; the pool's exit then waits for them."""
-        self._stopping = True
-        self._console.print("Stopping: the runs save and end. The same command goes on from there.")
-        for each in running:
-            each.cancel()
-        for process in tuple(self._processes):
-            process.send_signal(signal.SIGTERM)
-
-    def _follow(self, name: str, steps: Iterator[Step]) -> str | None:
-        """Do the steps of a run in order. Returns the failure, None when all is done."""
-        for step in steps:
-            if self._stopping:
-                return None
-            began = time.perf_counter()
-            status = self._execute(name, step)
-            if self._stopping:
-                return None
-            if status:
-                return f"{name}: exit status {status}, see {step.log}"
-            self._say(f"{name}: {step.log.stem} done in {time.perf_counter() - began:.0f} s")
-        return None
-
-    def _steps(self, run: PlannedRun) -> Iterator[Step]:
-        """Yield what is left of a run, each step when the one before is done."""
+    def _train_and_evaluate(self, run: PlannedRun) -> None:
         directory, episodes = self._directory / run.name, self._plan.episodes
         checkpoint = trained(directory, episodes)
         if checkpoint is None:
@@ -111,22 +86,16 @@ class Runner:
                 place["resume"] = str(directory)
             else:
                 self._set_aside(directory)
-            yield self._step(run.name, "train", run.experiment.with_overrides(place))
+            self._execute(run.name, "train", "train", run.experiment.with_overrides(place))
             checkpoint = trained(directory, episodes)
         if checkpoint is None:
-            raise RuntimeError(f"{run.name} was trained, and has no whole checkpoint of {episodes} episodes")
-        for name, request in evaluations(self._plan, run, checkpoint, self._directory).items():
-            if measured(request, checkpoint.episodes) is None:
-                yield self._step(run.name, "evaluate", request, name)
+            raise FailedError(f"{run.name}: was trained, and has no whole checkpoint of {episodes} episodes")
+        self._evaluate(run.name, evaluations(self._plan, run, checkpoint, self._directory), checkpoint.episodes)
 
-    def _baselines(self) -> Iterator[Step]:
-        """Yield the evaluations of the baselines that are left."""
-        for name, request in baselines(self._plan, self._directory).items():
-            if measured(request, None) is None:
-                yield self._step(BASELINES, "evaluate", request, name)
-
-    def _step(self, run: str, command: str, settings: Settings, name: str = "") -> Step:
-        return Step(command, settings, self._directory / f"{run}.{name or command}.log")
+    def _evaluate(self, run: str, requests: Mapping[str, EvaluationRequest], checkpoint_episodes: int | None) -> None:
+        for name, request in requests.items():
+            if measured(request, checkpoint_episodes) is None:
+                self._execute(run, "evaluate", name, request)
 
     def _set_aside(self, directory: Path) -> None:
         """Move away what a run left that was killed before its first checkpoint: it cannot be resumed."""
@@ -135,25 +104,34 @@ class Runner:
             aside = directory.rename(next(path for path in names if not path.exists()))
             self._say(f"{directory.name}: had no checkpoint yet, set aside as {aside.name}; begins anew")
 
-    def _execute(self, name: str, step: Step) -> int:
-        config = step.log.with_suffix(".yaml")
-        config.write_text(step.settings.to_yaml())
-        command = [sys.executable, "-m", "rllib_moe.cli", step.command, "--config", str(config)]
-        self._say(f"{name}: {shlex.join(command)}")
+    def _execute(self, run: str, command: str, name: str, settings: Settings) -> None:
+        """Run a command of the package (see `cli/__main__.py`) to its end.
+
+        Raises:
+            FailedError: It failed, or all are told to stop.
+        """
+        log, config = (self._directory / f"{run}.{name}.{suffix}" for suffix in ("log", "yaml"))
+        config.write_text(settings.to_yaml())
+        words = [sys.executable, "-m", "rllib_moe.cli", command, "--config", str(config)]
         cores = max(1, (os.cpu_count() or 1) // self._jobs)
         environment = {"OMP_NUM_THREADS": str(cores), **os.environ}
-        with step.log.open("ab") as log:
+        began = time.perf_counter()
+        if self._stopping:
+            raise FailedError(f"{run}: stopped")
+        self._say(f"{run}: {shlex.join(words)}")
+        with log.open("ab") as output:
             # Its own session: a Ctrl-C at the terminal reaches this process alone, which then stops them in order.
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
             )
-            self._processes.add(process)
-            if self._stopping:  # since the last look, so `_stop` has not seen this one
-                process.send_signal(signal.SIGTERM)
-            try:
-                return process.wait()
-            finally:
-                self._processes.discard(process)
+        self._processes.add(process)
+        if self._stopping:  # since the last look, so `run` has not seen this one
+            process.send_signal(signal.SIGTERM)
+        status = process.wait()
+        self._processes.discard(process)
+        if status or self._stopping:
+            raise FailedError(f"{run}: exit status {status}, see {log}")
+        self._say(f"{run}: {log.stem} done in {time.perf_counter() - began:.0f} s")
 
     def _say(self, text: str) -> None:
         say(self._console, f"{time.strftime('%H:%M:%S')}  {text}")

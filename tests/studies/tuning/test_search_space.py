@@ -161,15 +161,13 @@ def test_draws_stay_in_their_ranges() -> None:
     assert {values["transition.routing"] for values in drawn} == {"softmax", "sparsemax"}
     # Uniform in the logarithm: a quarter of the draws in each factor of ten, give or take four standard deviations.
     decades = [math.floor(math.log10(values["*.diversity_coef"])) for values in drawn]
-    for decade in (-4, -3, -2, -1):
-        assert abs(decades.count(decade) - 100) < 4 * math.sqrt(400 * 0.25 * 0.75)
+    assert all(abs(decades.count(each) - 100) < 4 * math.sqrt(400 * 0.25 * 0.75) for each in (-4, -3, -2, -1))
     assert drawn == [read.draw(again) for again in [np.random.default_rng(0)] for _ in range(400)]
 
 
 def test_boundaries_out_of_order_are_drawn_again() -> None:
     read = space({"transition.start": {"randint": [100, 1900]}, "fine-tune.start": {"randint": [200, 2000]}})
-    generator = np.random.default_rng(0)
-    draws = [read.draw(generator) for _ in range(100)]
+    draws = (read.draw(generator) for generator in [np.random.default_rng(0)] for _ in range(100))
     assert all(values["transition.start"] < values["fine-tune.start"] for values in draws)
 
 

@@ -123,10 +123,11 @@ def read_run(path: Path) -> Run:
     omissions: list[str] = []
     rows = _rows(progress, omissions)
     config = _read(path / "config.yaml", _mapping, omissions) or {}
-    command = config.pop("command", None)
+    starts = _read(path / "starts.jsonl", _starts, omissions) or []
+    command = config.pop("command", None) or (starts[-1].get("command") if starts else None)  # runs of before, of today
     return Run(
         path=path,
-        starts=_read(path / "starts.jsonl", _starts, omissions) or (),
+        starts=starts,
         rows=rows,
         config=config or None,
         command=[str(word) for word in command] if isinstance(command, list) else None,

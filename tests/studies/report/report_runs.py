@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rllib_moe import metrics as m
-from rllib_moe.config import ExperimentConfig, RunConfig, TrainingConfig
+from rllib_moe.config import RunConfig, TrainingConfig
+from rllib_moe.experiment import Experiment
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
 
@@ -48,11 +49,12 @@ def write_run(
 ) -> Path:
     """Write a run of one iteration a score."""
     directory = RunDirectory(path)
-    config = ExperimentConfig(
-        training=TrainingConfig(seed=seed, **training), run=RunConfig(exp_name=path.name, episodes=episodes)
+    run, command = RunConfig(exp_name=path.name, episodes=episodes), ["scripts/train.py", "--exp-name", path.name]
+    directory.describe(
+        Experiment(training=TrainingConfig(seed=seed, **training), run=run, schedule=SCHEDULE),
+        command,
     )
-    directory.describe(config, SCHEDULE, ["scripts/train.py", "--exp-name", path.name])
-    directory.add_start({"episode": 0, "git_commit": "0123456789abcdef", "cpu": "Z80", "cores": 2})
+    directory.add_start({"command": command, "git_commit": "0123456789abcdef", "cpu": "Z80", "cores": 2})
     for iteration, score in enumerate(scores, 1):
         directory.append(row(iteration, SCORE_MEAN=float(score)))
     directory.close()

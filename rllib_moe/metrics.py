@@ -32,7 +32,7 @@ class Metric:
     def title(self) -> str:
         """Heading of a figure, such as `Policy loss`."""
         group, _, name = self.key.partition("/")
-        words = _TITLES.get(self.key) or name.replace("_coef", "_coefficient").replace("_", " ").capitalize()
+        words = _TITLES.get(self.key) or measure_heading(name).replace(" coef", " coefficient").capitalize()
         return f"{words} loss" if group == "loss" and self.key not in _TITLES else words
 
 
@@ -41,7 +41,6 @@ _TITLES = {
     "run/sample_seconds": "Sampling",
     "run/learn_seconds": "Learning",
     "score/mean": "Score",
-    "score/max_depth_mean": "Deepest level",
     "score/return_mean": "Return",
     "score/length_mean": "Episode length",
     "moe/min_expert_share": "Least used expert",

@@ -98,12 +98,12 @@ class GraphDescription:
     """One for each node type, a single one where nodes have no types; empty for numbers."""
     distance_unit: str = "edges"
     """Unit of :meth:`distances`."""
+    map_lines: tuple[int, int] | None = None
+    """First line of the rendered text that belongs to a map, and the line after its last; None where all are alike."""
     baselines: Mapping[str, Callable[[int], BaselinePlayer]] = dataclasses.field(default_factory=dict)
     """Makers of players by name: each makes the player of one episode from the episode's seed."""
     episode_measures: tuple[EpisodeMeasure, ...] = ()
     """Numbers of an episode to report beside score, return and length."""
-    map_lines: tuple[int, int] | None = None
-    """First line of the rendered text that belongs to a map, and the line after its last; None where all are alike."""
 
     def __post_init__(self) -> None:
         if taken := [name for name in self.baselines if name in GENERAL_POLICIES]:

@@ -72,9 +72,9 @@ class NetHackDescription(GraphDescription):
             action_names=ACTION_NAMES,
             node_type_names=NODE_TYPE_NAMES,
             distance_unit="steps to walk",
+            map_lines=(1, 22),
             baselines={"scripted": ScriptedStairsPolicy},
             episode_measures=_MEASURES,
-            map_lines=(1, 22),
         )
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -40,7 +40,7 @@ class Recording:
     scene_names: list[str] = field(default_factory=list)
     """Names of the scene's flags."""
     screens: Screens | None = None
-    """Text that the environment renders, where it does."""
+    """Screens of the environment, where it renders text."""
     gate: list[list[float]] = field(default_factory=list)
     """Weights of the experts [K]."""
     probabilities: list[list[float]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Recording:
     level: list[str] = field(default_factory=list)
     """Name of the level that the screen shows; empty where there is only one."""
     message: list[str] = field(default_factory=list)
-    """Message of the environment."""
+    """The environment's message."""
     nodes: list[dict[str, Any]] = field(default_factory=list)
     """The graph: `types` [n], `distances` [n], `cells` [n, 2] or None, `edges` (i attends to j: triples i, j, type),
     `attention` [H, n] of the ego node in the encoder's last layer, empty without."""
@@ -73,7 +73,7 @@ class Recording:
     final_measures: dict[str, float | None] = field(default_factory=dict)
     """The environment's own measures at the end."""
     ending: str = "cut short"
-    """End of the episode: `terminated`, `truncated`, or `cut short`."""
+    """Ending of the episode: `terminated`, `truncated`, or `cut short`."""
 
     @property
     def steps(self) -> int:

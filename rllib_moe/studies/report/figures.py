@@ -163,10 +163,7 @@ PANELS: dict[str, tuple[str, str, tuple[m.Metric, ...]]] = {
         "What the phases set",
         "Read back from the model and the optimizer in every iteration. An alpha entropy target that is missing is a "
         "plain bonus.",
-        (
-            *(m.LEARNING_RATE, m.TEMPERATURE),
-            *(m.PHASE_VALUES[name] for name in APPLIED),
-        ),
+        tuple(m.PHASE_VALUES.values()),
     ),
     "losses": (
         "Loss terms and learning",
@@ -187,12 +184,12 @@ PANELS: dict[str, tuple[str, str, tuple[m.Metric, ...]]] = {
 
 
 def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
-    """Draw a panel for each metric of one of `PANELS` that was measured."""
+    """Draw a panel for each metric of one of `PANELS` that was measured; with `games` the environment's own as well."""
     title, caption, metrics = PANELS[key]
     runs = [run for group in groups for run in group.runs]
     if key == "games":
         own = dict.fromkeys(name for run in runs for name in m.measures_of(run.rows[-1]))
-        metrics = (*(m.episode_measure(name) for name in own), *metrics)
+        metrics = (*map(m.episode_measure, own), *metrics)
     measured = [metric for metric in metrics if any(np.isfinite(run.column(metric)).any() for run in runs)]
     if not measured:
         raise NotLoggedError(f"none of {', '.join(metric.key for metric in metrics)}")
@@ -201,7 +198,7 @@ def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
         # A phase's value holds from the end of the iteration before.
         steps = "steps-pre" if metric.key.startswith("phase/") else "default"
         _draw(each, groups, lambda run, metric=metric: metric_curve(run, metric), drawstyle=steps)  # type: ignore[misc]
-        unit = "" if metric.unit in ("1", "share") else f" ({metric.unit})"
+        unit = "" if metric.unit in ("", "1", "share") else f" ({metric.unit})"
         each.set_title(f"{metric.title}{unit}", fontsize=9)
         each.yaxis.set_major_formatter(
             PercentFormatter(1) if metric.unit == "share" else FuncFormatter(lambda value, _: f"{value:.5g}")

@@ -12,7 +12,8 @@ from rllib_moe.studies.report.comparison import comparison_rows, group_runs
 from rllib_moe.studies.report.figures import draw_figures, scene_figures
 from rllib_moe.studies.report.page import render, state_of
 from rllib_moe.studies.report.request import ReportRequest
-from rllib_moe.studies.report.runs import ReportError, read_runs
+from rllib_moe.studies.report.runs import read_runs
+from rllib_moe.validation import ConfigError
 
 
 @styled()
@@ -27,13 +28,13 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
         `page` (its path), `pictures` (file names), `runs` (name and state of each) and `omissions` (by name).
 
     Raises:
-        ReportError: naming every run that cannot be read, or the place that cannot be written; nothing was written.
+        ConfigError: naming every run that cannot be read, or the place that cannot be written; nothing was written.
     """
     places = [Path(run) for run in request.runs]
     runs = read_runs(places)
     output = Path(request.output) if request.output else places[0] / "report"
     if output.exists() and not output.is_dir():
-        raise ReportError([f"output: expected a directory, {output} is a file"])
+        raise ConfigError([f"output: expected a directory, {output} is a file"], "report")
     groups = group_runs(runs, request.group)
     drawings, omitted = draw_figures(groups)
     for index, run in enumerate(runs):
@@ -47,7 +48,7 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
         with atomic_write(output / "index.html") as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise ReportError([f"output: cannot write to {output} ({error.strerror})"]) from error
+        raise ConfigError([f"output: cannot write to {output} ({error.strerror})"], "report") from error
     return {
         "page": str(output / "index.html"),
         "pictures": sorted(f"{drawing.key}.png" for drawing in drawings),

@@ -65,7 +65,7 @@ def render(
         figures=[(each, Markup(svg(each.figure, each.key))) for each in drawings],
         colors=[expert_color(index) for index in range(max(run.num_experts for run in runs))],
         measures=dict.fromkeys(
-            name for run in runs for each in run.evaluations.values() for name in m.evaluated_measures(each)
+            name for run in runs for numbers in run.evaluations.values() for name in m.evaluated_measures(numbers)
         ),
         runs=[
             {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,18 +20,11 @@ from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.run_directory import TEXT_KEYS, read_rows
 from rllib_moe.training.summary import summarize
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation import ConfigError, collected
 
 PROGRESS = "progress.csv"
 NEEDED = (m.EPISODES_TOTAL, m.EPISODES, m.ITERATION, m.PHASE)
 """Columns without which nothing can be drawn."""
-
-
-class ReportError(ConfigError):
-    """A run cannot be reported on. The message lists every error, one a line."""
-
-    def __init__(self, errors: Iterable[str], source: str = "report") -> None:
-        super().__init__(errors, source)
 
 
 class PhaseSpan(NamedTuple):
@@ -119,20 +112,19 @@ def read_run(path: Path) -> Run:
     """Read one run.
 
     Raises:
-        ReportError: it is no run directory, or its measures cannot be read.
+        ConfigError: it is no run directory, or its measures cannot be read.
     """
     if not path.is_dir():
-        raise ReportError([f"{path}: no such directory"])
+        raise ConfigError([f"{path}: no such directory"], "report")
     progress = path / PROGRESS
     if not progress.is_file():
         hint = " (results/<exp-name>, not its checkpoints)" if (path / "manifest.json").exists() else ""
-        raise ReportError([f"{path}: expected a run directory with {PROGRESS}, there is none{hint}"])
+        raise ConfigError([f"{path}: expected a run directory with {PROGRESS}, there is none{hint}"], "report")
     omissions: list[str] = []
     rows = _rows(progress, omissions)
     config = _read(path / "config.yaml", _mapping, omissions) or {}
-    starts = _read(path / "starts.jsonl", _starts, omissions) or ()
-    # An older run has its command in the configuration.
-    command = config.pop("command", None) or (starts[0].get("command") if starts else None)
+    starts = _read(path / "starts.jsonl", _starts, omissions) or []
+    command = config.pop("command", None) or (starts[-1].get("command") if starts else None)  # runs of before, of today
     return Run(
         path=path,
         starts=starts,
@@ -153,17 +145,15 @@ def read_runs(paths: list[Path]) -> list[Run]:
     """Read several runs, each once; those of one name are told apart by their parent directory.
 
     Raises:
-        ReportError: naming every one that cannot be read.
+        ConfigError: naming every one that cannot be read.
     """
     runs: list[Run] = []
     errors: list[str] = []
     for path in dict.fromkeys(each.resolve() for each in paths):
-        try:
+        with collected(errors):
             runs.append(read_run(path))
-        except ReportError as error:
-            errors += error.errors
     if errors:
-        raise ReportError(errors)
+        raise ConfigError(errors, "report")
     names = [run.name for run in runs]
     return [
         run if names.count(run.name) == 1 else replace(run, alias=f"{run.path.parent.name}/{run.name}") for run in runs
@@ -174,15 +164,15 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
     try:
         rows = read_rows(progress)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReportError([f"{progress}: cannot be read ({error})"]) from error
+        raise ConfigError([f"{progress}: cannot be read ({error})"], "report") from error
     if not rows:
-        raise ReportError([f"{progress}: no iteration yet; try again after the first one"])
+        raise ConfigError([f"{progress}: no iteration yet; try again after the first one"], "report")
     if missing := [metric.key for metric in NEEDED if metric.key not in rows[0]]:
-        raise ReportError([f"{progress}: expected the columns {', '.join(missing)}, they are missing"])
+        raise ConfigError([f"{progress}: expected the columns {', '.join(missing)}, they are missing"], "report")
     needed = [metric.key for metric in NEEDED if metric.key not in TEXT_KEYS]
     whole = [row for row in rows if all(math.isfinite(_number(row[key])) for key in needed)]
     if not whole:
-        raise ReportError([f"{progress}: no row with numbers in {', '.join(needed)}"])
+        raise ConfigError([f"{progress}: no row with numbers in {', '.join(needed)}"], "report")
     if len(whole) < len(rows):
         omissions.append(f"{PROGRESS}: {len(rows) - len(whole)} damaged rows, left out")
     own = [m.episode_measure(name) for name in m.measures_of(rows[-1])]

@@ -20,9 +20,9 @@ from rllib_moe.training.summary import SCORE_WINDOW
 MAX_IN_LEGEND = 12
 """Trials named in the legend: the best ones."""
 DRAWN: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    f"Score, mean of the last {SCORE_WINDOW} episodes": lambda result: result.get(SCORE),
-    "Alpha entropy (nats)": lambda result: result[MOE].get(m.ALPHA_ENTROPY.key),
-    "Mutual information (nats)": lambda result: result[MOE].get(m.MUTUAL_INFORMATION.key),
+    f"Score, mean of the last {SCORE_WINDOW} episodes": lambda result: result[SCORE],
+    "Alpha entropy (nats)": lambda result: result[MOE].get(m.ALPHA_ENTROPY.key, math.nan),
+    "Mutual information (nats)": lambda result: result[MOE].get(m.MUTUAL_INFORMATION.key, math.nan),
 }
 """Value of a result, by the heading of its panel."""
 
@@ -49,19 +49,16 @@ def plot_trials(records: Sequence[TrialRecord], boundaries: Sequence[int], path:
         }
         for each, value in zip(axes, DRAWN.values(), strict=True):
             episodes = [result[EPISODES_TOTAL] for result in results]
-            each.plot(episodes, [_number(value(result)) for result in results], **style)
+            each.plot(episodes, [value(result) for result in results], **style)
     last = axes[0].dataLim.x1
     for each, title in zip(axes, DRAWN, strict=True):
         each.set_title(title)
         for boundary in boundaries:
             if boundary < last:
                 each.axvline(boundary, color=LIGHT.muted, linewidth=1, linestyle=":")
-    figure.supxlabel("episodes" + (" (dotted: first episodes of phases)" if boundaries else ""), fontsize=9.5)
+    if boundaries:
+        figure.supxlabel("episodes (dotted: first episodes of phases)", fontsize=9.5)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right upper", title="best first")
     figure.suptitle("Trials of the search")
     save(figure, path)
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan

@@ -49,14 +49,12 @@ def write_run(
 ) -> Path:
     """Write a run of one iteration a score."""
     directory = RunDirectory(path)
-    config = Experiment(
-        schedule=SCHEDULE,
-        training=TrainingConfig(seed=seed, **training),
-        run=RunConfig(exp_name=path.name, episodes=episodes),
+    run, command = RunConfig(exp_name=path.name, episodes=episodes), ["scripts/train.py", "--exp-name", path.name]
+    directory.describe(
+        Experiment(training=TrainingConfig(seed=seed, **training), run=run, schedule=SCHEDULE),
+        command,
     )
-    command = ["scripts/train.py", "--exp-name", path.name]
-    directory.describe(config, command)
-    directory.add_start({"episode": 0, "command": command, "git_commit": "0123456789abcdef", "cpu": "Z80", "cores": 2})
+    directory.add_start({"command": command, "git_commit": "0123456789abcdef", "cpu": "Z80", "cores": 2})
     for iteration, score in enumerate(scores, 1):
         directory.append(row(iteration, SCORE_MEAN=float(score)))
     directory.close()

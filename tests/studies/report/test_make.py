@@ -19,8 +19,9 @@ from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.studies.report.comparison import Group
 from rllib_moe.studies.report.figures import alpha_entropy, score
 from rllib_moe.studies.report.page import shell_lines
-from rllib_moe.studies.report.runs import ReportError, Run, read_run
+from rllib_moe.studies.report.runs import Run, read_run
 from rllib_moe.training.entropy_windows import window_at
+from rllib_moe.validation import ConfigError
 from scripts.report import main
 from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, row, write_run
 
@@ -135,9 +136,9 @@ def test_several_runs_are_compared_by_group(compared: Path) -> None:
     table = page[page.index('id="comparison-table"') : page.index("</table>", page.index('id="comparison-table"'))]
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)][1:]
     assert [row[1] for row in rows] == ["2", "1"]
-    assert rows[0][0] == "s0 (seeds 0, 1)"
-    # At episode 120 the last 100 episodes of s0 have the scores 2 to 11, mean 6.5, those of s1 four more. The interval
-    # of two values 4 apart is 2 * 12.706 (Student's t at one degree of freedom).
+    assert rows[0][0] == "a/mine (seeds 0, 1)"
+    # At episode 120 the last 100 episodes of a/mine have the scores 2 to 11, mean 6.5, those of b/mine four more. The
+    # interval of two values 4 apart is 2 * 12.706 (Student's t at one degree of freedom).
     assert rows[0][2] == "8.5 ± 25.4"
     assert rows[1][2] == "6.5"
     # Every figure is there once, over all runs.
@@ -191,10 +192,10 @@ def test_commands_break_between_flags_only() -> None:
 
 
 def test_what_is_refused_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="no such directory"):
+    with pytest.raises(ConfigError, match="no such directory"):
         main([str(tmp_path / "none"), "--output", str(tmp_path / "report")])
     (tmp_path / "file").write_text("")
-    with pytest.raises(ReportError, match=r"expected a directory, .* is a file"):
+    with pytest.raises(ConfigError, match=r"expected a directory, .* is a file"):
         main([str(PUBLISHED), "--output", str(tmp_path / "file")])
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

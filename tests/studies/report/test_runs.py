@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.studies.report.runs import ReportError, read_run, read_runs
+from rllib_moe.studies.report.runs import read_run, read_runs
+from rllib_moe.validation import ConfigError
 from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, write_run
 
 
@@ -59,7 +60,7 @@ def test_all_that_is_no_run_is_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "binary").mkdir()
     (tmp_path / "binary" / "progress.csv").write_bytes(b"\xff\xfe\n" * 9)
     names = ("missing", "empty", "blank", "other", "binary")
-    with pytest.raises(ReportError) as refusal:
+    with pytest.raises(ConfigError) as refusal:
         read_runs([tmp_path / name for name in names])
     assert len(refusal.value.errors) == 5
     for fault, part in zip(
@@ -72,7 +73,7 @@ def test_all_that_is_no_run_is_named_at_once(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_not_taken_for_a_run(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(ReportError, match="not its checkpoints"):
+    with pytest.raises(ConfigError, match="not its checkpoints"):
         read_run(tmp_path)
 
 

@@ -60,9 +60,9 @@ class Panels {
       figure.textContent = `${percent(gate[k])} %`;
     });
     const entropy = gate.reduce((sum, share) => sum - (share > 0 ? share * Math.log(share) : 0), 0);
-    const depth = data.depth[step];
     const values = [data.value[step].toFixed(3), signed(data.reward[step]), this.returns[step].toFixed(3),
-      short(data.score[step]), depth === null ? "–" : String(depth), `${entropy.toFixed(2)} nats`];
+      short(data.score[step]), `${entropy.toFixed(2)} nats`,
+      ...Object.values(data.measures).map((each) => each[step] === null ? "–" : Number.isInteger(each[step]) ? String(each[step]) : short(each[step]))];
     this.numbers.forEach((place, i) => { place.textContent = values[i]; });
     this.flags.forEach((flag, i) => flag.classList.toggle("on", data.scene[step].includes(i)));
     const legal = data.legal[step];

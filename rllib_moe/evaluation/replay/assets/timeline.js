@@ -1,6 +1,7 @@
 // The whole episode at one glance: experts' weights as stacked areas, score and value, scenes; a click goes there.
 
 const SCENE_ROW = 12;
+const MOST_CHANGES = 20; // of a measure; one that changes more often is a curve and not a few events
 
 class Timeline {
   constructor(canvas, data, seek) {

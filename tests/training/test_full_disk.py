@@ -67,7 +67,7 @@ def test_a_disk_that_becomes_read_only_leaves_the_last_checkpoint(
         del algorithm
         assert mount("-o", "remount,ro", str(disk))
 
-    monkeypatch.setattr("rllib_moe.algorithms.ppo.send_weights", turn)  # once the run is under way
+    monkeypatch.setattr("rllib_moe.algorithms.ppo.MoEPPO._replace_stalled_workers", turn)  # once the run is under way
     with pytest.raises(CannotWriteError, match=told):
         train("mine", 800, *on(disk), resume=disk / "mine")
     assert load_checkpoint(disk / "mine") == before

@@ -41,14 +41,6 @@ class ModelConfig(Settings):
     """Embedding width of one cell of a categorical extra leaf (the map crop)."""
 
     @model_validator(mode="after")
-    def _check_encoder(self) -> Self:
-        from rllib_moe.models.encoder_registry import encoder_errors  # models import this module
-
-        if errors := encoder_errors(self.graph_encoder):
-            raise ConfigError(errors)
-        return self
-
-    @model_validator(mode="after")
     def _check_heads(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ConfigError(

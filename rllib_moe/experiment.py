@@ -12,6 +12,7 @@ from typing import Any, Self
 from pydantic import field_validator, model_validator
 
 from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, TrainingConfig
+from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.phases import BOUNDARIES, PhaseSchedule
 from rllib_moe.validation import ConfigError, Settings, did_you_mean
 
@@ -52,6 +53,13 @@ class Experiment(Settings):
     @classmethod
     def _load_schedule(cls, schedule: Any) -> Any:
         return PhaseSchedule.load(schedule) if isinstance(schedule, str) else schedule
+
+    @field_validator("model")
+    @classmethod
+    def _check_encoder(cls, model: ModelConfig) -> ModelConfig:
+        if errors := encoder_errors(model.graph_encoder):
+            raise ConfigError(errors)
+        return model
 
     @model_validator(mode="after")
     def _check_timeouts(self) -> Self:

@@ -85,7 +85,7 @@ def _try_convolution(name: str) -> None:
     from rllib_moe.envs.graph_space import GraphShape
 
     shape = GraphShape(max_nodes=5, node_features=2, num_node_types=0, num_edge_types=2, features=1, num_actions=None)
-    config = ModelConfig.model_construct(graph_encoder=name, hidden_size=8, num_heads=2)  # unchecked: this is the check
+    config = ModelConfig(graph_encoder=name, hidden_size=8, num_heads=2)
     try:
         with torch.random.fork_rng(devices=[]):
             make_graph_encoder(shape, config)

@@ -1,7 +1,7 @@
 """The attention layers on a packed batch of graphs, as compiled loops over the edges that exist: for a CPU.
 
-`encode_packed` gives what the dense layers of `graph_attention.py` give, in a third of their time: nodes of all graphs
-stand one after the other without padding, the loops skip pairs without an edge, and the values of one graph stay in the
+`encode_packed` gives what the dense layers of `graph_attention.py` give, in less time: the nodes of all graphs stand
+one after the other without padding, the loops skip pairs without an edge, and the values of one graph stay in the
 processor's cache (docs/performance.md). Matrix products are torch's. The backward pass is by hand:
 
 With `s_e` the score of edge e from node i to node j, `a` the softmax of the scores over i's edges, `m_i` the message

@@ -23,7 +23,7 @@ from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.experiment import Experiment
-from rllib_moe.metrics import METRICS, episode_measure, expert_share
+from rllib_moe.metrics import GATE_ENTROPY, METRICS, episode_measure, expert_share, gate_weight
 from rllib_moe.phases import VALUES, PhaseSchedule
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
 from rllib_moe.training.resume import Resumed
@@ -238,8 +238,9 @@ def test_metrics_in_the_pages_exist() -> None:
     own = {episode_measure(each.name).key for description in described for each in description.episode_measures}
     assert len(named) > 10
     assert own <= named
+    shown = (*METRICS, expert_share(0), expert_share(1), GATE_ENTROPY, gate_weight(0))
     examples = {"phase/sharpness_coef", "loss/sharpness"}
-    assert named - examples <= {metric.key for metric in (*METRICS, expert_share(0))} | own
+    assert named - examples <= {metric.key for metric in shown} | own
 
 
 def test_pictures_are_up_to_date_and_embedded() -> None:

@@ -1,6 +1,6 @@
 """Send a training to a Ray cluster as a job, and follow it.
 
-How to run (flags of scripts/train.py follow after `--`):
+How to run (the flags of a training follow after `--`):
     python scripts/submit.py --address http://127.0.0.1:8265 -- --exp-name mine --output-dir /mnt/shared/results
     python scripts/submit.py -- --config mine.yaml --output-dir /mnt/shared/results
     python scripts/submit.py --attach raysubmit_...

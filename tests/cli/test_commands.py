@@ -33,7 +33,7 @@ def run(*words: str, cwd: Path, path: Path = ROOT) -> subprocess.CompletedProces
         ("evaluate --episodes 0", 2, "episodes: expected a whole number, 1 or more, got 0"),
         ("experiment nethack --variants sotfmax", 2, "variants: no variant 'sotfmax' (did you mean 'softmax'?)"),
         ("report --group some", 2, "group: expected 'seed' or 'none' or 'all', got 'some'"),
-        *((f"{command} --help", 0, "How to run:") for command in COMMANDS),
+        *((f"{command} --help", 0, "How to run") for command in COMMANDS),
     ],
 )
 def test_help_and_refusals_take_less_than_a_second(words: str, status: int, told: str, tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ gymnasium.register("Streaks-v0", entry_point=lambda **kwargs: Streaks(RegimesEnv
 
 
 def play(policy: str, console: Console | None = None, json: str | None = None) -> dict[str, Any]:
-    request = EvaluationRequest(policy=policy, env=ENV, max_steps=8, episodes=4, seed_base=0, num_workers=0, json=json)
+    request = EvaluationRequest(
+        policy=policy, env=ENV, max_steps=8, episodes=4, seed_base=0, num_workers=0, json_file=json
+    )
     return evaluate(request, console)
 
 
@@ -109,12 +111,12 @@ def test_training_rows_of_remote_workers_and_the_comparison_have_them(train: Tra
 def test_a_plan_takes_the_baselines_of_its_environment(tmp_path: Path) -> None:
     plan = {
         "episodes": 8,
-        "flags": f"--env {ENV} --max-steps 8",
+        "overrides": {"env": ENV, "max_steps": 8},
         "evaluation": {"episodes": 4, "seed_base": 0, "baselines": ["random", "oracle"]},
         "variants": [{"name": "whole", "seeds": [0]}],
     }
     (tmp_path / "plan.yaml").write_text(json.dumps(plan))
-    assert load_plan(str(tmp_path / "plan.yaml")).evaluation.baselines == ("random", "oracle")
+    assert load_plan(str(tmp_path / "plan.yaml")).evaluation.baselines == ["random", "oracle"]
     (tmp_path / "plan.yaml").write_text(json.dumps(plan).replace('"oracle"', '"scripted"'))
     with pytest.raises(ConfigError, match="baselines: expected one of random, random-legal, oracle, got 'scripted'"):
         load_plan(str(tmp_path / "plan.yaml"))

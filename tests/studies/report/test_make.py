@@ -42,8 +42,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of two seeds and of another, shorter run that goes on; its file of evaluation is damaged."""
     place = tmp_path_factory.mktemp("compared")
     runs = [
-        write_run(place / "s0", np.arange(24), seed=0),
-        write_run(place / "s1", np.arange(24) + 4, seed=1),
+        write_run(place / "a" / "mine", np.arange(24), seed=0),
+        write_run(place / "b" / "mine", np.arange(24) + 4, seed=1),
         write_run(place / "<b>short</b>&", np.arange(12), gamma=0.5),
     ]
     (runs[2] / "evaluation.json").write_text("{")

@@ -19,6 +19,7 @@ from rllib_moe.envs.regimes import RegimesEnv
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.metrics import GENERAL_MEANS, METRICS
+from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 from rllib_moe.studies.comparison.plan import load_plan
 from rllib_moe.studies.comparison.table import baseline_row, markdown, run_numbers, variant_row
 from rllib_moe.training.run_directory import read_rows
@@ -64,9 +65,9 @@ class Streaks(gymnasium.Wrapper[Any, Any, Any, Any]):
 gymnasium.register("Streaks-v0", entry_point=lambda **kwargs: Streaks(RegimesEnv(**kwargs)))
 
 
-def play(policy: str, console: Console | None = None, json: str | None = None) -> dict[str, Any]:
+def play(policy: str, console: Console | None = None, json_file: str | None = None) -> dict[str, Any]:
     request = EvaluationRequest(
-        policy=policy, env=ENV, max_steps=8, episodes=4, seed_base=0, num_workers=0, json_file=json
+        policy=policy, env=ENV, max_steps=8, episodes=4, seed_base=0, num_workers=0, json_file=json_file
     )
     return evaluate(request, console)
 
@@ -118,8 +119,11 @@ def test_a_plan_takes_the_baselines_of_its_environment(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(json.dumps(plan))
     assert load_plan(str(tmp_path / "plan.yaml")).evaluation.baselines == ["random", "oracle"]
     (tmp_path / "plan.yaml").write_text(json.dumps(plan).replace('"oracle"', '"scripted"'))
-    with pytest.raises(ConfigError, match="baselines: expected one of random, random-legal, oracle, got 'scripted'"):
-        load_plan(str(tmp_path / "plan.yaml"))
+    with pytest.raises(
+        ConfigError, match="policy: expected one of checkpoint, random, random-legal, oracle, got 'scri"
+    ):
+        compare(ComparisonRequest(plan=str(tmp_path / "plan.yaml"), output_dir=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
 
 
 def test_values_that_are_no_numbers_and_names_that_are_taken_are_refused() -> None:

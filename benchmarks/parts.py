@@ -190,7 +190,7 @@ def breakdown(whole: Mapping[str, float], alone: Mapping[str, Any], training: Tr
     table = {
         "sampling": sampling,
         "learning": learning,
-        "synchronisation": {"weights": whole["sync_seconds"]},
+        "synchronization": {"weights": whole["sync_seconds"]},
         "other": {"results, callbacks, further syncs": whole["wall_seconds"] - stages},
     }
     return [

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -44,7 +45,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def run(*flags: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(SCRIPT), "plan.yaml", "--output-dir", "out", *flags]
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        # A test that runs in a shell's background inherits an ignored SIGINT, and would hand it on.
+        output["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
         processes.append(subprocess.Popen(command, cwd=tmp_path, **output))
         return processes[-1]
 

@@ -26,7 +26,7 @@ class Metric:
     unit: str
     """Unit, or what kind of value."""
     meaning: str
-    """What it says, in one line."""
+    """Meaning in one line."""
 
     @property
     def title(self) -> str:
@@ -61,7 +61,7 @@ class Distribution:
     unit: str
     """Unit."""
     meaning: str
-    """What it says, in one line."""
+    """Meaning in one line."""
 
 
 EPISODES_TOTAL = Metric("run/episodes_total", "episodes", "Finished over the whole run, resumed parts included")

@@ -23,15 +23,15 @@ from pydantic_core import ErrorDetails
 
 
 class RefusedError(ValueError):
-    """What was asked for cannot be done as asked. A command ends with status 2."""
+    """A request cannot be carried out as asked. A command ends with status 2."""
 
 
 class FailedError(RuntimeError):
-    """What was begun cannot go on. A command ends with status 1."""
+    """Work that was begun cannot go on. A command ends with status 1."""
 
 
 class ConfigError(RefusedError):
-    """What was asked for is refused. The message lists every error, one a line.
+    """A request is refused. The message lists every error, one a line.
 
     Args:
         errors: The errors in words.

@@ -42,7 +42,7 @@ from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
 from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 
 POLL_SECONDS = 0.1
-"""How long the driver waits for samples, and for room in the learner's queue, before it looks around again."""
+"""Seconds that the driver waits for samples, and for room in the learner's queue, before it looks around again."""
 
 SILENT_TIMEOUTS = 2
 """A run ends after so many `sample_timeout_s` without a batch by any worker: the first has stalled workers replaced."""
@@ -99,7 +99,7 @@ class MoEAPPOWorker(VectorRolloutWorker):
     """Rollout worker whose batches RLlib's APPO takes, and whose update on the learner is a whole one."""
 
     failure: Exception | None = None
-    """What the learner's thread died of."""
+    """Error that the learner's thread died of."""
 
     def sample(self, **kwargs: Any) -> MultiAgentBatch:
         """Return one fragment of every environment in the form that IMPALA's book-keeping asks for.

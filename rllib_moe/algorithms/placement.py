@@ -1,4 +1,4 @@
-"""Where the processes of a run go on a cluster: rollout workers spread over the nodes, the learner where its GPU is.
+"""Placement of a run's processes on a cluster: rollout workers spread over the nodes, the learner where its GPU is.
 
 The learner is the driver's own process, so it runs where `scripts/train.py` was started; `scripts/submit.py` has Ray
 start it on a node with the GPUs it needs. A worker whose node is lost is started again by Ray wherever there is a free
@@ -45,7 +45,7 @@ def spread_workers() -> Iterator[None]:
 
 
 def notices(num_workers: int, num_gpus: float) -> list[str]:
-    """What a person should know about a run on the cluster this process is connected to.
+    """Return notes for a person about a run on the cluster this process is connected to.
 
     Args:
         num_workers: Rollout workers, one CPU each.

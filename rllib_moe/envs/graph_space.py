@@ -147,7 +147,7 @@ class GraphShape:
         Raises:
             ValueError: The space is not a graph observation; every fault in one message.
         """
-        errors = _space_faults(space)
+        errors = _space_errors(space)
         if errors:
             raise ValueError("not a graph observation space: " + "; ".join(errors))
         assert isinstance(space, spaces.Dict)
@@ -172,7 +172,7 @@ class GraphShape:
         )
 
 
-def _space_faults(space: spaces.Space[Any]) -> list[str]:
+def _space_errors(space: spaces.Space[Any]) -> list[str]:
     """Everything that keeps a space from being a graph observation space."""
     if not isinstance(space, spaces.Dict):
         return [f"expected a gymnasium.spaces.Dict, got {space}"]
@@ -242,13 +242,13 @@ def check_observation(observation: Mapping[str, Any], space: spaces.Dict) -> Non
             errors.append(f"leaf '{name}' holds {value[where]} at {where}, outside {bounds}")
         else:
             good[name] = value
-    errors += _contract_faults(good)
+    errors += _contract_errors(good)
     if errors:
         raise ValueError("not a valid graph observation: " + "; ".join(errors))
 
 
-def _contract_faults(leaves: Mapping[str, np.ndarray]) -> list[str]:
-    """What the space cannot say: relations between leaves. Leaves already found faulty are absent."""
+def _contract_errors(leaves: Mapping[str, np.ndarray]) -> list[str]:
+    """Check what the space cannot say: relations between leaves. Leaves already found faulty are absent."""
     errors = []
     if "node_mask" in leaves:
         mask = leaves["node_mask"].astype(bool)

@@ -170,7 +170,7 @@ class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], 
 
 
 def holds_graph(space: spaces.Space[Any]) -> bool:
-    """Whether a space is a Graph or a Dict with one inside, so that :class:`GraphObservation` is called for."""
+    """Return whether a space is a Graph or a Dict with one inside, so that :class:`GraphObservation` is called for."""
     return any(isinstance(leaf, spaces.Graph) for leaf in _leaves(space).values())
 
 
@@ -180,7 +180,7 @@ def _leaves(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
 
 
 def _graph_errors(graph: spaces.Graph) -> list[str]:
-    """What keeps a Graph space from being converted."""
+    """Return the reasons why a Graph space cannot be converted."""
     errors = []
     nodes, edges = graph.node_space, graph.edge_space
     if isinstance(nodes, spaces.Discrete):

@@ -87,8 +87,8 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
     return env if limit is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps=limit)
 
 
-def environment_faults(env_id: str, max_steps: int | None, env_args: Mapping[str, Any]) -> Iterator[str]:
-    """Why an environment cannot be made, in words, found by making it once."""
+def environment_errors(env_id: str, max_steps: int | None, env_args: Mapping[str, Any]) -> Iterator[str]:
+    """Return the reasons why an environment cannot be made, in words, found by making it once."""
     try:
         make_env(env_id, max_steps=max_steps, **env_args).close()
     except (ValueError, TypeError, ImportError) as error:
@@ -110,7 +110,7 @@ def prepare(env_id: str) -> None:
 def _creator(
     env_id: str,
 ) -> tuple[Callable[..., Any], Callable[[dict[str, Any]], gymnasium.Env[Any, Any]]]:
-    """What an environment's arguments are read from, and what makes it of them."""
+    """Source of an environment's arguments, and its maker."""
     if env_id in _SHORT_NAMES:
         creator: Callable[..., Any] = load_env_creator(_SHORT_NAMES[env_id])
         return creator, lambda kwargs: creator(**kwargs)
@@ -157,7 +157,7 @@ def _kind_errors(creator: Any, kwargs: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _errors(env: gymnasium.Env[Any, Any]) -> list[str]:
-    """What keeps an environment from being played."""
+    """Return the reasons why an environment cannot be played."""
     errors = []
     actions = env.action_space
     if not isinstance(actions, spaces.Discrete):

@@ -20,7 +20,7 @@ _WRAPPER_ATTRIBUTES: dict[type, tuple[str, ...]] = {
     OrderEnforcing: ("_has_reset",),
     GraphObservation: (),
 }
-"""What known wrappers keep from step to step."""
+"""State that known wrappers keep from step to step."""
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What `rllib-moe submit` is asked to do, and what an experiment must fulfil to run as a job."""
+"""Request to `rllib-moe submit`, and the conditions on an experiment that runs as a job."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ BINS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """How often values fell between limits."""
+    """Counts of values between limits."""
 
     limits: list[float]
     """Upper limits of the bins [BINS], increasing; the first bin begins at 0."""

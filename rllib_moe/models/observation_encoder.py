@@ -19,7 +19,7 @@ from rllib_moe.models.encoder_registry import make_graph_encoder
 
 
 class EncodedState(NamedTuple):
-    """What the network knows of an observation before it decides anything."""
+    """Encoding of an observation, before anything is decided."""
 
     z: Tensor
     """Encoded state [B, trunk_size]."""

@@ -126,7 +126,7 @@ def _ego_attention(weights: Tensor, edges: _PackedEdges, query: Tensor, max_node
 
 
 class _EdgeAttention(torch.autograd.Function):
-    """What rows read along their edges, with its backward pass. All tensors are contiguous float32 on the CPU.
+    """Messages that rows read along their edges, with its backward pass. All tensors are contiguous float32 on the CPU.
 
     Takes queries [B, H * D] of the first row of each graph, which alone attends then, with all heads, to nodes [M, D]
     as they are; or None, when all rows attend, and queries (scaled), keys and values of all nodes, side by side

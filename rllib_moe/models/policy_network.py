@@ -27,7 +27,7 @@ ILLEGAL = -1e9
 
 
 class PolicyOutput(NamedTuple):
-    """What the network says about a batch of observations."""
+    """Output of the network for a batch of observations."""
 
     logits: Tensor
     """Action logits [B, A], masked."""

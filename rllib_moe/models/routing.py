@@ -29,7 +29,7 @@ SCALE_MAX = 10.0
 """Largest scale of the router's logits: both sparse gates are then one-hot in nearly every state."""
 
 SCALE_SPEED = 50.0
-"""How many times faster than other parameters the logarithm of the scale moves; see Router."""
+"""Factor by which the logarithm of the scale moves faster than other parameters; see Router."""
 
 STATISTICS_DECAY = 0.95
 """Weight of the past in the router's mean and std, a minibatch."""

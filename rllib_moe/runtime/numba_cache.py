@@ -1,4 +1,4 @@
-"""How functions are compiled by numba, and their machine code cached.
+"""Compilation of functions by numba, and the cache of their machine code.
 
 numba's disk cache looks at the file a function stands in, not at the functions and constants it takes from other
 files, so an edit in one module would leave stale machine code in another. `compiled` drops what is older than any

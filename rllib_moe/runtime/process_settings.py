@@ -1,4 +1,4 @@
-"""What a process of this package asks of the native libraries under it. Settings of the user's own stand.
+"""Settings that a process of this package asks of the native libraries under it. Settings of the user's own stand.
 
 To be applied before torch is imported.
 """

@@ -1,4 +1,4 @@
-"""What numbers were made by: commit, versions and machine. Without them they mean little."""
+"""Origin of numbers: commit, versions and machine. Without them they mean little."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says about this source tree; None where there is no git or no repository."""
+    """Return git's description of this source tree; None where there is no git or no repository."""
     try:
         answer = subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True

@@ -27,12 +27,12 @@ JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 ATTEMPTS = 4
 """Times Ray is started on this machine, at most."""
 TOO_SLOW = "timed out during startup"
-"""What Ray says when its own processes took too long."""
+"""Message of Ray when its own processes took too long."""
 TOKEN_ADVICE = (
     "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the content of ~/.ray/auth_token of the "
     "cluster's head node"
 )
-"""Where a cluster takes no calls without its token."""
+"""Message of a cluster that takes no calls without its token."""
 CONNECT_SECONDS = 10
 """Time for a cluster's head to take a connection. Ray itself would try for minutes, a warning a second."""
 

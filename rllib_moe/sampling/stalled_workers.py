@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class BatchClock:
-    """How long ago the rollout workers gave a batch, by a clock that goes while the driver would take one.
+    """Seconds since the rollout workers gave a batch, by a clock that goes while the driver would take one.
 
     What happens between two iterations (a checkpoint to a storage that hangs) is no worker's delay, nor is a learner's.
 

@@ -37,7 +37,7 @@ _EpisodeRecord: Any = RolloutMetrics
 
 
 _KEPT = ("_observations", "_returns", "_steps", "_episode_ids", "_replaced_and_told")
-"""What a sampler knows of the episodes under way."""
+"""Attributes that hold the episodes under way in a sampler."""
 
 
 class VectorRolloutWorker(RolloutWorker):

@@ -18,7 +18,7 @@ from typing import NoReturn, Self
 NATIVE_FACTOR = 2
 """A process is ended after so many times the limit: the signal comes first."""
 _REARM_SECONDS = 1.0
-"""How often the second timer is set anew: it costs a thread each time."""
+"""Interval at which the second timer is set anew: it costs a thread each time."""
 
 
 class HungError(RuntimeError):
@@ -57,7 +57,7 @@ class Watchdog:
                 faulthandler.cancel_dump_traceback_later()
 
     def watch(self) -> None:
-        """What follows, until `rest`, must not take longer than the limit.
+        """Limit the time of what follows, until `rest`.
 
         Raises:
             HungError: it does; raised wherever the code then is, and again for each further limit that passes.

@@ -33,7 +33,7 @@ class Window:
 
 
 def window_at(schedule: PhaseSchedule, episode: int, num_experts: int) -> Window | None:
-    """What alpha entropy is expected at an episode.
+    """Return the alpha entropy expected at an episode.
 
     The phases `warmup`, `transition` and `fine-tune` have the user's windows (ln K; from ln K down to about 0.7; 0.3 to
     0.5, scaled by ln K / ln 4), unless the schedule aims outside of them. Any other phase has a band around its target.

@@ -1,4 +1,4 @@
-"""What in a training needs attention: collapse, alpha entropy out of its window, skipped updates, lost workers.
+"""Concerns about a training: collapse, alpha entropy out of its window, skipped updates, lost workers.
 
 Pure; for people to read, nothing in the training does.
 """
@@ -23,9 +23,9 @@ class Concern:
     """Something that needs attention."""
 
     kind: str
-    """What it is about; the same concern has the same kind in every iteration."""
+    """Kind of concern; the same concern has the same kind in every iteration."""
     text: str
-    """What to tell a person."""
+    """Message for a person."""
 
 
 def expected_entropy(row: m.Row, schedule: PhaseSchedule) -> Window | None:
@@ -34,7 +34,7 @@ def expected_entropy(row: m.Row, schedule: PhaseSchedule) -> Window | None:
 
 
 def concerns(row: m.Row, schedule: PhaseSchedule) -> list[Concern]:
-    """What needs attention after an iteration.
+    """Return the concerns after an iteration.
 
     Args:
         row: Its measures.

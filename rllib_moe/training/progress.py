@@ -1,4 +1,4 @@
-"""What a person sees of a training run in any output: a line an iteration, warnings, and at the end a table of phases.
+"""Output of a training run for a person: a line an iteration, warnings, and at the end a table of phases.
 
 A terminal has a display in place of the lines, see `live.py`.
 """
@@ -62,7 +62,7 @@ class ConsoleHandler(logging.Handler):
 
 
 class Pace:
-    """How long it takes to some episode, at the pace since the first note."""
+    """Return the time to some episode, at the pace since the first note."""
 
     def __init__(self) -> None:
         self._first: tuple[float, int] | None = None
@@ -165,7 +165,7 @@ class PhaseTable:
 
 
 def _cells(phase: dict[str, Any]) -> tuple[str, ...]:
-    """What stands under the headings."""
+    """Values under the headings."""
     return (
         escape(phase["phase"]),
         phase["routing"],

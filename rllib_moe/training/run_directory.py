@@ -1,4 +1,4 @@
-"""What a run leaves on disk: configuration, schedule, starts, progress, TensorBoard events, summary, checkpoints.
+"""Files of a run: configuration, schedule, starts, progress, TensorBoard events, summary, checkpoints.
 
     results/<exp-name>/
       config.yaml  schedule.yaml  starts.jsonl  progress.csv  summary.json  events.out.tfevents.*
@@ -227,7 +227,7 @@ def read_rows(progress: Path) -> list[m.Row]:
 
 
 def _came_to_nothing(path: Path) -> bool:
-    """Whether a directory holds only what a run leaves that failed before its first iteration and checkpoint."""
+    """Return whether a directory holds only what a run leaves that failed before its first iteration and checkpoint."""
     return (
         path.is_dir()
         and all(

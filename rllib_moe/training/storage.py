@@ -181,7 +181,7 @@ class Fetched:
     """A run that was fetched to a temporary directory, which lasts as long as this object."""
 
     uri: str
-    """Where it came from: URI of the run."""
+    """URI of the run that it came from."""
     run: Path
     """Its local directory, called as the run is, with one checkpoint."""
     checkpoint: Path

@@ -16,7 +16,7 @@ RANDOM: Final = "@"
 
 
 def character_fault(name: str) -> str | None:
-    """What is wrong with a character's name, in words; None when nothing is.
+    """Return the error in a character's name, in words; None when nothing is.
 
     Combinations that the game's rules forbid are not looked for: NetHack puts something allowed in their place.
     """

@@ -1,4 +1,4 @@
-"""What is remembered of every level in an episode, and how an action's outcome enters it."""
+"""Memory of every level in an episode, and the entry of an action's outcome into it."""
 
 import numpy as np
 from nle import nethack
@@ -84,7 +84,7 @@ class EpisodeMemory:
             self.level.refuse(*before, direction, now)
 
     def _is_refusal(self, glyphs: np.ndarray, direction: int, message: bytes) -> bool:
-        """Whether a move that changed nothing is worth not repeating.
+        """Return whether a move that changed nothing is worth not repeating.
 
         The clock also stands still in a fast hero's extra move, when attacking or pulling at a stuck door.
         """

@@ -100,7 +100,7 @@ _MONSTER = _BASE_NAMES.index("monster_n")
 _LAST_ACTION = _BASE_NAMES.index("last_action_more")
 _SUMMARY = len(_BASE_NAMES)
 MESSAGE_SLICE: Final = slice(_SUMMARY - len(MESSAGE_CUES), _SUMMARY)
-"""Where the flags of ``message_cues`` lie."""
+"""Positions of the flags of ``message_cues``."""
 _SUMMARY_WIDTH = 2 + NUM_DIRECTIONS
 _NUM_HUNGER = 7
 _NUM_CONDITIONS = len(_CONDITIONS)
@@ -129,7 +129,7 @@ _CONDITION_STAT = int(nethack.NLE_BL_CONDITION)
 
 
 class Circumstances(NamedTuple):
-    """What an observation shows besides the game's own state."""
+    """Facts that an observation shows besides the game's own state."""
 
     now: int
     """Number of the current step."""
@@ -144,7 +144,7 @@ class Circumstances(NamedTuple):
     """Share of the no-progress limit used up, 0 to 1."""
 
     clock_stands: bool
-    """Whether the game clock stood still in the last step."""
+    """True when the game clock stood still in the last step."""
 
     prompt: int
     """The open question, see ``prompts.Prompt``."""

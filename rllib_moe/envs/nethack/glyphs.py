@@ -1,4 +1,4 @@
-"""What each of NetHack's glyphs means here: lookup tables, built once at import.
+"""Meaning of each of NetHack's glyphs: lookup tables, built once at import.
 
 Owns three categories: terrain (what the ground is), node type (what becomes a graph node), and crop class (the
 compact picture of the neighborhood). Glyph numbering: https://nethackwiki.com/wiki/Glyph and ``include/rm.h``.

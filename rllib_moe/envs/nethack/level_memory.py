@@ -1,4 +1,4 @@
-"""What the hero has learned of one level: ground, visits, refused moves, searches, locked doors.
+"""Knowledge of one level: ground, visits, refused moves, searches, locked doors.
 
 NetHack's map already shows remembered glyphs; this adds what a glyph hides or never says. One `LevelMemory` a
 level, kept for the length of an episode.

@@ -21,7 +21,7 @@ NO_STEP = 255
 
 
 class Paths(NamedTuple):
-    """Where one can walk, and how to get there."""
+    """Reachable cells, and the ways there."""
 
     passable: np.ndarray
     """uint8 [H, W] of BLOCKED, OPEN, NO_DIAGONAL."""

@@ -17,7 +17,7 @@ MAX_DISMISSALS: Final = 32
 
 
 class Prompt(IntEnum):
-    """What the game is waiting for."""
+    """Input that the game is waiting for."""
 
     NONE = 0
     """An ordinary action."""
@@ -34,7 +34,7 @@ class Prompt(IntEnum):
 
 
 class Keyboard(Protocol):
-    """What `settle` needs of a running game."""
+    """Interface of a running game for `settle`."""
 
     misc: np.ndarray
     """int32 [3]: waiting for a single key, for a line, for any key."""

@@ -73,7 +73,7 @@ _untouched: dict[tuple[int, int], bool] = {}
 
 
 def _is_untouched(mapping: _Mapping) -> bool:
-    """Whether a mapping holds what the file does. Compared once: all copies are loaded in the same way."""
+    """Return whether a mapping holds what the file does. Compared once: all copies are loaded in the same way."""
     place = (mapping.offset, mapping.size)
     if place not in _untouched:
         in_file = os.pread(_original().fileno(), mapping.size, mapping.offset).ljust(mapping.size, b"\0")

@@ -1,4 +1,4 @@
-"""What of a plan is done, told from the disk alone: runs that are trained, evaluations that are written, and for whom.
+"""Finished parts of a plan, told from the disk: runs that are trained, evaluations that are written, and for whom.
 
 A directory is reused only for the plan that its runs were trained by: what an edited plan says otherwise is refused.
 """

@@ -21,7 +21,7 @@ BUNDLED = bundled_files(Path(__file__).parent / "plans")
 
 
 class EvaluationSpec(Settings):
-    """How every run is evaluated."""
+    """Evaluation of every run."""
 
     episodes: int = Field(ge=1)
     """Episodes with drawn actions."""
@@ -96,7 +96,7 @@ class Plan(Settings):
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Values of all variants over those of `config`."""
     evaluation: EvaluationSpec
-    """How the runs are evaluated."""
+    """Evaluation of the runs."""
     variants: list[Variant] = Field(min_length=1)
     """The variants, the reference first."""
 

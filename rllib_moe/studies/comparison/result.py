@@ -1,4 +1,4 @@
-"""What a comparison has found so far: reads the runs that are done and writes table.json, table.md and curves.png."""
+"""Result of a comparison so far: reads the runs that are done and writes table.json, table.md and curves.png."""
 
 from __future__ import annotations
 

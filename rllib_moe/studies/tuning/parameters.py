@@ -46,7 +46,7 @@ class Parameter:
 
     @property
     def is_range(self) -> bool:
-        """Whether the values cannot be listed."""
+        """Return whether the values cannot be listed."""
         return self.kind in RANGES
 
     def draw(self, generator: np.random.Generator) -> Any:

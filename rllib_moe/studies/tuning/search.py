@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.logger import TBXLoggerCallback
 
-from rllib_moe.envs.registry import environment_faults, prepare
+from rllib_moe.envs.registry import environment_errors, prepare
 from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors
 from rllib_moe.runtime.ray_session import ray_session
@@ -61,7 +61,7 @@ class Search:
     candidates: tuple[Values, ...] = ()
     """The trials' values; empty when Optuna proposes them, and of a search that goes on."""
     is_resumed: bool = False
-    """Whether the search began earlier."""
+    """True when the search began earlier."""
 
     @classmethod
     def plan(cls, config: SearchConfig, base: Experiment, shared: Mapping[str, Any] | None = None) -> Search:
@@ -190,7 +190,7 @@ def _environment_errors(space: SearchSpace) -> Iterator[str]:
             variants += [{**values, parameter.name: value} for value in parameter.values]
     environments = [space.apply_values(variant).environment for variant in variants if not space.errors(variant)]
     yield from dict.fromkeys(
-        error for each in environments for error in environment_faults(each.env, each.max_steps, each.env_args)
+        error for each in environments for error in environment_errors(each.env, each.max_steps, each.env_args)
     )
 
 

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from rllib_moe.cli.experiment_flags import add_experiment_flags, experiment_of
 from rllib_moe.cli.flags import Parser
 from rllib_moe.config import TrainingConfig
-from rllib_moe.envs.registry import environment_faults
+from rllib_moe.envs.registry import environment_errors
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.validation import ConfigError, Settings
@@ -196,7 +196,7 @@ def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
     add_experiment_flags(parser, ("environment", "training", "model"))
     config = parser.read(arguments, _made)
     environment = config.experiment.environment
-    if errors := list(environment_faults(environment.env, environment.max_steps, environment.env_args)):
+    if errors := list(environment_errors(environment.env, environment.max_steps, environment.env_args)):
         raise ConfigError(errors)
     return config
 

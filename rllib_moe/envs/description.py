@@ -96,6 +96,8 @@ class GraphDescription:
     a ``move``)."""
     node_type_names: tuple[str, ...] = ()
     """One for each node type, a single one where nodes have no types; empty for numbers."""
+    role_names: tuple[str, ...] = ()
+    """One for each entry of the leaf ``roles``; experts bear these names where there are as many. Empty for none."""
     distance_unit: str = "edges"
     """Unit of :meth:`distances`."""
     map_lines: tuple[int, int] | None = None

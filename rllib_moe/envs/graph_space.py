@@ -4,7 +4,7 @@ One fixed-shape ``gymnasium.spaces.Dict``, so that observations stack into batch
 Owns the leaf names and their meaning; knows no environment, no model and no Ray. It travels through RLlib as it is,
 a Dict whose leaves keep their dtypes.
 
-Legend: N ``max_nodes``, F node features, D status features, A actions, T node types, R edge types.
+Legend: N ``max_nodes``, F node features, D status features, A actions, T node types, R edge types, K roles.
 
 | leaf          | dtype   | shape  | meaning                                                               |
 |---------------|---------|--------|-----------------------------------------------------------------------|
@@ -14,6 +14,7 @@ Legend: N ``max_nodes``, F node features, D status features, A actions, T node t
 | `edges`       | uint8   | [N, N] | `edges[i, j]`: type 1..R of the edge by which i attends to j; 0: none |
 | `features`    | float32 | [D]    | status vector, finite                                                 |
 | `action_mask` | uint8   | [A]    | 1 = legal; optional, at least one legal                               |
+| `roles`       | float32 | [K]    | how far the state belongs to each of K named roles; optional, sums to 1 |
 | anything else |         |        | an extra Box: integers are categories 0..high, floats are numbers     |
 """
 
@@ -27,11 +28,11 @@ from gymnasium import spaces
 REQUIRED_LEAVES = ("nodes", "node_mask", "edges", "features")
 """Leaves every graph observation has."""
 
-OPTIONAL_LEAVES = ("node_types", "action_mask")
+OPTIONAL_LEAVES = ("node_types", "action_mask", "roles")
 """Leaves with a fixed meaning which an environment may leave out."""
 
-_RANKS = {"nodes": 2, "node_types": 1, "node_mask": 1, "edges": 2, "features": 1, "action_mask": 1}
-_FLOAT_LEAVES = frozenset({"nodes", "features"})
+_RANKS = {"nodes": 2, "node_types": 1, "node_mask": 1, "edges": 2, "features": 1, "action_mask": 1, "roles": 1}
+_FLOAT_LEAVES = frozenset({"nodes", "features", "roles"})
 _FLAG_LEAVES = frozenset({"node_mask", "action_mask"})
 
 
@@ -56,6 +57,7 @@ def graph_space(
     num_edge_types: int,
     num_node_types: int | None = None,
     num_actions: int | None = None,
+    num_roles: int | None = None,
     extras: Mapping[str, spaces.Box] | None = None,
 ) -> spaces.Dict:
     """Build the space of a graph observation.
@@ -67,6 +69,8 @@ def graph_space(
         num_edge_types: R, edge types 1..R, at most 255; 0 means "no edge".
         num_node_types: T, node categories 0..T-1, at most 256; None leaves ``node_types`` out.
         num_actions: A, width of the action mask; None leaves ``action_mask`` out.
+        num_roles: K, named roles; None leaves ``roles`` out. Nothing the network decides by: the role loss compares the
+            router's choice with it.
         extras: further leaves by name, each a Box.
 
     Returns:
@@ -82,6 +86,7 @@ def graph_space(
         "num_edge_types": (num_edge_types, 255),
         "num_node_types": (num_node_types, 256),
         "num_actions": (num_actions, None),
+        "num_roles": (num_roles, None),
     }
     errors = [
         f"{name} must be at least 1{f' and at most {most}' if most else ''}, got {value}"
@@ -104,6 +109,8 @@ def graph_space(
         leaves["node_types"] = spaces.Box(0, num_node_types - 1, (max_nodes,), np.uint8)
     if num_actions is not None:
         leaves["action_mask"] = spaces.Box(0, 1, (num_actions,), np.uint8)
+    if num_roles is not None:
+        leaves["roles"] = spaces.Box(0, 1, (num_roles,), np.float32)
     space = spaces.Dict({**leaves, **extras})
     GraphShape.from_space(space)
     return space
@@ -130,6 +137,9 @@ class GraphShape:
 
     num_actions: int | None
     """A, width of the action mask; None when the leaf is absent."""
+
+    num_roles: int = 0
+    """K, named roles; 0 when the leaf ``roles`` is absent."""
 
     extras: Mapping[str, ExtraLeaf] = field(default_factory=dict, hash=False)
     """Further leaves by name, in alphabetical order."""
@@ -160,6 +170,7 @@ class GraphShape:
             num_edge_types=int(leaves["edges"].high.max()),
             features=leaves["features"].shape[0],
             num_actions=leaves["action_mask"].shape[0] if "action_mask" in leaves else None,
+            num_roles=leaves["roles"].shape[0] if "roles" in leaves else 0,
             extras={
                 name: ExtraLeaf(
                     tuple(box.shape),
@@ -260,6 +271,8 @@ def _contract_errors(leaves: Mapping[str, np.ndarray]) -> list[str]:
                 errors.append(f"leaf 'edges' touches an absent node at {_first(stray)}")
     if "action_mask" in leaves and not leaves["action_mask"].any():
         errors.append("leaf 'action_mask' allows no action")
+    if "roles" in leaves and abs(total := float(leaves["roles"].sum()) - 1) > 1e-3:
+        errors.append(f"leaf 'roles' must sum to 1, got {total + 1:g}")
     return errors
 
 

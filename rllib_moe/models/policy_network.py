@@ -35,6 +35,8 @@ class PolicyOutput(NamedTuple):
     """Critic's estimate [B]."""
     gate: Tensor
     """Weights of the experts [B, K]: the user's alpha."""
+    router_input: Tensor
+    """Rows [B, R] that the router read."""
     router_logits: Tensor
     """Logits of the router [B, K], before gate function and temperature."""
     expert_logits: Tensor
@@ -97,7 +99,7 @@ class GATMoEPolicy(nn.Module):
         logits = combine_experts(gate, expert_logits)
         if "action_mask" in observation:
             logits = logits.masked_fill(observation["action_mask"] == 0, ILLEGAL)
-        return PolicyOutput(logits, self.critic(z).squeeze(-1), gate, router_logits, expert_logits, attention)
+        return PolicyOutput(logits, self.critic(z).squeeze(-1), gate, z, router_logits, expert_logits, attention)
 
     def auxiliary_losses(self, output: PolicyOutput, action_mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the routing losses under the active phase, and the raw losses by name.

@@ -115,6 +115,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
             features=num_cues,
             num_edge_types=2,
             num_node_types=FIRST_BEACON_TYPE + num_regimes,
+            num_roles=num_regimes,
         )
         self.action_space = spaces.Discrete(num_regimes)
         self._actions = [
@@ -125,6 +126,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         self.description = GraphDescription(
             action_names=tuple(f"action {action}" for action in range(num_regimes)),
             node_type_names=("ego", "plain", *(f"beacon {regime}" for regime in range(num_regimes))),
+            role_names=tuple(f"regime {regime}" for regime in range(num_regimes)),
         )
         self._step = max_steps  # an episode that is over, until the first reset
         self._score = 0.0
@@ -219,6 +221,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
             "node_mask": present.astype(np.uint8),
             "edges": edges,
             "features": np.eye(self.num_cues, dtype=np.float32)[cues],
+            "roles": np.eye(beacons, dtype=np.float32)[regimes],
         }
 
     def _observation(self) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
+from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
 from rllib_moe.validation import did_you_mean
@@ -170,4 +171,4 @@ def _errors(env: gymnasium.Env[Any, Any]) -> list[str]:
         return [*errors, str(error)]
     if isinstance(actions, spaces.Discrete) and shape.num_actions not in (None, int(actions.n)):
         errors.append(f"leaf 'action_mask' has {shape.num_actions} places for {actions.n} actions")
-    return errors
+    return [*errors, *name_errors(env)]

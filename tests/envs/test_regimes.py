@@ -24,7 +24,7 @@ def _play(env, seed, choose):
 def test_sizes():
     # Types: ego, plain, four beacons. Edges: tie and decoy.
     assert GraphShape.from_space(RegimesEnv().observation_space) == GraphShape(
-        max_nodes=8, node_features=2, num_node_types=6, num_edge_types=2, features=8, num_actions=None
+        max_nodes=8, node_features=2, num_node_types=6, num_edge_types=2, features=8, num_actions=None, num_roles=4
     )
     assert RegimesEnv().action_space.n == 4
 
@@ -41,6 +41,8 @@ def test_every_observation_keeps_the_contract_and_info_describes_it(settings):
             assert env.regime_of(observation) == info["regime"]
             assert info["scene"] == {f"regime_{r}": r == info["regime"] for r in range(env.num_regimes)}
             assert info["score"] == sum(rewards[:step])
+            assert observation["roles"].tolist() == [r == info["regime"] for r in range(env.num_regimes)]
+    assert env.description.role_names == tuple(f"regime {r}" for r in range(env.num_regimes))
 
 
 def test_observations_share_no_memory():

@@ -20,8 +20,9 @@ MAX_SEED = 2**31 - 1
 class ModelConfig(Settings):
     """Sizes of the network."""
 
-    hidden_size: int = Field(64, ge=1)
-    """Width of node, graph, status and crop embeddings; a multiple of num_heads."""
+    hidden_size: int = Field(64, ge=2)
+    """Width of node, graph, status and crop embeddings; a multiple of num_heads and at least 2 (the router
+    normalizes it)."""
     graph_encoder: str = Field("attention", min_length=1)
     """Encoder of the graph: `attention` along its edges, the `mean` over its nodes (to compare with), a convolution of
     torch_geometric.nn such as `GATv2Conv`, or a class of yours as `module:Class`."""
@@ -34,10 +35,10 @@ class ModelConfig(Settings):
     router: Literal["learned", "frozen", "roles"] = "learned"
     """Router: `learned`; `frozen` at its random start (the null that a learned one is compared with); or `roles`, the
     environment's own roles as the gate (the best router, where roles are what matters)."""
-    router_inputs: str = "state"
+    router_inputs: str = Field("graph", min_length=1)
     """Inputs of the router, comma-separated: the joint `state`, the `graph`, the status `features`, or extra leaves of
     the observation by their names. Experts divide the work better where the router reads something else than they."""
-    expert_inputs: str = "state"
+    expert_inputs: str = Field("state", min_length=1)
     """Inputs of the experts, as for `router_inputs`."""
     trunk_size: int = Field(128, ge=2)
     """Width of the joint state that router, experts and critic read, at least 2 (the router normalizes it)."""

@@ -55,13 +55,13 @@ class PhaseConfig(Settings):
     """Adam's learning rate."""
     entropy_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the action entropy bonus in PPO's loss."""
-    alpha_entropy_coef: float = phase_value(off=0.0, required=True)
+    alpha_entropy_coef: float = phase_value(off=0.0)
     """Weight of the gate (alpha) entropy term; below 0 it punishes an undecided gate instead of rewarding it."""
     alpha_entropy_target: float | None = phase_value(off=None, unit="nats", ge=0)
     """Gate entropy aimed at; above ln(num_experts) it means ln(num_experts). None (NaN where logged): a plain bonus."""
-    load_balance_coef: float = phase_value(off=0.0, required=True, ge=0)
+    load_balance_coef: float = phase_value(off=0.0, ge=0)
     """Weight of the load balance loss."""
-    diversity_coef: float = phase_value(off=0.0, required=True, ge=0)
+    diversity_coef: float = phase_value(off=0.0, ge=0)
     """Weight of the expert diversity loss."""
     persistence_coef: float = phase_value(off=0.0, ge=0)
     """Weight of the persistence loss, by which experts divide situations that last."""

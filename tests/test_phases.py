@@ -105,19 +105,22 @@ class TestV3:
         with pytest.raises(ValueError, match="episode: expected 0 or more, got -1"):
             v3().at(-1)
 
-    def test_default_is_v3_with_entropy_targets_and_other_rates(self) -> None:
+    def test_default_is_v3_with_persistence_and_other_rates(self) -> None:
         default = PhaseSchedule.load("default")
         for each in (0, 999, 1000, 2000, 2999, 3000, LAST):
-            user = v3().at(each)
-            theirs = {name: getattr(user, name) for name in ("learning_rate", "entropy_coef", "alpha_entropy_target")}
-            assert {**dict(default.at(each)), **theirs} == dict(user)
-        # The user's expected curve: 1.385 in warmup, falling to about 0.7 in transition, 0.3 to 0.5 in fine-tune.
-        targets = [default.at(each).alpha_entropy_target for each in (0, 999, 1000, 2999, 3000, LAST)]
-        assert targets[:3] == pytest.approx([math.log(4)] * 3, abs=1e-4)
-        assert targets[3] == pytest.approx(0.7, abs=1e-3)
-        assert targets[4] == targets[5]
-        assert targets[5] is not None
-        assert 0.3 <= targets[5] <= 0.5
+            other = {"learning_rate", "entropy_coef", "alpha_entropy_coef", "load_balance_coef", "diversity_coef"}
+            same = set(VALUES) - other - {"persistence_coef"} | {"name", "routing"}
+            assert {name: getattr(default.at(each), name) for name in same} == {
+                name: getattr(v3().at(each), name) for name in same
+            }
+            assert default.at(each).persistence_coef > 0
+
+    def test_the_signed_one_punishes_an_undecided_gate_in_the_end(self) -> None:
+        signed = PhaseSchedule.load("v3-signed")
+        assert [signed.at(each).alpha_entropy_coef for each in (0, 1000, 2000, LAST)] == [0.1, 0.1, 0.05, -0.05]
+        assert signed.with_overrides({"*.alpha_entropy_coef": 0.0}) == v3().with_overrides(
+            {"*.alpha_entropy_coef": 0.0}
+        )
 
 
 class TestForms:
@@ -295,8 +298,8 @@ class TestRefusals:
     def test_missing_key(self, key: str) -> None:
         data = v3().to_dict()
         del data["phases"][1][key]
-        if key == "alpha_entropy_target":
-            assert PhaseSchedule.from_dict(data) == v3()
+        if key in VALUES and not PhaseConfig.model_fields[key].is_required():
+            assert PhaseSchedule.from_dict(data) == v3().with_overrides({f"transition.{key}": VALUES[key].off})
             return
         with pytest.raises(ConfigError) as refused:
             PhaseSchedule.from_dict(data)

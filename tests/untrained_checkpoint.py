@@ -1,6 +1,5 @@
 """A checkpoint of an untrained network with decided gates and actions, to be evaluated; nothing could go on from it."""
 
-import math
 from pathlib import Path
 
 import torch
@@ -25,8 +24,7 @@ def save_untrained(run: Path, env: str, max_steps: int, graph_encoder: str = "at
     network = GATMoEPolicy(GraphShape.from_space(made.observation_space), int(made.action_space.n), experiment.model)
     made.close()
     with torch.no_grad():
-        # From a scale of 0.1 to one of 1.5, in whatever units the router keeps the logarithm.
-        network.router.log_scale.mul_(math.log(1.5) / math.log(0.1))
+        network.router.std.fill_(1 / 3)  # logits spread as far as 1.5 at a std of 1
         network.experts.output_weight.mul_(5)
     network.phase.apply_phase(experiment.schedule.at(EPISODE), EPISODE)
     state = AlgorithmState(weights=network.state_dict(), optimizer={}, plain={})

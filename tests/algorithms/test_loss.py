@@ -20,18 +20,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from rllib_moe.algorithms.build import algorithm_config
-from rllib_moe.algorithms.policy import MoEPPOPolicy
+from rllib_moe.algorithms.policy import MoEPPOPolicy, shuffled_pairs
 from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy
-from rllib_moe.models.routing import SCALE_SPEED
+from rllib_moe.models.rllib_model import IS_FOLLOWED
+from rllib_moe.models.routing import SCALE
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 
 SmallConfig = Callable[..., MoEPPOConfig]
+
+EVERY_LOSS = {
+    "*.alpha_entropy_coef": 0.05,
+    "*.alpha_entropy_target": 0.7,
+    "*.load_balance_coef": 0.01,
+    "*.diversity_coef": 0.01,
+    "*.persistence_coef": 0.3,
+    "*.role_coef": 0.2,
+}
 
 
 def sparsemax(scores: list[float]) -> list[float]:
@@ -47,8 +57,8 @@ def plain_router(network: GATMoEPolicy, z: Tensor) -> list[float]:
     hidden = torch.tanh(router.hidden((z - z.mean()) / (z.var(unbiased=False) + 1e-6).sqrt()))
     hidden = (hidden - hidden.mean()) / (hidden.var(unbiased=False) + 1e-6).sqrt()
     raw = [float(hidden @ row / row.norm()) for row in router.directions]
-    scale = math.exp(SCALE_SPEED * float(router.log_scale))
-    return [scale * (value - float(mean)) / float(router.std) for value, mean in zip(raw, router.mean, strict=True)]
+    spread = zip(raw, router.mean, router.std, strict=True)
+    return [SCALE * (value - float(mean)) / float(std) for value, mean, std in spread]
 
 
 def plain_experts(network: GATMoEPolicy, z: Tensor) -> list[Tensor]:
@@ -62,14 +72,15 @@ def plain_experts(network: GATMoEPolicy, z: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
-    """PPO's clipped loss, the critic's, the entropy bonus and the three routing losses, written out."""
+    """PPO's clipped loss, the critic's, the entropy bonus and the routing losses, written out."""
     network, config = policy.model.network, policy.config
     temperature = network.phase.value("temperature")
     per_row, scores, gates, experts = [], [], [], []
     for i in range(len(rows["actions"])):
         leaves = convert_to_torch_tensor({name: leaf[i : i + 1] for name, leaf in rows["obs"].items()})
-        z = network.encoder(leaves).z[0]  # alone: no buckets, no neighbors
-        logits = plain_router(network, z)
+        state = network.encoder(leaves)  # alone: no buckets, no neighbors
+        z = state.z[0]
+        logits = plain_router(network, state.leaves["graph"][0])
         gate = sparsemax([score / temperature for score in logits])
         opinions = plain_experts(network, z)
         mixed = sum(weight * opinion for weight, opinion in zip(gate, opinions, strict=True))
@@ -97,13 +108,38 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
         for one, other in itertools.combinations(centred, 2):
             norms = math.sqrt((float(one @ one) + 1e-4) * (float(other @ other) + 1e-4))
             cosines.append(max(0.0, float(one @ other) / norms))
+    persistence, role = plain_persistence(scores, rows[IS_FOLLOWED]), 0.0
+    for score, belongs in zip(scores, rows["obs"]["roles"], strict=True):
+        total = sum(math.exp(value / temperature) for value in score)
+        role -= sum(
+            weight * (value / temperature - math.log(total)) for weight, value in zip(belongs, score, strict=True)
+        ) / len(scores)
     phase = network.phase
     return (
         float(np.mean(per_row))
         + phase.value("alpha_entropy_coef") * alpha
         + phase.value("load_balance_coef") * balance
         + phase.value("diversity_coef") * float(np.mean(cosines))
+        + phase.value("persistence_coef") * persistence
+        + phase.value("role_coef") * role
     )
+
+
+def plain_persistence(scores: list[list[float]], is_followed: Any) -> float:
+    """Minus the mutual information of the choices in two consecutive rows, at an eighth of the temperature."""
+    choices = []
+    for score in scores:
+        weights = [math.exp(8 * value) for value in score]
+        choices.append([weight / sum(weights) for weight in weights])
+    pairs = [(choices[i], choices[i + 1]) for i in range(len(choices) - 1) if is_followed[i]]
+    number = len(scores[0])
+    joint = [
+        [sum(a[i] * b[j] + a[j] * b[i] for a, b in pairs) / (2 * len(pairs)) for j in range(number)]
+        for i in range(number)
+    ]
+    use = [sum(row) for row in joint]
+    both = -sum(p * math.log(p) for row in joint for p in row)
+    return both - 2 * 1.3 * -sum(p * math.log(p) for p in use)
 
 
 def test_the_whole_loss_is_that_of_the_plain_form() -> None:
@@ -117,15 +153,17 @@ def test_the_whole_loss_is_that_of_the_plain_form() -> None:
     environments: list[Any] = [EpisodeSeeds(make_env("regimes", max_steps=16), (5, e)) for e in range(4)]
     torch.manual_seed(0)
     policy: Any = MoEPPOPolicy(environments[0].observation_space, environments[0].action_space, config.to_dict())
-    policy.request_phase(experiment.schedule.at(2000), 2000)
+    schedule = experiment.schedule.with_overrides(EVERY_LOSS)
+    policy.request_phase(schedule.at(2000), 2000)
     watchdog = Watchdog(60)
     guarded = GuardedEnvironments(environments, lambda e, _: environments[e], watchdog)
     batch = VectorSampler(guarded, policy, config, watchdog).get_data()
-    rows = deepcopy(dict(batch))
+    rows = deepcopy(dict(shuffled_pairs(batch)))
+    assert 0 < rows[IS_FOLLOWED].sum() <= 20
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        policy.model.network.router.log_scale.fill_(math.log(2.0) / SCALE_SPEED)  # some gates with zeros
+        policy.model.network.router.std.mul_(0.25)  # some gates with zeros
     expected = plain_loss(policy, rows)  # first: learning moves the router's statistics
     minibatch = SampleBatch(convert_to_torch_tensor(rows))
     minibatch.set_training(True)

@@ -33,6 +33,8 @@ def random_observation(shape: GraphShape, batch: int, seed: int = 0) -> Observat
     if shape.num_actions:
         observation["action_mask"] = whole(2, batch, shape.num_actions)
         observation["action_mask"][:, 0] |= ~observation["action_mask"].any(1)
+    if shape.num_roles:
+        observation["roles"] = torch.randn(batch, shape.num_roles, generator=generator).softmax(-1)
     for name, leaf in shape.extras.items():
         if leaf.num_categories:
             observation[name] = whole(leaf.num_categories, batch, *leaf.shape)

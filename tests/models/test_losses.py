@@ -14,6 +14,8 @@ from rllib_moe.models.losses import (
     gate_entropy,
     load_balance_loss,
     mutual_information,
+    persistence_loss,
+    role_loss,
     routing_losses,
     usage_entropy,
 )
@@ -214,3 +216,46 @@ def test_one_expert_costs_nothing() -> None:
     assert losses["load_balance"] == 0
     assert losses["diversity"] == 0
     assert routing_losses(torch.ones(3, 1), torch.randn(3, 1, 5))["alpha_entropy"] == 0
+
+
+class TestPersistence:
+    @staticmethod
+    def loss(choices: list[int], is_followed: list[bool], strength: float = 5.0) -> float:
+        logits = strength * torch.nn.functional.one_hot(torch.tensor(choices), 4).float()
+        return persistence_loss(logits, torch.tensor(is_followed)).item()
+
+    def test_lasting_choices_earn_the_most(self) -> None:
+        every = [0, 0, 1, 1, 2, 2, 3, 3]
+        pairs = [True, False] * 4
+        assert self.loss(every, pairs) == pytest.approx(-1.6 * math.log(4), abs=1e-3)
+        assert self.loss([0, 1, 1, 2, 2, 3, 3, 0], pairs) == pytest.approx(-2.6 * math.log(4) + math.log(8), abs=1e-3)
+        assert self.loss([0] * 8, pairs) == pytest.approx(0, abs=1e-3)
+        # Two equal experts in place of one cost as much as an unused one.
+        assert self.loss([0, 0, 1, 1, 2, 2, 2, 2], pairs) > self.loss(every, pairs) + 0.3
+
+    def test_pairs_never_cross_an_episodes_end(self) -> None:
+        assert self.loss([0, 0, 1, 1], [True, False, True, False]) == pytest.approx(-1.6 * math.log(2), abs=1e-3)
+        assert self.loss([0, 1, 2, 3], [False] * 4) == 0
+
+    def test_the_last_row_of_a_minibatch_has_no_next(self) -> None:
+        assert self.loss([0, 0, 1, 1], [True, False, True, True]) == self.loss([0, 0, 1, 1], [True, False, True, False])
+
+    def test_gradient(self) -> None:
+        logits = torch.randn(10, 3, dtype=torch.float64, requires_grad=True)
+        is_followed = torch.rand(10) > 0.4
+        assert torch.autograd.gradcheck(lambda each: persistence_loss(each / 4, is_followed), logits)
+
+    def test_refusal(self) -> None:
+        with pytest.raises(ValueError, match=r"is_followed: expected \[4\]"):
+            persistence_loss(torch.zeros(4, 2), torch.zeros(3, dtype=torch.bool))
+
+
+class TestRoles:
+    def test_it_is_the_cross_entropy(self) -> None:
+        logits, roles = torch.randn(20, 4), torch.rand(20, 4).softmax(-1)
+        expected = torch.nn.functional.cross_entropy(logits / 0.5, roles)
+        torch.testing.assert_close(role_loss(logits, 0.5, roles), expected)
+
+    def test_refusal(self) -> None:
+        with pytest.raises(ValueError, match=r"\(4, 2\) and \(4, 3\)"):
+            role_loss(torch.zeros(4, 2), 1.0, torch.zeros(4, 3))

@@ -1,6 +1,5 @@
 """The whole network: masks, removed experts, determinism, sizes from configuration, and the weighted losses."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.models.experts import combine_experts
 from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput, phase_of
-from rllib_moe.models.routing import gate_weights
+from rllib_moe.models.routing import SCALE, gate_weights
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.validation import ConfigError
 from tests.models.graph_batches import box, random_observation, rows, zeros_like
 
 NUM_ACTIONS = 5
@@ -43,7 +43,7 @@ def network(leaves: str = "all leaves", episode: int | None = None, **sizes: Any
     torch.manual_seed(0)
     built = GATMoEPolicy(shape(leaves), NUM_ACTIONS, ModelConfig(**(SMALL | sizes)))
     with torch.no_grad():
-        built.router.log_scale.fill_(math.log(3.0))
+        built.router.std.fill_(SCALE / 3)
     if episode is not None:
         built.phase.apply_phase(PhaseSchedule.load("v3").at(episode), episode)
     return built
@@ -76,7 +76,7 @@ class TestOutput:
         output = built(observation)
         for part in (output.logits, output.value, output.gate, output.expert_logits):
             assert part.isfinite().all()
-        loss, _ = built.auxiliary_losses(output, observation.get("action_mask"))
+        loss, _ = built.auxiliary_losses(output, observation)
         (loss + output.value.sum() + output.logits.softmax(-1).square().sum()).backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in built.parameters())
 
@@ -89,7 +89,7 @@ class TestOutput:
         observation = random_observation(shape(), 50)
         for episode, routing, temperature in ((0, "softmax", 1.0), (2000, "sparsemax", 0.75), (3000, "sparsemax", 0.5)):
             built = network(episode=episode)
-            logits = built.router(built.encoder(observation).z)
+            logits = built.router(built.encoder(observation).leaves["graph"])
             torch.testing.assert_close(built(observation).gate, gate_weights(logits, routing, temperature))
 
     def test_phase_is_read_from_weights(self) -> None:
@@ -198,7 +198,7 @@ class TestSizes:
             {"num_experts": 1},
             {"num_experts": 7},
             {"trunk_size": 2, "expert_hidden_size": 1, "critic_hidden_size": 1, "category_size": 1},
-            {"hidden_size": 1, "num_heads": 1},
+            {"hidden_size": 2, "num_heads": 1},
         ],
         ids=str,
     )
@@ -212,7 +212,7 @@ class TestSizes:
         assert built.critic[0].out_features == config.critic_hidden_size
         output = built(observation)
         assert output.gate.shape == (8, config.num_experts)
-        loss, raw = built.auxiliary_losses(output, observation["action_mask"])
+        loss, raw = built.auxiliary_losses(output, observation)
         (output.logits.softmax(-1).square().sum() + output.value.sum() + loss).backward()
         for name, parameter in built.named_parameters():
             assert parameter.grad is not None, name
@@ -225,7 +225,7 @@ class TestSizes:
         assert (output.gate == 1).all()
         legal = observation["action_mask"].bool()
         assert torch.equal(output.logits[legal], output.expert_logits[:, 0][legal])
-        _, raw = built.auxiliary_losses(output, observation["action_mask"])
+        _, raw = built.auxiliary_losses(output, observation)
         assert [raw[name].item() for name in ("alpha_entropy", "load_balance", "diversity")] == [0.0] * 3
 
 
@@ -238,8 +238,8 @@ class TestAuxiliaryLosses:
         self, episode: int, alpha_entropy: float, load_balance: float, diversity: float
     ) -> None:
         built, observation = network(episode=episode), random_observation(shape(), 40)
-        total, raw = built.auxiliary_losses(built(observation), observation["action_mask"])
-        assert set(raw) == {"alpha_entropy", "load_balance", "diversity"}
+        total, raw = built.auxiliary_losses(built(observation), observation)
+        assert set(raw) == {"alpha_entropy", "load_balance", "diversity", "persistence"}
         assert total.shape == ()
         expected = (
             alpha_entropy * raw["alpha_entropy"].item()
@@ -251,7 +251,7 @@ class TestAuxiliaryLosses:
     def test_raw_losses_by_their_formulas(self) -> None:
         built, observation = network("required leaves", episode=0), random_observation(shape("required leaves"), 40)
         output = built(observation)
-        _, raw = built.auxiliary_losses(output, None)
+        _, raw = built.auxiliary_losses(output, {})
         share = output.gate.mean(0)
         assert raw["load_balance"].item() == pytest.approx(4 * share.square().sum().item() - 1, rel=1e-4, abs=1e-6)
         centred = output.expert_logits - output.expert_logits.mean(-1, keepdim=True)
@@ -264,14 +264,52 @@ class TestAuxiliaryLosses:
 
     def test_without_coefficients_nothing_is_added(self) -> None:
         built, observation = network(), random_observation(shape(), 10)
-        total, raw = built.auxiliary_losses(built(observation), observation["action_mask"])
+        total, raw = built.auxiliary_losses(built(observation), observation)
         assert total.item() == 0
         assert any(each.item() != 0 for each in raw.values())
 
     def test_gradients_reach_router_and_experts(self) -> None:
         built, observation = network(episode=0), random_observation(shape(), 40)
-        total, _ = built.auxiliary_losses(built(observation), observation["action_mask"])
+        total, _ = built.auxiliary_losses(built(observation), observation)
         total.backward()
         for part in (built.router.directions, built.experts.output_weight):
             assert part.grad is not None
             assert part.grad.abs().sum() > 0
+
+
+class TestRouterAndInputs:
+    def test_router_and_experts_read_what_they_are_told(self) -> None:
+        built = network(router_inputs="graph", expert_inputs="features,crop", episode=0)
+        observation, others = random_observation(shape(), 40), random_observation(shape(), 40, seed=1)
+        before, graph = built(observation), ("nodes", "node_mask", "node_types", "edges")
+        after = built({**observation, **{name: others[name] for name in graph}})
+        assert torch.equal(before.expert_logits, after.expert_logits)
+        assert not torch.allclose(before.gate, after.gate)
+        after = built({**others, **{name: observation[name] for name in graph}})
+        assert torch.equal(before.gate, after.gate)
+        assert not torch.allclose(before.expert_logits, after.expert_logits)
+        assert before.router_input.shape == (40, SMALL["hidden_size"])
+
+    @pytest.mark.parametrize("inputs", ["status", "graph,graph", "state,"])
+    def test_unknown_inputs_are_refused(self, inputs: str) -> None:
+        with pytest.raises(ConfigError, match="router_inputs: expected state, graph, features, crop, each once, got"):
+            network(router_inputs=inputs)
+
+    def test_a_frozen_router_learns_nothing(self) -> None:
+        built, observation = network(router="frozen", episode=0), random_observation(shape(), 40)
+        total, _ = built.auxiliary_losses(built(observation), observation)
+        total.backward()
+        assert all(parameter.grad is None for parameter in built.router.parameters())
+        assert built.experts.output_weight.grad is not None
+
+    def test_roles_can_be_the_router(self) -> None:
+        with_roles = GraphShape.from_space(
+            graph_space(max_nodes=6, node_features=3, features=4, num_edge_types=2, num_roles=4)
+        )
+        built = GATMoEPolicy(with_roles, NUM_ACTIONS, ModelConfig(**SMALL, router="roles"))
+        observation = random_observation(with_roles, 8)
+        assert torch.equal(built(observation).gate, observation["roles"])
+        with pytest.raises(ConfigError, match="a role for each of num_experts=3; 4 roles here"):
+            GATMoEPolicy(with_roles, NUM_ACTIONS, ModelConfig(**SMALL, router="roles", num_experts=3))
+        with pytest.raises(ConfigError, match="a role for each of num_experts=4; no roles here"):
+            network(router="roles")

@@ -42,7 +42,7 @@ def env() -> Env:
 def model(env: Env) -> GATMoEModel:
     torch.manual_seed(0)
     made = make(env)
-    made.network.phase.apply_phase(PhaseSchedule.load("default").at(2000), 2000)
+    made.network.phase.apply_phase(PhaseSchedule.load("v3").at(2000), 2000)
     return made
 
 
@@ -68,14 +68,13 @@ def test_custom_loss_adds_the_weighted_losses_and_nothing_else(
 ) -> None:
     model({"obs": observations})
     output, phase = model._cached(), model.network.phase
-    _, raw = model.network.auxiliary_losses(output, None)
+    _, raw = model.network.auxiliary_losses(output, {})
     weights = {name: float(getattr(phase, f"{name}_coef")) for name in raw}
-    assert set(weights) == {"alpha_entropy", "load_balance", "diversity"}
-    assert all(weight > 0 for weight in weights.values())
+    assert {name for name, weight in weights.items() if weight} == {"alpha_entropy", "load_balance", "diversity"}
     added = sum(weights[name] * loss.item() for name, loss in raw.items())
 
     losses = [torch.tensor(1.5), torch.tensor(-2.0)]
-    returned = model.custom_loss(losses, None)
+    returned = model.custom_loss(losses, {})
     assert [loss.item() for loss in returned] == pytest.approx([1.5 + added, -2.0 + added], abs=1e-6)
 
     found = model.metrics()
@@ -93,7 +92,7 @@ def test_custom_loss_adds_the_weighted_losses_and_nothing_else(
 
 def test_gradients_reach_the_router_and_the_experts(model: GATMoEModel, observations: dict[str, Tensor]) -> None:
     model({"obs": observations})
-    (loss,) = model.custom_loss([torch.zeros(())], None)
+    (loss,) = model.custom_loss([torch.zeros(())], {})
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert all(bool(gradient.isfinite().all()) for gradient in gradients.values())
@@ -103,7 +102,7 @@ def test_gradients_reach_the_router_and_the_experts(model: GATMoEModel, observat
 
 def test_a_loss_that_is_not_finite_is_counted(model: GATMoEModel, observations: dict[str, Tensor]) -> None:
     model({"obs": observations})
-    model.custom_loss([torch.tensor(math.nan)], None)
+    model.custom_loss([torch.tensor(math.nan)], {})
     assert model.metrics()["max_nonfinite_loss"] == 1.0
 
 
@@ -116,7 +115,7 @@ def test_rllibs_dummy_batch_of_zeros_gives_finite_output(model: GATMoEModel, obs
 def test_state_dict_there_and_back(model: GATMoEModel, env: Env, observations: dict[str, Tensor]) -> None:
     """Weights, the router's statistics and the phase: all a rollout worker is sent."""
     model({"obs": observations})
-    model.custom_loss([torch.zeros(())], None)
+    model.custom_loss([torch.zeros(())], {})
     other = make(env)
     other.load_state_dict(model.state_dict())
     expected, _ = model({"obs": observations})

@@ -22,8 +22,8 @@ from rllib_moe.phases import GATES
 from rllib_moe.validation import import_by_path
 
 SCALE = 0.5
-"""Standard deviation of each expert's logit over the states. Where they form no groups, softmax at temperature 1 then has
-an entropy of about 1.29 of ln 4 = 1.386, and sparsemax at temperature 0.5 one of about 0.4; where they do it is lower."""
+"""Standard deviation of each expert's logit over the states. Where these form no groups, softmax at temperature 1 then
+has an entropy of about 1.29 of ln 4 = 1.386, and sparsemax at temperature 0.5 one of about 0.4; where they do, less."""
 
 STATISTICS_DECAY = 0.95
 """Weight of the past in the router's mean and std, a minibatch."""

@@ -300,6 +300,7 @@ class TestRouterAndInputs:
         total, _ = built.auxiliary_losses(built(observation), observation)
         total.backward()
         assert all(parameter.grad is None for parameter in built.router.parameters())
+        assert all(parameter.grad is None for parameter in built.encoder.graph.parameters())  # what it reads
         assert built.experts.output_weight.grad is not None
 
     def test_roles_can_be_the_router(self) -> None:

@@ -104,7 +104,7 @@ class VectorSampler(SamplerInput):
     Args:
         environments: Environments E.
         policy: A torch policy of the old API stack, without recurrent state.
-        config: The worker's AlgorithmConfig: fragment length T, gamma, lambda.
+        config: The worker's AlgorithmConfig: fragment length T, gamma, lambda, and `time_limit` as in `TrainingConfig`.
         watchdog: The one that watches the environments.
         cuts: Step of each environment after which its episode is cut once, 0 for never [E]; None: never.
     """
@@ -123,6 +123,7 @@ class VectorSampler(SamplerInput):
         self._watchdog = watchdog
         self._length = config.get_rollout_fragment_length(worker_index=1)
         self._gamma, self._lambda = config.gamma, config.lambda_
+        self._limit_is_end = config.time_limit == "terminal"
         self._observations: Observation | None = None
         self._returns = np.zeros(len(environments))
         self._steps = np.zeros(len(environments), dtype=np.int64)
@@ -179,6 +180,8 @@ class VectorSampler(SamplerInput):
             episode_ids[t] = self._episode_ids
             self._returns += rewards[t]
             self._steps += 1
+            if self._limit_is_end:
+                ends[t, 0] |= ends[t, 1]
             self._until_cut -= 1
             is_cut = (self._until_cut == 0) & ~ends[t].any(0)
             ends[t, 1] |= is_cut

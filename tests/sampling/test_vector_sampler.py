@@ -20,6 +20,7 @@ from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
+from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
@@ -231,3 +232,37 @@ def test_a_cut_is_bootstrapped_and_counted_as_no_episode(
     assert (own, cut) == ([2], [1, 3])
     counted = [(each.episode_reward, each.episode_length) for each in sampler.get_metrics()]
     assert sorted(counted) == sorted(episode for each in environments for episode in each.episodes)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "appo"])
+def test_a_time_limit_is_bootstrapped_or_an_end(small_config: Callable[..., MoEPPOConfig], algo: str) -> None:
+    """The same 2 episodes of 16 steps in each of 4 environments: the value after the last step is the critic's, or 0.
+
+    What is only cut (once after the start, at step 5 of environment 0) is bootstrapped either way.
+    """
+    batches = {}
+    for limit in ("bootstrap", "terminal"):
+        algorithm = small_config(num_workers=0, algo=algo, time_limit=limit).build_algo()
+        policy, sampler = algorithm.get_policy(), algorithm.env_runner.sampler
+        sampler._until_cut[0] = 5
+        batches[limit] = batch = sampler.get_data()
+        if algo == "appo":
+            with policy._lock:
+                vtrace(policy, batch, sampler.bootstrap_obs)
+        algorithm.stop()
+    first, second = batches["bootstrap"], batches["terminal"]
+    assert_equal(first["obs"], second["obs"])
+    np.testing.assert_array_equal(first["truncateds"], second["truncateds"])
+    assert not first["terminateds"].any()
+    last = [20, *(e * LENGTH + t for e in (1, 2, 3) for t in (15, 31))]
+    assert np.flatnonzero(second["terminateds"]).tolist() == last
+    assert np.flatnonzero(first["truncateds"]).tolist() == [4, *last]
+    values = first["values_bootstrapped"]
+    assert np.abs(values[last]).min() > 1e-4
+    targets = {name: each["value_targets"] for name, each in batches.items()}
+    np.testing.assert_allclose(targets["bootstrap"][last], first["rewards"][last] + 0.995 * values[last], atol=1e-5)
+    np.testing.assert_allclose(targets["terminal"][last], second["rewards"][last], atol=1e-5)
+    # Up to the step that was cut, and after the last end, nothing differs; within an episode it does.
+    same = [*range(5), *range(21, LENGTH)]
+    np.testing.assert_allclose(targets["bootstrap"][same], targets["terminal"][same], atol=1e-5)
+    assert np.abs(targets["bootstrap"] - targets["terminal"])[5:21].min() > 1e-6

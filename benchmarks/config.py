@@ -1,4 +1,4 @@
-"""What a benchmark measures: flags to a checked configuration.
+"""Settings of a benchmark: flags to a checked configuration.
 
 Network, training and schedule are those of `scripts/train.py`, by the same flags, so that a setting can be measured
 before it is used. The stock reference has settings of its own: it stays what it is while ours are tuned.
@@ -119,7 +119,7 @@ class BenchmarkConfig(Settings):
 
     @property
     def num_rounds(self) -> int:
-        """How often each of the compared algorithms is trained."""
+        """Rounds in which each of the compared algorithms is trained."""
         return self.repeats or (1 if self.quick else 2)
 
     @property

@@ -12,9 +12,9 @@ from benchmarks.algorithms import median_rows
 from benchmarks.minutes_to_score import WINDOW
 
 WATCHED = {"rss_mb": "MB", "open_files": "files", "temporary_directories": "temp. dirs"}
-"""What a soak watches, and its name in the table."""
+"""Readings of a soak, with the name of each in the table."""
 MOMENTS = ("begin", "end", "per_minute")
-"""What is told of each."""
+"""Values of each that are shown."""
 
 
 def show(numbers: Mapping[str, Any], console: Console) -> None:

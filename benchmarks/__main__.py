@@ -5,6 +5,7 @@ How to run:
     python -m benchmarks --scaling 1,2,4
     python -m benchmarks --soak 30
     python -m benchmarks --algorithms ppo,appo --minutes 3
+    python -m benchmarks --minutes-to-score 300,400 --checkouts .,../before
     python -m benchmarks --phase-push 2,16,128
     python -m benchmarks --encoders
     python -m benchmarks --help

@@ -17,7 +17,7 @@ from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
 
 LAST_SHARE = 4
-"""What was learned is the mean of the last quarter of the iterations."""
+"""Score and return are the mean of this last part of the iterations: a quarter."""
 
 
 def compare_algorithms(config: BenchmarkConfig) -> list[dict[str, Any]]:

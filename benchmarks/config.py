@@ -1,4 +1,4 @@
-"""What a benchmark measures: flags to a checked configuration.
+"""Settings of a benchmark: flags to a checked configuration.
 
 Network, training and schedule are those of `scripts/train.py`, by the same flags, so that a setting can be measured
 before it is used. The stock reference has settings of its own: it stays what it is while ours are tuned.
@@ -6,9 +6,11 @@ before it is used. The stock reference has settings of its own: it stays what it
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -27,6 +29,16 @@ REPEATS = {"quick": 3, "full": 7}
 """Measured iterations of whole training, and repeats of every single measurement."""
 ALGORITHM_NAMES: tuple[str, ...] = get_args(TrainingConfig.model_fields["algo"].annotation)
 """Algorithms there are."""
+TRAIN = "scripts/train.py"
+"""The command of a training in a checkout."""
+MODES = {
+    "soak": (),
+    "algorithms": ("minutes",),
+    "minutes_to_score": ("seeds", "episodes", "checkouts"),
+    "phase_push": (),
+    "encoders": (),
+}
+"""Settings that leave out all other measurements, with those that are of one alone."""
 FULL_SCALING = "1,2,4"
 """Scaling factors of a run that is not quick."""
 
@@ -70,6 +82,15 @@ class BenchmarkConfig(Settings):
     """Algorithms such as ppo,appo to train in turn for equal wall time; nothing else is measured then."""
     minutes: float = Field(3.0, gt=0)
     """Minutes of training of each of `algorithms`."""
+    minutes_to_score: str = ""
+    """Scores such as 300,400: minutes of training until the mean of the last 200 episodes is above each; nothing else
+    is measured then."""
+    seeds: str = "0,1,2"
+    """Seeds of `minutes_to_score`, a training each."""
+    episodes: int = Field(5000, ge=1)
+    """Episodes after which a training of `minutes_to_score` is given up."""
+    checkouts: str = "."
+    """Directories such as .,../before whose scripts/train.py is measured by `minutes_to_score`, in turn."""
     phase_push: str = ""
     """Numbers of workers such as 2,16,128: what sending weights and phase to them costs; nothing else is measured."""
     encoders: bool = False
@@ -89,8 +110,7 @@ class BenchmarkConfig(Settings):
     @property
     def factors(self) -> list[int]:
         """Scaling factors; empty: none."""
-        words = self.scaling if self.scaling is not None else "" if self.quick else FULL_SCALING
-        return [int(word) for word in words.split(",") if word]
+        return _numbers(self.scaling if self.scaling is not None else "" if self.quick else FULL_SCALING)
 
     @property
     def algorithm_names(self) -> list[str]:
@@ -99,13 +119,23 @@ class BenchmarkConfig(Settings):
 
     @property
     def num_rounds(self) -> int:
-        """How often each of the compared algorithms is trained."""
+        """Rounds in which each of the compared algorithms is trained."""
         return self.repeats or (1 if self.quick else 2)
+
+    @property
+    def scores(self) -> list[int]:
+        """Scores to reach; empty: not measured."""
+        return _numbers(self.minutes_to_score)
+
+    @property
+    def seed_numbers(self) -> list[int]:
+        """Seeds of the trainings to these scores."""
+        return _numbers(self.seeds)
 
     @property
     def push_counts(self) -> list[int]:
         """Numbers of workers to which the phase is pushed; empty: not measured."""
-        return [int(word) for word in self.phase_push.split(",") if word]
+        return _numbers(self.phase_push)
 
     @property
     def training(self) -> TrainingConfig:
@@ -131,11 +161,25 @@ class BenchmarkConfig(Settings):
             changes.append({"num_workers": num_workers, "num_envs_per_worker": num_envs, "batch_size": batch_size})
         return changes
 
-    @field_validator("scaling", "phase_push")
+    @field_validator("scaling", "minutes_to_score", "phase_push")
     @classmethod
     def _check_numbers(cls, words: str | None) -> str | None:
         if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", words or ""):
             raise ValueError(f"expected whole numbers such as 1,2,4, got {words!r}")
+        return words
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, words: str) -> str:
+        if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", words):
+            raise ValueError(f"expected seeds such as 0,1,2, got {words!r}")
+        return words
+
+    @field_validator("checkouts")
+    @classmethod
+    def _check_checkouts(cls, words: str) -> str:
+        if missing := [word for word in words.split(",") if not (Path(word) / TRAIN).is_file()]:
+            raise ValueError(f"expected directories with {TRAIN}, got {','.join(missing)!r}")
         return words
 
     @field_validator("algorithms")
@@ -163,20 +207,28 @@ class BenchmarkConfig(Settings):
     def _contradictions(self) -> Iterator[str]:
         """Options of which one would be ignored."""
         fields = type(self).model_fields
-        modes = [name for name in ("soak", "algorithms", "phase_push", "encoders") if getattr(self, name)]
+        modes = [name for name in MODES if getattr(self, name)]
         if len(modes) > 1:
             yield f"{', '.join(modes)}: each measures nothing else; give one of them"
         if modes and self.scaling is not None:
             yield f"scaling: is of whole training, which {modes[0]} leaves out"
-        for name in ("quick", "repeats"):
-            if self.soak and getattr(self, name):
-                yield f"{name}: soak has no repeats"
-        if "algorithms" not in modes and self.minutes != fields["minutes"].default:
-            yield "minutes: are of algorithms, which is not given"
+        for mode, name in itertools.product(("soak", "minutes_to_score"), ("quick", "repeats")):
+            if mode in modes and getattr(self, name):
+                yield f"{name}: {mode} has no repeats"
+        for mode, names in MODES.items():
+            for name in names:
+                if mode not in modes and getattr(self, name) != fields[name].default:
+                    yield f"{name}: is of {mode}, which is not given"
+        if "minutes_to_score" in modes and self.training.seed != TrainingConfig().seed:
+            yield f"seed: seeds={self.seeds} says what is trained, got {self.training.seed} besides"
         if "algorithms" in modes and self.training.algo != TrainingConfig().algo:
             yield f"algo: algorithms={self.algorithms} says what is trained, got {self.training.algo!r} besides"
         if not modes and self.training.algo == "appo":
             yield "algo: 'appo' in turn with stock would work on in stock's time; compare it by --algorithms ppo,appo"
+
+
+def _numbers(words: str) -> list[int]:
+    return [int(word) for word in words.split(",") if word]
 
 
 def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:

@@ -21,7 +21,7 @@ from rllib_moe.models.encoder_registry import make_graph_encoder
 
 DENSE = "attention, dense layers"
 FORMS = ("attention", DENSE, "GATConv", "GATv2Conv", "TransformerConv")
-"""What is compared: values of `graph_encoder`, and the default without its compiled form."""
+"""Forms to compare: values of `graph_encoder`, and the default without its compiled form."""
 LEAVES = ("nodes", "node_mask", "edges", "node_types")
 """Leaves of the observation that an encoder reads."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import psutil  # type: ignore[import-untyped]
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.metrics import (
     LEARN_ON_BATCH_TIMER,
@@ -22,16 +25,17 @@ def iterate(algorithm: Algorithm) -> dict[str, float]:
     Returns:
         `steps_per_second` (environment steps over the wall time), `wall_seconds` (of `train()`), `sample_seconds`
         (until the whole batch is with the learner), `learn_seconds` (all gradient steps, with loading and shuffling of
-        the batch), `sync_seconds` (RLlib's sending of weights after the update).
+        the batch), `sync_seconds` (RLlib's sending of weights after the update), `core_us` (core time a step of this
+        process and all below it, a Ray that was started here and its workers included).
 
     Raises:
         RuntimeError: Nothing was sampled: every worker failed.
     """
     timers = algorithm._timers
     timers.clear()  # they hold the mean of the last ten iterations; now: of this one
-    begin = now()
+    core_begin, begin = core_seconds(), now()
     result = algorithm.train()
-    wall = now() - begin
+    wall, core = now() - begin, core_seconds() - core_begin
     steps = result.get("num_env_steps_sampled_this_iter", 0)
     if not steps:
         raise RuntimeError("an iteration sampled nothing: all rollout workers fail (see Ray's log above)")
@@ -41,4 +45,15 @@ def iterate(algorithm: Algorithm) -> dict[str, float]:
         "sample_seconds": timers[SAMPLE_TIMER].mean,
         "learn_seconds": timers[LOAD_BATCH_TIMER].mean + timers[LEARN_ON_BATCH_TIMER].mean,
         "sync_seconds": timers[SYNCH_WORKER_WEIGHTS_TIMER].mean,
+        "core_us": 1e6 * core / steps,
     }
+
+
+def core_seconds() -> float:
+    """Core time so far of this process and all below it."""
+    this, taken = psutil.Process(), 0.0
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            times = process.cpu_times()
+            taken += times.user + times.system
+    return taken

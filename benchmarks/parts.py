@@ -1,4 +1,4 @@
-"""Each part of a training iteration alone in one process, and what they add up to beside the whole.
+"""Each part of a training iteration alone in one process, and their sum beside the whole, in wall time and core time.
 
 What the parts do not explain is a part of its own: the sampler around environment and network, the waiting of two
 workers for two cores, RLlib around the gradient steps.
@@ -173,18 +173,10 @@ def breakdown(whole: Mapping[str, float], alone: Mapping[str, Any], training: Tr
     """
     # Of one worker, in millions: microseconds become seconds.
     steps = training.batch_size / max(1, training.num_workers) / 1e6
-    sampling = {"environment": steps * alone["environment_us"]}
-    if alone["game_us"] is not None:
-        sampling = {
-            "NetHack itself": steps * alone["game_us"],
-            "observation": steps * (alone["environment_us"] - alone["game_us"]),
-        }
-    sampling["inference (network)"] = steps * alone["inference_us"]
-    sampling["the sampler and RLlib around them"] = steps * alone["sample_us"] - sum(sampling.values())
+    sampling = {name: steps * value for name, value in _sampling_us(alone).items()}
     sampling["transfer of the batch"] = alone["transfer_seconds"]
     sampling["rest: sharing cores, waiting"] = whole["sample_seconds"] - sum(sampling.values())
-    minibatches = training.num_epochs * (training.batch_size // training.minibatch_size)
-    learning = {name: minibatches * value / 1e3 for name, value in alone["minibatch_ms"].items()}
+    learning = {name: _minibatches(training) * value / 1e3 for name, value in alone["minibatch_ms"].items()}
     learning["rest: RLlib, loading, statistics"] = whole["learn_seconds"] - sum(learning.values())
     stages = whole["sample_seconds"] + whole["learn_seconds"] + whole["sync_seconds"]
     table = {
@@ -198,3 +190,37 @@ def breakdown(whole: Mapping[str, float], alone: Mapping[str, Any], training: Tr
         for stage, parts in table.items()
         for part, value in parts.items()
     ]
+
+
+def core_budget(core_us: float, alone: Mapping[str, Any], training: TrainingConfig) -> list[dict[str, Any]]:
+    """Core time of one environment step, all processes together.
+
+    Args:
+        core_us: Microseconds of core time a step of whole training.
+        alone: As for `breakdown`, and `minibatch_core_ms`, that of one thread.
+        training: The configuration.
+
+    Returns:
+        Rows `part`, `us`, `share`. The last, `rest`, makes them add up: results, callbacks, RLlib, Ray's own processes,
+        threads that wait for each other, and what parts cost more side by side than alone.
+    """
+    parts = {**_sampling_us(alone), "transfer of the batch": 1e6 * alone["transfer_seconds"] / training.batch_size}
+    a_step = 1e3 * _minibatches(training) / training.batch_size
+    parts |= {name: a_step * value for name, value in alone["minibatch_core_ms"].items()}
+    parts["rest"] = core_us - sum(parts.values())
+    return [{"part": part, "us": value, "share": value / core_us} for part, value in parts.items()]
+
+
+def _sampling_us(alone: Mapping[str, Any]) -> dict[str, float]:
+    """Microseconds a step of the parts of sampling, which add up to `sample_us`."""
+    parts = {"environment": alone["environment_us"]}
+    if alone["game_us"] is not None:
+        parts = {"NetHack itself": alone["game_us"], "observation": alone["environment_us"] - alone["game_us"]}
+    parts["inference (network)"] = alone["inference_us"]
+    parts["the sampler and RLlib around them"] = alone["sample_us"] - sum(parts.values())
+    return parts
+
+
+def _minibatches(training: TrainingConfig) -> int:
+    """Gradient steps of an iteration."""
+    return training.num_epochs * (training.batch_size // training.minibatch_size)

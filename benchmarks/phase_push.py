@@ -1,4 +1,4 @@
-"""What it costs to send the weights, with the phase in their buffers, to many rollout workers.
+"""Cost of sending the weights, with the phase in their buffers, to many rollout workers.
 
 The call pattern is that of RLlib's `EnvRunnerGroup.sync_weights` on the old API stack: the weights once into the object
 store, one call a worker with the reference, no waiting; then the driver asks every worker for something, as sampling

@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.algorithms import median_rows
+from benchmarks.minutes_to_score import WINDOW
 
 WATCHED = {"rss_mb": "MB", "open_files": "files", "temporary_directories": "temp. dirs"}
-"""What a soak watches, and its name in the table."""
+"""Readings of a soak, with the name of each in the table."""
 MOMENTS = ("begin", "end", "per_minute")
-"""What is told of each."""
+"""Values of each that are shown."""
 
 
 def show(numbers: Mapping[str, Any], console: Console) -> None:
@@ -25,6 +26,9 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
     console.print(f"{machine}; {load}; commit {commit}, {about['date']}", highlight=False)
     if "algorithms" in numbers:
         tables: Iterable[Table] = _algorithms(numbers["algorithms"])
+    elif "minutes_to_score" in numbers:
+        title = f"Minutes until the mean score of the last {WINDOW} episodes is above (-: it never was)"
+        tables = [_rows(title, numbers["minutes_to_score"])]
     elif "phase_push" in numbers:
         tables = [_rows("Weights and phase to the rollout workers", numbers["phase_push"])]
     elif "train_steps_per_second" not in numbers and "encoder_forms" in numbers:
@@ -38,15 +42,21 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
 def _tables(numbers: Mapping[str, Any]) -> Iterable[Table]:
     yield _table(
         "Whole training (medians)",
-        ("", "steps/s", "iteration s", "sampling s", "learning s", "weights s"),
+        ("", "steps/s", "iteration s", "sampling s", "learning s", "weights s", "core us a step"),
         [(name, *numbers[name].values()) for name in ("ours", "stock")]
-        + [(f"ratio to stock, {numbers['ratio_to_stock']:.3f}", *[""] * 5)],
+        + [(f"ratio to stock, {numbers['ratio_to_stock']:.3f}", *[""] * 6)],
     )
     yield _table(
         "Where an iteration goes",
         ("stage", "part", "seconds", "%"),
         [(row["stage"], row["part"], row["seconds"], 100 * row["share"]) for row in numbers["parts"]]
         + [("whole", "", numbers["wall_seconds"], 100.0)],
+    )
+    yield _table(
+        "Core time of a step",
+        ("part", "us", "%"),
+        [(row["part"], row["us"], 100 * row["share"]) for row in numbers["core_budget"]]
+        + [("whole", numbers["ours"]["core_us"], 100.0)],
     )
     yield _table("Each part alone, one process", ("part", "value"), _alone(numbers["alone"]))
     yield _table(

@@ -21,6 +21,7 @@ from benchmarks.config import BenchmarkConfig
 from benchmarks.encoder_forms import compare_encoders
 from benchmarks.iterations import WARM_UP, iterate
 from benchmarks.learning import compare_learning, local_algorithm
+from benchmarks.minutes_to_score import minutes_to_score
 from benchmarks.phase_push import phase_push
 from benchmarks.report import show
 from benchmarks.stock import stock_config
@@ -51,6 +52,9 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     """
     console = Console(width=None if Console().is_terminal else LOG_WIDTH)
     numbers: dict[str, Any] = {"environment": provenance.describe(), "settings": _settings(config)}
+    if config.scores:
+        numbers["minutes_to_score"] = minutes_to_score(config)
+        return _told(numbers, config, console)
     prepare(config.experiment.environment.env)
     # Room for ours and stock at once; all else as in training, its threads too.
     processes = max([config.training.num_workers + config.stock.num_workers, *config.factors]) + 1
@@ -63,6 +67,10 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
             numbers["encoder_forms"] = _encoders(config)
         else:
             numbers |= _soak(config) if config.soak else _measure(config, console)
+    return _told(numbers, config, console)
+
+
+def _told(numbers: dict[str, Any], config: BenchmarkConfig, console: Console) -> dict[str, Any]:
     numbers["environment"]["load_average_end"] = os.getloadavg()[0]
     show(numbers, console)
     if config.json_file:
@@ -143,6 +151,7 @@ def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
         "iterations": whole,
         "ratios_to_stock": ratios,
         "parts": parts.breakdown(ours, alone, config.training),
+        "core_budget": parts.core_budget(ours["core_us"], alone, config.training),
         "alone": alone,
         **others,
         **processes,
@@ -187,11 +196,14 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
         learned = compare_learning(algorithms, batch, repeats)
         observations: Any = batch[SampleBatch.OBS]
         nodes = observations["node_mask"].sum(1)
+        with torch_threads(1):
+            minibatch_core_ms = parts.time_minibatch(policy, batch, training, repeats)
         alone = {
             **parts.time_environment(config.experiment.environment),
             "inference_us": inference_us,
             "sample_us": sample_us,
             "minibatch_ms": parts.time_minibatch(policy, batch, training, repeats),
+            "minibatch_core_ms": minibatch_core_ms,
             "nodes_room": shape.max_nodes,
             "nodes_mean": float(nodes.mean()),
             "nodes_max": int(nodes.max()),

@@ -1,4 +1,4 @@
-"""How cost grows: the network with its batch and with the nodes present, training with workers and environments."""
+"""Growth of cost: the network with its batch and with the nodes present, training with workers and environments."""
 
 from __future__ import annotations
 

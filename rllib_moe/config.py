@@ -100,6 +100,10 @@ class TrainingConfig(Settings):
     gae_lambda: float = Field(0.65, ge=0, le=1)
     """Lambda of generalized advantage estimation (https://arxiv.org/abs/1506.02438). The usual 0.95 learns half as much
     on NetHack: the critic knows nine tenths of the returns, and what it does not know is mostly chance."""
+    time_limit: Literal["bootstrap", "terminal"] = "bootstrap"
+    """Value of what follows an episode that its environment truncates, at a limit of steps or for want of progress:
+    `bootstrap` takes the critic's estimate, `terminal` takes 0, as at an end of the task. An agent that observes the
+    time left needs no bootstrap (https://arxiv.org/abs/1712.00378)."""
     clip_param: float = Field(0.2, gt=0)
     """PPO's clip range (https://arxiv.org/abs/1707.06347)."""
     vf_loss_coef: float = Field(0.5, ge=0)

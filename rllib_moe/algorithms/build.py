@@ -90,6 +90,7 @@ def algorithm_config(experiment: Experiment, first_episode: int = 0) -> MoEPPOCo
         .training(
             schedule=experiment.schedule.to_dict(),
             mixed_precision=training.mixed_precision,
+            time_limit=training.time_limit,
             lr=phase.learning_rate,
             entropy_coeff=phase.entropy_coef,
             train_batch_size=training.batch_size,

@@ -25,12 +25,13 @@ logger = logging.getLogger("rllib_moe.curriculum")
 
 
 class CurriculumConfig(AlgorithmConfig):
-    """The phase schedule and mixed precision as options beside RLlib's, and RLlib's as this package needs them."""
+    """The phase schedule and two options of learning beside RLlib's own, and RLlib's as this package needs them."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
         self.schedule: dict[str, Any] = PhaseSchedule.load("default").to_dict()
         self.mixed_precision = False
+        self.time_limit = "bootstrap"
         self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
         self.framework("torch")
         self.experimental(_disable_preprocessor_api=True)  # keeps the observation's leaves and their dtypes
@@ -42,6 +43,7 @@ class CurriculumConfig(AlgorithmConfig):
         *,
         schedule: dict[str, Any] = NotProvided,  # type: ignore[assignment]
         mixed_precision: bool = NotProvided,  # type: ignore[assignment]
+        time_limit: str = NotProvided,  # type: ignore[assignment]
         **kwargs: Any,
     ) -> Self:
         """Set training options.
@@ -49,6 +51,7 @@ class CurriculumConfig(AlgorithmConfig):
         Args:
             schedule: Plain form of a `PhaseSchedule`.
             mixed_precision: Whether the learner's encoder computes in bfloat16.
+            time_limit: As in `TrainingConfig`.
             **kwargs: RLlib's own.
         """
         super().training(**kwargs)
@@ -56,6 +59,8 @@ class CurriculumConfig(AlgorithmConfig):
             self.schedule = schedule
         if mixed_precision is not NotProvided:
             self.mixed_precision = mixed_precision
+        if time_limit is not NotProvided:
+            self.time_limit = time_limit
         return self
 
 

@@ -5,6 +5,10 @@ and the network together. It also evaluates the policy for the next step before 
 action after every weight update is still the old policy's, and PPO's ratio is not 1 there. This sampler evaluates,
 steps and stores all environments at a time, and every action of a batch is by the weights of that batch.
 
+Environments begin together, and episodes that last up to the limit of steps would end together for ever: none for
+several iterations, then all. So once after its start each environment's episode is cut, at a step of its own, as at a
+time limit; what is left of it is learned from, but no episode.
+
 An environment that fails is replaced (`guarded_environments`): its unfinished episode is cut after its last good step,
 as at a time limit, and a new environment plays the step instead. So batches are full, and hold only what was played.
 
@@ -36,7 +40,7 @@ _EpisodeRecord: Any = RolloutMetrics
 """A named tuple behind a decorator that type checkers cannot see through."""
 
 
-_KEPT = ("_observations", "_returns", "_steps", "_episode_ids", "_replaced_and_told")
+_KEPT = ("_observations", "_returns", "_steps", "_until_cut", "_episode_ids", "_replaced_and_told")
 """Attributes that hold the episodes under way in a sampler."""
 
 
@@ -49,8 +53,8 @@ class VectorRolloutWorker(RolloutWorker):
             # Ray starts a remote worker anew when it ends; nobody would start the driver anew.
             watchdog = Watchdog(self.env_context["step_timeout"], ends_process=self.worker_index > 0)
             environments = GuardedEnvironments(self.async_env.get_sub_environments(), self._make_another, watchdog)
-            policy = self.policy_map[DEFAULT_POLICY_ID]
-            sampler: Any = VectorSampler(environments, policy, self.config, watchdog, self.worker_index)
+            policy, cuts = self.policy_map[DEFAULT_POLICY_ID], self._cuts(len(environments))
+            sampler: Any = VectorSampler(environments, policy, self.config, watchdog, self.worker_index, cuts)
             self.sampler = self.input_reader = sampler
 
     def get_episodes(self) -> dict[str, Any] | None:
@@ -66,6 +70,18 @@ class VectorRolloutWorker(RolloutWorker):
         sampler, is_alone = self.sampler, self.num_workers == 0
         if isinstance(sampler, VectorSampler) and is_alone and state["env_config"] == self._env_config:
             sampler.set_state(state)
+
+    def _cuts(self, width: int) -> np.ndarray:
+        """Return the step after which each environment's episode is cut once: [width], spread evenly over an episode.
+
+        0 is never: where every fragment holds the same number of longest episodes anyway, and in evaluation.
+        """
+        limit = self.env_context["max_steps"]
+        if self.config.in_evaluation or self.config.get_rollout_fragment_length(worker_index=1) % limit == 0:
+            return np.zeros(width, np.int64)
+        num_workers = max(1, self.num_workers)
+        places = np.arange(width) * num_workers + max(1, self.worker_index)  # 1 and up, in turn among the workers
+        return -(-limit * places // (width * num_workers))
 
     @property
     def _env_config(self) -> dict[str, Any]:
@@ -88,9 +104,10 @@ class VectorSampler(SamplerInput):
     Args:
         environments: Environments E.
         policy: A torch policy of the old API stack, without recurrent state.
-        config: The worker's AlgorithmConfig: fragment length T, gamma, lambda.
+        config: The worker's AlgorithmConfig: fragment length T, gamma, lambda, and `time_limit` as in `TrainingConfig`.
         watchdog: The one that watches the environments.
         worker_index: Number of the worker: episodes of two workers never have the same number.
+        cuts: Step of each environment after which its episode is cut once, 0 for never [E]; None: never.
     """
 
     def __init__(
@@ -100,6 +117,7 @@ class VectorSampler(SamplerInput):
         config: Any,
         watchdog: Watchdog,
         worker_index: int = 0,
+        cuts: np.ndarray | None = None,
     ) -> None:
         self._environments = environments
         self._measures = environments.measures
@@ -107,9 +125,11 @@ class VectorSampler(SamplerInput):
         self._watchdog = watchdog
         self._length = config.get_rollout_fragment_length(worker_index=1)
         self._gamma, self._lambda = config.gamma, config.lambda_
+        self._limit_is_end = config.time_limit == "terminal"
         self._observations: Observation | None = None
         self._returns = np.zeros(len(environments))
         self._steps = np.zeros(len(environments), dtype=np.int64)
+        self._until_cut = self._steps.copy() if cuts is None else cuts
         self._episode_ids = (worker_index << 40) + np.arange(len(environments), dtype=np.int64)
         self._finished: list[Any] = []
         self.bootstrap_obs: Observation | None = None
@@ -162,10 +182,17 @@ class VectorSampler(SamplerInput):
             episode_ids[t] = self._episode_ids
             self._returns += rewards[t]
             self._steps += 1
+            if self._limit_is_end:
+                ends[t, 0] |= ends[t, 1]
+            self._until_cut -= 1
+            is_cut = (self._until_cut == 0) & ~ends[t].any(0)
+            ends[t, 1] |= is_cut
             for e in np.flatnonzero(ends[t].any(0)).tolist():
                 if not ends[t, 0, e]:
                     bootstrap[e, t] = _at(reached, e, copy=True)
-                self._book_episode(e, infos[e])
+                if not is_cut[e]:
+                    self._book_episode(e, infos[e])
+                self._forget_episode(e)
                 _write(reached, e, self._environments.begin(e))
         terminated, truncated = ends[:, 0], ends[:, 1]
         self._observations = _at(observations, length)
@@ -217,8 +244,7 @@ class VectorSampler(SamplerInput):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state by `get_state`; ignored where the environments are others."""
         if self._environments.set_state(state["environments"]):
-            for name in _KEPT:
-                setattr(self, name, state[name])
+            vars(self).update({name: state[name] for name in _KEPT if name in state})
 
     def _act(self, observations: Observation) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Return actions [n], critic's estimates [n] and the rest of the policy's output for n observations."""
@@ -235,7 +261,6 @@ class VectorSampler(SamplerInput):
         measures["replaced_environments"] = [float(self._environments.replaced - self._replaced_and_told)]
         self._replaced_and_told = self._environments.replaced
         self._finished.append(_EpisodeRecord(int(self._steps[e]), total, hist_data=measures))
-        self._forget_episode(e)
 
     def _forget_episode(self, e: int) -> None:
         """Begin the books of environment `e` anew."""

@@ -19,14 +19,14 @@ def recent_score(rows: Sequence[m.Row]) -> float | None:
     return recent_mean(rows, m.SCORE_MEAN)
 
 
-def recent_mean(rows: Sequence[m.Row], metric: m.Metric) -> float | None:
-    """Mean of a metric over the last episodes, `SCORE_WINDOW` of them or a few more; None when there were none."""
+def recent_mean(rows: Sequence[m.Row], metric: m.Metric, window: int = SCORE_WINDOW) -> float | None:
+    """Mean of a metric over the last episodes, `window` of them or a few more; None when there were none."""
     total, episodes = 0.0, 0
     for row in reversed(rows):
         if row[m.EPISODES.key]:
             total += row[metric.key] * row[m.EPISODES.key]
             episodes += row[m.EPISODES.key]
-        if episodes >= SCORE_WINDOW:
+        if episodes >= window:
             break
     return total / episodes if episodes else None
 

@@ -12,14 +12,16 @@ from benchmarks.algorithms import median_rows
 from benchmarks.config import parse
 from benchmarks.encoder_forms import FORMS, compare_encoders
 from benchmarks.memory import SAVE_EVERY, growth, slope
-from benchmarks.parts import breakdown
+from benchmarks.minutes_to_score import minutes_until
+from benchmarks.parts import breakdown, core_budget
 from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
 from benchmarks.stock import StatusNumbers, make_stock_env
 from benchmarks.timing import in_turn, medians
+from rllib_moe import metrics as m
 from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation import ConfigError, FailedError
 
 TINY = (
     "--env regimes --max-steps 16 --num-envs-per-worker 4 --batch-size 64 --minibatch-size 32 --num-epochs 1 "
@@ -64,6 +66,10 @@ def test_writes_every_number(tmp_path, capsys):
     )  # one repeat: the median of ratios is the ratio of medians
     assert sum(part["seconds"] for part in numbers["parts"]) == pytest.approx(numbers["wall_seconds"])
     assert sum(part["share"] for part in numbers["parts"]) == pytest.approx(1)
+    assert sum(part["us"] for part in numbers["core_budget"]) == pytest.approx(numbers["ours"]["core_us"])
+    # At most all cores are at work; the clock ticks at 0.01 s.
+    cores = numbers["ours"]["core_us"] * numbers["train_steps_per_second"] / 1e6
+    assert 0 < cores < numbers["environment"]["cores"] + 0.5
     assert [row["rows"] for row in numbers["batch_scaling"]] == [32, 128, 512, 2048]
     assert [row["mean_nodes"] for row in numbers["node_scaling"]] == [4, 8]  # regimes has room for 8
     assert len(numbers["encoder_forms"]) == 5
@@ -84,6 +90,45 @@ def test_algorithms_are_trained_in_turn(tmp_path, capsys):
     assert [(row["algorithm"], row["round"]) for row in rows] == [("appo", 1), ("ppo", 1), ("appo", 2), ("ppo", 2)]
     assert all(row["steps_per_second"] > 0 and row["env_steps"] >= 128 for row in rows)
     assert "Medians over the rounds" in capsys.readouterr().out
+
+
+def test_minutes_until_a_score_is_passed():
+    """Iterations of 0 to 150 episodes, a minute each; the mean is of the last 200 episodes or a few more."""
+    rows, total = [], 0
+    for minute, (episodes, score) in enumerate([(100, 9.0), (0, math.nan), (100, 3.0), (150, 7.0), (150, 9.0)], 1):
+        total += episodes
+        row = {m.EPISODES: episodes, m.EPISODES_TOTAL: total, m.SCORE_MEAN: score, m.WALL_SECONDS: 60.0 * minute}
+        rows.append({metric.key: value for metric, value in row.items()})
+    # Means 6 (of 200), 5.4 (of 250), 8 (of 300); the first, of 100, is of too few.
+    assert [minutes_until(rows, score) for score in (5, 6, 7, 8)] == [3, 5, 5, None]
+
+
+def test_minutes_to_score_are_those_of_the_training(tmp_path, capsys):
+    file, flags = tmp_path / "numbers.json", "--seeds 0,1 --episodes 240 --num-workers 0 --phase-boundaries 50,100"
+    main(f"--minutes-to-score 1,16 --json {file} {flags} {TINY} --env-arg num_cues=4".split())
+    rows = json.loads(file.read_text())["minutes_to_score"]
+    assert [(row["checkout"], row["seed"]) for row in rows] == [(".", 0), (".", 1)]
+    for row in rows:  # a random player has 4 of 16 points
+        assert 0 < row["minutes_to_1"] <= row["minutes"]
+        assert row["minutes_to_16"] is None
+        assert 240 <= row["episodes"] < 250
+        assert row["steps_per_second"] > 0
+    assert " - " in capsys.readouterr().out
+
+
+def test_a_training_that_passed_is_ended():
+    (row,) = main(f"--minutes-to-score 1 --seeds 0 --episodes 100000 --num-workers 0 {TINY}".split())[
+        "minutes_to_score"
+    ]
+    assert 0 < row["minutes_to_1"] <= row["minutes"]
+    assert 200 <= row["episodes"] < 5000
+
+
+def test_a_training_that_fails_is_told(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "train.py").write_text("raise SystemExit('no more ' + 'disk')")
+    with pytest.raises(FailedError, match=r"training ended with status 1:\nno more disk"):
+        main(f"--minutes-to-score 1 --checkouts {tmp_path} {TINY}".split())
 
 
 def test_medians_over_the_rounds():
@@ -135,7 +180,12 @@ def test_refuses_before_anything_starts():
         ("--soak 1 --scaling 1,2", "scaling: is of whole training, which soak leaves out"),
         ("--soak 1 --quick", "quick: soak has no repeats"),
         ("--soak 1 --repeats 3", "repeats: soak has no repeats"),
-        ("--minutes 5", "minutes: are of algorithms, which is not given"),
+        ("--minutes 5", "minutes: is of algorithms, which is not given"),
+        ("--seeds 1", "seeds: is of minutes_to_score, which is not given"),
+        ("--minutes-to-score 300 --quick", "quick: minutes_to_score has no repeats"),
+        ("--minutes-to-score 300 --seed 1", "seed: seeds=0,1,2 says what is trained, got 1 besides"),
+        ("--minutes-to-score 300 --seeds a", "seeds: expected seeds such as 0,1,2, got 'a'"),
+        ("--minutes-to-score 300 --checkouts .,x", "checkouts: expected directories with scripts/train.py, got 'x'"),
         ("--algorithms ppo --algo appo", "algo: algorithms=ppo says what is trained, got 'appo' besides"),
         ("--algo appo --quick", "compare it by --algorithms ppo,appo"),
         ("--algorithms ppo,appo --num-gpus 2", "num_gpus: expected at most 1 with appo"),
@@ -198,6 +248,22 @@ def test_parts_add_up_by_hand():
     }
     parts = [round(row["seconds"], 9) for row in breakdown(whole, alone, training)]
     assert parts == [0.01, 0.04, 0.1, 0.05, 0.03, 0.17, 0.12, 0.24, 0.03, 0.11, 0.02, 0.08]
+
+
+def test_core_time_adds_up_by_hand():
+    training = TrainingConfig(num_workers=2, num_envs_per_worker=5, batch_size=1000, minibatch_size=100, num_epochs=3)
+    alone = {
+        "environment_us": 100.0,
+        "game_us": 20.0,
+        "inference_us": 200.0,
+        "sample_us": 400.0,  # so 100 around environment and network
+        "transfer_seconds": 0.03,  # 30 us a step
+        "minibatch_core_ms": {"forward": 4.0, "backward": 8.0, "optimizer": 1.0},  # 30 minibatches: 0.03 of them a step
+    }
+    budget = core_budget(1000.0, alone, training)
+    assert [round(row["us"], 9) for row in budget] == [20, 80, 200, 100, 30, 120, 240, 30, 180]
+    assert core_budget(1000.0, alone | {"game_us": None}, training)[0]["part"] == "environment"
+    assert sum(row["share"] for row in budget) == pytest.approx(1)
 
 
 def test_medians():

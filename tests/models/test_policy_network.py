@@ -296,7 +296,8 @@ class TestRouterAndInputs:
             network(router_inputs=inputs)
 
     def test_a_frozen_router_learns_nothing(self) -> None:
-        built, observation = network(router="frozen", episode=0), random_observation(shape(), 40)
+        built = network(router="frozen", expert_inputs="features", episode=0)
+        observation = random_observation(shape(), 40)
         total, _ = built.auxiliary_losses(built(observation), observation)
         total.backward()
         assert all(parameter.grad is None for parameter in built.router.parameters())

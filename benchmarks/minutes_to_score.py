@@ -1,0 +1,115 @@
+"""Minutes to score: wall time of a training until the mean score of its last episodes passes a threshold.
+
+Each training is a process of its own, `scripts/train.py` of a checkout, and what is read is the `progress.csv` that it
+writes. So another commit is measured in the same way, with its own code and its own defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import TRAIN, BenchmarkConfig
+from rllib_moe import metrics as m
+from rllib_moe.experiment import Experiment
+from rllib_moe.training.run_directory import read_rows
+from rllib_moe.training.summary import recent_mean
+from rllib_moe.validation import FailedError
+
+WINDOW = 200
+"""Episodes (at least) over which the score is averaged."""
+POLL_SECONDS = 1.0
+"""Seconds between two looks at the rows of a training."""
+LOG_LINES = 20
+"""Last lines of a failed training's output that are told."""
+
+
+def minutes_to_score(config: BenchmarkConfig) -> list[dict[str, Any]]:
+    """Train each checkout, in turn, with each seed until it has passed all scores or has no episodes left.
+
+    Returns:
+        A row a training: `checkout`, `commit`, `seed`, `minutes_to_<score>` (None where it never passed), and of the
+        whole training `minutes` (start-up excluded), `episodes`, `steps_per_second`.
+
+    Raises:
+        FailedError: A training failed.
+    """
+    return [
+        _train(config, Path(checkout), seed) for seed in config.seed_numbers for checkout in config.checkouts.split(",")
+    ]
+
+
+def minutes_until(rows: Sequence[m.Row], score: float) -> float | None:
+    """Return the wall time in minutes of the first row at which the last episodes' mean score is above a threshold."""
+    for count, row in enumerate(rows, 1):
+        mean = recent_mean(rows[:count], m.SCORE_MEAN, WINDOW)
+        if row[m.EPISODES_TOTAL.key] >= WINDOW and mean is not None and mean > score:
+            return row[m.WALL_SECONDS.key] / 60
+    return None
+
+
+def flags_of(experiment: Experiment) -> list[str]:
+    """Return the flags of `scripts/train.py` for the settings of an experiment that differ from the defaults."""
+    flags = []
+    for name in ("environment", "training", "model"):
+        section, default = getattr(experiment, name), getattr(Experiment(), name)
+        for field, value in section:
+            if field == "env_args":
+                flags += [word for key, each in value.items() for word in ("--env-arg", f"{key}={json.dumps(each)}")]
+            elif value != getattr(default, field):
+                flags += [f"--{field.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return flags
+
+
+def _train(config: BenchmarkConfig, checkout: Path, seed: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place, _training(config, checkout.resolve(), seed, Path(place)) as process:
+        run = Path(place) / "run"
+        passed: dict[str, float | None] = {"": None}
+        while process.returncode is None and None in passed.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_SECONDS)
+            rows = read_rows(run / "progress.csv") if (run / "progress.csv").exists() else []
+            passed = {f"minutes_to_{score}": minutes_until(rows, score) for score in config.scores}
+        if process.returncode:
+            log = (Path(place) / "log").read_text().splitlines()[-LOG_LINES:]
+            raise FailedError("\n".join([f"{checkout}: training ended with status {process.returncode}:", *log]))
+        start = json.loads((run / "starts.jsonl").read_text().splitlines()[-1])
+        last = rows[-1]
+        return {
+            "checkout": str(checkout),
+            "commit": str(start["git_commit"])[:10],
+            "seed": seed,
+            **passed,
+            "minutes": last[m.WALL_SECONDS.key] / 60,
+            "episodes": last[m.EPISODES_TOTAL.key],
+            "steps_per_second": last[m.ENV_STEPS_TOTAL.key] / last[m.WALL_SECONDS.key],
+        }
+
+
+@contextmanager
+def _training(config: BenchmarkConfig, checkout: Path, seed: int, place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a training run within the block, with the interpreter of the checkout where it has one."""
+    own = checkout / ".venv" / "bin" / "python"
+    words = [str(own) if own.exists() else sys.executable, TRAIN, *flags_of(config.experiment)]
+    words += ["--seed", str(seed), "--episodes", str(config.episodes), "--output-dir", str(place), "--exp-name", "run"]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    if config.experiment.schedule != Experiment().schedule:
+        config.experiment.schedule.save(place / "schedule.yaml")
+        words += ["--schedule", str(place / "schedule.yaml")]
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=checkout, env=environment
+        )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)  # it saves and ends
+            process.wait()

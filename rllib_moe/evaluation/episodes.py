@@ -101,7 +101,7 @@ def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], n
         seeds: Seeds of the episodes.
         num_envs: Environments stepped together.
     """
-    with _one_thread(), ExitStack() as stack:
+    with one_thread(), ExitStack() as stack:
         slots = []
         for _ in range(min(num_envs, len(seeds))):
             env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
@@ -184,8 +184,8 @@ def _put(buffers: Mapping[str, np.ndarray], row: int, observation: Mapping[str, 
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread: batches are small, and workers share the cores."""
+def one_thread() -> Iterator[None]:
+    """Compute with one torch thread: batches are small, and workers share the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.actors import Player
-from rllib_moe.evaluation.episodes import EpisodeRecord, Share, play
+from rllib_moe.evaluation.episodes import EpisodeRecord, Share, one_thread, play
 from rllib_moe.evaluation.explanation_report import explanation_numbers, explanation_tables
 from rllib_moe.evaluation.information import information_numbers
 from rllib_moe.evaluation.kept_states import joined
@@ -87,7 +87,8 @@ def _information(resolved: Resolved, records: Sequence[EpisodeRecord]) -> dict[s
         return None
     assert resolved.player.weights is not None
     phase = phase_of(resolved.player.weights)
-    return rounded(information_numbers(states, phase.routing, phase.value("temperature")))
+    with one_thread():
+        return rounded(information_numbers(states, phase.routing, phase.value("temperature")))
 
 
 def _explain(

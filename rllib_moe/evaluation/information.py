@@ -27,7 +27,7 @@ RANDOM_ROUTERS = 20
 PERMUTATIONS = 100
 
 _KEPT_PROFILES = 5  # of the random routers: with five networks they make 250 pairs
-_ENTROPY_TOLERANCE = 1e-3  # nats
+_ENTROPY_TOLERANCE = 3e-3  # nats
 _SCALES = (1e-3, 1e3)  # of random logits with a standard deviation of 1: from undecided to one-hot
 _LEAST_STD = 1e-6
 
@@ -165,7 +165,7 @@ def _with_entropy(logits: Tensor, routing: str, temperature: float, target: floa
         middle = (low + high) / 2
         gate = gate_weights(logits * math.exp(middle), routing, temperature)
         entropy = float(gate_entropy(gate).mean())
-        if abs(entropy - target) < _ENTROPY_TOLERANCE or high - low < _ENTROPY_TOLERANCE:
+        if abs(entropy - target) < _ENTROPY_TOLERANCE or high - low < 1e-3:
             return gate
         low, high = (middle, high) if entropy > target else (low, middle)
 

@@ -12,9 +12,9 @@ from rllib_moe.envs.description import ACTION, FLAG, ROLE, SCENE, GraphDescripti
 from rllib_moe.evaluation.information import States
 from rllib_moe.models.policy_network import PolicyOutput
 
-MOST_STATES = 50_000
-"""States kept of an evaluation, about: with K = 4 experts, chance then gives a binary label 3e-5 nats. They are spread
-evenly over all episodes, and memory stays below 100 MB."""
+MOST_STATES = 20_000
+"""States kept of an evaluation, about, spread evenly over all its episodes. Neighboring states resemble each other, so
+more of them would take time (a tenth of that of playing) and tell little: what counts are the episodes."""
 
 
 @dataclass(kw_only=True)
@@ -45,8 +45,8 @@ class KeptStates:
         if not self.gate:
             self.labels = {name: [] for name in labels}
         _check_same(self.labels, labels)
-        self.gate.append(output.gate[row].numpy().copy())  # copied, as a view would keep the whole batch
-        self.router_input.append(output.router_input[row].numpy().copy())
+        self.gate.append(output.gate.numpy()[row].copy())  # copied, as a view would keep the whole batch
+        self.router_input.append(output.router_input.numpy()[row].copy())
         for name, value in labels.items():
             self.labels[name].append(value)
 

@@ -268,6 +268,7 @@ def test_numbers_by_hand():
         "env": "e",
         "seed_base": 7,
         "env_steps_per_second": 1.0,
+        "information": None,
     }
     assert [table.row_count for table in evaluation_tables(shown, measures)] == [16, 1]
 

@@ -20,7 +20,7 @@ from rllib_moe.evaluation.information import (
     permuted_information,
     random_router_gates,
 )
-from rllib_moe.evaluation.kept_states import joined
+from rllib_moe.evaluation.kept_states import joined, labels_of_state
 from rllib_moe.evaluation.report import evaluation_tables
 from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.evaluation.spec import EvaluationRequest
@@ -154,6 +154,14 @@ def test_information_is_that_of_all_steps_played_one_by_one(checkpoint, numbers)
     for name, values in (("regime", regimes), ("action", actions)):
         expected = information(np.stack(gates), encode(values))
         assert numbers["information"][name]["value"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_labels_of_a_state_are_those_of_info_roles_and_action():
+    description = GraphDescription(labels=("task",), action_names=("move_N", "move_S", "wait"))
+    info = {"task": np.int64(3), "scene": {"dark": np.True_}, "score": 1.0}
+    labels = labels_of_state(description, info, {"roles": np.array([0.2, 0.7, 0.1])}, 2)
+    assert labels == {"task": 3, "scene/dark": True, "action": 1, "role": 1}
+    assert labels_of_state(description, info, {}, 1) == {"task": 3, "scene/dark": True, "action": 0}
 
 
 def test_random_routers_scenes_are_kept_for_the_agreement_of_roles(numbers):

@@ -101,7 +101,10 @@ TEMPERATURE, LEARNING_RATE = PHASE_VALUES["temperature"], PHASE_VALUES["learning
 ALPHA_ENTROPY = Metric("moe/alpha_entropy", "nats", "Mean entropy of the gate in a state; ln K undecided, 0 one expert")
 USAGE_ENTROPY = Metric("moe/usage_entropy", "nats", "Entropy of the experts' mean share; ln K when all are used alike")
 MUTUAL_INFORMATION = Metric(
-    "moe/mutual_information", "nats", "usage_entropy - alpha_entropy: specialization, at most ln K"
+    "moe/mutual_information",
+    "nats",
+    "usage_entropy - alpha_entropy, at most ln K: how decided and evenly used the gate is. An untrained router can be "
+    "so too: see `information` of an evaluation for what experts mean",
 )
 MIN_EXPERT_SHARE = Metric("moe/min_expert_share", "share", "Share of the least used expert")
 

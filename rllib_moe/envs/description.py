@@ -22,6 +22,16 @@ UNREACHABLE = -1
 """Distance of a node that no way leads to."""
 
 
+FLAG = "scene/"
+"""Prefix of a scene flag among the labels of a state."""
+
+SCENE, ACTION, ROLE = "scene", "action", "role"
+"""Labels of every state beside those that an environment names: all flags of the scene together, the purpose of the
+action taken, the role that the state belongs to most."""
+
+Label = int | str | bool
+"""Value of a label in a state."""
+
 GENERAL_POLICIES = ("checkpoint", "random", "random-legal")
 """Policies of every environment: a trained network, uniform over all actions, uniform over the legal ones."""
 
@@ -88,7 +98,8 @@ class GraphDescription:
     """Names, and distances by the graph's own edges. Subclass it where an environment knows better.
 
     Raises:
-        ValueError: A baseline has the name of a general policy, or two measures are reported under one name.
+        ValueError: A baseline has the name of a general policy, two measures are reported under one name, or a label
+            has no name of its own.
     """
 
     action_names: tuple[str, ...] = ()
@@ -106,6 +117,10 @@ class GraphDescription:
     """Makers of players by name: each makes the player of one episode from the episode's seed."""
     episode_measures: tuple[EpisodeMeasure, ...] = ()
     """Numbers of an episode to report beside score, return and length."""
+    labels: tuple[str, ...] = ()
+    """Entries of `info` that say what a state is about (a regime, a task), each an int, str or bool in every state:
+    evaluation measures how much the experts tell of them. The flags of `info["scene"]` are labels without being named
+    here."""
 
     def __post_init__(self) -> None:
         if taken := [name for name in self.baselines if name in GENERAL_POLICIES]:
@@ -113,6 +128,12 @@ class GraphDescription:
         names = [measure.name for measure in self.episode_measures]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"episode_measures: expected different keys, {', '.join(twice)} would be reported twice")
+        taken = [name for name in self.labels if name in (SCENE, ACTION, ROLE) or name.startswith(FLAG)]
+        if taken or len(set(self.labels)) < len(self.labels):
+            raise ValueError(
+                f"labels: expected different names, none of them {SCENE}, {ACTION}, {ROLE} or {FLAG}..., got "
+                + ", ".join(self.labels)
+            )
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -123,6 +144,22 @@ class GraphDescription:
     def policies(self) -> tuple[str, ...]:
         """Names of all policies that can play: the general ones and the baselines."""
         return (*GENERAL_POLICIES, *self.baselines)
+
+    def labels_of(self, info: Mapping[str, Any]) -> dict[str, Label]:
+        """Return the labels that `info` has for a state: those that are named, and each flag of the scene.
+
+        Raises:
+            ValueError: A label is missing or no int, str or bool.
+        """
+        found: dict[str, Label] = {}
+        for name in self.labels:
+            value = info.get(name)
+            value = value.item() if isinstance(value, np.generic) else value
+            if not isinstance(value, int | str):
+                told = f"got {value!r}" if name in info else "which is missing"
+                raise ValueError(f"info[{name!r}]: expected an int, str or bool for the label {name}, {told}")
+            found[name] = value
+        return found | {FLAG + name: bool(holds) for name, holds in info.get("scene", {}).items()}
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the distance of each node from the ego node: here the edges on the way.

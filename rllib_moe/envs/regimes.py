@@ -135,6 +135,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
             action_names=tuple(f"action {action}" for action in range(num_regimes)),
             node_type_names=("ego", "plain", *(f"beacon {regime}" for regime in range(num_regimes))),
             role_names=tuple(f"regime {regime}" for regime in range(num_regimes)),
+            labels=("regime",),
         )
         self._step = max_steps  # an episode that is over, until the first reset
         self._score = 0.0

@@ -37,7 +37,7 @@ class Choice(NamedTuple):
     gate: np.ndarray | None
     """Weights of the experts [n, K]; None without experts."""
     output: PolicyOutput | None = None
-    """The network's whole output, the ego node's attention included; only of a player that is `watched`."""
+    """The network's whole output, with the ego node's attention if the player is `watched`; None without network."""
 
 
 class Actor(Protocol):
@@ -66,7 +66,9 @@ class Player:
     removed_expert: int | None = None
     """Expert that is taken away from the network."""
     watched: bool = False
-    """Keep the network's whole output, for explanations."""
+    """Ask for the ego node's attention, for explanations."""
+    keep_every: int | None = None
+    """Keep one of so many states with what the router read, its gate and the state's labels; None keeps none."""
     model: ModelConfig | None = None
     """Sizes of the network."""
     weights: Mapping[str, Tensor] | None = None
@@ -113,7 +115,7 @@ class NetworkActor:
         network: The network; is set to evaluation mode.
         deterministic: Take the most probable action.
         removed_expert: Expert to take away; the gate is renormalized over the others.
-        watched: Give the network's whole output with every choice.
+        watched: Give the ego node's attention with every choice.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class NetworkActor:
                 alone = slice(row, row + 1)
                 logits = self._run({name: leaf[alone] for name, leaf in observations.items()}).logits.numpy()
                 actions[alone] = _choose(logits, None if draws is None else draws[alone])[0]
-        return Choice(actions, output.gate.numpy(), output if self._watched else None)
+        return Choice(actions, output.gate.numpy(), output)
 
     @torch.inference_mode()
     def _run(self, observations: Observations) -> PolicyOutput:

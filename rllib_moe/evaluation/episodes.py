@@ -21,6 +21,7 @@ from rllib_moe.envs.description import describe
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player
 from rllib_moe.evaluation.explanation import Explanation, add_states
+from rllib_moe.evaluation.kept_states import KeptStates, labels_of_state
 from rllib_moe.models.losses import gate_entropy
 
 
@@ -64,6 +65,8 @@ class EpisodeRecord:
     """Gates of the steps in each named scene."""
     explanation: Explanation | None = None
     """Reasons of the actions; only of a player that is `watched`."""
+    kept: KeptStates | None = None
+    """Some of its states, in order; only of a player that has `keep_every`."""
 
 
 class Share(NamedTuple):
@@ -82,7 +85,11 @@ class _Slot:
     env: gymnasium.Env[Any, Any]
     episode: Any = None
     record: EpisodeRecord = field(default_factory=lambda: EpisodeRecord(seed=0))
-    scene: Mapping[str, bool] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scene(self) -> Mapping[str, bool]:
+        return self.info.get("scene", {})
 
 
 def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], num_envs: int) -> Share:
@@ -94,7 +101,7 @@ def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], n
         seeds: Seeds of the episodes.
         num_envs: Environments stepped together.
     """
-    with _one_thread(), ExitStack() as stack:
+    with one_thread(), ExitStack() as stack:
         slots = []
         for _ in range(min(num_envs, len(seeds))):
             env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
@@ -115,10 +122,13 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
 
     def begin(row: int, seed: int) -> None:
         slot = slots[row]
-        observation, info = slot.env.reset(seed=seed)
+        observation, slot.info = slot.env.reset(seed=seed)
         slot.episode = actor.start(seed)
-        slot.scene = info.get("scene", {})
         slot.record = EpisodeRecord(seed=seed, scenes={name: GateSum() for name in slot.scene})
+        if player.watched:
+            slot.record.explanation = Explanation()
+        if player.keep_every:
+            slot.record.kept = KeptStates(every=player.keep_every, first=seed % player.keep_every)
         _put(buffers, row, observation)
 
     for row in range(len(slots)):
@@ -129,10 +139,8 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
     while slots:
         used = len(slots)
         choice = actor.act({name: buffer[:used] for name, buffer in buffers.items()}, [slot.episode for slot in slots])
-        if choice.output is not None:
-            for slot in slots:
-                slot.record.explanation = slot.record.explanation or Explanation()
-            explanations = [slot.record.explanation for slot in slots if slot.record.explanation]
+        if explanations := [slot.record.explanation for slot in slots if slot.record.explanation]:
+            assert choice.output is not None
             rows = {name: buffer[:used] for name, buffer in buffers.items()}
             add_states(explanations, choice.output, rows, [slot.scene for slot in slots], description)
         entropies = None if choice.gate is None else gate_entropy(torch.from_numpy(choice.gate)).tolist()
@@ -140,6 +148,11 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
             slot = slots[row]
             record = slot.record
             gate = None if choice.gate is None else choice.gate[row]
+            if record.kept is not None and record.kept.wants(record.gates.steps):
+                assert choice.output is not None
+                one = {name: buffer[row] for name, buffer in buffers.items()}
+                labels = labels_of_state(description, slot.info, one, int(choice.actions[row]))
+                record.kept.add(choice.output, row, labels)
             record.gates.add(1, gate)
             record.gate_entropy += 0.0 if entropies is None else entropies[row]
             for name, holds in slot.scene.items():
@@ -147,7 +160,7 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
                     record.scenes.setdefault(name, GateSum()).add(1, gate)
             observation, reward, terminated, truncated, info = slot.env.step(int(choice.actions[row]))
             record.total_reward += float(reward)
-            slot.scene = info.get("scene", {})
+            slot.info = info
             if not (terminated or truncated):
                 _put(buffers, row, observation)
                 continue
@@ -171,8 +184,8 @@ def _put(buffers: Mapping[str, np.ndarray], row: int, observation: Mapping[str, 
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread: batches are small, and workers share the cores."""
+def one_thread() -> Iterator[None]:
+    """Compute with one torch thread: batches are small, and workers share the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

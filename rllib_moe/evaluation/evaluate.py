@@ -21,11 +21,14 @@ from rich.console import Console
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.actors import Player
-from rllib_moe.evaluation.episodes import EpisodeRecord, Share, play
+from rllib_moe.evaluation.episodes import EpisodeRecord, Share, one_thread, play
 from rllib_moe.evaluation.explanation_report import explanation_numbers, explanation_tables
+from rllib_moe.evaluation.information import information_numbers
+from rllib_moe.evaluation.kept_states import joined
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.evaluation.resolve import Resolved, resolve
 from rllib_moe.evaluation.spec import EvaluationRequest
+from rllib_moe.metrics import rounded
 from rllib_moe.models.policy_network import phase_of
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
@@ -46,18 +49,21 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
         console: Output for progress and the tables; None prints nothing.
 
     Returns:
-        The numbers of `evaluation_numbers` and what they were measured on, and with `request.explain` those of
+        The numbers of `evaluation_numbers` and what they were measured on, those of `information_numbers` as
+        `information` (None for a baseline, one expert, or with an expert removed), and with `request.explain` those of
         `explanation_numbers` as `explain`; written to `request.json_file` if it is given.
 
     Raises:
         ConfigError: the request is refused, for all the errors it names; nothing was started or written.
+        ValueError: the environment's labels changed while it was played.
     """
-    resolved = resolve(request, request.policy, watched=request.explain)
+    resolved = resolve(request, request.policy, watched=request.explain, episodes_kept=request.episodes)
     began = time.perf_counter()
     with _workers(resolved.environment, request):
         records, seconds = _play(resolved.environment, resolved.player, request, console, "")
         measures = resolved.description.episode_measures
         numbers = _described(resolved, request) | evaluation_numbers(records, measures, request.remove_expert)
+        numbers["information"] = _information(resolved, records)
         if request.explain:
             numbers["explain"] = _explain(resolved, records, request, console)
     num_parallel = min(max(1, request.num_workers), len(_parts(request)))
@@ -73,6 +79,18 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
     return numbers
 
 
+def _information(resolved: Resolved, records: Sequence[EpisodeRecord]) -> dict[str, Any] | None:
+    """What the experts tell about each label; None where no states were kept."""
+    by_seed = sorted(records, key=lambda record: record.seed)
+    states = joined([record.kept for record in by_seed if record.kept is not None])
+    if states is None:
+        return None
+    assert resolved.player.weights is not None
+    phase = phase_of(resolved.player.weights)
+    with one_thread():
+        return rounded(information_numbers(states, phase.routing, phase.value("temperature")))
+
+
 def _explain(
     resolved: Resolved, records: Sequence[EpisodeRecord], request: EvaluationRequest, console: Console | None
 ) -> dict[str, Any]:
@@ -81,7 +99,7 @@ def _explain(
     experts = range(resolved.player.model.num_experts if resolved.player.model.num_experts > 1 else 0)
     without = {}
     for expert in experts:
-        player = dataclasses.replace(resolved.player, removed_expert=expert, watched=False)
+        player = dataclasses.replace(resolved.player, removed_expert=expert, watched=False, keep_every=None)
         without[expert], _ = _play(resolved.environment, player, request, console, f"without expert {expert}: ")
     return explanation_numbers(records, without, resolved.description)
 

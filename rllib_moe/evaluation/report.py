@@ -26,7 +26,7 @@ _ROWS = (
     ("return_mean", "reward", "mean undiscounted return, shaping included"),
     ("alpha_entropy", "nats", "mean entropy of the gate in a state"),
     ("usage_entropy", "nats", "entropy of the experts' shares"),
-    ("mutual_information", "nats", "usage entropy - alpha entropy: specialization"),
+    ("mutual_information", "nats", "usage entropy - alpha entropy: decided, and in even use"),
     ("expert_share", "share", "mean gate of each expert"),
     ("min_expert_share", "share", "share of the least used expert that is not removed"),
     ("env_steps", "steps", "environment steps in all"),
@@ -83,7 +83,7 @@ def evaluation_numbers(
 
 
 def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeasure] = ()) -> Iterator[Table]:
-    """Tables of what `evaluate` returned: the numbers, and routing by scene where there are experts and scenes."""
+    """Tables of what `evaluate` returned: the numbers, and what experts tell and do where there are some."""
     what = numbers["policy"] if numbers["checkpoint"] is None else f"{numbers['policy']} {numbers['checkpoint']}"
     last_seed = numbers["seed_base"] + numbers["episodes"] - 1
     title = f"{what} on {numbers['env']}: {numbers['episodes']} episodes, seeds {numbers['seed_base']} to {last_seed}"
@@ -96,6 +96,8 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
         if (value := numbers[key]) is not None:
             table.add_row(key, _text(value), unit, meaning)
     yield table
+    if numbers["information"]:
+        yield _information_table(numbers["information"])
     scenes = {name: scene for name, scene in numbers["by_scene"].items() if scene["expert_share"]}
     if scenes:
         table = Table(title="Expert shares by scene, %", title_justify="left")
@@ -106,6 +108,28 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
         for name, scene in scenes.items():
             table.add_row(name, str(scene["steps"]), *(f"{100 * share:.1f}" for share in scene["expert_share"]))
         yield table
+
+
+def _information_table(information: Mapping[str, Any]) -> Table:
+    states = next(iter(information.values()))["states"]
+    table = Table(
+        title=f"What the expert tells about a state: % of the label's entropy, over {states} states",
+        title_justify="left",
+        caption="(...): 95th percentile. Not above the random routers: told by what is read, not by the router.",
+        caption_justify="left",
+    )
+    for heading in ("label", "entropy, nats", "experts", "random routers", "permuted"):
+        table.add_column(heading, justify="left" if heading == "label" else "right")
+    for name, row in information.items():
+        if row["value"] is None:
+            table.add_row(name, "0", "never changes")
+            continue
+        value, *nulls = (
+            100 * row[key] for key in ("value", "random_router", "random_router_p95", "permuted", "permuted_p95")
+        )
+        cells = [f"{mean:.1f} ({most:.1f})" for mean, most in zip(nulls[::2], nulls[1::2], strict=True)]
+        table.add_row(name, f"{row['entropy']:.3f}", f"{value:.1f}", *cells)
+    return table
 
 
 def _scene(records: Sequence[EpisodeRecord], name: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ It is `weights.pt` of a checkpoint that plays, with the phase, gate and temperat
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from rllib_moe.config import EnvironmentConfig, ModelConfig
 from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player
+from rllib_moe.evaluation.kept_states import MOST_STATES
 from rllib_moe.evaluation.spec import PlayRequest
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
@@ -33,13 +36,17 @@ class Resolved:
     """The checkpoint, where one is named."""
 
 
-def resolve(request: PlayRequest, policy: str = "checkpoint", *, watched: bool = False) -> Resolved:
+def resolve(
+    request: PlayRequest, policy: str = "checkpoint", *, watched: bool = False, episodes_kept: int = 0
+) -> Resolved:
     """Check everything that can be checked before the first episode.
 
     Args:
         request: The request.
         policy: Name of the policy.
-        watched: Whether the network's whole output is kept.
+        watched: Whether the ego node's attention is asked for.
+        episodes_kept: Number of episodes of which states are kept for `information`, where a network with several
+            experts, none of them removed, plays.
 
     Raises:
         ConfigError: naming every error.
@@ -65,6 +72,9 @@ def resolve(request: PlayRequest, policy: str = "checkpoint", *, watched: bool =
             model=model,
             weights=checkpoint.weights() if checkpoint and policy == "checkpoint" else None,
         )
+        if environment and player.weights and model and model.num_experts > 1 and request.remove_expert is None:
+            every = math.ceil(episodes_kept * environment.max_steps / MOST_STATES)
+            player = dataclasses.replace(player, keep_every=every or None)
     if environment:
         description = _try_out(environment, policy, player, errors)
     if errors or environment is None or description is None or player is None:
@@ -114,4 +124,9 @@ def _try_out(
                 player.actor(env)
             except ValueError as error:
                 errors.append(f"{'checkpoint' if policy == 'checkpoint' else 'policy'}: {error}")
+            if player.keep_every:
+                try:
+                    description.labels_of(env.reset(seed=0)[1])
+                except ValueError as error:
+                    errors.append(f"env: {error}")
     return description

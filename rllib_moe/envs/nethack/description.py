@@ -53,8 +53,12 @@ _GOALS: Final = {
 """Goals that a direction may lead to; of several in one direction, the last here counts."""
 
 _FIGHT, _ELSEWHERE = "fight", "elsewhere"
+_RANKED: Final = (_ELSEWHERE, *_GOALS.values(), _FIGHT)
+_RANKS: Final = np.array([[*_GOALS].index(kind) + 1 if kind in _GOALS else 0 for kind in range(len(NODE_TYPE_NAMES))])
 _STILL = tuple(name for name in ACTION_NAMES if not name.startswith(("move_", "run_")))
 _PURPOSES: Final = tuple(dict.fromkeys((*reversed(_GOALS.values()), _FIGHT, _ELSEWHERE, *_STILL)))
+_PURPOSE_OF_RANK: Final = np.array([_PURPOSES.index(name) for name in _RANKED])
+_PURPOSE_IF_STILL: Final = np.array([_PURPOSES.index(name) if name in _STILL else 0 for name in ACTION_NAMES])
 
 
 _MEASURES: Final = (
@@ -93,16 +97,14 @@ class NetHackDescription(GraphDescription):
         """Return the purpose of each action, see :meth:`purposes`."""
         count = int(observation["node_mask"].sum())
         nodes, types = observation["nodes"][:count], observation["node_types"][:count]
-        ways = np.full(NUM_DIRECTIONS, _PURPOSES.index(_ELSEWHERE))
-        for kind, goal in _GOALS.items():
-            for node in nodes[types == kind]:
-                ways[node[FIRST_STEP : FIRST_STEP + NUM_DIRECTIONS] > 0] = _PURPOSES.index(goal)
+        leads = nodes[:, FIRST_STEP : FIRST_STEP + NUM_DIRECTIONS] > 0  # [n, 8]
+        ranks = (_RANKS[types, None] * leads).max(0)  # [8]
         for node in nodes[(types == NODE_MONSTER) & (nodes[:, ADJACENT] > 0)]:
             there = (np.sign(node[DX]) == DIRECTION_DX) & (np.sign(node[DY]) == DIRECTION_DY)
-            ways[there] = _PURPOSES.index(_FIGHT)
-        purposes = np.array([_PURPOSES.index(name) if name in _STILL else 0 for name in ACTION_NAMES])
+            ranks[there] = len(_RANKED) - 1
+        purposes = _PURPOSE_IF_STILL.copy()
         for first in (FIRST_MOVE, FIRST_RUN):
-            purposes[first : first + NUM_DIRECTIONS] = ways
+            purposes[first : first + NUM_DIRECTIONS] = _PURPOSE_OF_RANK[ranks]
         return purposes
 
     def cells(self, env: gymnasium.Env[Any, Any]) -> np.ndarray:

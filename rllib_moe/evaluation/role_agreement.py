@@ -1,0 +1,60 @@
+"""Agreement of roles: do experts of networks that were trained from different seeds divide the work alike? Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+
+PERMUTATIONS = 100
+
+
+def role_agreement(profiles: Sequence[np.ndarray]) -> float:
+    """Return the mean correlation of the experts' profiles over all pairs of networks.
+
+    Experts have no common numbers, so those of each pair of networks are matched one to one, such that the correlation
+    is largest (Hungarian algorithm). A profile that is the same in all scenes correlates with none: 0.
+
+    Args:
+        profiles: For each network, at least two, the mean gate of each expert in each scene [K, scenes]. A scene that
+            is NaN for one of them, as it never came up, is left out.
+
+    Returns:
+        At most 1. Matching alone lifts it above 0: compare it with `permuted_agreement`, and with the agreement of
+        random routers (`random_router_share` of an evaluation's `information`).
+
+    Raises:
+        ValueError: There are fewer than two networks, their scenes differ, or fewer than two scenes are left.
+    """
+    profiles = [np.asarray(each, float) for each in profiles]
+    if len(profiles) < 2 or len({each.shape[1] for each in profiles}) > 1:
+        shapes = [each.shape for each in profiles]
+        raise ValueError(f"profiles: expected two networks or more [K, scenes] with the same scenes, got {shapes}")
+    seen = np.all([np.isfinite(each).all(0) for each in profiles], axis=0)
+    if seen.sum() < 2:
+        raise ValueError(f"profiles: expected two scenes or more that came up for every network, got {seen.sum()}")
+    units = [_unit(each[:, seen]) for each in profiles]
+    return float(np.mean([_matched(one @ other.T) for one, other in itertools.combinations(units, 2)]))
+
+
+def permuted_agreement(profiles: Sequence[np.ndarray]) -> list[float]:
+    """Return `role_agreement` with the scenes of each network shuffled, `PERMUTATIONS` times: the matching's own share.
+
+    Args:
+        profiles: As in `role_agreement`.
+    """
+    rng = np.random.default_rng(0)
+    return [role_agreement([rng.permutation(each, axis=1) for each in profiles]) for _ in range(PERMUTATIONS)]
+
+
+def _unit(profile: np.ndarray) -> np.ndarray:
+    """Center each expert's row and bring it to length 1 (0 where it is constant), so that products are correlations."""
+    centered = profile - profile.mean(1, keepdims=True)
+    length = np.linalg.norm(centered, axis=1, keepdims=True)
+    return np.divide(centered, length, out=np.zeros_like(centered), where=length > 1e-9)
+
+
+def _matched(correlations: np.ndarray) -> float:
+    return float(correlations[linear_sum_assignment(correlations, maximize=True)].mean())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rllib_moe.experiment import Experiment
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from rllib_moe.training.storage import Fetched, StorageError, fetch, is_uri
+
+if TYPE_CHECKING:
+    from rllib_moe.training.storage import Fetched
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,10 @@ class Resumed:
         Raises:
             CheckpointError: It is missing, damaged, or cannot be reached.
         """
-        if not is_uri(place):
+        if "://" not in place:
             return cls(load_checkpoint(place))
+        from rllib_moe.training.storage import StorageError, fetch  # late: pyarrow is slow to import
+
         try:
             fetched = fetch(place)
         except StorageError as error:

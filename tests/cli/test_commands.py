@@ -77,5 +77,5 @@ def test_a_wheel_trains_and_compares_away_from_the_repository(tmp_path: Path) ->
     table = json.loads((work / "results/comparison-plan/table.json").read_text())
     assert table["missing"] == []
     start = json.loads((work / "results/comparison-plan/only-seed0/starts.jsonl").read_text())
-    assert start["command"][1:] == ["--config", "results/comparison-plan/only-seed0.train.yaml"]
+    assert start["command"] == ["rllib-moe", "train", "--config", "results/comparison-plan/only-seed0.train.yaml"]
     assert set(table["variants"]) == {"only"}

@@ -50,18 +50,23 @@ def check_network(experiment: Experiment, resumed: Resumed | None, shape: GraphS
 
 
 def _gate_errors(experiment: Experiment) -> Iterator[str]:
+    """Yield the reasons why a gate of the user's cannot be used, found by trying it."""
     logits = torch.linspace(-3, 3, 8 * experiment.model.num_experts).reshape(8, -1)
-    for routing in {phase.first.routing: None for phase in experiment.schedule.phases if ":" in phase.first.routing}:
+    for routing in dict.fromkeys(phase.first.routing for phase in experiment.schedule.phases):
         try:
             gate = gate_weights(logits, routing)
-            is_gate = (
-                gate.shape == logits.shape and bool((gate >= 0).all()) and torch.allclose(gate.sum(-1), torch.ones(8))
-            )
+            sums = gate.sum(-1)
+            is_gate = gate.shape == logits.shape and bool((gate >= 0).all()) and torch.allclose(sums, sums.new_ones(8))
+        except ValueError as error:
+            yield str(error)
         except Exception as error:  # whatever a user's gate raises
             yield f"routing: {routing!r} cannot be used: {type(error).__name__}: {error}"
         else:
             if not is_gate:
-                yield f"routing: expected weights [B, K] that are not negative and sum to 1, {routing!r} gave {gate!r}"
+                yield (
+                    f"routing: expected weights {list(logits.shape)} that are not negative and sum to 1 in each row, "
+                    f"{routing!r} gave {list(gate.shape)} from {gate.min():.3g} to {gate.max():.3g}"
+                )
 
 
 def claim_storage(experiment: Experiment, resumed: Resumed | None, directory: RunDirectory) -> RunMirror | None:

@@ -59,6 +59,15 @@ def test_entropy_out_of_its_window(episode: int, entropy: float, warned: str | N
     assert warned is None or warned in found[0]
 
 
+def test_entropy_of_a_compressed_run_is_watched_from_the_middle_of_each_phase() -> None:
+    schedule = PhaseSchedule.load("default").with_boundaries([40, 80])
+    found = {
+        played: [each.kind for each in concerns(row(EPISODES_TOTAL=played, ALPHA_ENTROPY=1.0), schedule, 120)]
+        for played in (10, 20, 90, 100, 120)
+    }
+    assert found == {10: [], 20: ["entropy"], 90: [], 100: ["entropy"], 120: ["entropy"]}
+
+
 def test_skipped_updates_and_lost_workers_come_first() -> None:
     found = texts(SKIPPED_UPDATES=1, LOST_WORKERS=2, ALPHA_ENTROPY=0.0)
     assert found[:2] == [

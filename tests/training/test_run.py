@@ -94,6 +94,9 @@ def test_a_run_writes_everything(train: Train, tmp_path: Path, capsys: pytest.Ca
     assert summary["stopped_by"] is None
     shown = capsys.readouterr().out
     assert shown.count("=====") == 6
+    assert shown.startswith("This run: warmup 0 to 16, transition 16 to 32, fine-tune 32 to 48\n")
+    for command in ("train --resume {} --episodes 96", "report {}", "evaluate --checkpoint {}"):
+        assert f"rllib-moe {command.format(run)}\n" in shown
     for text in ("Phases played", "episode 48/48", *(f"{name}: {path}\n" for name, path in summary["paths"].items())):
         assert text in shown
 

@@ -120,10 +120,8 @@ class Assignments(argparse.Action):
                 raise ValueError
             collected = {**getattr(namespace, self.dest, {}), name: read_word(value)}
         except ValueError:
-            parser.note(
-                f"{option_string}: expected name=value with a value in YAML, got {values!r}; text goes in quotes, such "
-                f"as {option_string} '{name or 'name'}=\"{value}\"'"
-            )
+            hint = f"; text goes in quotes, such as {option_string} '{name}=\"{value}\"'" if name and equals else ""
+            parser.note(f"{option_string}: expected name=value with a value in YAML, got {values!r}{hint}")
         else:
             setattr(namespace, self.dest, collected)
 

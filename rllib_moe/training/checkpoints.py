@@ -284,6 +284,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     directory = path / "checkpoints"
     if not directory.is_dir():
+        if below := sorted(str(each.parent) for each in path.glob("*/checkpoints")):
+            raise CheckpointError(f"checkpoint {path}: expected one run, this holds several: {', '.join(below)}")
         return _verified(path)
     faults: list[CheckpointError] = []
     for candidate in _newest_first(directory):

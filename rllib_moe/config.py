@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from rllib_moe.validation import ConfigError, Settings
+
+if TYPE_CHECKING:
+    from rllib_moe.envs.graph_space import GraphShape
+
+STATE = "state"
+"""Name, among the inputs of router and experts, of the joint state."""
 
 MAX_SEED = 2**31 - 1
 """Largest seed: RLlib adds worker indices to it, and numpy takes 32 bits."""
@@ -62,6 +68,19 @@ class ModelConfig(Settings):
     def names(inputs: str) -> tuple[str, ...]:
         """Return the names in a list of inputs."""
         return tuple(name.strip() for name in inputs.split(","))
+
+    def errors(self, shape: GraphShape) -> list[str]:
+        """Return the reasons why the network does not fit an observation; empty when it does."""
+        known = (STATE, "graph", "features", *shape.extras)
+        errors = [
+            f"{setting}: expected {', '.join(known)}, each once, got {inputs!r}"
+            for setting, inputs in (("router_inputs", self.router_inputs), ("expert_inputs", self.expert_inputs))
+            if len(names := self.names(inputs)) != len({*names} & {*known})
+        ]
+        if self.router == "roles" and shape.num_roles != self.num_experts:
+            has = f"{shape.num_roles} roles" if shape.num_roles else "no roles"
+            errors.append(f"router: 'roles' needs a role for each of num_experts={self.num_experts}; {has} here")
+        return errors
 
 
 class EnvironmentConfig(Settings):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import NoneType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin
 
 import annotated_types
@@ -132,13 +132,29 @@ def import_by_path(path: str, name: str) -> Any:
     module, colon, attribute = path.partition(":")
     if not (colon and module and attribute):
         raise ValueError(f"{name}: expected module:name, got {path!r}")
+    imported = import_for(module, f"{name}: cannot import {path!r}")
+    if not hasattr(imported, attribute):
+        raise ValueError(f"{name}: module {module!r} has no {attribute!r}{did_you_mean(attribute, vars(imported), '')}")
+    return getattr(imported, attribute)
+
+
+def import_for(module: str, refusal: str) -> ModuleType:
+    """Import a module of the user's.
+
+    Args:
+        module: Its name.
+        refusal: Beginning of the message where it cannot be imported.
+
+    Raises:
+        ValueError: It cannot be imported, whatever it raises.
+    """
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"{name}: cannot import {path!r} ({error}; a module in this directory is found with PYTHONPATH=. before "
-            "the command)"
-        ) from None
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        hint = "a module in this directory is found with PYTHONPATH=. before the command"
+        raise ValueError(f"{refusal} ({error}; {hint})") from None
+    except Exception as error:
+        raise ValueError(f"{refusal} ({type(error).__name__}: {error})") from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -25,6 +25,8 @@ class SpreadEnvRunnerGroup(EnvRunnerGroup):
     """
 
     def _setup(self, **kwargs: Any) -> None:
+        # By value: Ray warns of each actor that may restart with an argument in the object store, which can be lost.
+        self._remote_config_obj_ref: Any = self._remote_config
         if ray.util.get_current_placement_group() is None:
             self._remote_args["scheduling_strategy"] = "SPREAD"
         super()._setup(**kwargs)

@@ -22,7 +22,7 @@ from rllib_moe.runtime.exit_status import exit_statuses
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run one evaluation and return its numbers (see `evaluation.evaluate.evaluate`)."""
-    parser = Parser("evaluate.py", str(__doc__))
+    parser = Parser("evaluate", str(__doc__))
     parser.add_argument("--config", metavar="FILE", help="Evaluation to begin with, in YAML; flags override.")
     parser.add_settings("evaluation", EvaluationRequest)
     request = parser.read(words_of(argv), _request)

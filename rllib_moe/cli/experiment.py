@@ -24,7 +24,7 @@ from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run one comparison and return its table (see `studies.comparison.compare.compare`)."""
-    parser = Parser("experiment.py", str(__doc__))
+    parser = Parser("experiment", str(__doc__))
     parser.add_settings("comparison", ComparisonRequest)
     return compare(parser.read(words_of(argv), lambda given: ComparisonRequest(**given)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from rllib_moe.runtime.invocation import called_as
 from rllib_moe.validation import ConfigError, did_you_mean, read_yaml
 
 T = TypeVar("T")
@@ -26,14 +28,16 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises what it refuses.
 
     Args:
-        prog: Name of the command in its usage.
-        description: Text above the flags.
+        name: Name of the command.
+        description: Text above the flags; commands in it, as scripts, are shown as the user calls them.
     """
 
-    def __init__(self, prog: str, description: str) -> None:
+    def __init__(self, name: str, description: str) -> None:
         super().__init__(
-            prog=prog,
-            description=description,
+            prog=shlex.join(called_as(name)),
+            description=re.sub(
+                r"(?:python )?scripts/(\w+)\.py", lambda found: shlex.join(called_as(found[1])), description
+            ),
             allow_abbrev=False,
             formatter_class=_HelpFormatter,
             argument_default=argparse.SUPPRESS,
@@ -116,7 +120,8 @@ class Assignments(argparse.Action):
                 raise ValueError
             collected = {**getattr(namespace, self.dest, {}), name: read_word(value)}
         except ValueError:
-            parser.note(f"{option_string}: expected name=value with a value in YAML, got {values!r}")
+            hint = f"; text goes in quotes, such as {option_string} '{name}=\"{value}\"'" if name and equals else ""
+            parser.note(f"{option_string}: expected name=value with a value in YAML, got {values!r}{hint}")
         else:
             setattr(namespace, self.dest, collected)
 

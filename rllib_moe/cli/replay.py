@@ -21,7 +21,7 @@ from rllib_moe.runtime.exit_status import exit_statuses
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Write one replay and return its measures (see `evaluation.replay.replay.replay`)."""
-    parser = Parser("replay.py", str(__doc__))
+    parser = Parser("replay", str(__doc__))
     parser.add_settings("replay", ReplayRequest)
     request = parser.read(words_of(argv), lambda given: ReplayRequest(**given))
 

@@ -16,21 +16,20 @@ from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.runtime.invocation import called_as
 from rllib_moe.studies.report.request import ReportRequest
-
-PROGRAM = "scripts/report.py"
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Write one report and return what was written (see `studies.report.make.make_report`)."""
     words = words_of(argv)
-    parser = Parser("report.py", str(__doc__))
+    parser = Parser("report", str(__doc__))
     parser.add_settings("report", ReportRequest)
     request = parser.read(words, lambda given: ReportRequest(**given))
 
     from rllib_moe.studies.report.make import make_report  # late, so that help and most refusals take no time
 
-    made = make_report(request, [PROGRAM, *words])
+    made = make_report(request, called_as("report", *words))
     for name, state in made["runs"].items():
         print(f"{name}: {state}")
         for omission in made["omissions"][name]:

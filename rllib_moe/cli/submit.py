@@ -46,7 +46,7 @@ def read(words: Sequence[str]) -> tuple[SubmitConfig, Experiment | None]:
         SystemExit: `--help` was asked for.
     """
     cut = words.index("--") if "--" in words else len(words)
-    parser = Parser("submit.py", str(__doc__))
+    parser = Parser("submit", str(__doc__))
     parser.add_settings("job", SubmitConfig)
     return parser.read(words[:cut], partial(_request, words[cut + 1 :]))
 
@@ -63,7 +63,7 @@ def _request(training: Sequence[str], given: dict[str, Any]) -> tuple[SubmitConf
         errors.append("expected flags of training after --, such as -- --exp-name mine --output-dir /mnt/results")
     else:
         with collected(errors):
-            experiment, resumed = read_experiment(training, "submit.py [...] --", "Flags of scripts/train.py.")
+            experiment, resumed = read_experiment(training, "train", "Flags of scripts/train.py.")
             errors += job_errors(experiment.run)
             errors += resumed.errors(experiment) if resumed else ()
     if errors:

@@ -22,29 +22,28 @@ from rllib_moe.cli.experiment_flags import CONFIG, add_experiment_flags, experim
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.runtime.invocation import called_as
 
 if TYPE_CHECKING:
     from rllib_moe.training.resume import Resumed
-
-PROGRAM = "scripts/train.py"
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Train one experiment and return its summary (see `training.run.train`)."""
     words = words_of(argv)
-    experiment, resumed = read_experiment(words, "train.py", str(__doc__))
+    experiment, resumed = read_experiment(words, "train", str(__doc__))
 
     from rllib_moe.training.run import train  # late, so that help and most refusals take no time
 
-    return train(experiment, [PROGRAM, *words], resumed)
+    return train(experiment, called_as("train", *words), resumed)
 
 
-def read_experiment(words: Sequence[str], prog: str, description: str) -> tuple[Experiment, Resumed | None]:
+def read_experiment(words: Sequence[str], name: str, description: str) -> tuple[Experiment, Resumed | None]:
     """Return the experiment that a command line asks for, and the checkpoint that `--resume` names.
 
     Args:
         words: Words of the command line.
-        prog: Name of the command in its usage.
+        name: Name of the command.
         description: Text above the flags.
 
     Raises:
@@ -52,7 +51,7 @@ def read_experiment(words: Sequence[str], prog: str, description: str) -> tuple[
         CheckpointError: The checkpoint is missing or damaged.
         SystemExit: `--help` was asked for.
     """
-    parser = Parser(prog, description)
+    parser = Parser(name, description)
     add_experiment_flags(parser)
     return parser.read(words, _resolved)
 

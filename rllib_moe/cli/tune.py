@@ -24,13 +24,13 @@ from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import SCHEDULE, Experiment
 from rllib_moe.runtime.exit_status import FAILED, exit_statuses
+from rllib_moe.runtime.invocation import called_as
 from rllib_moe.studies.tuning.search_config import SearchConfig
 from rllib_moe.validation import ConfigError, collected
 
 if TYPE_CHECKING:
     from rllib_moe.studies.tuning.search import Search
 
-PROGRAM = "scripts/tune.py"
 RESUME, ADDRESS = "resume", "address"
 SHARED_RUN_FIELDS = ("episodes", "checkpoint_every", ADDRESS)
 """Fields of a run that trials share; a search has a name and a place of its own."""
@@ -39,7 +39,7 @@ SHARED_RUN_FIELDS = ("episodes", "checkpoint_every", ADDRESS)
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run one search and return its outcome (see `studies.tuning.search.run_search`)."""
     words = words_of(argv)
-    parser = Parser("tune.py", str(__doc__))
+    parser = Parser("tune", str(__doc__))
     parser.add_argument("--resume", metavar="DIR", help="Directory of an interrupted search to go on with.")
     parser.add_settings("search", SearchConfig)
     own = {*SearchConfig.model_fields, *RunConfig.model_fields} - set(SHARED_RUN_FIELDS)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
     from rllib_moe.studies.tuning.search import run_search
 
-    return run_search(search, [PROGRAM, *words])
+    return run_search(search, called_as("tune", *words))
 
 
 def _search(given: dict[str, Any]) -> Search:

@@ -186,7 +186,9 @@ class GraphShape:
 def _space_errors(space: spaces.Space[Any]) -> list[str]:
     """Everything that keeps a space from being a graph observation space."""
     if not isinstance(space, spaces.Dict):
-        return [f"expected a gymnasium.spaces.Dict, got {space}"]
+        expected = "expected a gymnasium.spaces.Dict of a graph's leaves, or a gymnasium.spaces.Graph"
+        hint = "wrap the environment in one that makes a graph of what it observes (docs/guide/environments.md)"
+        return [f"{expected}, got {space}; {hint}"]
     errors = [f"leaf '{name}' is missing" for name in REQUIRED_LEAVES if name not in space.spaces]
     boxes: dict[str, spaces.Box] = {}
     for name, leaf in space.spaces.items():

@@ -4,7 +4,6 @@ Owns the short names, the outer limit on steps and the checks. Environments are 
 ``regimes`` runs without NetHack installed.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints
@@ -17,7 +16,7 @@ from rllib_moe.envs.arguments import STEP_LIMIT, ChangeableArguments, argument_e
 from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.validation import did_you_mean
+from rllib_moe.validation import did_you_mean, import_for
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",
@@ -75,7 +74,12 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
     if env_id in _SHORT_NAMES and (errors := list(_kind_errors(creator, kwargs))):
         raise ValueError(f"environment '{env_id}': {'; '.join(errors)}")
 
-    env = create(kwargs)
+    try:
+        env = create(kwargs)
+    except (ValueError, TypeError, ImportError):
+        raise
+    except Exception as error:  # whatever a user's environment raises
+        raise ValueError(f"environment '{env_id}' cannot be made: {type(error).__name__}: {error}") from error
     try:
         if holds_graph(env.observation_space):
             env = GraphObservation(env, **wrapper_kwargs)
@@ -118,13 +122,7 @@ def _creator(
         return creator, lambda kwargs: creator(**kwargs)
     module, _, name = env_id.rpartition(":")
     if module:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ImportError(
-                f"{error} (asked for by environment '{env_id}'; a module in this directory is found with PYTHONPATH=. "
-                "before the command)"
-            ) from error
+        import_for(module, f"environment '{env_id}': cannot import {module!r}")
     spec = gymnasium.registry.get(name)
     if spec is None or spec.entry_point is None:
         known = [*environment_names(), *gymnasium.registry]

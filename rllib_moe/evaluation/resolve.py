@@ -76,7 +76,8 @@ def resolve(
             every = math.ceil(episodes_kept * environment.max_steps / MOST_STATES)
             player = dataclasses.replace(player, keep_every=every or None)
     if environment:
-        description = _try_out(environment, policy, player, errors)
+        made_on = checkpoint.experiment.environment.env if checkpoint else environment.env
+        description = _try_out(environment, policy, player, made_on, errors)
     if errors or environment is None or description is None or player is None:
         raise ConfigError(errors)
     return Resolved(environment=environment, description=description, player=player, checkpoint=checkpoint)
@@ -101,7 +102,7 @@ def _removal_errors(expert: int, model: ModelConfig) -> Iterator[str]:
 
 
 def _try_out(
-    environment: EnvironmentConfig, policy: str, player: Player | None, errors: list[str]
+    environment: EnvironmentConfig, policy: str, player: Player | None, made_on: str, errors: list[str]
 ) -> GraphDescription | None:
     """Make the environment once, and the actor for it where there was no error before; errors are added to the list.
 
@@ -123,6 +124,10 @@ def _try_out(
             try:
                 player.actor(env)
             except ValueError as error:
+                if policy == "checkpoint" and environment.env != made_on:
+                    told = f"the checkpoint was made on {made_on!r}, and its network does not fit {environment.env!r}"
+                    errors.append(f"env: {told}")
+                    return description
                 errors.append(f"{'checkpoint' if policy == 'checkpoint' else 'policy'}: {error}")
             if player.keep_every:
                 try:

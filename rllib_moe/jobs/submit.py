@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from rllib_moe.jobs.server import JobError, JobServer
 from rllib_moe.jobs.staging import EXPERIMENT, stage
 from rllib_moe.jobs.submit_config import SubmitConfig, places
 from rllib_moe.runtime.exit_status import INTERRUPTED
+from rllib_moe.runtime.invocation import called_as
 from rllib_moe.training.storage import StorageError, fetch_run
 from rllib_moe.validation import ConfigError
 
@@ -118,7 +120,6 @@ def _write(text: str) -> None:
 
 
 def _say_how_to_return(address: str, job: str) -> None:
-    # As it was called: the console command, or the script.
-    program = sys.argv[0] if sys.argv[0].startswith("rllib-moe ") else "python scripts/submit.py"
+    program = shlex.join(called_as("submit"))
     for what, flag in (("follow it again", "attach"), ("stop it, saved", "stop"), ("fetch results", "fetch")):
         print(f"  {what + ':':<17} {program} --address {address} --{flag} {job}", flush=True)

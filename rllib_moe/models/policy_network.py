@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rllib_moe.config import ModelConfig
+from rllib_moe.config import STATE, ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.models.experts import ExpertBank, combine_experts
 from rllib_moe.models.losses import persistence_loss, role_loss, routing_losses
@@ -67,7 +67,7 @@ class GATMoEPolicy(nn.Module):
         super().__init__()
         if shape.num_actions not in (None, num_actions):
             raise ValueError(f"action_mask: expected {num_actions} actions, got {shape.num_actions}")
-        if errors := network_errors(shape, config):
+        if errors := config.errors(shape):
             raise ConfigError(errors)
         self.mixed_precision = False
         self.phase = PhaseState()
@@ -148,10 +148,6 @@ class GATMoEPolicy(nn.Module):
         return total, raw
 
 
-STATE = "state"
-"""Name, among the inputs of router and experts, of the joint state."""
-
-
 def _width(inputs: Sequence[str], config: ModelConfig) -> int:
     """Return the width of what is read."""
     return sum(config.trunk_size if name == STATE else config.hidden_size for name in inputs)
@@ -160,20 +156,6 @@ def _width(inputs: Sequence[str], config: ModelConfig) -> int:
 def _read(inputs: Sequence[str], z: Tensor, leaves: Mapping[str, Tensor]) -> Tensor:
     """Return what router or experts read [B, R]."""
     return torch.cat([z if name == STATE else leaves[name].float() for name in inputs], -1)
-
-
-def network_errors(shape: GraphShape, config: ModelConfig) -> list[str]:
-    """Return the reasons why a network of this configuration does not fit an observation; empty when it does."""
-    known = (STATE, "graph", "features", *shape.extras)
-    errors = [
-        f"{setting}: expected {', '.join(known)}, each once, got {inputs!r}"
-        for setting, inputs in (("router_inputs", config.router_inputs), ("expert_inputs", config.expert_inputs))
-        if len(names := config.names(inputs)) != len({*names} & {*known})
-    ]
-    if config.router == "roles" and shape.num_roles != config.num_experts:
-        has = f"{shape.num_roles} roles" if shape.num_roles else "no roles"
-        errors.append(f"router: 'roles' needs a role for each of num_experts={config.num_experts}; {has} here")
-    return errors
 
 
 def phase_of(weights: Mapping[str, Tensor]) -> PhaseState:

@@ -18,15 +18,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import yaml
-from torch import Tensor
 
 from rllib_moe.experiment import Experiment
 from rllib_moe.validation import RefusedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MANIFEST, EXPERIMENT = "manifest.json", "experiment.yaml"
 WEIGHTS, OPTIMIZER, STATE, ARRAYS = "weights.pt", "optimizer.pt", "state.json", "arrays.npz"
@@ -148,6 +149,8 @@ def save_checkpoint(
 
 
 def _save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
+    import torch  # late: most refusals of a checkpoint need no more than its manifest
+
     try:
         torch.save(tensors, path)
     except RuntimeError as error:  # torch's answer to a failed write, without the number of the error
@@ -155,6 +158,8 @@ def _save_tensors(tensors: Mapping[str, Any], path: Path) -> None:
 
 
 def _load_tensors(file: Path) -> dict[str, Any]:
+    import torch
+
     loaded: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return loaded
 
@@ -279,6 +284,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     directory = path / "checkpoints"
     if not directory.is_dir():
+        if below := sorted(str(each.parent) for each in path.glob("*/checkpoints")):
+            raise CheckpointError(f"checkpoint {path}: expected one run, this holds several: {', '.join(below)}")
         return _verified(path)
     faults: list[CheckpointError] = []
     for candidate in _newest_first(directory):

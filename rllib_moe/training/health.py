@@ -14,8 +14,8 @@ from rllib_moe.training.entropy_windows import Window, window_at
 
 LEAST_SHARE = 0.05
 """Share of the gate below which an expert is about to be lost."""
-GRACE = 100
-"""Episodes a phase has to bring alpha entropy into its window before anything is said."""
+GRACE, GRACE_SHARE = 100, 0.5
+"""Episodes a phase has to bring alpha entropy into its window before anything is said, at most this share of it."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ def expected_entropy(row: m.Row, schedule: PhaseSchedule) -> Window | None:
     return window_at(schedule, row[m.EPISODES_TOTAL.key], len(m.shares_of(row)))
 
 
-def concerns(row: m.Row, schedule: PhaseSchedule) -> list[Concern]:
+def concerns(row: m.Row, schedule: PhaseSchedule, episodes: int) -> list[Concern]:
     """Return the concerns after an iteration.
 
     Args:
         row: Its measures.
         schedule: The run's schedule.
+        episodes: The run's total.
 
     Returns:
         All of it, the most serious first.
@@ -54,15 +55,16 @@ def concerns(row: m.Row, schedule: PhaseSchedule) -> list[Concern]:
         if len(shares) > 1 and share < LEAST_SHARE:
             text = f"collapse: expert {index} has {100 * share:.1f} % of the gate, below {100 * LEAST_SHARE:.0f} %"
             found.append(Concern(f"collapse {index}", text))
-    found += _entropy(row, schedule)
+    found += _entropy(row, schedule, episodes)
     return found
 
 
-def _entropy(row: m.Row, schedule: PhaseSchedule) -> list[Concern]:
-    episodes, entropy = row[m.EPISODES_TOTAL.key], row[m.ALPHA_ENTROPY.key]
-    window = expected_entropy(row, schedule)
-    phase = schedule.phases[schedule.index_at(episodes)]
-    if window is None or entropy in window or math.isnan(entropy) or episodes - phase.start < GRACE:
+def _entropy(row: m.Row, schedule: PhaseSchedule, episodes: int) -> list[Concern]:
+    played, entropy = row[m.EPISODES_TOTAL.key], row[m.ALPHA_ENTROPY.key]
+    window, index = expected_entropy(row, schedule), schedule.index_at(played)
+    start, end = schedule.phases[index].start, schedule.end_of(index) or episodes
+    grace = min(GRACE, GRACE_SHARE * (min(end, episodes) - start))
+    if window is None or entropy in window or math.isnan(entropy) or played - start < grace:
         return []
     side = "below" if entropy < window.low else "above"
     text = f"alpha entropy {entropy:.2f} is {side} its window, {window.low:.2f} to {window.high:.2f} nats"

@@ -23,7 +23,7 @@ from rllib_moe.runtime.colors import ACCENT, WARNING, expert_color
 from rllib_moe.training.health import concerns, expected_entropy
 from rllib_moe.training.progress import Pace, clock
 from rllib_moe.training.stop_signals import StopSignals
-from rllib_moe.training.summary import SCORE_WINDOW, recent_score
+from rllib_moe.training.summary import SCORE_WINDOW, best_score, recent_score
 
 REFRESHES_PER_SECOND = 2
 LARGEST_WIDTH = 100
@@ -83,7 +83,10 @@ class LiveProgress:
             (row,) = self._seen
             title = f"{row[m.PHASE.key]} · {row[m.ROUTING.key]} · temperature {row[m.TEMPERATURE.key]:.2f}"
             parts += [self._bars(row), Text(), self._numbers(row), Text(), _shares(row)]
-            parts += [Text(f"! {concern.text}", style=f"bold {WARNING}") for concern in concerns(row, self._schedule)]
+            parts += [
+                Text(f"! {concern.text}", style=f"bold {WARNING}")
+                for concern in concerns(row, self._schedule, self._episodes)
+            ]
         if self._stop:
             text = f"{self._stop.received}: stopping after this iteration, with everything saved; once more to exit now"
             parts.append(Text(text, style="bold"))
@@ -117,14 +120,13 @@ class LiveProgress:
 
     def _numbers(self, row: m.Row) -> Table:
         recent = recent_score(self._rows)
-        best = max((r[m.SCORE_MAX.key] for r in self._rows if not math.isnan(r[m.SCORE_MAX.key])), default=math.nan)
         window = expected_entropy(row, self._schedule)
         expected = "" if window is None else f" (expected {window.low:.2f} to {window.high:.2f})"
         table = Table.grid(padding=(0, 2))
         for _ in range(4):
             table.add_column()
         cells = [
-            *("score", f"{_number(recent, 1)} (mean of {SCORE_WINDOW})", "best", _number(best, 0)),
+            *("score", f"{_number(recent, 1)} (mean of {SCORE_WINDOW})", "best", _number(best_score(self._rows), 0)),
             *("alpha entropy", f"{_number(row[m.ALPHA_ENTROPY.key], 2)}{expected}", "MI", _information(row)),
             *("speed", f"{_number(row[m.STEPS_PER_SECOND.key], 0)} steps/s"),
         ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
@@ -15,22 +13,13 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
 from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint
-from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, TrainingStoppedError, told
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror
 from rllib_moe.training.summary import recent_score, summarize
-from rllib_moe.validation import FailedError
 
 MAX_EMPTY_ITERATIONS = 10
 """Iterations in a row without a single sample after which a run stops: all workers fail."""
-
-
-class TrainingStoppedError(FailedError):
-    """Training cannot go on; what was learned is saved. The message says why."""
-
-
-class CannotWriteError(TrainingStoppedError):
-    """A disk is full or read-only. The message says what could not be written, and what is safe."""
 
 
 class Progress(Protocol):
@@ -147,18 +136,3 @@ class TrainingLoop:
         if self._mirror:
             self._mirror.copy_checkpoint(path, self._run.keep_checkpoints)
         self._saved_at, self._saved_rows = episodes, len(self._rows)
-
-
-@contextmanager
-def told(directory: RunDirectory) -> Iterator[None]:
-    """Turn an error in writing to a run's directory into words.
-
-    Raises:
-        CannotWriteError: Something could not be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        latest = directory.checkpoints / LATEST
-        safe = f"the last checkpoint is whole: {latest.resolve()}" if latest.exists() else "there is no checkpoint yet"
-        raise CannotWriteError(f"cannot write to {directory.path}: {error}; {safe}") from error

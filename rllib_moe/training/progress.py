@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -18,7 +19,10 @@ from rich.table import Table
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.health import concerns
+from rllib_moe.training.summary import best_score
 
+REPEAT_SHARE = 0.1
+"""Share of the run's episodes after which a warning that lasts is told again."""
 LOG_WIDTH = 160
 """Columns of the output when it is no terminal (a log)."""
 
@@ -88,20 +92,21 @@ def clock(seconds: float) -> str:
 
 
 class ProgressLines:
-    """Prints one plain line an iteration, and one for each warning when it begins.
+    """Prints one plain line an iteration, and one for each warning when it begins and while it lasts.
 
     Args:
         console: Where to.
         episodes: Total episodes of the run.
         schedule: Its phases.
+        rows: All rows of the run so far; the run appends to it before it calls `show`.
     """
 
-    def __init__(self, console: Console, episodes: int, schedule: PhaseSchedule) -> None:
+    def __init__(self, console: Console, episodes: int, schedule: PhaseSchedule, rows: Sequence[m.Row]) -> None:
         self._console = console
-        self._episodes = episodes
-        self._schedule = schedule
+        self._episodes, self._schedule, self._rows = episodes, schedule, rows
         self._pace = Pace()
-        self._warned: set[str] = set()
+        self._warned: dict[str, tuple[int, int]] = {}
+        """Episodes at which a warning that lasts began and was told last, by its kind."""
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +120,7 @@ class ProgressLines:
         self._pace.note(played)
         left = self._pace.seconds_to(self._episodes)
         shares = " ".join(f"{100 * share:.0f}" for share in m.shares_of(row))
-        score = "-" if row[m.EPISODES.key] == 0 else f"{row[m.SCORE_MEAN.key]:.1f} (best {row[m.SCORE_MAX.key]:.0f})"
+        score = "-" if row[m.EPISODES.key] == 0 else f"{row[m.SCORE_MEAN.key]:.1f} (best {best_score(self._rows):.0f})"
         say(
             self._console,
             f"episode {played}/{self._episodes}  {row[m.PHASE.key]} {row[m.ROUTING.key]} "
@@ -124,11 +129,15 @@ class ProgressLines:
             f"experts {shares} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  "
             f"{'' if left is None else f'{clock(left)} left'}",
         )
-        found = concerns(row, self._schedule)
-        for concern in found:
-            if concern.kind not in self._warned:
-                say(self._console, f"warning: {concern.text}")
-        self._warned = {concern.kind for concern in found}
+        lasting: dict[str, tuple[int, int]] = {}
+        for concern in concerns(row, self._schedule, self._episodes):
+            began, told = self._warned.get(concern.kind, (played, None))
+            if told is None or played - told >= REPEAT_SHARE * self._episodes:
+                since = "" if told is None else f" (since episode {began})"
+                say(self._console, f"warning: {concern.text}{since}")
+                told = played
+            lasting[concern.kind] = began, told
+        self._warned = lasting
 
 
 class PhaseTable:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from rllib_moe.training.storage import Fetched, StorageError, fetch, is_uri
+
+if TYPE_CHECKING:
+    from rllib_moe.training.storage import Fetched
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,10 @@ class Resumed:
         Raises:
             CheckpointError: It is missing, damaged, or cannot be reached.
         """
-        if not is_uri(place):
+        if "://" not in place:
             return cls(load_checkpoint(place))
+        from rllib_moe.training.storage import StorageError, fetch  # late: pyarrow is slow to import
+
         try:
             fetched = fetch(place)
         except StorageError as error:
@@ -39,10 +45,13 @@ class Resumed:
 
     @property
     def experiment(self) -> Experiment:
-        """The experiment that wrote the checkpoint; its run is where the checkpoint lies now."""
+        """The experiment that wrote the checkpoint; its run is where the checkpoint lies now, or a new one."""
         experiment, directory = self.checkpoint.experiment, self.checkpoint.path.parents[1]
-        if self.fetched or self.checkpoint.path.parent.name != "checkpoints":
+        if self.fetched:
             return experiment
+        if self.checkpoint.path.parent.name != "checkpoints":  # in no run, as in pretrained/
+            new = RunConfig()
+            return experiment.with_overrides({"exp_name": new.exp_name, "output_dir": new.output_dir})
         place = {"exp_name": directory.name, "output_dir": os.path.relpath(directory.parent)}
         return experiment.with_overrides(place)
 

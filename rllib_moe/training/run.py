@@ -1,37 +1,33 @@
-"""One training run, from its experiment to its summary: check, prepare, train, finish."""
+"""One training run, from its experiment to its summary: check, prepare, train, finish.
+
+Ray and torch, which take seconds to import, are imported once a run is sure to begin.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
-from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import Any
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 
-from rllib_moe import metrics as m
-from rllib_moe.algorithms.build import build_algorithm
-from rllib_moe.algorithms.placement import notices
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.experiment import Experiment
-from rllib_moe.models.policy_network import GATMoEPolicy, network_errors, weight_errors
-from rllib_moe.runtime import provenance
-from rllib_moe.runtime.ray_session import ray_session
-from rllib_moe.training.algorithm_state import restore
-from rllib_moe.training.checkpoints import LATEST, adopt, set_aside_later
-from rllib_moe.training.live import LiveProgress
-from rllib_moe.training.loop import TrainingLoop, told
-from rllib_moe.training.progress import ConsoleHandler, PhaseTable, ProgressLines, say, standard_console
-from rllib_moe.training.resume import Resumed
-from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.runtime.invocation import called_as
+from rllib_moe.training.checkpoints import LATEST
+from rllib_moe.training.forecast import forecast, short_phases
+from rllib_moe.training.progress import ConsoleHandler, PhaseTable, say, standard_console
+from rllib_moe.training.run_directory import RunDirectory, told
 from rllib_moe.training.stop_signals import StopSignals
-from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
 from rllib_moe.training.summary import summarize
 from rllib_moe.validation import ConfigError
+
+if TYPE_CHECKING:
+    from rllib_moe.training.resume import Resumed
+    from rllib_moe.training.storage import RunMirror
 
 
 def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed | None = None) -> dict[str, Any]:
@@ -57,13 +53,21 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
     _log_to(console)
     with StopSignals() as stop:
         if resumed is None and experiment.run.resume is not None:
+            from rllib_moe.training.resume import Resumed
+
             resumed = Resumed.find(experiment.run.resume)
-        _check(experiment, resumed)
+        shape, num_actions = _check(experiment, resumed)
         directory = RunDirectory.claim(experiment.run, resumed.checkpoint.path if resumed else None)
-        mirror = _claim_storage(experiment, resumed, directory)
         with directory.locked():
             try:
-                rows = _run(experiment, resumed, command, directory, mirror, console, stop)
+                for line in _outlook(experiment, resumed):
+                    say(console, line)
+                from rllib_moe.training import session  # late: see above
+
+                session.check_network(experiment, resumed, shape, num_actions)
+                mirror = session.claim_storage(experiment, resumed, directory)
+                prepare(experiment.environment.env)
+                rows = session.run(experiment, resumed, command, directory, mirror, console, stop)
             finally:
                 directory.remove_if_empty()
             summary = summarize(rows)
@@ -74,11 +78,17 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
         console.print("Stopped before the first iteration: there is nothing to save.")
     for name, path in paths.items():
         say(console, f"{name}: {path}")
+    for line in _next_commands(experiment, summary) if rows else ():
+        say(console, line)
     return {**summary, "paths": paths, "stopped_by": stop.received}
 
 
-def _check(experiment: Experiment, resumed: Resumed | None) -> None:
-    """Refuse what would fail later (environment, checkpoint, batch size), then prepare the environment."""
+def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape, int]:
+    """Refuse what would fail later (checkpoint, environment, batch size).
+
+    Returns:
+        Sizes of the environment's observation, and its number of actions.
+    """
     if resumed and (errors := resumed.errors(experiment)):
         raise ConfigError(errors)
     environment, batch_size = experiment.environment, experiment.training.batch_size
@@ -95,16 +105,12 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> None:
     if batch_bytes > memory:
         told_sizes = f"{memory / 1e9:.0f} GB of memory, those would take {batch_bytes / 1e9:.0f} GB"
         raise ConfigError([f"batch_size: expected one whose observations fit into {told_sizes}; got {batch_size}"])
-    if resumed and (
-        errors := weight_errors(GATMoEPolicy(shape, num_actions, experiment.model), resumed.checkpoint.state().weights)
-    ):
-        raise ConfigError(errors)
-    prepare(environment.env)
+    return shape, num_actions
 
 
 def _observation_errors(experiment: Experiment, shape: GraphShape) -> list[str]:
     """Return the reasons why an experiment does not fit its environment's observation; empty when it does."""
-    errors, num_experts = network_errors(shape, experiment.model), experiment.model.num_experts
+    errors, num_experts = experiment.model.errors(shape), experiment.model.num_experts
     asking = [each.name for each in experiment.schedule.phases if each.first.role_coef or each.last.role_coef]
     if asking and shape.num_roles != num_experts:
         has = f"{shape.num_roles} roles" if shape.num_roles else "no roles"
@@ -115,95 +121,22 @@ def _observation_errors(experiment: Experiment, shape: GraphShape) -> list[str]:
     return errors
 
 
-def _claim_storage(experiment: Experiment, resumed: Resumed | None, directory: RunDirectory) -> RunMirror | None:
-    """Take the run's place on the storage, where one is asked for."""
-    storage = experiment.run.storage
-    if storage is None:
-        return None
-    try:
-        if resumed and resumed.fetched:
-            is_own = is_same_place(resumed.fetched.uri, f"{storage.rstrip('/')}/{directory.path.name}")
-        else:
-            is_own = resumed is not None and directory.path.resolve() in resumed.checkpoint.path.parents
-    except StorageError as error:
-        raise ConfigError([f"storage: {error}"]) from error
-    return RunMirror.claim(storage, directory.path, is_own=is_own)
+def _outlook(experiment: Experiment, resumed: Resumed | None) -> Iterator[str]:
+    """Yield the lines that say what will be played."""
+    first, total = resumed.checkpoint.episodes if resumed else 0, experiment.run.episodes
+    yield forecast(experiment.schedule, first, total)
+    yield from short_phases(experiment.schedule, experiment.training, experiment.environment, first, total)
 
 
-def _run(
-    experiment: Experiment,
-    resumed: Resumed | None,
-    command: Sequence[str],
-    directory: RunDirectory,
-    mirror: RunMirror | None,
-    console: Console,
-    stop: StopSignals,
-) -> list[m.Row]:
-    """Start Ray, build or restore the algorithm, and train. Return the rows of the whole run.
-
-    Nothing is written before the algorithm stands: a start that fails leaves the directory as it was.
-    """
-    training, run = experiment.training, experiment.run
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(ray_session(run.address, training.num_workers + 1, training.num_gpus))
-        except SystemExit:  # Ray's own answer to SIGTERM while it starts
-            stop.note(signal.SIGTERM)
-        stop.listen()
-        if stop:
-            return []
-        if run.address or os.environ.get("RAY_ADDRESS"):
-            for notice in notices(training.num_workers, training.num_gpus):
-                say(console, notice)
-        first_episode = resumed.checkpoint.episodes if resumed else 0
-        algorithm = build_algorithm(experiment, first_episode)
-        stack.callback(algorithm.stop)
-        if resumed:
-            restore(algorithm, resumed.checkpoint.state())
-            say(console, f"Resumed {resumed.checkpoint.path} at episode {algorithm.episodes_total}")
-        if stop:
-            return []
-        stack.callback(directory.close)
-        rows = _begin(experiment, resumed, command, directory, console)
-        loop = TrainingLoop(algorithm, experiment, directory, mirror, rows)
-        with _progress(experiment, rows, console, stop) as progress:
-            loop.run(stop, progress)
-    return rows
-
-
-def _begin(
-    experiment: Experiment,
-    resumed: Resumed | None,
-    command: Sequence[str],
-    directory: RunDirectory,
-    console: Console,
-) -> list[m.Row]:
-    """Write down how the run begins, and return the rows that a resumed run keeps."""
-    rows: list[m.Row] = []
-    with told(directory):
-        if resumed:
-            checkpoint, fetched = resumed.checkpoint, resumed.fetched
-            if checkpoint.path.parent == directory.checkpoints.resolve():
-                for path in set_aside_later(checkpoint):
-                    say(console, f"Set aside a later checkpoint of this run: {path}")
-            if fetched and fetched.run.name == directory.path.name:
-                adopt(fetched.checkpoint, directory.checkpoints)
-                directory.adopt(fetched.run)
-            rows = directory.keep_rows_until(checkpoint.iteration)
-        directory.describe(experiment, command)
-        episode = resumed.checkpoint.episodes if resumed else 0
-        directory.add_start({"episode": episode, "command": list(command), **provenance.describe()})
-    return rows
-
-
-def _progress(
-    experiment: Experiment, rows: list[m.Row], console: Console, stop: StopSignals
-) -> ProgressLines | LiveProgress:
-    """Return a display in a terminal, lines in any other output (a file, a job's log)."""
-    episodes, schedule = experiment.run.episodes, experiment.schedule
-    if console.is_interactive:
-        return LiveProgress(console, episodes, schedule, rows, stop)
-    return ProgressLines(console, episodes, schedule)
+def _next_commands(experiment: Experiment, summary: dict[str, Any]) -> Iterator[str]:
+    """Yield the commands that a person may want next."""
+    run, total = str(experiment.run.directory), experiment.run.episodes
+    if summary["episodes_total"] < total:
+        yield f"go on:    {shlex.join(called_as('train', '--resume', run))}"
+    else:
+        yield f"go on:    {shlex.join(called_as('train', '--resume', run, '--episodes', str(2 * total)))}"
+    yield f"report:   {shlex.join(called_as('report', run))}"
+    yield f"evaluate: {shlex.join(called_as('evaluate', '--checkpoint', run))}"
 
 
 def _write_summary(

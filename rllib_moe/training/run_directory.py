@@ -21,20 +21,30 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+from typing import TYPE_CHECKING, Any
 
 from rllib_moe import metrics as m
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors
-from rllib_moe.validation import ConfigError
+from rllib_moe.training.checkpoints import LATEST
+from rllib_moe.validation import ConfigError, FailedError
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
 logger = logging.getLogger(__name__)
 
 TEXT_KEYS = (m.PHASE.key, m.ROUTING.key)
 """Columns that are words, also where a phase is called 1."""
+
+
+class TrainingStoppedError(FailedError):
+    """Training cannot go on; what was learned is saved. The message says why."""
+
+
+class CannotWriteError(TrainingStoppedError):
+    """A disk is full or read-only. The message says what could not be written, and what is safe."""
 
 
 class RunDirectory:
@@ -142,6 +152,8 @@ class RunDirectory:
             histograms: For TensorBoard alone: the fields of a `gate_histograms.Histogram` by key.
         """
         if self._writer is None:
+            from tensorboardX import SummaryWriter  # late: a refusal must not wait for it
+
             kept = self.rows()
             # What is later than the rows kept, of a run that was resumed, is played again.
             purge_step = kept[-1][m.EPISODES_TOTAL.key] + 1 if kept else 0
@@ -242,3 +254,18 @@ def _parsed(value: str) -> Any:
         return int(value) if value.lstrip("-").isdigit() else float(value)
     except ValueError:
         return value
+
+
+@contextmanager
+def told(directory: RunDirectory) -> Iterator[None]:
+    """Turn an error in writing to a run's directory into words.
+
+    Raises:
+        CannotWriteError: Something could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        latest = directory.checkpoints / LATEST
+        safe = f"the last checkpoint is whole: {latest.resolve()}" if latest.exists() else "there is no checkpoint yet"
+        raise CannotWriteError(f"cannot write to {directory.path}: {error}; {safe}") from error

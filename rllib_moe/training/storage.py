@@ -37,11 +37,6 @@ class StorageError(RefusedError):
     """Something is not on the storage, or cannot be reached. The message names the URI."""
 
 
-def is_uri(path: str) -> bool:
-    """Return whether a path names a storage rather than a local directory."""
-    return "://" in path
-
-
 def locate(uri: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of a URI or absolute path, and the path in it.
 

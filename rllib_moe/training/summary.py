@@ -31,6 +31,11 @@ def recent_mean(rows: Sequence[m.Row], metric: m.Metric, window: int = SCORE_WIN
     return total / episodes if episodes else None
 
 
+def best_score(rows: Sequence[m.Row]) -> float:
+    """Best score of any episode, NaN before there is one."""
+    return max((best for row in rows if not math.isnan(best := row[m.SCORE_MAX.key])), default=math.nan)
+
+
 def summarize(rows: Sequence[m.Row]) -> dict[str, Any]:
     """Summarize a run.
 

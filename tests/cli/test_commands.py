@@ -32,6 +32,9 @@ def run(*words: str, cwd: Path, path: Path = ROOT) -> subprocess.CompletedProces
         ("evalute", 2, "unknown command 'evalute' (did you mean 'evaluate'?)"),
         ("evaluate --episodes 0", 2, "episodes: expected a whole number, 1 or more, got 0"),
         ("experiment nethack --variants sotfmax", 2, "variants: no variant 'sotfmax' (did you mean 'softmax'?)"),
+        ("train --env nope --exp-name x", 2, "env: unknown environment 'nope'"),
+        ("train --env regimes --env-arg num_cue=1", 2, "no argument 'num_cue' (did you mean 'num_cues'?)"),
+        ("train --resume nope", 2, "checkpoint nope: no such directory"),
         ("report --group some", 2, "group: expected 'seed' or 'none' or 'all', got 'some'"),
         *((f"{command} --help", 0, "How to run") for command in COMMANDS),
     ],
@@ -77,5 +80,5 @@ def test_a_wheel_trains_and_compares_away_from_the_repository(tmp_path: Path) ->
     table = json.loads((work / "results/comparison-plan/table.json").read_text())
     assert table["missing"] == []
     start = json.loads((work / "results/comparison-plan/only-seed0/starts.jsonl").read_text())
-    assert start["command"][1:] == ["--config", "results/comparison-plan/only-seed0.train.yaml"]
+    assert start["command"] == ["rllib-moe", "train", "--config", "results/comparison-plan/only-seed0.train.yaml"]
     assert set(table["variants"]) == {"only"}

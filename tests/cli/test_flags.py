@@ -96,6 +96,7 @@ def test_flags_override_a_file_and_a_file_the_defaults(tmp_path: Path) -> None:
         (("--set", "warmup.temperature"), "--set: expected name=value with a value in YAML, got 'warmup.temperature'"),
         (("--set", "=1"), "--set: expected name=value"),
         (("--set", "warmup.temperature=[1"), "--set: expected name=value"),
+        (("--env-arg", "a=[@"), "text goes in quotes, such as --env-arg 'a=\"[@\"'"),
         (("--env-arg", "a=2024-99-99"), "--env-arg: expected name=value"),
         (("--set", "wramup.temperature=1"), "(did you mean 'warmup'?)"),
         (("--set", "warmup.temperature=.nan"), "expected a finite number"),

@@ -95,7 +95,7 @@ def test_module_and_id(tmp_path, monkeypatch):
     env = make_env("graph_plugin_for_test:RllibMoeTest/Plugin-v0", max_steps=3)
     assert _steps_until_truncated(env) == 3
     del gymnasium.registry["RllibMoeTest/Plugin-v0"]
-    with pytest.raises(ImportError, match="no_such_module"):
+    with pytest.raises(ValueError, match="no_such_module"):
         make_env("no_such_module:Env-v0")
 
 

@@ -235,6 +235,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "nowhere")
     dangling = tmp_path / "run" / "checkpoints"
     dangling.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=f"expected one run, this holds several: {tmp_path / 'run'}$"):
+        load_checkpoint(tmp_path)
     (dangling / LATEST).symlink_to("episode_000099")
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "run")

@@ -23,7 +23,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def texts(**changes: Any) -> list[str]:
-    return [concern.text for concern in concerns(row(**changes), SCHEDULE)]
+    return [concern.text for concern in concerns(row(**changes), SCHEDULE, 5000)]
 
 
 def test_a_healthy_iteration() -> None:
@@ -32,14 +32,14 @@ def test_a_healthy_iteration() -> None:
 
 @pytest.mark.parametrize(("share", "is_collapse"), [(0.05, False), (0.0499, True), (0.0, True)])
 def test_collapse_is_a_share_below_5_per_cent(share: float, is_collapse: bool) -> None:
-    found = concerns(row() | {m.expert_share(2).key: share}, SCHEDULE)
+    found = concerns(row() | {m.expert_share(2).key: share}, SCHEDULE, 5000)
     assert [concern.kind for concern in found] == (["collapse 2"] if is_collapse else [])
     assert all("expert 2" in concern.text for concern in found)
 
 
 def test_one_expert_cannot_collapse() -> None:
     single = {key: value for key, value in row(ALPHA_ENTROPY=0.0).items() if not key.startswith("moe/expert_share")}
-    assert concerns(single | {m.expert_share(0).key: 1.0}, SCHEDULE) == []
+    assert concerns(single | {m.expert_share(0).key: 1.0}, SCHEDULE, 5000) == []
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,15 @@ def test_entropy_out_of_its_window(episode: int, entropy: float, warned: str | N
     assert warned is None or warned in found[0]
 
 
+def test_entropy_of_a_compressed_run_is_watched_from_the_middle_of_each_phase() -> None:
+    schedule = PhaseSchedule.load("default").with_boundaries([40, 80])
+    found = {
+        played: [each.kind for each in concerns(row(EPISODES_TOTAL=played, ALPHA_ENTROPY=1.0), schedule, 120)]
+        for played in (10, 20, 90, 100, 120)
+    }
+    assert found == {10: [], 20: ["entropy"], 90: [], 100: ["entropy"], 120: ["entropy"]}
+
+
 def test_skipped_updates_and_lost_workers_come_first() -> None:
     found = texts(SKIPPED_UPDATES=1, LOST_WORKERS=2, ALPHA_ENTROPY=0.0)
     assert found[:2] == [
@@ -70,7 +79,7 @@ def test_skipped_updates_and_lost_workers_come_first() -> None:
 
 def test_the_published_run_was_warned_of_only_while_entropy_came_down() -> None:
     rows = read_rows(Path(__file__).parents[2] / "results" / "published" / "nethack-2000" / "progress.csv")
-    warned = [each[m.EPISODES_TOTAL.key] for each in rows if concerns(each, SCHEDULE)]
+    warned = [each[m.EPISODES_TOTAL.key] for each in rows if concerns(each, SCHEDULE, 5000)]
     assert warned
     assert min(warned) >= 1300
     assert max(warned) < 1500

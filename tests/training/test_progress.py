@@ -42,10 +42,19 @@ def row(**changes: Any) -> dict[str, Any]:
     return {metric.key: value for metric, value in values.items()} | {getattr(m, k).key: v for k, v in changes.items()}
 
 
+def show(target: Console, *rows: m.Row, episodes: int = 5000) -> None:
+    """Show the rows of a run as the training loop does."""
+    shown: list[m.Row] = []
+    lines = ProgressLines(target, episodes, SCHEDULE, shown)
+    for each in rows:
+        shown.append(each)
+        lines.show(each)
+
+
 class TestLine:
     def test_holds_what_matters(self) -> None:
         target = console()
-        ProgressLines(target, episodes=5000, schedule=SCHEDULE).show(row())
+        show(target, row())
         assert printed(target).strip() == (
             "episode 1200/5000  transition sparsemax T 0.95  score 12.3 (best 57)  "
             "alpha entropy 0.62  MI 0.07  experts 10 90 %  1234 steps/s"
@@ -53,25 +62,27 @@ class TestLine:
 
     def test_no_episode_finished(self) -> None:
         target = console()
-        ProgressLines(target, episodes=5000, schedule=SCHEDULE).show(
-            row(EPISODES=0, SCORE_MEAN=math.nan, SCORE_MAX=math.nan)
-        )
+        show(target, row(EPISODES=0, SCORE_MEAN=math.nan, SCORE_MAX=math.nan))
         assert "score -  " in printed(target)
         assert "nan" not in printed(target)
+
+    def test_best_is_that_of_the_run(self) -> None:
+        target = console()
+        show(target, row(SCORE_MAX=12.0), row(SCORE_MAX=9.0), row(SCORE_MAX=math.nan), row(SCORE_MAX=13.0))
+        assert [line.partition("(best ")[2][:2] for line in printed(target).splitlines()] == ["12", "12", "12", "13"]
 
     def test_time_left_counts_from_the_first_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = iter([100.0, 110.0])
         monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
         target = console()
-        lines = ProgressLines(target, episodes=2000, schedule=SCHEDULE)
-        lines.show(row(EPISODES_TOTAL=1000))  # a resumed run: the 1000 before took none of this run's time
-        lines.show(row(EPISODES_TOTAL=1100))
+        # A resumed run: the 1000 before took none of this run's time.
+        show(target, row(EPISODES_TOTAL=1000), row(EPISODES_TOTAL=1100), episodes=2000)
         # 100 episodes in 10 s, 900 to go: 90 s.
         assert printed(target).splitlines()[1].endswith("1:30 left")
 
     def test_one_line_on_a_narrow_screen_and_brackets_as_they_are(self) -> None:
         target = Console(file=io.StringIO(), width=20)
-        ProgressLines(target, episodes=5000, schedule=SCHEDULE).show(row(PHASE="[bold]x[/y]"))
+        show(target, row(PHASE="[bold]x[/y]"))
         assert len(printed(target).splitlines()) == 1
         assert "[bold]x[/y] sparsemax" in printed(target)
 
@@ -79,12 +90,18 @@ class TestLine:
 class TestWarnings:
     def test_are_printed_when_they_begin(self) -> None:
         target = console()
-        lines = ProgressLines(target, episodes=5000, schedule=SCHEDULE)
-        for entropy in (0.62, 0.05, 0.06, 0.62, 0.05):
-            lines.show(row(ALPHA_ENTROPY=entropy))
+        show(target, *(row(ALPHA_ENTROPY=entropy) for entropy in (0.62, 0.05, 0.06, 0.62, 0.05)))
         warned = [line for line in printed(target).splitlines() if line.startswith("warning: ")]
         # Two experts: from ln 2 = 0.693 to half of 0.7 over 2000 episodes, 0.659 after 200; 0.15 on either side.
         assert warned == ["warning: alpha entropy 0.05 is below its window, 0.51 to 0.69 nats"] * 2
+
+    def test_are_told_again_while_they_last(self) -> None:
+        target = console()
+        share = {m.expert_share(0).key: 0.01}
+        show(target, *(row(EPISODES_TOTAL=episode) | share for episode in range(1200, 1600, 50)), episodes=1500)
+        warned = [line for line in printed(target).splitlines() if line.startswith("warning: ")]
+        begun = "warning: collapse: expert 0 has 1.0 % of the gate, below 5 %"
+        assert warned == [begun, f"{begun} (since episode 1200)", f"{begun} (since episode 1200)"], "each 150 episodes"
 
 
 def phase(**changes: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rllib_moe.algorithms.ppo import MoEPPO
 from rllib_moe.training import loop
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.loop import TrainingStoppedError
+from rllib_moe.training.resume import Resumed
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 
@@ -94,6 +96,9 @@ def test_a_run_writes_everything(train: Train, tmp_path: Path, capsys: pytest.Ca
     assert summary["stopped_by"] is None
     shown = capsys.readouterr().out
     assert shown.count("=====") == 6
+    assert shown.startswith("This run: warmup 0 to 16, transition 16 to 32, fine-tune 32 to 48\n")
+    for command in ("train --resume {} --episodes 96", "report {}", "evaluate --checkpoint {}"):
+        assert f"rllib-moe {command.format(run)}\n" in shown
     for text in ("Phases played", "episode 48/48", *(f"{name}: {path}\n" for name, path in summary["paths"].items())):
         assert text in shown
 
@@ -215,6 +220,63 @@ def test_what_this_machine_has_not_is_refused_and_nothing_left(
     with pytest.raises(ConfigError, match=told):
         train("mine", 8, *flags)
     assert not (tmp_path / "mine").exists()
+
+
+OWN = """
+import gymnasium
+from torch import nn
+
+class Encoder(nn.Module):
+    def __init__(self, shape, config):
+        raise KeyError("widths")
+
+    def forward(self, nodes, node_mask, edges, node_types, return_attention):
+        raise NotImplementedError
+
+def no_gate(logits):
+    return logits
+
+def failing_gate(logits):
+    raise IndexError("too few experts")
+
+def make():
+    raise OSError("no game data")
+
+gymnasium.register("Own-v0", entry_point=make)
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--graph-encoder", "own_module:Encoder"], "graph_encoder: 'own_module:Encoder' cannot be used: KeyError"),
+        (["--graph-encoder", "own_module:Encodr"], "has no 'Encodr' (did you mean 'Encoder'?)"),
+        (["--graph-encoder", "broken_module:Encoder"], "'broken_module:Encoder' (RuntimeError: no license)"),
+        (["--set", "fine-tune.routing=own_module:no_gate"], "'own_module:no_gate' gave [8, 4] from -3 to 3"),
+        (["--set", "fine-tune.routing=own_module:failing_gate"], "cannot be used: IndexError: too few experts"),
+        (["--set", "fine-tune.routing=broken_module:gate"], "'broken_module:gate' (RuntimeError: no license)"),
+        (["--env", "own_module:Own-v0"], "environment 'own_module:Own-v0' cannot be made: OSError: no game data"),
+        (["--env", "broken_module:Own-v0"], "cannot import 'broken_module' (RuntimeError: no license)"),
+    ],
+)
+def test_what_a_user_brings_is_tried_before_ray_starts(
+    flags: list[str], told: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_module.py").write_text(OWN)
+    (tmp_path / "broken_module.py").write_text("raise RuntimeError('no license')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("rllib_moe.training.session.run", Mock(side_effect=AssertionError("was started")))
+    with pytest.raises(ConfigError) as refused:
+        train("mine", 8, *flags)
+    assert told in str(refused.value)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_checkpoint_that_lies_in_no_run_begins_a_new_one(trained: Path, tmp_path: Path) -> None:
+    alone = shutil.copytree(load_checkpoint(trained).path, tmp_path / "alone")
+    found = {place: Resumed.find(str(place)).experiment.run for place in (trained, alone)}
+    assert {place: run.exp_name for place, run in found.items()} == {trained: "mine", alone: "experiment"}
+    assert found[alone].output_dir == "results"
 
 
 def test_a_path_may_hold_brackets(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,10 @@ def test_the_first_signal_saves_and_stops(
         f"episode_{stopped.episodes:06d}",
         "latest",
     ]
+    assert process.output.startswith("This run: warmup 0 to 16, transition 16 to 32, fine-tune 32 to 1,000,000\n")
+    assert "restart will fail" not in process.output  # Ray's words where an actor's arguments are not by value
     assert f"summary: {run / 'summary.json'}\n" in process.output
+    assert f"go on:    python scripts/train.py --resume {run}\n" in process.output
 
     resumed = train("mine", stopped.episodes + 8, "--num-workers", "0", resume=run)
     assert resumed["episodes_total"] == stopped.episodes + 8

@@ -66,6 +66,7 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
     finally:
         result = write_result(plan, directory)
         if result["variants"]:
+            say(console, (directory / "table.md").read_text())
             say(console, f"table: {directory / 'table.md'}")
     return {**result, "failures": failures}
 

@@ -62,11 +62,12 @@ class Runner:
             running = [pool.submit(self._evaluate, BASELINES, baselines(self._plan, self._directory), None)]
             running += [pool.submit(self._train_and_evaluate, run) for run in runs]
             try:
-                for each in as_completed(running):
+                for done, each in enumerate(as_completed(running), start=1):
                     try:
                         each.result()
                     except FailedError as error:
                         failures.append(str(error))
+                    self._say(f"{done} of {len(running)} done, {len(failures)} failed")
             except KeyboardInterrupt:
                 self._stopping = True
                 self._console.print("Stopping: the runs save and end. The same command goes on from there.")

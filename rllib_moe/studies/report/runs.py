@@ -119,6 +119,8 @@ def read_run(path: Path) -> Run:
     progress = path / PROGRESS
     if not progress.is_file():
         hint = " (results/<exp-name>, not its checkpoints)" if (path / "manifest.json").exists() else ""
+        if below := sorted(str(each.parent) for each in path.glob(f"*/{PROGRESS}")):
+            hint = f"; name one or several of the runs below it: {', '.join(below)}"
         raise ConfigError([f"{path}: expected a run directory with {PROGRESS}, there is none{hint}"], "report")
     omissions: list[str] = []
     rows = _rows(progress, omissions)

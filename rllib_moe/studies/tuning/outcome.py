@@ -10,11 +10,13 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from rllib_moe.runtime.files import atomic_write
+from rllib_moe.runtime.invocation import called_as
 from rllib_moe.studies.tuning.plot import plot_trials
 from rllib_moe.studies.tuning.records import FAILED, TrialRecord
 from rllib_moe.studies.tuning.search_space import SearchSpace
@@ -52,7 +54,7 @@ def write_outcome(records: Sequence[TrialRecord], space: SearchSpace, directory:
 
 def train_command(config: Path) -> str:
     """Return the command that trains the experiment of a file."""
-    return f"python scripts/train.py --config {config}"
+    return shlex.join(called_as("train", "--config", str(config)))
 
 
 def _write_best(record: TrialRecord, space: SearchSpace, directory: Path) -> dict[str, Path]:

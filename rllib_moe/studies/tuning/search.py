@@ -20,6 +20,7 @@ from ray.tune.logger import TBXLoggerCallback
 from rllib_moe.envs.registry import environment_errors, prepare
 from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors
+from rllib_moe.runtime.invocation import called_as
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.studies.tuning.outcome import train_command, write_outcome
 from rllib_moe.studies.tuning.progress import SearchProgress
@@ -172,7 +173,7 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
     if "config" in paths:
         say(console, f"Train the best configuration:\n  {train_command(Path(paths['config']))}")
     if stop:
-        say(console, f"Interrupted. To go on: python scripts/tune.py --resume {directory}")
+        say(console, f"Interrupted. To go on: {shlex.join(called_as('tune', '--resume', str(directory)))}")
     return {
         "trials": [record.to_dict() for record in records],
         "best": records[0].number if "config" in paths else None,

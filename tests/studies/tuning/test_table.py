@@ -87,7 +87,7 @@ def test_the_best_trial_is_an_experiment_to_train_and_its_checkpoint_nobody_else
     paths = write_outcome([best], space, tmp_path)
     changes = {"*.entropy_coef": 1e-7, "gamma": 0.9, "num_experts": 3, "exp_name": "mine-best"}
     assert Experiment.load(paths["config"]) == base.with_overrides(changes)
-    assert Path(paths["config"]).read_text().startswith(f"# python scripts/train.py --config {paths['config']}\n")
+    assert Path(paths["config"]).read_text().startswith(f"# rllib-moe train --config {paths['config']}\n")
     assert (Path(paths["checkpoint"]) / "whose").read_text() == "0"
     assert "checkpoint" not in write_outcome([record(1, values={"*.entropy_coef": 1e-6})], space, tmp_path)
     assert not Path(paths["checkpoint"]).exists(), "that of an earlier best trial"

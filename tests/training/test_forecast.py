@@ -1,0 +1,43 @@
+"""What a run says before it starts: the phases it plays, and those that may be skipped."""
+
+from __future__ import annotations
+
+import pytest
+
+from rllib_moe.config import EnvironmentConfig, TrainingConfig
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.training.forecast import forecast, short_phases
+
+SCHEDULE = PhaseSchedule.load("default")
+
+
+@pytest.mark.parametrize(
+    ("first", "total", "told"),
+    [
+        (0, 64, "warmup 0 to 64; transition begins at 1,000 and is not reached"),
+        (0, 1000, "warmup 0 to 1,000; transition begins at 1,000 and is not reached"),
+        (0, 5000, "warmup 0 to 1,000, transition 1,000 to 3,000, fine-tune 3,000 to 5,000"),
+        (1500, 2000, "transition 1,500 to 2,000; fine-tune begins at 3,000 and is not reached"),
+        (5002, 8000, "fine-tune 5,002 to 8,000"),
+    ],
+)
+def test_the_phases_of_a_run(first: int, total: int, told: str) -> None:
+    assert forecast(SCHEDULE, first, total) == f"This run: {told}"
+
+
+def warned(boundaries: list[int], *, first: int = 0, total: int = 500, **training: int) -> list[str]:
+    config = TrainingConfig(**{"num_workers": 2, "num_envs_per_worker": 16, "batch_size": 4096, **training})
+    schedule = SCHEDULE.with_boundaries(boundaries)
+    found = short_phases(schedule, config, EnvironmentConfig(env="regimes", max_steps=500), first, total)
+    return [line.removeprefix("warning: ").partition(" lasts")[0] for line in found]
+
+
+def test_a_phase_shorter_than_the_episodes_of_an_iteration_is_warned_of() -> None:
+    assert warned([10, 20]) == ["warmup", "transition"], "32 environments"
+    assert warned([31, 63]) == ["warmup"]
+    assert warned([32, 64]) == []
+    assert warned([32, 64], num_envs_per_worker=64) == ["warmup", "transition"]
+    assert warned([40, 480], batch_size=32000) == ["warmup"], "64 episodes of 500 steps"
+    assert warned([10, 20], first=15) == ["transition"], "the warmup is over"
+    assert warned([10, 20], total=15) == ["warmup"], "the transition is cut by the run's end, not skipped"
+    assert warned([400, 480]) == [], "the last phase ends with the run"

@@ -12,8 +12,7 @@ from matplotlib import colormaps
 from rllib_moe import metrics as m
 from rllib_moe.runtime.colors import LIGHT
 from rllib_moe.runtime.figures import panels, save, styled
-from rllib_moe.studies.tuning.journal import read_results
-from rllib_moe.studies.tuning.records import FINISHED, TrialRecord
+from rllib_moe.studies.tuning.results import FINISHED, Record, read_results
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, SCORE
 from rllib_moe.training.summary import SCORE_WINDOW
 
@@ -28,7 +27,7 @@ DRAWN: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 @styled()
-def plot_trials(records: Sequence[TrialRecord], boundaries: Sequence[int], path: Path) -> None:
+def plot_trials(records: Sequence[Record], boundaries: Sequence[int], path: Path) -> None:
     """Draw the trials, the best with a thick line, those that did not finish dashed.
 
     Args:
@@ -39,13 +38,13 @@ def plot_trials(records: Sequence[TrialRecord], boundaries: Sequence[int], path:
     figure, axes = panels(len(DRAWN), shared=True)
     # The best is drawn last, on top.
     for place, record in reversed(list(enumerate(records))):
-        results = read_results(Path(record.path))
+        results = read_results(Path(record["path"]))
         style: dict[str, Any] = {
             "color": colormaps["turbo"](0.05 + 0.9 * place / max(1, len(records) - 1)),
             "linewidth": 2.8 if place == 0 else 1.2,
-            "linestyle": "-" if record.state == FINISHED else "--",
+            "linestyle": "-" if record["state"] == FINISHED else "--",
             "marker": "o" if len(results) == 1 else None,
-            "label": f"trial {record.number}{' (best)' if place == 0 else ''}" if place < MAX_IN_LEGEND else None,
+            "label": f"trial {record['number']}{' (best)' if place == 0 else ''}" if place < MAX_IN_LEGEND else None,
         }
         for each, value in zip(axes, DRAWN.values(), strict=True):
             episodes = [result[EPISODES_TOTAL] for result in results]

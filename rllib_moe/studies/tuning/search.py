@@ -21,14 +21,20 @@ from rllib_moe.envs.registry import environment_errors, prepare
 from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors
 from rllib_moe.runtime.ray_session import ray_session
-from rllib_moe.studies.tuning.outcome import train_command, write_outcome
+from rllib_moe.studies.tuning.plot import plot_trials
 from rllib_moe.studies.tuning.progress import SearchProgress
-from rllib_moe.studies.tuning.records import record_of, trial_number
+from rllib_moe.studies.tuning.results import (
+    best_first,
+    record_of,
+    train_command,
+    trial_number,
+    trial_table,
+    write_outcome,
+)
 from rllib_moe.studies.tuning.schedulers import CurriculumPBT, ResumableASHA
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
 from rllib_moe.studies.tuning.searchers import OptunaProposals
-from rllib_moe.studies.tuning.table import trial_table
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MoETrial
 from rllib_moe.training.progress import say, standard_console
 from rllib_moe.training.stop_signals import StopSignals
@@ -164,18 +170,22 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         # ResultGrid tells no trial that was stopped early from one that was interrupted; its trials do.
         trials = _tuner(search, SearchProgress(console, run.episodes, stop)).fit()._experiment_analysis.trials
-    records = sorted((record_of(trial, space) for trial in trials), key=lambda record: record.rank(config.metric))
+    records = best_first([record_of(trial, space) for trial in trials], config.metric)
     paths = write_outcome(records, space, directory)
+    if any(record["episodes"] for record in records):
+        boundaries = {space.apply_values(record["values"]).schedule.boundaries for record in records}
+        paths["plot"] = str(directory / "trials.png")
+        plot_trials(records, boundaries.pop() if len(boundaries) == 1 else (), Path(paths["plot"]))
     console.print(trial_table(records, config.metric))
     for name, path in paths.items():
         say(console, f"{name}: {path}")
     if "config" in paths:
-        say(console, f"Train the best configuration:\n  {train_command(Path(paths['config']))}")
+        say(console, f"Train the best configuration:\n  {train_command(paths['config'])}")
     if stop:
         say(console, f"Interrupted. To go on: python scripts/tune.py --resume {directory}")
     return {
-        "trials": [record.to_dict() for record in records],
-        "best": records[0].number if "config" in paths else None,
+        "trials": records,
+        "best": records[0]["number"] if "config" in paths else None,
         "paths": paths,
         "stopped_by": stop.received,
     }

@@ -18,7 +18,7 @@ import pytest
 
 from rllib_moe import metrics as m
 from rllib_moe.experiment import Experiment
-from rllib_moe.studies.tuning.journal import ITERATION, read_results
+from rllib_moe.studies.tuning.results import ITERATION, read_results
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.validation import ConfigError

@@ -1,12 +1,12 @@
 """Results of a search: what each trial reported, the table of trials, and the files that are left.
 
 results/tune/<exp-name>/
-  search.yaml  trials.csv  trials.json  trials.png  trial_00000/ ...
+  search.yaml  trials.csv  trials.json  trial_00000/ ...
   best/config.yaml  best/checkpoint/
 
 Closes gaps of Tune's own: its `result.json` is copied back from the last upload whenever a trial that was paused (PBT)
-or interrupted starts again, and loses the lines since, of which the plot and a resumed ASHA need every one; its data
-frame has no column for a trial that was stopped early, cloned or interrupted.
+or interrupted starts again, and loses the lines since, of which a resumed ASHA needs every one; its data frame has no
+column for a trial that was stopped early, cloned or interrupted.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from rllib_moe.envs.registry import environment_errors, prepare
 from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors
 from rllib_moe.runtime.ray_session import ray_session
-from rllib_moe.studies.tuning.plot import plot_trials
 from rllib_moe.studies.tuning.progress import SearchProgress
 from rllib_moe.studies.tuning.results import (
     best_first,
@@ -161,21 +160,14 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
         stop.listen()
         if not search.is_resumed:
             search.save(command)
-            count, names = (
-                len(search.candidates) or config.num_trials,
-                ", ".join(each.name for each in space.parameters),
-            )
+            count, names = len(search.candidates) or config.num_trials, [each.name for each in space.parameters]
             how = f"{config.search}, scheduler {config.scheduler}"
-            say(console, f"{count} trials of {run.episodes} episodes ({how}): {names}")
+            say(console, f"{count} trials of {run.episodes} episodes ({how}): {', '.join(names)}")
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         # ResultGrid tells no trial that was stopped early from one that was interrupted; its trials do.
         trials = _tuner(search, SearchProgress(console, run.episodes, stop)).fit()._experiment_analysis.trials
     records = best_first([record_of(trial, space) for trial in trials], config.metric)
     paths = write_outcome(records, space, directory)
-    if any(record["episodes"] for record in records):
-        boundaries = {space.apply_values(record["values"]).schedule.boundaries for record in records}
-        paths["plot"] = str(directory / "trials.png")
-        plot_trials(records, boundaries.pop() if len(boundaries) == 1 else (), Path(paths["plot"]))
     console.print(trial_table(records, config.metric))
     for name, path in paths.items():
         say(console, f"{name}: {path}")
@@ -234,14 +226,10 @@ def _tuner(search: Search, progress: SearchProgress) -> tune.Tuner:
         tuner._local_tuner.get_run_config().callbacks = callbacks
         return tuner
     is_optuna = config.search == "optuna"
+    overrides = tune.grid_search([space.overrides(values) for values in search.candidates])
     return tune.Tuner(
         trainable,
-        param_space={
-            "experiment": space.base.to_dict(),
-            "overrides": {}
-            if is_optuna
-            else tune.grid_search([space.overrides(values) for values in search.candidates]),
-        },
+        param_space={"experiment": space.base.to_dict(), "overrides": {} if is_optuna else overrides},
         tune_config=tune.TuneConfig(
             search_alg=OptunaProposals(space, metric=config.metric, trials=config.num_trials) if is_optuna else None,
             scheduler=_scheduler(config, space),

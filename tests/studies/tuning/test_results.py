@@ -1,17 +1,14 @@
-"""The table, the journal, the plot and the best trial: what is sorted, shown, dropped and written."""
+"""The table, the journal and the best trial: what is sorted, shown, dropped and written."""
 
 from __future__ import annotations
 
 import io
-import math
 from pathlib import Path
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from rllib_moe.experiment import Experiment
-from rllib_moe.studies.tuning.plot import plot_trials
 from rllib_moe.studies.tuning.results import (
     FAILED,
     FINISHED,
@@ -93,14 +90,3 @@ def test_the_best_trial_is_an_experiment_to_train_and_its_checkpoint_nobody_else
     assert "checkpoint" not in write_outcome([record(1, values={"*.entropy_coef": 1e-6})], space, tmp_path)
     assert not Path(paths["checkpoint"]).exists(), "that of an earlier best trial"
     assert "config" not in write_outcome([record(2, FAILED), record(3, FAILED)], space, tmp_path)
-
-
-@pytest.mark.parametrize("count", [1, 14])
-def test_the_plot_takes_trials_without_results(count: int, tmp_path: Path) -> None:
-    records = [record(number, path=str(tmp_path / f"{number}")) for number in range(count)]
-    for number in range(0, count, 2):
-        moe = {"moe/alpha_entropy": 1.0, "moe/mutual_information": math.nan}
-        result = {"training_iteration": 1, "score": number, "episodes_total": 8, "moe": moe}
-        append_result(tmp_path / f"{number}", result)
-    plot_trials(records, (4, 100), tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

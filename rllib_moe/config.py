@@ -31,6 +31,14 @@ class ModelConfig(Settings):
     """Layers of the graph encoder; the last one of attention is read at the ego node alone."""
     num_experts: int = Field(4, ge=1)
     """Experts; 1 makes a plain policy of the same kind (the router then has nothing to choose)."""
+    router: Literal["learned", "frozen", "roles"] = "learned"
+    """Router: `learned`; `frozen` at its random start (the null that a learned one is compared with); or `roles`, the
+    environment's own roles as the gate (the best router, where roles are what matters)."""
+    router_inputs: str = "state"
+    """Inputs of the router, comma-separated: the joint `state`, the `graph`, the status `features`, or extra leaves of
+    the observation by their names. Experts divide the work better where the router reads something else than they."""
+    expert_inputs: str = "state"
+    """Inputs of the experts, as for `router_inputs`."""
     trunk_size: int = Field(128, ge=2)
     """Width of the joint state that router, experts and critic read, at least 2 (the router normalizes it)."""
     expert_hidden_size: int = Field(64, ge=1)
@@ -47,6 +55,11 @@ class ModelConfig(Settings):
                 [f"hidden_size: expected a multiple of num_heads={self.num_heads}, got {self.hidden_size}"]
             )
         return self
+
+    @staticmethod
+    def names(inputs: str) -> tuple[str, ...]:
+        """Return the names in a list of inputs."""
+        return tuple(name.strip() for name in inputs.split(","))
 
 
 class EnvironmentConfig(Settings):

@@ -55,14 +55,18 @@ class PhaseConfig(Settings):
     """Adam's learning rate."""
     entropy_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the action entropy bonus in PPO's loss."""
-    alpha_entropy_coef: float = phase_value(off=0.0, required=True, ge=0)
-    """Weight of the gate (alpha) entropy term."""
+    alpha_entropy_coef: float = phase_value(off=0.0, required=True)
+    """Weight of the gate (alpha) entropy term; below 0 it punishes an undecided gate instead of rewarding it."""
     alpha_entropy_target: float | None = phase_value(off=None, unit="nats", ge=0)
     """Gate entropy aimed at; above ln(num_experts) it means ln(num_experts). None (NaN where logged): a plain bonus."""
     load_balance_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the load balance loss."""
     diversity_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the expert diversity loss."""
+    persistence_coef: float = phase_value(off=0.0, ge=0)
+    """Weight of the persistence loss, by which experts divide situations that last."""
+    role_coef: float = phase_value(off=0.0, ge=0)
+    """Weight of the role loss, by which experts take over the roles that the environment names."""
 
     @field_validator("name")
     @classmethod

@@ -191,6 +191,7 @@ def test_the_example_environment_keeps_the_contract() -> None:
         assert not terminated
         score += float(reward)
     assert score == info["score"] == 20
+    assert len(describe(env).role_names) == len(observation["roles"])
 
 
 def test_the_network_example_runs(example_files: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import tree
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 from ray.rllib.policy.sample_batch import SampleBatch
 
 from rllib_moe.models.phase_state import PhaseState
+from rllib_moe.models.rllib_model import IS_FOLLOWED
 from rllib_moe.phases import PhaseConfig
 
 MAX_SKIPPED_IN_A_ROW = 20
@@ -31,6 +34,25 @@ class ActivePhase(NamedTuple):
     """The model's phase."""
     learning_rate: float
     """The optimizer's learning rate."""
+
+
+def shuffled_pairs(batch: SampleBatch) -> SampleBatch:
+    """Return a batch with its rows in random order but for pairs, each followed by its next row.
+
+    Args:
+        batch: Rows of whole fragments, the steps of one environment after those of another.
+
+    Returns:
+        The rows, and `IS_FOLLOWED`: set in the first row of a pair whose second is the next step of its episode.
+    """
+    ids = batch[SampleBatch.EPS_ID]
+    is_followed = np.zeros(len(ids), bool)
+    is_followed[:-1:2] = ids[:-1:2] == ids[1::2]
+    pairs = np.random.permutation((len(ids) + 1) // 2)
+    order = (2 * pairs[:, None] + (0, 1)).ravel()
+    order = order[order < len(ids)]
+    rows: dict[str, Any] = tree.map_structure(lambda column: column[order], dict(batch))
+    return SampleBatch({**rows, IS_FOLLOWED: is_followed[order]})
 
 
 class MoEPPOPolicy(PPOTorchPolicy):
@@ -76,12 +98,13 @@ class MoEPPOPolicy(PPOTorchPolicy):
         return ActivePhase(self.model.network.phase, self._optimizers[0].param_groups[0]["lr"])
 
     def load_batch_into_buffer(self, batch: SampleBatch, buffer_index: int = 0) -> int:
-        """Shuffle the rows first.
+        """Shuffle the rows first, two consecutive ones together.
 
         RLlib permutes the order of minibatches but not their rows, so a minibatch would hold a few whole trajectories:
-        correlated gradients, and load balance measured over a handful of episodes.
+        correlated gradients, and load balance measured over a handful of episodes. Pairs are what the persistence loss
+        compares.
         """
-        return super().load_batch_into_buffer(batch.shuffle(), buffer_index)
+        return super().load_batch_into_buffer(shuffled_pairs(batch), buffer_index)
 
     def apply_gradients(self, gradients: Any) -> None:
         """Take the optimizer's step, unless a gradient is not finite: then weights and optimizer stay as they were.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -97,7 +97,7 @@ class GraphDescription:
     node_type_names: tuple[str, ...] = ()
     """One for each node type, a single one where nodes have no types; empty for numbers."""
     role_names: tuple[str, ...] = ()
-    """One for each entry of the leaf ``roles``; experts bear these names where there are as many. Empty for none."""
+    """One for each entry of the leaf ``roles``, none without it. Experts bear these names where there are as many."""
     distance_unit: str = "edges"
     """Unit of :meth:`distances`."""
     map_lines: tuple[int, int] | None = None
@@ -183,8 +183,7 @@ class GraphDescription:
 
 def describe(env: gymnasium.Env[Any, Any]) -> GraphDescription:
     """Return the description of an environment or its outermost wrapper that has one, numbers for missing names."""
-    own = env.get_wrapper_attr("description") if env.has_wrapper_attr("description") else None
-    description = own if isinstance(own, GraphDescription) else GraphDescription()
+    description = _own_description(env)
     if not description.action_names:
         assert isinstance(env.action_space, gymnasium.spaces.Discrete)
         names = tuple(str(action) for action in range(int(env.action_space.n)))
@@ -194,3 +193,20 @@ def describe(env: gymnasium.Env[Any, Any]) -> GraphDescription:
         names = tuple(f"type {kind}" for kind in range(types)) or ("node",)
         description = dataclasses.replace(description, node_type_names=names)
     return description
+
+
+def name_errors(env: gymnasium.Env[Any, Any]) -> Iterator[str]:
+    """Return the names in an environment's description that are not as many as what they name, in words."""
+    shape = GraphShape.from_space(env.observation_space)
+    description = _own_description(env)
+    counts = {"node_type_names": max(1, shape.num_node_types), "role_names": shape.num_roles}
+    if isinstance(env.action_space, gymnasium.spaces.Discrete):
+        counts["action_names"] = int(env.action_space.n)
+    for field, count in counts.items():
+        if (names := getattr(description, field)) and len(names) != count:
+            yield f"description: expected {count} {field}, got {len(names)}"
+
+
+def _own_description(env: gymnasium.Env[Any, Any]) -> GraphDescription:
+    own = env.get_wrapper_attr("description") if env.has_wrapper_attr("description") else None
+    return own if isinstance(own, GraphDescription) else GraphDescription()

@@ -6,8 +6,8 @@ Owns the conversion of spaces and of each observation, and refuses what it canno
 * Box nodes are flattened into ``nodes``; Discrete nodes become ``node_types`` and a ``nodes`` column of ones.
 * Discrete edges become the types 1..R; without an edge space every edge has type 1. ``edge_links[k] = (source,
   target)`` lets the target attend to the source. Of several edges between the same two nodes the last one counts.
-* A Box ``features`` or ``action_mask`` takes its place in the contract, other Boxes are extras. Without ``features``
-  the status vector is the share of the places for nodes which is taken.
+* A Box ``features``, ``action_mask`` or ``roles`` takes its place in the contract, other Boxes are extras. Without
+  ``features`` the status vector is the share of the places for nodes which is taken.
 * Integers bounded within 0..255 stay categories (uint8); all else becomes float32, divided by its largest bound where
   that is finite and above 1.
 """
@@ -21,6 +21,8 @@ from gymnasium import spaces
 from rllib_moe.envs.graph_space import graph_space
 
 _MAX_EDGE_TYPES = 255
+_VECTORS = ("features", "action_mask", "roles")
+"""Boxes with a place in the contract."""
 
 
 class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -52,7 +54,7 @@ class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], 
             errors.append(f"expected one Graph, got {len(graphs)}")
         for graph in graphs.values():
             errors += _graph_errors(graph)
-        for name in {"features", "action_mask"} & boxes.keys():
+        for name in boxes.keys() & _VECTORS:
             if len(boxes[name].shape) != 1:
                 errors.append(f"leaf '{name}' must have rank 1, got shape {boxes[name].shape}")
         if "action_mask" in boxes and _bounds(boxes["action_mask"]) != (0, 1):
@@ -69,7 +71,7 @@ class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], 
         self._node_scale = _scale(nodes) if isinstance(nodes, spaces.Box) else np.ones(1, np.float32)
         self._boxes = boxes
         self._converted = {name: _converted_box(name, box) for name, box in boxes.items()}
-        extras = {k: v for k, v in self._converted.items() if k not in ("features", "action_mask")}
+        extras = {k: v for k, v in self._converted.items() if k not in _VECTORS}
         self.observation_space = graph_space(
             max_nodes=max_nodes,
             node_features=self._node_scale.size,
@@ -77,6 +79,7 @@ class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], 
             num_edge_types=self._num_edge_types,
             num_node_types=self._num_node_types,
             num_actions=boxes["action_mask"].shape[0] if "action_mask" in boxes else None,
+            num_roles=boxes["roles"].shape[0] if "roles" in boxes else None,
             extras=extras,
         )
 
@@ -200,7 +203,7 @@ def _converted_box(name: str, box: spaces.Box) -> spaces.Box:
     """The space of a Box leaf after conversion."""
     low, high = _bounds(box)
     is_integer = np.issubdtype(box.dtype, np.integer) or box.dtype == np.bool_
-    if name == "action_mask" or (is_integer and name != "features" and low >= 0 and high <= 255):
+    if name == "action_mask" or (is_integer and name not in _VECTORS and low >= 0 and high <= 255):
         return spaces.Box(box.low.astype(np.uint8), box.high.astype(np.uint8), dtype=np.uint8)
     return spaces.Box(-np.inf, np.inf, box.shape, np.float32)
 

@@ -18,12 +18,14 @@ What no environment can do is forbid a wide non-linear trunk to solve the task a
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from rllib_moe.envs.arguments import STEP_LIMIT, Bounds, Check, argument_errors
 from rllib_moe.envs.description import GraphDescription
 from rllib_moe.envs.graph_space import graph_space
 
@@ -46,6 +48,10 @@ NODE_FEATURES = 2
 """Width of ``nodes``: a random place in the plane, without meaning."""
 
 
+_PLAIN = {"num_regimes": 4, "num_cues": 8, "max_nodes": 8}
+_SCARCE = {"num_regimes": 7, "num_cues": 42, "max_nodes": 11}
+"""Sizes at which a small network serves all regimes badly unless experts share them out."""
+
 _EPISODE = ("_step", "_score", "_regimes", "_cues", "_drawn")
 """Attributes that hold an episode."""
 
@@ -59,27 +65,33 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
     ``info``: ``regime`` int, ``score`` (right actions so far), ``scene`` (``regime_0`` ... : bool).
 
     Args:
+        scarce: Take 7 regimes, 42 cues and room for 11 nodes instead of 4, 8 and 8 where none are given.
         num_regimes: Regimes R, each with a beacon; also the number of actions.
         num_cues: Cues, drawn anew every step; at most R times the numbers below R which are coprime to R.
-        max_steps: Steps of an episode.
         max_nodes: Room for the ego, the beacons and a random number of plain nodes.
-        switch_probability: Chance per step that another regime takes over.
+        max_steps: Steps of an episode; may change while it lives.
+        switch_probability: Chance per step that another regime takes over; may change while it lives.
 
     Raises:
         ValueError: An argument is out of range; every fault in one message.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # gymnasium's own attribute
+    changeable: ClassVar[Mapping[str, Check]] = {"max_steps": STEP_LIMIT, "switch_probability": Bounds(0, 1)}
 
     def __init__(
         self,
         *,
-        num_regimes: int = 4,
-        num_cues: int = 8,
+        scarce: bool = False,
+        num_regimes: int | None = None,
+        num_cues: int | None = None,
+        max_nodes: int | None = None,
         max_steps: int = 32,
-        max_nodes: int = 8,
         switch_probability: float = 0.2,
     ) -> None:
+        sizes = {"num_regimes": num_regimes, "num_cues": num_cues, "max_nodes": max_nodes}
+        default = _SCARCE if scarce else _PLAIN
+        num_regimes, num_cues, max_nodes = (default[k] if size is None else size for k, size in sizes.items())
         multipliers = [m for m in range(1, num_regimes) if math.gcd(m, num_regimes) == 1]
         errors = [
             f"{name} must be {bounds}, got {value}"
@@ -91,17 +103,13 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
                     2 <= num_cues <= max(2, num_regimes * len(multipliers)),
                     f"within [2, {num_regimes * len(multipliers)}] for {num_regimes} regimes",
                 ),
-                ("max_steps", max_steps, max_steps >= 1, "at least 1"),
                 ("max_nodes", max_nodes, max_nodes > num_regimes, f"above num_regimes = {num_regimes}"),
-                (
-                    "switch_probability",
-                    switch_probability,
-                    0 <= switch_probability <= 1,
-                    "within [0, 1]",
-                ),
             )
             if not fits
         ]
+        errors += argument_errors(
+            RegimesEnv.changeable, {"max_steps": max_steps, "switch_probability": switch_probability}
+        )
         if errors:
             raise ValueError("RegimesEnv: " + "; ".join(errors))
         self.num_regimes = num_regimes
@@ -115,6 +123,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
             features=num_cues,
             num_edge_types=2,
             num_node_types=FIRST_BEACON_TYPE + num_regimes,
+            num_roles=num_regimes,
         )
         self.action_space = spaces.Discrete(num_regimes)
         self._actions = [
@@ -125,6 +134,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         self.description = GraphDescription(
             action_names=tuple(f"action {action}" for action in range(num_regimes)),
             node_type_names=("ego", "plain", *(f"beacon {regime}" for regime in range(num_regimes))),
+            role_names=tuple(f"regime {regime}" for regime in range(num_regimes)),
         )
         self._step = max_steps  # an episode that is over, until the first reset
         self._score = 0.0
@@ -219,6 +229,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
             "node_mask": present.astype(np.uint8),
             "edges": edges,
             "features": np.eye(self.num_cues, dtype=np.float32)[cues],
+            "roles": np.eye(beacons, dtype=np.float32)[regimes],
         }
 
     def _observation(self) -> dict[str, np.ndarray]:

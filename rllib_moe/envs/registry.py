@@ -13,6 +13,8 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
+from rllib_moe.envs.arguments import STEP_LIMIT, ChangeableArguments, argument_errors
+from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
 from rllib_moe.validation import did_you_mean
@@ -42,27 +44,27 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
         env_id: A short name (:func:`environment_names`), a registered gymnasium id, or ``module:id`` with a module to
             import first, which registers the id.
         max_steps: Steps after which an episode is truncated. Handed to an environment which takes an argument of
-            this name, else an outer ``TimeLimit``; None keeps the environment's own limit.
+            this name, else kept by the wrapper; None keeps the environment's own limit.
         **kwargs: Arguments of the environment. ``max_nodes`` goes to :class:`GraphObservation` where the environment
             observes a ``spaces.Graph`` and does not take it itself.
 
     Returns:
-        The environment; its observation space is one :meth:`GraphShape.from_space` reads.
+        The environment, in a :class:`ChangeableArguments`; its observation space is one
+        :meth:`GraphShape.from_space` reads.
 
     Raises:
         ValueError: The name or an argument is unknown (the nearest known is named), or the environment's spaces
             cannot be used; every fault in one message.
         ImportError: The environment's module, or something it needs, is not installed.
     """
-    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
-        raise ValueError(f"max_steps must be a whole number of at least 1, got {max_steps!r}")
+    if max_steps is not None and (errors := argument_errors({"max_steps": STEP_LIMIT}, {"max_steps": max_steps})):
+        raise ValueError(errors[0])
     creator, create = _creator(env_id)
     parameters = inspect.signature(creator).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    limit = max_steps
-    if "max_steps" in parameters and max_steps is not None:
+    is_given = "max_steps" in parameters and max_steps is not None
+    if is_given:
         kwargs["max_steps"] = max_steps
-        limit = None
     wrapper_kwargs = {}
     if "max_nodes" in kwargs and "max_nodes" not in parameters:
         wrapper_kwargs["max_nodes"] = kwargs.pop("max_nodes")
@@ -84,7 +86,7 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
     except ValueError as error:
         env.close()
         raise ValueError(f"environment '{env_id}' cannot be used: {error}") from error
-    return env if limit is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps=limit)
+    return ChangeableArguments(env, max_steps, is_given=is_given)
 
 
 def environment_errors(env_id: str, max_steps: int | None, env_args: Mapping[str, Any]) -> Iterator[str]:
@@ -142,6 +144,7 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
     float: ((int, float), "a number"),
     str: ((str,), "text"),
+    int | None: ((int, type(None)), "a whole number"),
     str | None: ((str, type(None)), "text"),
 }
 """Of an argument's annotation: types it takes, and their name. A bool is no number."""
@@ -170,4 +173,7 @@ def _errors(env: gymnasium.Env[Any, Any]) -> list[str]:
         return [*errors, str(error)]
     if isinstance(actions, spaces.Discrete) and shape.num_actions not in (None, int(actions.n)):
         errors.append(f"leaf 'action_mask' has {shape.num_actions} places for {actions.n} actions")
-    return errors
+    if env.has_wrapper_attr("changeable"):
+        unkept = [name for name in env.get_wrapper_attr("changeable") if not env.has_wrapper_attr(name)]
+        errors += [f"changeable: argument '{name}' is kept in no attribute of its name" for name in unkept]
+    return [*errors, *name_errors(env)]

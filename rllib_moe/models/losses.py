@@ -1,4 +1,4 @@
-"""Routing statistics and the three auxiliary losses, as pure functions of gate and expert logits.
+"""Routing statistics and the auxiliary losses, as pure functions of gate and expert logits.
 
 Every loss is raw (its coefficient belongs to the phase) and a scalar tensor, also where it has nothing to say (one
 expert). Entropies are in nats. Shapes follow the legend of `rllib_moe.models`.
@@ -19,6 +19,8 @@ from torch.nn import functional
 _ENTROPY_FLOOR = 1e-8  # see _entropy
 _TARGET_BAND = 0.05  # nats; see alpha_entropy_loss
 _COSINE_FLOOR = 1e-4  # see diversity_loss
+_PERSISTENCE_TEMPERATURE = 0.125  # see persistence_loss
+_USE_WEIGHT = 1.3  # see persistence_loss
 
 
 def _entropy(p: Tensor) -> Tensor:
@@ -174,6 +176,60 @@ def diversity_loss(expert_logits: Tensor, action_mask: Tensor | None = None) -> 
     return cosine.clamp(min=0).mean()
 
 
+def persistence_loss(router_logits: Tensor, is_followed: Tensor) -> Tensor:
+    """Minus the mutual information of the choices of experts in two consecutive states of an episode.
+
+    Situations last and noise does not, so the experts become situations that persist: invariant information clustering
+    (https://arxiv.org/abs/1807.06653) over time instead of augmentations, with its weight above 1 on the entropy of the
+    use. Two equal experts and an unused one both cost; nothing is named by anyone.
+
+    The choice is a softmax of its own temperature, whatever gate the phase has: as soft as the gate of warmup the
+    information of random choices would vanish, and with it the gradient; a sparse gate has none for an expert that is
+    never chosen.
+
+    Args:
+        router_logits: Router logits [B, K], with a standard deviation of `routing.SCALE`.
+        is_followed: Where the next row is the next step of the same episode, bool [B]; the last row's has no next one.
+
+    Returns:
+        Raw loss, a scalar, at least `-(2 * _USE_WEIGHT - 1) ln K`; 0 without a pair.
+
+    Raises:
+        ValueError: On shapes other than [B, K] and [B].
+    """
+    _check_gate(router_logits)
+    if is_followed.shape != router_logits.shape[:1]:
+        raise ValueError(f"is_followed: expected [{len(router_logits)}], got shape {tuple(is_followed.shape)}")
+    choice = (router_logits / _PERSISTENCE_TEMPERATURE).softmax(-1)
+    first = choice[:-1] * is_followed[:-1, None]
+    joint = first.T @ choice[1:] / is_followed[:-1].sum().clamp(min=1)  # [K, K]
+    joint = (joint + joint.T) / 2
+    return -(2 * _USE_WEIGHT * _entropy(joint.sum(0)) - _entropy(joint.flatten()))
+
+
+def role_loss(router_logits: Tensor, temperature: Tensor | float, roles: Tensor) -> Tensor:
+    """Cross-entropy of the router's choice to the roles that the environment names.
+
+    Of the softmax of the logits, whatever gate the phase has: a sparse gate has no gradient where it is 0.
+
+    Args:
+        router_logits: Router logits [B, K].
+        temperature: The phase's.
+        roles: Weights of the roles in each state [B, K], rows that sum to 1.
+
+    Returns:
+        Raw loss in nats, a scalar.
+
+    Raises:
+        ValueError: On shapes that differ.
+    """
+    if router_logits.shape != roles.shape:
+        raise ValueError(
+            f"expected router_logits and roles of one shape, got {tuple(router_logits.shape)} and {tuple(roles.shape)}"
+        )
+    return -(roles * (router_logits / temperature).log_softmax(-1)).sum(-1).mean()
+
+
 def routing_losses(
     gate: Tensor,
     expert_logits: Tensor,
@@ -192,7 +248,8 @@ def routing_losses(
         action_mask: See `diversity_loss`.
 
     Returns:
-        Scalars `alpha_entropy`, `load_balance` and `diversity`.
+        Scalars `alpha_entropy`, `load_balance` and `diversity`. The persistence and role losses, which need more than
+        one state or the environment, are `persistence_loss` and `role_loss`.
     """
     return {
         "alpha_entropy": alpha_entropy_loss(gate if entropy_gate is None else entropy_gate, target_entropy),

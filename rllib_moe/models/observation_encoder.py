@@ -23,6 +23,8 @@ class EncodedState(NamedTuple):
 
     z: Tensor
     """Encoded state [B, trunk_size]."""
+    leaves: Mapping[str, Tensor]
+    """Embeddings [B, hidden_size] that the state joins: `graph`, `features`, and the extra leaves by their names."""
     attention: Tensor | None
     """Attention [B, H, N] of the ego node over the nodes; only when asked for, and where the encoder has any."""
 
@@ -56,9 +58,11 @@ class ObservationEncoder(nn.Module):
             observation.get("node_types"),
             return_attention,
         )
-        parts = [graph.ego, self.status(observation["features"])]
-        parts += [encoder(observation[name]) for name, encoder in zip(self.extra_names, self.extras, strict=True)]
-        return EncodedState(self.trunk(torch.cat(parts, -1)), graph.attention)
+        leaves = {"graph": graph.ego, "features": self.status(observation["features"])}
+        leaves |= {
+            name: encoder(observation[name]) for name, encoder in zip(self.extra_names, self.extras, strict=True)
+        }
+        return EncodedState(self.trunk(torch.cat(list(leaves.values()), -1)), leaves, graph.attention)
 
 
 class CategoryGrid(nn.Module):

@@ -6,7 +6,7 @@ Pure PyTorch, usable without Ray: `network(observation)` on a dict of tensors. `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.models.experts import ExpertBank, combine_experts
-from rllib_moe.models.losses import routing_losses
+from rllib_moe.models.losses import persistence_loss, role_loss, routing_losses
 from rllib_moe.models.observation_encoder import ObservationEncoder
 from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.models.routing import Router, gate_weights, mask_experts
+from rllib_moe.validation import ConfigError
 
 PHASE = "phase."
 """Prefix of the phase among the names of a state dict."""
@@ -58,17 +59,25 @@ class GATMoEPolicy(nn.Module):
 
     Raises:
         ValueError: The observation's action mask is not of `num_actions`.
+        ConfigError: The observation has no leaf of a name among the inputs, or no role for each expert where the roles
+            are the router.
     """
 
     def __init__(self, shape: GraphShape, num_actions: int, config: ModelConfig) -> None:
         super().__init__()
         if shape.num_actions not in (None, num_actions):
             raise ValueError(f"action_mask: expected {num_actions} actions, got {shape.num_actions}")
+        if errors := network_errors(shape, config):
+            raise ConfigError(errors)
         self.mixed_precision = False
         self.phase = PhaseState()
         self.encoder = ObservationEncoder(shape, config)
-        self.router = Router(config.trunk_size, config.num_experts)
-        self.experts = ExpertBank(config.trunk_size, config.num_experts, config.expert_hidden_size, num_actions)
+        self.router_inputs, self.expert_inputs = config.names(config.router_inputs), config.names(config.expert_inputs)
+        self.has_roles, self.follows_roles = shape.num_roles == config.num_experts, config.router == "roles"
+        self.router = Router(_width(self.router_inputs, config), config.num_experts)
+        self.router.requires_grad_(config.router == "learned")
+        expert_width = _width(self.expert_inputs, config)
+        self.experts = ExpertBank(expert_width, config.num_experts, config.expert_hidden_size, num_actions)
         self.critic = nn.Sequential(
             nn.Linear(config.trunk_size, config.critic_hidden_size), nn.ELU(), nn.Linear(config.critic_hidden_size, 1)
         )
@@ -89,24 +98,31 @@ class GATMoEPolicy(nn.Module):
         """
         is_mixed = self.mixed_precision and self.training
         with torch.autocast(observation["features"].device.type, torch.bfloat16, enabled=is_mixed):
-            z, attention = self.encoder(observation, return_attention)
-        z = z.float()
-        router_logits = self.router(z)
+            state = self.encoder(observation, return_attention)
+        z = state.z.float()
+        router_input = _read(self.router_inputs, z, state.leaves)
+        router_logits = self.router(router_input)
         gate = gate_weights(router_logits, self.phase.routing, self.phase.get_buffer("temperature"))
+        if self.follows_roles:
+            gate = observation["roles"]
         if available_experts is not None:
             gate = mask_experts(gate, available_experts)
-        expert_logits = self.experts(z)
+        expert_logits = self.experts(_read(self.expert_inputs, z, state.leaves))
         logits = combine_experts(gate, expert_logits)
         if "action_mask" in observation:
             logits = logits.masked_fill(observation["action_mask"] == 0, ILLEGAL)
-        return PolicyOutput(logits, self.critic(z).squeeze(-1), gate, z, router_logits, expert_logits, attention)
+        value = self.critic(z).squeeze(-1)
+        return PolicyOutput(logits, value, gate, router_input, router_logits, expert_logits, state.attention)
 
-    def auxiliary_losses(self, output: PolicyOutput, action_mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def auxiliary_losses(
+        self, output: PolicyOutput, observation: Mapping[str, Tensor], is_followed: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the routing losses under the active phase, and the raw losses by name.
 
         Args:
             output: What `forward` returned, with its graph.
-            action_mask: Legal actions [B, A], None when the environment has no mask.
+            observation: The observation it was given.
+            is_followed: Where the next row is the next step of the same episode, bool [B]; None: nowhere.
         """
         phase = self.phase
         # The entropy term sees each expert's logit less its mean over the batch, so it can move the entropy only by
@@ -117,10 +133,45 @@ class GATMoEPolicy(nn.Module):
             output.expert_logits,
             entropy_gate=gate_weights(apart, phase.routing, phase.get_buffer("temperature")),
             target_entropy=phase.get_buffer("alpha_entropy_target"),
-            action_mask=action_mask,
+            action_mask=observation.get("action_mask"),
         )
+        raw["persistence"] = (
+            output.router_logits.new_zeros(())
+            if is_followed is None
+            else persistence_loss(output.router_logits, is_followed)
+        )
+        if self.has_roles:
+            raw["role"] = role_loss(output.router_logits, phase.get_buffer("temperature"), observation["roles"])
         total = torch.stack([phase.get_buffer(f"{name}_coef") * loss for name, loss in raw.items()]).sum()
         return total, raw
+
+
+STATE = "state"
+"""Name, among the inputs of router and experts, of the joint state."""
+
+
+def _width(inputs: Sequence[str], config: ModelConfig) -> int:
+    """Return the width of what is read."""
+    return sum(config.trunk_size if name == STATE else config.hidden_size for name in inputs)
+
+
+def _read(inputs: Sequence[str], z: Tensor, leaves: Mapping[str, Tensor]) -> Tensor:
+    """Return what router or experts read [B, R]."""
+    return torch.cat([z if name == STATE else leaves[name].float() for name in inputs], -1)
+
+
+def network_errors(shape: GraphShape, config: ModelConfig) -> list[str]:
+    """Return the reasons why a network of this configuration does not fit an observation; empty when it does."""
+    known = (STATE, "graph", "features", *shape.extras)
+    errors = [
+        f"{setting}: expected {', '.join(known)}, each once, got {inputs!r}"
+        for setting, inputs in (("router_inputs", config.router_inputs), ("expert_inputs", config.expert_inputs))
+        if len(names := config.names(inputs)) != len({*names} & {*known})
+    ]
+    if config.router == "roles" and shape.num_roles != config.num_experts:
+        has = f"{shape.num_roles} roles" if shape.num_roles else "no roles"
+        errors.append(f"router: 'roles' needs a role for each of num_experts={config.num_experts}; {has} here")
+    return errors
 
 
 def phase_of(weights: Mapping[str, Tensor]) -> PhaseState:

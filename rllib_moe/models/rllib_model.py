@@ -22,6 +22,9 @@ from rllib_moe.models.gate_histograms import Histogram, gate_histograms
 from rllib_moe.models.losses import expert_share, gate_entropy
 from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput
 
+IS_FOLLOWED = "is_followed"
+"""Column of a batch: whether the next row is the next step of the same episode, bool [B]."""
+
 
 class GATMoEModel(TorchModelV2, nn.Module):
     """`GATMoEPolicy` as RLlib wants it.
@@ -60,7 +63,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
             if np.issubdtype(box.dtype, np.integer)
         }
         self._policy_output: PolicyOutput | None = None
-        self._action_mask: Tensor | None = None
+        self._observation: dict[str, Tensor] = {}
         self._metrics: dict[str, float] = {}
         self._learned_gate: Tensor | None = None
 
@@ -72,8 +75,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
         observation: dict[str, Tensor] = dict(input_dict["obs"])
         for name, dtype in self._categories.items():
             observation[name] = observation[name].to(dtype)
-        self._policy_output = self.network(observation)
-        self._action_mask = observation.get("action_mask")
+        self._policy_output, self._observation = self.network(observation), observation
         return self._policy_output.logits, state
 
     def train(self, mode: bool = True) -> Self:
@@ -91,9 +93,8 @@ class GATMoEModel(TorchModelV2, nn.Module):
 
         PPO runs one forward pass a minibatch before this call, so the cached output is that of the same rows.
         """
-        del loss_inputs
         output = self._cached()
-        added, raw = self.network.auxiliary_losses(output, self._action_mask)
+        added, raw = self.network.auxiliary_losses(output, self._observation, loss_inputs.get(IS_FOLLOWED))
         # The forward pass is done: what moves here is first seen by the next minibatch.
         self.network.router.update_statistics(output.router_logits)
         self._learned_gate = output.gate.detach()

@@ -1,7 +1,7 @@
 """Gates and the router: which experts answer for a state, and how decided that choice is.
 
 Owns the exact gates (softmax, entmax15, sparsemax) with their temperature, the removal of experts, and the `Router`
-whose logits are normalized. It does not own the phase (which gate, how hot): the model
+whose logits have a fixed spread. It does not own the phase (which gate, how hot): the model
 passes it in. Shapes follow the legend of `rllib_moe.models`.
 
 Papers: sparsemax https://arxiv.org/abs/1602.02068, entmax https://arxiv.org/abs/1905.05702.
@@ -9,7 +9,6 @@ Papers: sparsemax https://arxiv.org/abs/1602.02068, entmax https://arxiv.org/abs
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -22,14 +21,9 @@ from torch.nn import functional
 from rllib_moe.phases import GATES
 from rllib_moe.validation import import_by_path
 
-SCALE_MIN = 0.05
-"""Least scale of the router's logits: softmax at temperature 1 then has an entropy of ln 4 - 0.001."""
-
-SCALE_MAX = 10.0
-"""Largest scale of the router's logits: both sparse gates are then one-hot in nearly every state."""
-
-SCALE_SPEED = 50.0
-"""Factor by which the logarithm of the scale moves faster than other parameters; see Router."""
+SCALE = 0.5
+"""Standard deviation of each expert's logit over the states. Where states differ in nothing that lasts, softmax at
+temperature 1 then has an entropy of about 1.29 of ln 4 = 1.386, and sparsemax at temperature 0.5 one of 0.35."""
 
 STATISTICS_DECAY = 0.95
 """Weight of the past in the router's mean and std, a minibatch."""
@@ -165,73 +159,39 @@ def mask_experts(gate: Tensor, available: Tensor) -> Tensor:
     return torch.where(usable, kept / torch.where(usable, total, 1.0), uniform)
 
 
-class _InwardClamp(torch.autograd.Function):
-    """Clamp whose gradient stops only what points further out.
-
-    A plain clamp has no gradient outside its bounds, so a parameter pushed over a bound would stay there for good.
-    The lower bound of https://arxiv.org/abs/1802.01436 (its GDN parameters) does the same.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(value)
-        ctx.bounds = low, high
-        return value.clamp(low, high)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (value,) = ctx.saved_tensors
-        low, high = ctx.bounds
-        # Descent moves against the gradient: a positive one lowers the value.
-        outward = ((value < low) & (grad > 0)) | ((value > high) & (grad < 0))
-        return grad.masked_fill(outward, 0.0), None, None
-
-
 class Router(nn.Module):
-    """Encoded state to expert logits whose spread over the states is one learned number.
+    """Rows read of states to expert logits of a fixed spread, so that the temperature alone decides how sharp they are.
 
-    `logits = scale * (raw - mean) / std` with `raw = LN(tanh(W LN(z))) @ R^T`, both LayerNorms without affine part, the
-    rows of R kept at unit length, and the mean of each expert and the common std those of the states seen in training.
-    What decides the entropy of a gate is std(logits) / temperature, and with plain linear logits that std is a
-    by-product of how large z and the weights have grown; then a schedule of temperatures means nothing. Here the
-    logits have a standard deviation of `scale` over the states, and a temperature halved is a spread doubled.
+    `logits = SCALE * (raw - mean) / std` with `raw = LN(tanh(W LN(x))) @ R^T`, both LayerNorms without affine part, the
+    rows of R kept at unit length, mean and std each expert's own over the states seen in training. With plain linear
+    logits the spread is a by-product of how large x and the weights have grown; then a schedule of temperatures means
+    nothing. Here a temperature halved is a spread doubled.
 
-    The mean is what keeps experts alive. The states of a game resemble each other, so raw logits differ little between
-    states and much between experts, and an entropy target would be met by preferring the same expert everywhere.
-    Without the mean all experts weigh alike over the states, and the entropy falls only by telling states apart.
-    Mean and std are buffers, moved by `update_statistics` once a minibatch and constant in between, so that
-    sampling and learning agree on the gate of a batch.
-
-    The scale starts at 0.1: softmax at temperature 1 then has an entropy of 1.383 of ln 4 = 1.386, so warmup begins
-    at the top, and sparsemax after it still covers all four experts. It is learned as a logarithm, bounded to
-    [`SCALE_MIN`, `SCALE_MAX`] (an entropy bonus kept on through a long warmup would shrink it to where the other losses
-    have no gradient left), and `SCALE_SPEED` times as fast as other parameters: under Adam a parameter moves by about
-    one learning rate a step, and at 5e-5 the way from 0.1 to 0.6 would take 36,000 steps.
+    The mean keeps experts alive: states of a game resemble each other, so raw logits differ little between states and
+    much between experts. The std does too: no expert can become the one that never stands out. Both are buffers, moved
+    by `update_statistics` once a minibatch and constant in between, so that sampling and learning agree on the gate of
+    a batch.
 
     Args:
-        in_size: Width D of the encoded state.
+        in_size: Width R of the input.
         num_experts: Number K of experts; 1 is allowed.
         hidden_size: Width of the hidden layer, at least 2.
-        initial_scale: Scale of the logits at the start, within [`SCALE_MIN`, `SCALE_MAX`].
 
     Raises:
-        ValueError: On sizes below their least value or an initial scale out of bounds.
+        ValueError: On sizes below their least value.
     """
 
     mean: Tensor
     std: Tensor
     num_updates: Tensor
 
-    def __init__(self, in_size: int, num_experts: int, hidden_size: int = 64, initial_scale: float = 0.1) -> None:
+    def __init__(self, in_size: int, num_experts: int, hidden_size: int = 64) -> None:
         super().__init__()
         if in_size < 2 or hidden_size < 2 or num_experts < 1:
             raise ValueError(
                 "expected in_size >= 2, hidden_size >= 2 and num_experts >= 1, "
                 f"got {in_size}, {hidden_size} and {num_experts}"
             )
-        if not SCALE_MIN <= initial_scale <= SCALE_MAX:
-            raise ValueError(f"initial_scale: expected {SCALE_MIN} to {SCALE_MAX}, got {initial_scale}")
         self.in_size = in_size
         self.num_experts = num_experts
         self.hidden = nn.Linear(in_size, hidden_size)
@@ -239,15 +199,9 @@ class Router(nn.Module):
         nn.init.zeros_(self.hidden.bias)
         self.directions = nn.Parameter(torch.empty(num_experts, hidden_size))
         nn.init.orthogonal_(self.directions)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale) / SCALE_SPEED))
         self.register_buffer("mean", torch.zeros(num_experts))
-        self.register_buffer("std", torch.ones(()))
+        self.register_buffer("std", torch.ones(num_experts))
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
-
-    def scale(self) -> Tensor:
-        """Scale of the logits, a scalar within [`SCALE_MIN`, `SCALE_MAX`]."""
-        low, high = math.log(SCALE_MIN) / SCALE_SPEED, math.log(SCALE_MAX) / SCALE_SPEED
-        return (_InwardClamp.apply(self.log_scale, low, high) * SCALE_SPEED).exp()
 
     @torch.no_grad()
     def update_statistics(self, logits: Tensor) -> None:
@@ -255,26 +209,31 @@ class Router(nn.Module):
 
         The first batches count alike, later ones decay with `STATISTICS_DECAY`; one that is not finite changes nothing.
         """
-        seen = logits / self.scale()  # how far the raw logits are from the mean, in units of std
-        shift, variance = seen.mean(0), seen.var(0, correction=0).mean()
-        weight = (1 / (self.num_updates + 1)).clamp(min=1 - STATISTICS_DECAY) * variance.isfinite()
+        seen = logits / SCALE  # how far the raw logits are from the mean, in units of std
+        shift = seen.mean(0)
+        # Measured about the mean that was in use: while the mean runs away from it, the std grows with the distance
+        # and the gate grows soft, instead of preferring one expert everywhere. The first mean of all is no measure.
+        about = torch.where(self.num_updates > 0, 0.0, shift)
+        variance = (seen - about).square().mean(0)
+        is_finite = variance.isfinite().all()
+        weight = (1 / (self.num_updates + 1)).clamp(min=1 - STATISTICS_DECAY) * is_finite
         # New tensors, not written in place: the backward pass of this batch still needs the old ones.
         self.mean = self.mean + weight * self.std * torch.nan_to_num(shift)
         spread = (1 - weight + weight * torch.nan_to_num(variance)).sqrt()
         # One expert, or a batch of equal states, has no spread: the floor keeps the division finite.
         self.std = (self.std * spread).clamp(min=_LEAST_STD)
-        self.num_updates = self.num_updates + variance.isfinite()
+        self.num_updates = self.num_updates + is_finite
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Logits [B, K] of encoded states z [B, D].
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, K] of what is read of states x [B, R].
 
         Raises:
-            ValueError: On an input that is not [B, D].
+            ValueError: On an input that is not [B, R].
         """
-        if z.dim() != 2 or z.shape[1] != self.in_size:
-            raise ValueError(f"z: expected [B, {self.in_size}], got shape {tuple(z.shape)}")
+        if x.dim() != 2 or x.shape[1] != self.in_size:
+            raise ValueError(f"x: expected [B, {self.in_size}], got shape {tuple(x.shape)}")
         # eps 1e-6: a smaller one would blow up the gradient of an all-zero row, a larger one let magnitude through.
-        h = torch.tanh(self.hidden(functional.layer_norm(z, z.shape[1:], eps=1e-6)))  # [B, hidden]
+        h = torch.tanh(self.hidden(functional.layer_norm(x, x.shape[1:], eps=1e-6)))  # [B, hidden]
         h = functional.layer_norm(h, h.shape[1:], eps=1e-6)
         raw = functional.linear(h, functional.normalize(self.directions, dim=1))  # [B, K]
-        return (self.scale() / self.std) * (raw - self.mean)
+        return SCALE / self.std * (raw - self.mean)

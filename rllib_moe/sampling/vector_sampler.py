@@ -49,7 +49,8 @@ class VectorRolloutWorker(RolloutWorker):
             # Ray starts a remote worker anew when it ends; nobody would start the driver anew.
             watchdog = Watchdog(self.env_context["step_timeout"], ends_process=self.worker_index > 0)
             environments = GuardedEnvironments(self.async_env.get_sub_environments(), self._make_another, watchdog)
-            sampler: Any = VectorSampler(environments, self.policy_map[DEFAULT_POLICY_ID], self.config, watchdog)
+            policy = self.policy_map[DEFAULT_POLICY_ID]
+            sampler: Any = VectorSampler(environments, policy, self.config, watchdog, self.worker_index)
             self.sampler = self.input_reader = sampler
 
     def get_episodes(self) -> dict[str, Any] | None:
@@ -89,10 +90,16 @@ class VectorSampler(SamplerInput):
         policy: A torch policy of the old API stack, without recurrent state.
         config: The worker's AlgorithmConfig: fragment length T, gamma, lambda.
         watchdog: The one that watches the environments.
+        worker_index: Number of the worker: episodes of two workers never have the same number.
     """
 
     def __init__(
-        self, environments: GuardedEnvironments, policy: TorchPolicyV2, config: Any, watchdog: Watchdog
+        self,
+        environments: GuardedEnvironments,
+        policy: TorchPolicyV2,
+        config: Any,
+        watchdog: Watchdog,
+        worker_index: int = 0,
     ) -> None:
         self._environments = environments
         self._measures = environments.measures
@@ -103,7 +110,7 @@ class VectorSampler(SamplerInput):
         self._observations: Observation | None = None
         self._returns = np.zeros(len(environments))
         self._steps = np.zeros(len(environments), dtype=np.int64)
-        self._episode_ids = np.arange(len(environments), dtype=np.int64)
+        self._episode_ids = (worker_index << 40) + np.arange(len(environments), dtype=np.int64)
         self._finished: list[Any] = []
         self.bootstrap_obs: Observation | None = None
         """Observations, a leaf [n, ...] by its name, that follow those rows of the last fragment, in their order, that

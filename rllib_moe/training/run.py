@@ -18,7 +18,7 @@ from rllib_moe.algorithms.placement import notices
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.experiment import Experiment
-from rllib_moe.models.policy_network import GATMoEPolicy, weight_errors
+from rllib_moe.models.policy_network import GATMoEPolicy, network_errors, weight_errors
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.training.algorithm_state import restore
@@ -89,6 +89,8 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> None:
     shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
     step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
     env.close()
+    if errors := _observation_errors(experiment, shape):
+        raise ConfigError(errors)
     batch_bytes, memory = batch_size * step_bytes, psutil.virtual_memory().total
     if batch_bytes > memory:
         told_sizes = f"{memory / 1e9:.0f} GB of memory, those would take {batch_bytes / 1e9:.0f} GB"
@@ -98,6 +100,19 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> None:
     ):
         raise ConfigError(errors)
     prepare(environment.env)
+
+
+def _observation_errors(experiment: Experiment, shape: GraphShape) -> list[str]:
+    """Return the reasons why an experiment does not fit its environment's observation; empty when it does."""
+    errors, num_experts = network_errors(shape, experiment.model), experiment.model.num_experts
+    asking = [each.name for each in experiment.schedule.phases if each.first.role_coef or each.last.role_coef]
+    if asking and shape.num_roles != num_experts:
+        has = f"{shape.num_roles} roles" if shape.num_roles else "no roles"
+        errors.append(
+            f"role_coef ({', '.join(asking)}): needs a role for each of num_experts={num_experts}; "
+            f"{experiment.environment.env} names {has}"
+        )
+    return errors
 
 
 def _claim_storage(experiment: Experiment, resumed: Resumed | None, directory: RunDirectory) -> RunMirror | None:

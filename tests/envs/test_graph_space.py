@@ -144,6 +144,18 @@ def test_every_fault_of_an_observation_is_named(observation, message):
         check_observation(observation, _space())
 
 
+def test_roles_sum_to_one():
+    space = graph_space(max_nodes=2, node_features=1, features=1, num_edge_types=1, num_roles=3)
+    observation = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in space.spaces.items()}
+    check_observation(observation | {"roles": np.array([0.5, 0.2, 0.3], np.float32)}, space)
+    with pytest.raises(ValueError, match=r"leaf 'roles' must sum to 1, got 0\.9"):
+        check_observation(observation | {"roles": np.array([0.5, 0.2, 0.2], np.float32)}, space)
+    with pytest.raises(ValueError, match=r"leaf 'roles' holds 1\.5 at \(0,\), outside \[0\.0, 1\.0\]"):
+        check_observation(observation | {"roles": np.array([1.5, -0.5, 0], np.float32)}, space)
+    assert GraphShape.from_space(space).num_roles == 3
+    assert GraphShape.from_space(space).extras == {}, "the network would read them"
+
+
 def test_several_faults_come_in_one_message():
     observation = _changed("nodes", (0, 0), np.nan)
     observation["action_mask"][:] = 0

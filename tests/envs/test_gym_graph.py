@@ -73,6 +73,14 @@ def test_unbounded_nodes_are_left_as_they_are_and_higher_ranks_flattened():
     assert converted["nodes"].tolist() == [[0.0, 1.0, 2.0, 3.0]]
 
 
+def test_roles_keep_their_place():
+    space = spaces.Dict({"graph": _VECTORS, "roles": spaces.Box(0, 1, (2,), np.int8)})
+    graph = GraphInstance(np.zeros((1, 2)), None, None)
+    converted, _ = _convert(space, {"graph": graph, "roles": np.array([0, 1], np.int8)})
+    assert converted["roles"].dtype == np.float32
+    assert converted["roles"].tolist() == [0, 1]
+
+
 def test_categories_may_start_anywhere():
     space = spaces.Graph(spaces.Discrete(2, start=-1), spaces.Discrete(2, start=5))
     converted, _ = _convert(space, GraphInstance(np.array([0, -1]), np.array([6]), _links((0, 1))), max_nodes=2)

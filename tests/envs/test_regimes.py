@@ -1,5 +1,6 @@
 """The regimes environment: its contract, its known best player, and what makes experts necessary."""
 
+import hashlib
 import time
 
 import numpy as np
@@ -24,7 +25,7 @@ def _play(env, seed, choose):
 def test_sizes():
     # Types: ego, plain, four beacons. Edges: tie and decoy.
     assert GraphShape.from_space(RegimesEnv().observation_space) == GraphShape(
-        max_nodes=8, node_features=2, num_node_types=6, num_edge_types=2, features=8, num_actions=None
+        max_nodes=8, node_features=2, num_node_types=6, num_edge_types=2, features=8, num_actions=None, num_roles=4
     )
     assert RegimesEnv().action_space.n == 4
 
@@ -41,6 +42,8 @@ def test_every_observation_keeps_the_contract_and_info_describes_it(settings):
             assert env.regime_of(observation) == info["regime"]
             assert info["scene"] == {f"regime_{r}": r == info["regime"] for r in range(env.num_regimes)}
             assert info["score"] == sum(rewards[:step])
+            assert observation["roles"].tolist() == [r == info["regime"] for r in range(env.num_regimes)]
+    assert env.description.role_names == tuple(f"regime {r}" for r in range(env.num_regimes))
 
 
 def test_observations_share_no_memory():
@@ -71,6 +74,25 @@ def test_acting_at_random_or_always_alike_gets_one_in_the_number_of_actions(num_
         # In every regime each action is right for one cue of R, and cues are drawn anew each step: 4000 independent
         # draws, so 0.04 is at least five standard errors of sqrt(0.25 / 4000) = 0.008.
         assert np.mean(rewards) == pytest.approx(1 / num_regimes, abs=0.04)
+
+
+def test_scarce_takes_other_sizes_where_none_are_given():
+    env = RegimesEnv(scarce=True)
+    assert (env.num_regimes, env.num_cues, env.max_nodes) == (7, 42, 11)
+    env = RegimesEnv(scarce=True, num_cues=12)
+    assert (env.num_regimes, env.num_cues, env.max_nodes) == (7, 12, 11)
+
+
+def test_episodes_of_a_seed_stay_the_same():
+    # Digests of the episodes as they were when roles came in (2026-11-28).
+    digests = []
+    for settings in ({}, {"num_regimes": 7, "num_cues": 42, "max_nodes": 11}):
+        digest = hashlib.sha256()
+        for observation, _ in _play(RegimesEnv(**settings), 3, lambda _: 0)[0]:
+            for name in ("edges", "features", "node_mask", "node_types", "nodes"):
+                digest.update(observation[name].tobytes())
+        digests.append(digest.hexdigest()[:16])
+    assert digests == ["4934531ccc519f62", "091776cc070b0985"]
 
 
 def test_right_actions_by_hand():
@@ -168,7 +190,7 @@ def test_stepping_past_the_end_or_before_the_start_is_refused():
 def test_unfit_arguments_are_named_together():
     with pytest.raises(ValueError, match=r"num_cues must be within \[2, 8\] for 4 regimes, got 9") as error:
         RegimesEnv(num_cues=9, max_steps=0, max_nodes=4, switch_probability=1.5)
-    for part in ("max_steps must be at least 1", "max_nodes must be above", "switch_probability must be within"):
+    for part in ("max_steps must be a whole", "max_nodes must be above", "switch_probability must be a number within"):
         assert part in str(error.value)
     with pytest.raises(ValueError, match="num_regimes must be at least 2, got 1"):
         RegimesEnv(num_regimes=1)

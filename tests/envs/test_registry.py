@@ -10,6 +10,7 @@ from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
 from nle import nethack
 
+from rllib_moe.envs.description import GraphDescription
 from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.gym_graph import GraphObservation
 from rllib_moe.envs.nethack.temp_dirs import TEMP_ROOT_VARIABLE
@@ -20,10 +21,10 @@ from rllib_moe.envs.registry import environment_names, make_env, prepare
 class _GraphEnv(gymnasium.Env):
     """A graph of ``size`` nodes without an end of its own."""
 
-    def __init__(self, size=3, action_space=None, observation_space=None):
+    def __init__(self, size=3, action_space=None, observation_space=None, description=None):
         self.observation_space = observation_space or spaces.Graph(spaces.Discrete(4), None)
         self.action_space = action_space or spaces.Discrete(2)
-        self.closed = False
+        self.description = description
         self._graph = GraphInstance(np.zeros(size, np.int64), None, None)
 
     def reset(self, *, seed=None, options=None):
@@ -61,28 +62,28 @@ def _steps_until_truncated(env):
 
 def test_short_names():
     assert environment_names() == ("nethack", "regimes")
-    assert isinstance(make_env("regimes"), RegimesEnv)
+    assert isinstance(make_env("regimes").unwrapped, RegimesEnv)
 
 
 def test_an_environment_with_a_limit_of_its_own_gets_it_as_an_argument():
     env = make_env("regimes", max_steps=7, num_cues=4)
-    assert isinstance(env, RegimesEnv)
-    assert (env.max_steps, env.num_cues) == (7, 4)
+    assert (env.unwrapped.max_steps, env.unwrapped.num_cues) == (7, 4)
     assert _steps_until_truncated(env) == 7
     own = inspect.signature(RegimesEnv).parameters["max_steps"].default
-    assert make_env("regimes").max_steps == own
+    assert make_env("regimes").unwrapped.max_steps == own
 
 
 def test_a_gymnasium_id_with_a_graph_is_converted_and_limited_from_outside(graph_id):
     env = make_env(graph_id, max_steps=5, max_nodes=2, size=3)
-    assert isinstance(env, gymnasium.wrappers.TimeLimit)
     assert isinstance(env.env, GraphObservation)
     assert GraphShape.from_space(env.observation_space).max_nodes == 2
     observation, info = env.reset(seed=0)
     check_observation(observation, env.observation_space)
     assert info["nodes_cut"] == 1
     assert _steps_until_truncated(env) == 5
-    assert not isinstance(make_env(graph_id), gymnasium.wrappers.TimeLimit)
+    endless = make_env(graph_id)
+    endless.reset(seed=0)
+    assert not any(endless.step(0)[3] for _ in range(1000))
 
 
 def test_module_and_id(tmp_path, monkeypatch):
@@ -139,6 +140,11 @@ def _masked_space(num_actions):
         ({"observation_space": _masked_space(3)}, "leaf 'action_mask' has 3 places for 2 actions"),
         ({"observation_space": spaces.Dict({"nodes": spaces.Discrete(2)})}, "leaf 'nodes' must be a Box"),
         ({"observation_space": spaces.Graph(spaces.Discrete(300), None)}, "at most 256 categories, got 300"),
+        (
+            {"description": GraphDescription(role_names=("a", "b"), action_names=("x",))},
+            "description: expected 0 role_names, got 2; description: expected 2 action_names, got 1",
+        ),
+        ({"description": GraphDescription(node_type_names=("a", "b"))}, "expected 4 node_type_names, got 2"),
     ],
 )
 def test_spaces_that_cannot_be_played_are_named_and_the_environment_closed(graph_id, kwargs, message):

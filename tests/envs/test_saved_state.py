@@ -75,7 +75,7 @@ def test_goes_on_alike(name: str, options: dict[str, Any]) -> None:
 
 
 def test_other_wrappers_take_no_state() -> None:
-    env, other = made("Walk-v0", max_steps=7), made("Walk-v0")
+    env, other = made("Walk-v0"), gymnasium.wrappers.TimeLimit(made("Walk-v0"), 7)
     for each in (env, other):
         each.reset()
     states = get_environment_state(env)

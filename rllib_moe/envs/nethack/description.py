@@ -27,6 +27,7 @@ from rllib_moe.envs.nethack.glyphs import (
     NODE_STAIRS_UP,
     NODE_TYPE_NAMES,
 )
+from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.scene_graph import (
     ADJACENT,
     DISTANCE_SCALE,
@@ -71,6 +72,7 @@ class NetHackDescription(GraphDescription):
         super().__init__(
             action_names=ACTION_NAMES,
             node_type_names=NODE_TYPE_NAMES,
+            role_names=ROLE_NAMES,
             distance_unit="steps to walk",
             map_lines=(1, 22),
             baselines={"scripted": ScriptedStairsPolicy},

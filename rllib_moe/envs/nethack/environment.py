@@ -4,13 +4,15 @@ Owns the episode: seeding, score and depth kept through death, reward, limits, w
 game itself is the subject of ``game``, the observation of ``observation``.
 """
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from nle import nethack
 
+from rllib_moe.envs.arguments import STEP_LIMIT, Bounds, Check, argument_errors
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
 from rllib_moe.envs.nethack.characters import character_fault
 from rllib_moe.envs.nethack.description import NetHackDescription
@@ -42,6 +44,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     ``shaping`` (share of the step's reward that is shaping), ``nodes_cut``, ``prompts_dismissed`` (keys spent on
     closing questions after this step), ``no_progress`` (steps in a row without the game clock moving).
 
+    All numbers may change while it lives (``changeable``).
+
     Args:
         max_steps: steps after which the episode is truncated.
         action_mask: whether the observation has the leaf ``action_mask``.
@@ -62,6 +66,16 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 (gymnasium's own declaration)
     description = NetHackDescription()
+    changeable: ClassVar[Mapping[str, Check]] = {
+        **dict.fromkeys(("max_steps", "no_progress_limit"), STEP_LIMIT),
+        **dict.fromkeys(("reward_scale", "frozen_penalty", "depth_bonus", "tile_bonus"), Bounds(0)),
+    }
+    max_steps: int
+    no_progress_limit: int
+    reward_scale: float
+    frozen_penalty: float
+    depth_bonus: float
+    tile_bonus: float
 
     def __init__(
         self,
@@ -79,32 +93,24 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         temp_root: str | None = None,
         render_mode: str | None = None,
     ) -> None:
-        limits = {"max_steps": max_steps, "no_progress_limit": no_progress_limit}
-        errors = [f"{name} must be at least 1, got {value}" for name, value in limits.items() if value < 1]
-        weights = {
+        changeable = {
+            "max_steps": max_steps,
+            "no_progress_limit": no_progress_limit,
             "reward_scale": reward_scale,
             "frozen_penalty": frozen_penalty,
             "depth_bonus": depth_bonus,
             "tile_bonus": tile_bonus,
         }
-        errors += [
-            f"{name} must be finite and not negative, got {value}"
-            for name, value in weights.items()
-            if not (np.isfinite(value) and value >= 0)
-        ]
+        errors = argument_errors(NetHackGraphEnv.changeable, changeable)
         if fault := character_fault(character):
             errors.append(fault)
         if render_mode not in (None, "ansi"):
             errors.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
         if errors:
             raise ValueError("NetHackGraphEnv: " + "; ".join(errors))
-        self._max_steps = max_steps
-        self._reward_scale = reward_scale
-        self._frozen_penalty = frozen_penalty
-        self._depth_bonus = depth_bonus
-        self._tile_bonus = tile_bonus
+        for name, value in changeable.items():
+            setattr(self, name, value)
         self._dismiss_prompts = dismiss_prompts
-        self._no_progress_limit = no_progress_limit
         self._game = Game(character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
         self.render_mode = render_mode
         self._shown: str | None = None
@@ -202,10 +208,10 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             )
         observation, info, new_tiles = self._observe()
 
-        shaping = self._depth_bonus * (self._max_depth - depth) + self._tile_bonus * new_tiles
-        penalty = self._frozen_penalty if self._clock_stands and not terminated else 0.0
-        reward = self._reward_scale * (self._score() - score - penalty) + shaping
-        truncated = not terminated and (self._steps >= self._max_steps or self._no_progress >= self._no_progress_limit)
+        shaping = self.depth_bonus * (self._max_depth - depth) + self.tile_bonus * new_tiles
+        penalty = self.frozen_penalty if self._clock_stands and not terminated else 0.0
+        reward = self.reward_scale * (self._score() - score - penalty) + shaping
+        truncated = not terminated and (self._steps >= self.max_steps or self._no_progress >= self.no_progress_limit)
         self._running = not (terminated or truncated)
         self._is_over = terminated
         return (
@@ -257,8 +263,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         circumstances = Circumstances(
             now=self._steps,
             max_depth=self._max_depth,
-            steps_left=1.0 - self._steps / self._max_steps,
-            no_progress=self._no_progress / self._no_progress_limit,
+            steps_left=1.0 - self._steps / self.max_steps,
+            no_progress=self._no_progress / self.no_progress_limit,
             clock_stands=self._clock_stands,
             prompt=int(self._prompt),
             last_action=self._last_action,

@@ -28,7 +28,7 @@ from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory, learn_ma
 from rllib_moe.envs.nethack.message_cues import write_message_cues
 from rllib_moe.envs.nethack.path_search import Paths, search_paths
 from rllib_moe.envs.nethack.prompts import Prompt
-from rllib_moe.envs.nethack.scene_flags import SCENE_FLAGS, write_scene
+from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES, SCENE_FLAGS, write_scene
 from rllib_moe.envs.nethack.scene_graph import NUM_EDGE_TYPES, NUM_NODE_FEATURES, Graph, write_graph
 from rllib_moe.runtime.numba_cache import compiled
 
@@ -52,6 +52,7 @@ def observation_space(*, max_nodes: int, action_mask: bool, path_summary: bool) 
         num_edge_types=NUM_EDGE_TYPES,
         num_node_types=NUM_NODE_TYPES,
         num_actions=NUM_ACTIONS if action_mask else None,
+        num_roles=len(ROLE_NAMES),
         extras={"crop": spaces.Box(0, NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)},
     )
 
@@ -106,6 +107,7 @@ class ObservationBuilder:
         features = np.zeros(self._num_features, dtype=np.float32)
         crop = np.zeros((CROP_SIZE, CROP_SIZE), dtype=np.uint8)
         mask = np.zeros(NUM_ACTIONS, dtype=np.uint8)
+        roles = np.empty(len(ROLE_NAMES), dtype=np.float32)
         nodes_cut, new_tiles = _build(
             glyphs,
             blstats,
@@ -123,10 +125,11 @@ class ObservationBuilder:
             crop,
             mask,
             self._scene,
+            roles,
         )
         self._node_mask = graph.node_mask
         write_message_cues(message, features[MESSAGE_SLICE])
-        observation: dict[str, np.ndarray] = {**graph._asdict(), "features": features, "crop": crop}
+        observation: dict[str, np.ndarray] = {**graph._asdict(), "features": features, "crop": crop, "roles": roles}
         if self._action_mask:
             if circumstances.prompt != Prompt.NONE:
                 y, x = int(blstats[_Y]), int(blstats[_X])
@@ -175,6 +178,7 @@ def _build(
     crop: np.ndarray,
     mask: np.ndarray,
     scene: np.ndarray,
+    roles: np.ndarray,
 ) -> tuple[int, int]:
     """Everything but the message; see the modules that own the parts. Returns nodes cut and new tiles."""
     y, x, now = blstats[_Y], blstats[_X], circumstances.now
@@ -190,5 +194,5 @@ def _build(
     blind = blstats[_CONDITION] & _BLIND != 0
     depth, hunger = blstats[_DEPTH], blstats[_HUNGER]
     mask_free_actions(glyphs, glyph_table, memory, now, y, x, depth, hunger, blind, mask)
-    write_scene(blstats, glyphs, glyph_table, memory.terrain, y, x, graph, circumstances.prompt, scene)
+    write_scene(blstats, glyphs, glyph_table, memory.terrain, y, x, graph, circumstances.prompt, scene, roles)
     return nodes_cut, new_tiles

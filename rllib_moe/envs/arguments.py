@@ -1,0 +1,126 @@
+"""Arguments of an environment that may change while it lives: the limit on steps, and those that it declares.
+
+An environment, or a wrapper of it, declares them by an attribute ``changeable``: a mapping from an argument's name to a
+check of its value. It keeps each in an attribute of the same name, which is set between two episodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import gymnasium
+
+from rllib_moe.validation import did_you_mean
+
+Check = Callable[[Any], str | None]
+"""Returns None for a value that fits, else the values that would, in words ("a number of at least 0")."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Check of a number: finite, from `least` to `most`. A bool is no number."""
+
+    least: float
+    most: float = math.inf
+    whole: bool = False
+
+    def __call__(self, value: Any) -> str | None:
+        """Return None for a number that fits, else the numbers that would."""
+        kind = Integral if self.whole else Real
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if is_number and math.isfinite(value) and self.least <= value <= self.most:
+            return None
+        range_ = f"of at least {self.least}" if math.isinf(self.most) else f"within [{self.least}, {self.most}]"
+        return f"a {'whole ' * self.whole}number {range_}"
+
+
+STEP_LIMIT = Bounds(1, whole=True)
+"""Check of ``max_steps``."""
+
+
+def argument_errors(checks: Mapping[str, Check], values: Mapping[str, Any]) -> list[str]:
+    """Return the values that do not fit, in words."""
+    return [
+        f"{name} must be {expected}, got {value!r}"
+        for name, value in values.items()
+        if (expected := checks[name](value))
+    ]
+
+
+class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
+    """Sets arguments at the next reset, and truncates episodes after ``max_steps`` where the environment does not.
+
+    New values come by :meth:`set_arguments` or ``reset(options={"env": {...}})``.
+
+    Args:
+        env: The environment.
+        max_steps: The limit on steps; None for none but the environment's own.
+        is_given: Whether the environment took the limit as an argument. If it does not declare that as changeable, the
+            limit can only be lowered.
+
+    Attributes:
+        changeable: Checks of all arguments that may change, ``max_steps`` included.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], max_steps: int | None, *, is_given: bool) -> None:
+        gymnasium.utils.RecordConstructorArgs.__init__(self, max_steps=max_steps, is_given=is_given)
+        super().__init__(env)
+        declared: Mapping[str, Check] = env.get_wrapper_attr("changeable") if env.has_wrapper_attr("changeable") else {}
+        self._declared = frozenset(declared)
+        highest = Bounds(1, max_steps, whole=True) if is_given and max_steps is not None else STEP_LIMIT
+        self.changeable: Mapping[str, Check] = {"max_steps": highest, **declared}
+        self._limit = None if is_given else max_steps
+        self._steps = 0
+        self._changed: dict[str, Any] = {}
+        self._pending: dict[str, Any] = {}
+
+    def set_arguments(self, **values: Any) -> None:
+        """Take new values of arguments at the next reset.
+
+        Raises:
+            ValueError: An argument may not change, or a value does not fit; every error in one message.
+        """
+        known = {name: value for name, value in values.items() if name in self.changeable}
+        errors = [
+            f"'{name}' may not change while the environment lives{did_you_mean(name, self.changeable)}"
+            for name in values.keys() - known.keys()
+        ]
+        if errors := [*sorted(errors), *argument_errors(self.changeable, known)]:
+            raise ValueError("arguments of the environment: " + "; ".join(errors))
+        self._pending |= values
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Set the new values and begin an episode; ``options["env"]`` holds further ones."""
+        options = dict(options or {})
+        self.set_arguments(**options.pop("env", {}))
+        self._change(self._pending)
+        self._pending = {}
+        self._steps = 0
+        return self.env.reset(seed=seed, options=options or None)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step the environment and cut the episode at the limit."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        return observation, reward, terminated, truncated or self._steps == self._limit, info
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the steps of the episode and what was changed (see `saved_state.Saveable`)."""
+        return {"steps": self._steps, "changed": self._changed, "pending": self._pending}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state by `get_state`."""
+        self._steps, self._pending = state["steps"], state["pending"]
+        self._change(state["changed"])
+
+    def _change(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            if name in self._declared:
+                self.env.set_wrapper_attr(name, value)
+            else:
+                self._limit = value
+        self._changed = {**self._changed, **values}

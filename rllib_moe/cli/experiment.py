@@ -1,13 +1,14 @@
-"""Compare ways of training: every variant of a plan, over its seeds, trained and evaluated unattended.
+"""Compare ways of training: every variant of a plan, with every seed, trained and evaluated unattended.
 
 How to run:
     python scripts/experiment.py nethack --jobs 2
     python scripts/experiment.py nethack --variants curriculum,one-expert --output-dir results/comparison
     python scripts/experiment.py my_plan.yaml
 
-Results to expect: the commands as they are run, then table.json, table.md (means over seeds, what each expert is worth)
-and curves.png in the output directory, beside the runs' own directories, configurations and logs. Interrupted at any
-moment, the same command goes on where it was stopped. Exit status: 0 done, 1 a run failed, 2 refused, 130 interrupted.
+Results to expect: what the plan cannot show, the commands as they are run, then table.json, table.md (the primary
+outcome and its test, means over seeds, what each expert is worth) and curves.png in the output directory, beside the
+runs' own directories, configurations and logs. Interrupted at any moment, the same command goes on where it was
+stopped. Exit status: 0 done, 1 a run failed, 2 refused, 130 interrupted.
 """
 
 from __future__ import annotations

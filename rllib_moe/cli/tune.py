@@ -7,9 +7,9 @@ How to run:
     python scripts/tune.py --help
 
 Results to expect: a line now and then for each trial, a table with the best trial first, and under
-results/tune/<exp-name> the trials as CSV and JSON, a plot, and in best/ the experiment that `scripts/train.py --config`
-trains, and the trial's checkpoint. Ctrl-C stops and says how to go on. Exit status: 0 done, 2 refused, 1 every trial
-failed, 130 or 143 stopped by a signal.
+results/tune/<exp-name> the trials as CSV and JSON, their curves for TensorBoard, and in best/ the experiment that
+`scripts/train.py --config` trains, and the trial's checkpoint. Ctrl-C stops and says how to go on. Exit status: 0 done,
+2 refused, 1 every trial failed, 130 or 143 stopped by a signal.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_a_wheel_trains_and_compares_away_from_the_repository(tmp_path: Path) ->
     assert rows[0]["phases"][0]["score_mean"] == rows[1]["phases"][0]["score_mean"]
 
     evaluation = {"episodes": 4, "seed_base": 5, "most_probable_episodes": 0, "baselines": ["random"]}
-    plan = PLAN | {"episodes": 40, "evaluation": evaluation, "variants": [{"name": "only", "seeds": [0]}]}
+    plan = PLAN | {"episodes": 40, "evaluation": evaluation, "variants": [{"name": "only"}], "seeds": [0]}
     (work / "plan.yaml").write_text(yaml.safe_dump(plan))
     call("experiment", "plan.yaml")
     table = json.loads((work / "results/comparison-plan/table.json").read_text())

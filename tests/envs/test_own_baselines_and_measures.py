@@ -20,8 +20,8 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.metrics import GENERAL_MEANS, METRICS
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
-from rllib_moe.studies.comparison.plan import load_plan
-from rllib_moe.studies.comparison.table import baseline_row, markdown, run_numbers, variant_row
+from rllib_moe.studies.comparison.plan import Plan, load_plan
+from rllib_moe.studies.comparison.table import baseline_row, markdown, run_numbers, variant_rows
 from rllib_moe.training.run_directory import read_rows
 from tests.conftest import EPISODE, Train
 
@@ -95,18 +95,19 @@ def test_a_baseline_plays_each_episode_anew_and_measures_are_over_those_that_tel
 
 @pytest.mark.usefixtures("ray_session")
 def test_training_rows_of_remote_workers_and_the_comparison_have_them(train: Train, tmp_path: Path) -> None:
-    summary = train("run", 40, "--env", ENV, "--num-workers", "1")
+    train("run", 40, "--env", ENV, "--num-workers", "1")
     for row in (rows := read_rows(tmp_path / "run" / "progress.csv")):
         assert 1 <= row["score/streak_mean"] <= EPISODE
         assert 0 <= row["score/good_rate"] <= 1
     assert len(rows) >= 2
     drawn = evaluate(EvaluationRequest(checkpoint=str(tmp_path / "run"), episodes=8, num_workers=0))
-    runs = [run_numbers(0, summary, drawn, None)]
-    row = variant_row("it", runs, runs)
-    assert row["streak_mean"]["mean"] == pytest.approx(drawn["streak_mean"])
-    head, _, oracle, *_ = markdown({"oracle": baseline_row(play("oracle"))}, {"run": row}, []).splitlines()
+    evaluation = {"episodes": 8, "seed_base": 0}
+    plan = Plan.from_dict({"episodes": 40, "evaluation": evaluation, "variants": [{"name": "run"}], "seeds": [0]})
+    rows = variant_rows(plan, {"run": [run_numbers(0, "streak_mean", drawn, None)]})
+    assert rows["run"]["streak_mean"]["mean"] == rows["run"]["primary"]["iqm"] == pytest.approx(drawn["streak_mean"])
+    *_, head, _, oracle, _ = markdown(plan, {"oracle": baseline_row(play("oracle"))}, rows, []).splitlines()
     assert "| median | streak | good rate | alpha entropy |" in head
-    assert "| 1.5 | 2.00 | 0.33 |" in oracle
+    assert "| 1.500 | 2.000 | 0.333 |" in oracle
 
 
 def test_a_plan_takes_the_baselines_of_its_environment(tmp_path: Path) -> None:
@@ -114,7 +115,8 @@ def test_a_plan_takes_the_baselines_of_its_environment(tmp_path: Path) -> None:
         "episodes": 8,
         "overrides": {"env": ENV, "max_steps": 8},
         "evaluation": {"episodes": 4, "seed_base": 0, "baselines": ["random", "oracle"]},
-        "variants": [{"name": "whole", "seeds": [0]}],
+        "variants": [{"name": "whole"}],
+        "seeds": [0],
     }
     (tmp_path / "plan.yaml").write_text(json.dumps(plan))
     assert load_plan(str(tmp_path / "plan.yaml")).evaluation.baselines == ["random", "oracle"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from rllib_moe.runtime.files import directory_errors
-from rllib_moe.studies.comparison.plan import Plan, load_plan
+from rllib_moe.studies.comparison.plan import INFORMATION, OUTCOMES, Plan, load_plan
 from rllib_moe.validation import ConfigError, Settings, did_you_mean
 
 
@@ -52,15 +53,21 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
         raise ConfigError(errors)
 
     # Late, so that a faulty plan is refused in no time.
-    from rllib_moe.studies.comparison.done import reuse_errors
+    from rllib_moe.studies.comparison.controls import unfair_controls
+    from rllib_moe.studies.comparison.done import PLAN, reuse_errors
     from rllib_moe.studies.comparison.result import write_result
     from rllib_moe.studies.comparison.runner import Runner
+    from rllib_moe.studies.comparison.table import limits
     from rllib_moe.training.progress import say, standard_console
 
     if errors := [*_play_errors(plan, directory), *reuse_errors(plan, directory)]:
         raise ConfigError(errors)
     console = standard_console()
+    for line in (*unfair_controls(plan), *limits(plan)):
+        say(console, line)
     runs = [run for run in plan.runs() if run.variant in chosen]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / PLAN).write_text(plan.to_yaml())
     try:
         failures = Runner(plan, directory, request.jobs, console).run(runs)
     finally:
@@ -72,13 +79,24 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
 
 
 def _play_errors(plan: Plan, directory: Path) -> list[str]:
-    """Return the reasons why a baseline cannot play, or a run cannot begin with the checkpoint that the plan names."""
+    """Return the reasons why no evaluation can have the primary outcome, a baseline cannot play, or a run not begin."""
+    from rllib_moe.envs.description import describe
+    from rllib_moe.envs.registry import make_env
     from rllib_moe.evaluation.resolve import resolve
     from rllib_moe.studies.comparison.done import baselines
     from rllib_moe.training.resume import Resumed
     from rllib_moe.validation import RefusedError
 
+    environment = plan.runs()[0].experiment.environment
+    try:
+        with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:
+            known = [*OUTCOMES, *(measure.name for measure in describe(env).episode_measures)]
+    except (ValueError, TypeError, ImportError) as error:
+        return [f"env: {error}"]
     errors = []
+    if plan.primary not in known and not plan.primary.startswith(INFORMATION):
+        hint = did_you_mean(plan.primary, known)
+        errors.append(f"primary: no evaluation has {plan.primary!r}{hint} or {INFORMATION}<label>")
     for policy, request in baselines(plan, directory).items():
         try:
             resolve(request, policy)
@@ -87,9 +105,8 @@ def _play_errors(plan: Plan, directory: Path) -> list[str]:
     for run in plan.runs():
         if run.experiment.run.resume is not None:
             try:
-                errors += [
-                    f"{run.name}: {each}" for each in Resumed.find(run.experiment.run.resume).errors(run.experiment)
-                ]
+                resumed = Resumed.find(run.experiment.run.resume)
+                errors += [f"{run.name}: {each}" for each in resumed.errors(run.experiment)]
             except RefusedError as error:
                 errors.append(f"{run.name}: {error}")
     return list(dict.fromkeys(errors))

@@ -12,8 +12,9 @@ from typing import Any
 
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.experiment import Experiment
-from rllib_moe.studies.comparison.plan import Plan, PlannedRun
+from rllib_moe.studies.comparison.plan import FROZEN, Plan, PlannedRun
 from rllib_moe.training.checkpoints import FINAL, LATEST, Checkpoint, CheckpointError, load_checkpoint
+from rllib_moe.validation import load_yaml
 
 DRAWN = "evaluation"
 """Name of the evaluation with actions drawn from the policy."""
@@ -21,6 +22,8 @@ MOST_PROBABLE = "evaluation-deterministic"
 """Name of the evaluation with the most probable actions."""
 BASELINES = "baselines"
 """Directory of the evaluations of players that learn nothing, beside the runs."""
+PLAN = "plan.yaml"
+"""File of the plan beside the runs, written before the first one."""
 
 
 def without_expert(expert: int) -> str:
@@ -39,10 +42,9 @@ def evaluations(plan: Plan, run: PlannedRun, checkpoint: Checkpoint, directory: 
     """
     spec, num_experts = plan.evaluation, checkpoint.experiment.model.num_experts
     asked: dict[str, dict[str, Any]] = {DRAWN: {"episodes": spec.episodes}}
-    most_probable = spec.episodes if spec.most_probable_episodes is None else spec.most_probable_episodes
-    if most_probable:
-        asked[MOST_PROBABLE] = {"episodes": most_probable, "deterministic": True}
-    if spec.without_expert_episodes and plan.is_reference(run) and num_experts > 1:
+    if spec.most_probable:
+        asked[MOST_PROBABLE] = {"episodes": spec.most_probable, "deterministic": True}
+    if spec.without_expert_episodes and run.variant in (plan.reference_name, FROZEN) and num_experts > 1:
         for expert in range(num_experts):
             asked[without_expert(expert)] = {"episodes": spec.without_expert_episodes, "remove_expert": expert}
     place: dict[str, Any] = {"checkpoint": str(checkpoint.path), "seed_base": spec.seed_base, "num_workers": 1}
@@ -106,13 +108,22 @@ def reuse_errors(plan: Plan, directory: Path) -> list[str]:
     name, place and length: numbers of workers change what is sampled, and timeouts what is lost. More episodes than
     before are no error: the runs are resumed.
     """
-    errors = [error for run in plan.runs() for error in _reuse_errors(run, directory / run.name)]
+    errors = [*_outcome_errors(plan, directory / PLAN)]
+    errors += [error for run in plan.runs() for error in _reuse_errors(run, directory / run.name)]
     if errors:
         errors.append(
             f"{directory}: to keep these runs, undo the change in the plan or choose another --output-dir; to "
             "train them anew, move their directories away"
         )
     return errors
+
+
+def _outcome_errors(plan: Plan, file: Path) -> Iterator[str]:
+    """Yield an error for each part of the question that was put otherwise before the first run."""
+    before = load_yaml(file) if file.exists() else {}
+    for name in ("primary", "reference", "test"):
+        if name in before and before[name] != getattr(plan, name):
+            yield f"{name}: fixed as {before[name]!r} before the first run, the plan says {getattr(plan, name)!r}"
 
 
 def _reuse_errors(run: PlannedRun, directory: Path) -> Iterator[str]:

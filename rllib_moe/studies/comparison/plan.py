@@ -5,19 +5,29 @@ The experiment of every run is made before the first one starts, so that hours o
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from rllib_moe.experiment import Experiment
-from rllib_moe.validation import ConfigError, Settings, bundled_files, load_yaml
+from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, load_yaml
 
 BUNDLED = bundled_files(Path(__file__).parent / "plans")
 """Files of the plans that come with the package, by name."""
+FROZEN = "frozen"
+"""Name of the variant, where there is one, whose router keeps its random start: the null of what the gate tells."""
+INFORMATION = "information."
+"""Begin of the name of an outcome: the share of a label's entropy that the gate tells."""
+OUTCOMES = ("score_mean", "score_median", "return_mean", "length_mean", "alpha_entropy", "mutual_information")
+"""Outcomes of every evaluation; an environment's own measures are outcomes too."""
+
+Test = Literal["sign-flips", "t"]
+"""`sign-flips`: paired permutation test, which assumes nothing and whose least p is 2 / 2^seeds; `t`: paired t-test,
+which assumes normal differences."""
 
 
 class EvaluationSpec(Settings):
@@ -30,9 +40,14 @@ class EvaluationSpec(Settings):
     most_probable_episodes: int | None = Field(None, ge=0)
     """Episodes with the most probable actions; None as many as with drawn ones, 0 leaves that out."""
     without_expert_episodes: int = Field(0, ge=0)
-    """Episodes with each expert of the first variant removed in turn; 0 leaves that out."""
+    """Episodes with each expert of the reference and of a variant named `frozen` removed in turn; 0 none."""
     baselines: list[str] = Field(default_factory=list)
     """Players that learn nothing, to stand beside the variants: `random`, `random-legal` and the environment's own."""
+
+    @property
+    def most_probable(self) -> int:
+        """Episodes with the most probable actions."""
+        return self.episodes if self.most_probable_episodes is None else self.most_probable_episodes
 
     @field_validator("baselines")
     @classmethod
@@ -51,15 +66,6 @@ class Variant(Settings):
     """Description in a line."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Its values over those of the plan, by the names that `Experiment.with_overrides` knows."""
-    seeds: list[int] = Field(min_length=1)
-    """Seeds to train with."""
-
-    @field_validator("seeds")
-    @classmethod
-    def _check_seeds(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"expected different seeds, got {seeds!r}")
-        return seeds
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class PlannedRun:
 
 
 class Plan(Settings):
-    """A comparison; the first variant is what the others are compared with.
+    """A comparison: every variant with every seed, and the one outcome that is tested, fixed before the first run.
 
     Raises:
         ConfigError: naming every error of the plan, or else of its runs' experiments.
@@ -98,7 +104,22 @@ class Plan(Settings):
     evaluation: EvaluationSpec
     """Evaluation of the runs."""
     variants: list[Variant] = Field(min_length=1)
-    """The variants, the reference first."""
+    """The variants."""
+    seeds: list[int] = Field(min_length=1)
+    """Seeds that each variant is trained with: variants are compared seed by seed."""
+    primary: str = "score_mean"
+    """The outcome that is tested: a number of the evaluation with drawn actions, or `information.<label>`."""
+    reference: str | None = None
+    """Name of the variant that the others are compared with; by default the first."""
+    test: Test = "sign-flips"
+    """Test of the differences, over the seeds."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"expected different seeds, got {seeds!r}")
+        return seeds
 
     @field_validator("config", mode="before")
     @classmethod
@@ -119,7 +140,9 @@ class Plan(Settings):
     def _check_runs(self) -> Self:
         names = Counter(variant.name for variant in self.variants)
         errors = [f"variants: expected different names, got {name!r} twice" for name in names if names[name] > 1]
-        for variant, seed in self._order():
+        if self.reference not in (None, *names):
+            errors.append(f"reference: no variant {self.reference!r}{did_you_mean(str(self.reference), names)}")
+        for variant, seed in itertools.product(self.variants, self.seeds):
             try:
                 self._run(variant, seed)
             except ConfigError as error:
@@ -130,17 +153,12 @@ class Plan(Settings):
 
     def runs(self) -> list[PlannedRun]:
         """Return all runs: first seeds first, so that an early stop leaves something of every variant."""
-        return [self._run(variant, seed) for variant, seed in self._order()]
+        return [self._run(variant, seed) for seed in self.seeds for variant in self.variants]
 
-    def is_reference(self, run: PlannedRun) -> bool:
-        """Return whether a run is one of the first variant's."""
-        return run.variant == self.variants[0].name
-
-    def _order(self) -> Iterator[tuple[Variant, int]]:
-        for place in range(max(len(variant.seeds) for variant in self.variants)):
-            for variant in self.variants:
-                if place < len(variant.seeds):
-                    yield variant, variant.seeds[place]
+    @property
+    def reference_name(self) -> str:
+        """Name of the variant that the others are compared with."""
+        return self.reference or self.variants[0].name
 
     def _run(self, variant: Variant, seed: int) -> PlannedRun:
         own = {"exp_name": f"{variant.name}-seed{seed}", "episodes": self.episodes, "seed": seed}

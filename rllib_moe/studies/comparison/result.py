@@ -19,11 +19,9 @@ from rllib_moe.studies.comparison.done import (
     without_expert,
 )
 from rllib_moe.studies.comparison.plan import Plan, PlannedRun
-from rllib_moe.studies.comparison.table import baseline_row, markdown, removal_row, run_numbers, variant_row
+from rllib_moe.studies.comparison.table import baseline_row, markdown, removal_row, run_numbers, variant_rows
 from rllib_moe.studies.report.curves import score_curve
 from rllib_moe.studies.report.runs import read_run
-from rllib_moe.training.run_directory import RunDirectory
-from rllib_moe.training.summary import summarize
 
 
 def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
@@ -36,8 +34,9 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
         directory: Directory of its runs.
 
     Returns:
-        The rows of the baselines (`baselines`), of the variants with at least one run done (`variants`), of the experts
-        removed (`removed_experts`), and the names of what is not done (`missing`).
+        The question (`primary`, `reference`, `test`), the rows of the baselines (`baselines`), of the variants with at
+        least one run done (`variants`), of the experts removed (`removed_experts`), and the names of what is not done
+        (`missing`).
     """
     done: dict[str, list[dict[str, Any]]] = {}
     curves: dict[str, list[Any]] = {}
@@ -47,13 +46,13 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
         if found is None:
             missing.append(run.name)
             continue
-        rows, drawn = RunDirectory(directory / run.name).rows(), found[DRAWN]
-        numbers = run_numbers(run.seed, summarize(rows), drawn, found.get(MOST_PROBABLE))
+        drawn = found[DRAWN]
+        numbers = run_numbers(run.seed, plan.primary, drawn, found.get(MOST_PROBABLE))
         done.setdefault(run.variant, []).append(numbers)
         if (curve := score_curve(read_run(directory / run.name))) is not None:
             curves.setdefault(run.variant, []).append(curve)
         removals += [
-            removal_row(run.seed, expert, drawn, found[name])
+            removal_row(run.variant, run.seed, expert, drawn, found[name])
             for expert in range(len(drawn["expert_share"] or ()))
             if (name := without_expert(expert)) in found
         ]
@@ -63,21 +62,18 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
             played[policy] = baseline_row(numbers_played)
         else:
             missing.append(f"{BASELINES}/{policy}")
-    reference = done.get(plan.variants[0].name, [])
-    table = {
-        variant.name: variant_row(variant.about, done[variant.name], reference)
-        for variant in plan.variants
-        if variant.name in done
-    }
-    result = {"baselines": played, "variants": table, "removed_experts": removals, "missing": missing}
+    table = variant_rows(plan, done)
+    question = {"primary": plan.primary, "reference": plan.reference_name, "test": plan.test}
+    result = question | {"baselines": played, "variants": table, "removed_experts": removals, "missing": missing}
     if table:
         with atomic_write(directory / "table.json") as partial:
             partial.write_text(json.dumps(result, indent=1) + "\n")
         with atomic_write(directory / "table.md") as partial:
-            partial.write_text(markdown(played, table, removals))
+            partial.write_text(markdown(plan, played, table, removals))
     if curves:
+        names = sorted((name for name in table if name in curves), key=lambda name: name != plan.reference_name)
         boundaries = plan.runs()[0].experiment.schedule.boundaries
-        draw_curves({name: curves[name] for name in table if name in curves}, boundaries, directory / "curves.png")
+        draw_curves({name: curves[name] for name in names}, boundaries, directory / "curves.png")
     return result
 
 

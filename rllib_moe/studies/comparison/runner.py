@@ -56,7 +56,6 @@ class Runner:
         Raises:
             KeyboardInterrupt: After a signal; the runs were told to save, and have ended.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
         failures = []
         with ThreadPoolExecutor(self._jobs) as pool:
             running = [pool.submit(self._evaluate, BASELINES, baselines(self._plan, self._directory), None)]

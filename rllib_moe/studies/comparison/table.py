@@ -1,22 +1,27 @@
-"""The table of a comparison: every variant's scores and routing over its seeds, and what each expert is worth. Pure.
+"""The table of a comparison: the primary outcome and its test, means over seeds, and what each expert is worth. Pure.
 
-The unit is the training seed: errors are over seeds, not over evaluation episodes, except where an expert is removed
-from one and the same network.
+The unit is the training seed. Only where an expert is removed from one and the same network are errors over episodes.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-
-from scipy import stats  # type: ignore[import-untyped]
 
 from rllib_moe import metrics as m
 from rllib_moe.metrics import rounded
+from rllib_moe.studies.comparison.inference import LEVEL, holm, least_p, paired, summary
+from rllib_moe.studies.comparison.plan import FROZEN, INFORMATION, Plan
 
 Numbers = Mapping[str, Any]
+
+ENOUGH = 5
+"""Seeds below which the table says that they show nothing."""
+NULLS = {"random_router": "random routers", "permuted": "labels permuted"}
+"""Nulls of what the gate tells of a label that come with an evaluation, with their words in the table."""
 
 
 def columns(measures: Iterable[str]) -> dict[str, str]:
@@ -36,61 +41,80 @@ def columns(measures: Iterable[str]) -> dict[str, str]:
     }
 
 
-def run_numbers(seed: int, summary: Numbers, drawn: Numbers, most_probable: Numbers | None) -> dict[str, Any]:
+def run_numbers(seed: int, primary: str, drawn: Numbers, most_probable: Numbers | None) -> dict[str, Any]:
     """The numbers of one run.
 
     Args:
         seed: Of the training.
-        summary: Its `summary.summarize`.
+        primary: Name of the primary outcome.
         drawn: Its evaluation with actions drawn from the policy.
         most_probable: Its evaluation with the most probable actions; None where the plan leaves that out.
     """
     measures = m.evaluated_measures(drawn)
-    keys = ("score_mean", "score_se", "score_median", *measures)
-    routing = ("alpha_entropy", "mutual_information", "min_expert_share", "expert_share")
+    information = drawn.get("information") or {}
+    numbers = {key: drawn.get(key) for key in columns(measures)}
+    numbers["deterministic_score_mean"] = (most_probable or {}).get("score_mean")
+    numbers |= {INFORMATION + label: told["value"] for label, told in information.items()}
+    own = {"seed": seed, "measures": measures, "information": information, "expert_share": drawn["expert_share"]}
+    return own | {"primary": numbers.get(primary, drawn.get(primary))} | numbers
+
+
+def variant_rows(plan: Plan, runs: Mapping[str, Sequence[Numbers]]) -> dict[str, Any]:
+    """Return the variants that have runs, in the plan's order.
+
+    Args:
+        plan: The plan.
+        runs: `run_numbers` of the runs that are done, by variant, at least one each.
+
+    Returns:
+        For each its seeds, interquartile mean and interval of the primary outcome (`primary`), the `difference` from
+        the reference over the seeds that both have (`inference.paired`, with `p_holm`), mean and standard error over
+        seeds of each column, and the runs. What the gate tells of a label stands beside its nulls.
+    """
+    reference = {run["seed"]: run["primary"] for run in runs.get(plan.reference_name, ())}
+    comparisons = len(plan.variants) - 1
+    frozen = _told(runs.get(FROZEN, ()))
+    rows: dict[str, dict[str, Any]] = {}
+    for variant in plan.variants:
+        if not (own := runs.get(variant.name)):
+            continue
+        measures = list(dict.fromkeys(name for run in own for name in run["measures"]))
+        told = _told(own)
+        for label, numbers in told.items():
+            numbers[FROZEN] = frozen.get(label, {}).get("mean")
+        outcomes = [run["primary"] for run in own if run["primary"] is not None]
+        row: dict[str, Any] = {"about": variant.about, "seeds": [run["seed"] for run in own], "measures": measures}
+        row["primary"] = summary(outcomes) if outcomes else None
+        rows[variant.name] = row | {key: _over_seeds(run.get(key) for run in own) for key in columns(measures)} | told
+        pairs = {run["seed"]: (run["primary"], reference.get(run["seed"])) for run in own}
+        differences = {seed: a - b for seed, (a, b) in pairs.items() if a is not None and b is not None}
+        if variant.name != plan.reference_name and differences:
+            found = paired(list(differences.values()), comparisons, plan.test)
+            rows[variant.name]["difference"] = {"seeds": list(differences)} | found
+    tested = {name: row["difference"] for name, row in rows.items() if "difference" in row}
+    corrected = holm({name: each["p"] for name, each in tested.items() if each["p"] is not None}, comparisons)
+    for name, each in tested.items():
+        each["p_holm"] = corrected.get(name)
+    return {name: rounded(row) | {"runs": list(runs[name])} for name, row in rows.items()}
+
+
+def _told(runs: Sequence[Numbers]) -> dict[str, dict[str, Any]]:
+    """Return what the gate tells of each label, over the seeds, with the means of its nulls."""
+    labels = dict.fromkeys(label for run in runs for label in run["information"])
     return {
-        "seed": seed,
-        "measures": measures,
-        **{key: drawn[key] for key in (*keys, *routing)},
-        "evaluation_episodes": drawn["episodes"],
-        **{f"deterministic_{key}": (most_probable or {}).get(key) for key in keys},
-        "deterministic_evaluation_episodes": most_probable["episodes"] if most_probable else 0,
-        **{key: summary[key] for key in ("episodes_total", "env_steps_total", "wall_seconds", "skipped_updates")},
-        "phases": [
-            {key: phase[key] for key in ("phase", "score_mean", "alpha_entropy", "alpha_entropy_end")}
-            for phase in summary["phases"]
-        ],
+        INFORMATION + label: _over_seeds(part["value"] for part in parts)
+        | {null: _over_seeds(part[null] for part in parts)["mean"] for null in NULLS}
+        for label in labels
+        if (parts := [run["information"][label] for run in runs if label in run["information"]])
     }
 
 
-def variant_row(about: str, runs: Sequence[Numbers], reference: Sequence[Numbers]) -> dict[str, Any]:
-    """One variant over its seeds, beside the reference.
-
-    Args:
-        about: What it is.
-        runs: `run_numbers` of its runs, at least one.
-        reference: Those of the reference variant; its own for itself.
-
-    Returns:
-        Mean and standard error over seeds of every column (None for the error of one seed), the runs, and under
-        `difference` the score less the reference's with its two-sided p by Welch's test (None below two seeds each).
-    """
-    measures = list(dict.fromkeys(name for run in runs for name in run["measures"]))
-    row: dict[str, Any] = {"about": about, "seeds": [run["seed"] for run in runs], "measures": measures}
-    for key in columns(measures):
-        values = [run[key] for run in runs if run.get(key) is not None]
-        row[key] = {
-            "mean": statistics.fmean(values) if values else None,
-            "se": statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None,
-        }
-    if runs is not reference and reference:
-        scores, others = ([run["score_mean"] for run in group] for group in (runs, reference))
-        enough = len(scores) > 1 and len(others) > 1
-        row["difference"] = {
-            "mean": statistics.fmean(scores) - statistics.fmean(others),
-            "p": float(stats.ttest_ind(scores, others, equal_var=False).pvalue) if enough else None,
-        }
-    return rounded(row) | {"runs": list(runs)}
+def _over_seeds(values: Iterable[float | None]) -> dict[str, Any]:
+    known = [value for value in values if value is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "se": statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else None,
+    }
 
 
 def baseline_row(numbers: Numbers) -> dict[str, Any]:
@@ -101,84 +125,135 @@ def baseline_row(numbers: Numbers) -> dict[str, Any]:
     return row | {"measures": measures, "evaluation_episodes": numbers["episodes"]}
 
 
-def removal_row(seed: int, expert: int, whole: Numbers, without: Numbers) -> dict[str, Any]:
-    """Return the worth of one expert: the score lost without it, on the same evaluation seeds.
+def removal_row(variant: str, seed: int, expert: int, whole: Numbers, without: Numbers) -> dict[str, Any]:
+    """Return the worth of one expert to its network: the score lost without it, on the same evaluation seeds.
 
     Args:
+        variant: Of the training.
         seed: Of the training.
         expert: The one removed.
         whole: Evaluation of the whole network.
         without: Evaluation without the expert, on the first of the same seeds.
 
     Returns:
-        Mean difference (negative: the expert is missed), its standard error, and the two-sided p of a paired t-test.
-
-    Raises:
-        ValueError: the evaluations began at different seeds.
+        Mean difference (negative: the expert is missed) and its standard error over episodes.
     """
-    if whole["seed_base"] != without["seed_base"]:
-        raise ValueError(f"seed_base: expected {whole['seed_base']} in both evaluations, got {without['seed_base']}")
-    scores = without["episode_scores"]
-    pairs = list(zip(scores, whole["episode_scores"], strict=False))
-    differences = [score - before for score, before in pairs]
-    spread = statistics.stdev(differences) if len(differences) > 1 else None
-    return rounded(
-        {
-            "seed": seed,
-            "expert": expert,
-            "episodes": len(differences),
-            "difference": statistics.fmean(differences),
-            "se": spread / math.sqrt(len(differences)) if spread is not None else None,
-            "p": float(stats.ttest_rel(*zip(*pairs, strict=True)).pvalue) if spread else None,
-        }
-    )
+    pairs = list(zip(without["episode_scores"], whole["episode_scores"], strict=False))
+    difference = _over_seeds(score - before for score, before in pairs)
+    return rounded({"variant": variant, "seed": seed, "expert": expert, "episodes": len(pairs), **difference})
 
 
-def markdown(baselines: Mapping[str, Numbers], rows: Mapping[str, Numbers], removals: Sequence[Numbers]) -> str:
-    """Both tables as Markdown, for reading and for the documentation."""
+def markdown(
+    plan: Plan, baselines: Mapping[str, Numbers], rows: Mapping[str, Numbers], removed: Sequence[Numbers]
+) -> str:
+    """All tables as Markdown, for reading and for the documentation."""
     headings = columns(name for row in (*rows.values(), *baselines.values()) for name in row["measures"])
-    lines = [
-        f"| variant | seeds | {' | '.join(headings.values())} | against the first |",
-        "|---" * (len(headings) + 3) + "|",
+    labels = list(dict.fromkeys(key for row in rows.values() for key in row if key.startswith(INFORMATION)))
+    episodes, most_probable = plan.evaluation.episodes, plan.evaluation.most_probable
+    outcomes = (f"{plan.primary} [95 %]", f"against {plan.reference_name} [95 %]")
+    tested = ("variant", "seeds", *outcomes, "p", "p, Holm", "visible")
+    parts = [
+        _table(tested, (_tested(name, row) for name, row in rows.items())),
+        "\n".join(f"- {line}" for line in (_MEANING, *_missing(plan, rows), *limits(plan))),
+        f"Means over seeds ± standard errors (of players that learn nothing: over episodes). Each run is judged on "
+        f"{episodes} episodes with drawn actions, {most_probable or 'none'} with the most probable action.",
+        _table(
+            ("variant", *headings.values()),
+            ((name, *(_with_error(row.get(key)) for key in headings)) for name, row in {**baselines, **rows}.items()),
+        ),
     ]
-    for name, row in baselines.items():
-        lines.append(f"| {name} | | {' | '.join(_with_error(key, row.get(key)) for key in headings)} | |")
-    for name, row in rows.items():
-        cells = [_with_error(key, row.get(key)) for key in headings]
-        lines.append(f"| {name} | {len(row['seeds'])} | {' | '.join(cells)} | {_difference(row.get('difference'))} |")
-    if rows:
-        lines += ["", _judged(next(iter(rows.values()))["runs"][0])]
-    if removals:
-        lines += ["", "| seed | expert removed | score lost or gained | p |", "|---|---|---|---|"]
-        lines += [
-            f"| {row['seed']} | {row['expert']} | {row['difference']:+.1f}"
-            + ("" if row["se"] is None else f" ± {row['se']:.1f}")
-            + f" | {_p(row['p'])} |"
-            for row in removals
+    if labels:
+        parts += [
+            "Mutual information of expert and label over the label's entropy, beside its nulls: random routers on the "
+            "trained encoding, permuted labels, and the variant whose router is frozen at its start.",
+            _table(
+                ("variant", *(key.removeprefix(INFORMATION) for key in labels)),
+                ((name, *(_beside_nulls(row.get(key)) for key in labels)) for name, row in rows.items()),
+            ),
         ]
-    return "\n".join(lines) + "\n"
+    if removed:
+        parts += [
+            "Score lost or gained without an expert, ± standard error over the episodes of one network:",
+            _table(
+                ("variant", "seed", "expert removed", "score"),
+                ((row["variant"], str(row["seed"]), str(row["expert"]), _with_error(row, "+")) for row in removed),
+            ),
+        ]
+    return "\n\n".join(parts) + "\n"
 
 
-def _judged(run: Numbers) -> str:
-    """On how many episodes; all runs of a comparison are judged alike."""
-    drawn, most_probable = run["evaluation_episodes"], run["deterministic_evaluation_episodes"]
-    others = f"{most_probable} with the most probable action" if most_probable else "none with the most probable action"
-    return f"Each run is judged on {drawn} episodes with drawn actions, {others}."
+_MEANING = (
+    "Interquartile means over seeds with bootstrap intervals; mean differences over the seeds that both have with t "
+    "intervals, their p, and p corrected for all comparisons of the plan. Visible: the smallest difference that such a "
+    "comparison finds in 4 cases of 5."
+)
 
 
-def _with_error(key: str, value: Numbers | None) -> str:
+def limits(plan: Plan) -> Iterator[str]:
+    """Yield a sentence for each thing that a plan cannot show, however its runs end."""
+    seeds, comparisons = len(plan.seeds), len(plan.variants) - 1
+    if comparisons and seeds < ENOUGH:
+        yield f"Fewer than {ENOUGH} seeds show nothing, for or against: this plan has {seeds}."
+    if comparisons and plan.test == "sign-flips" and least_p(seeds) * comparisons > LEVEL:
+        needed = next(count for count in itertools.count(seeds) if least_p(count) * comparisons <= LEVEL)
+        least, corrected = f"{least_p(seeds):.2g}", f"{min(1.0, least_p(seeds) * comparisons):.2g}"
+        yield (
+            f"Sign flips of {seeds} seeds give no p below {least}, {corrected} after the correction for {comparisons} "
+            f"comparisons; {LEVEL} takes {needed} seeds, or `test: t`."
+        )
+
+
+def _missing(plan: Plan, rows: Mapping[str, Numbers]) -> Iterator[str]:
+    """Yield a sentence for each outcome that is missing."""
+    if rows and not any(row["primary"] for row in rows.values()):
+        yield f"No evaluation has {plan.primary}."
+    lacking = {name: [str(seed) for seed in plan.seeds if seed not in row["seeds"]] for name, row in rows.items()}
+    told = [f"{name} {', '.join(seeds)}" for name, seeds in lacking.items() if seeds]
+    if told:
+        yield f"Seeds not done, left out of both sides: {'; '.join(told)}."
+
+
+def _tested(name: str, row: Numbers) -> Iterator[str]:
+    """Yield the cells of the primary outcome."""
+    difference = row.get("difference") or {}
+    yield from (
+        name,
+        str(len(row["seeds"])),
+        _with_interval(row["primary"], "iqm"),
+        _with_interval(difference, "mean", "+"),
+    )
+    yield from ("" if difference.get(key) is None else f"{difference[key]:.3f}" for key in ("p", "p_holm"))
+    yield "" if difference.get("visible") is None else _number(difference["visible"])
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(headings)
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
+
+
+def _number(value: float, sign: str = "", like: float | None = None) -> str:
+    """Return a number with the decimals that show four digits of it, or of a number that it stands beside."""
+    digits = len(str(int(abs(value if like is None else like))))
+    return f"{value:{sign}.{max(1, 4 - digits)}f}"
+
+
+def _with_error(value: Numbers | None, sign: str = "") -> str:
     if value is None or value["mean"] is None:
         return ""
-    digits = 1 if "score" in key else 2
-    error = "" if value["se"] is None else f" ± {value['se']:.{digits}f}"
-    return f"{value['mean']:.{digits}f}{error}"
+    error = "" if value["se"] is None else f" ± {_number(value['se'], like=value['mean'])}"
+    return _number(value["mean"], sign) + error
 
 
-def _difference(value: Numbers | None) -> str:
-    if value is None:
+def _with_interval(value: Numbers | None, key: str, sign: str = "") -> str:
+    if not value:
         return ""
-    return f"{value['mean']:+.1f}" + ("" if value["p"] is None else f" (p {_p(value['p'])})")
+    ends = [_number(value[end], sign, value[key]) for end in ("low", "high") if value[end] is not None]
+    return _number(value[key], sign) + (f" [{', '.join(ends)}]" if ends else "")
 
 
-def _p(value: float | None) -> str:
-    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _beside_nulls(value: Numbers | None) -> str:
+    if value is None or value["mean"] is None:
+        return ""
+    nulls = [f"{words} {value[key]:.2f}" for key, words in (NULLS | {FROZEN: FROZEN}).items() if value[key] is not None]
+    return _with_error(value) + (f" ({', '.join(nulls)})" if nulls else "")

@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe.studies.tuning.journal import ITERATION, append_result, trial_directory
+from rllib_moe.studies.tuning.results import ITERATION, append_result, trial_directory
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, MUTUAL_INFORMATION, SCORE
 from rllib_moe.training.progress import say
 from rllib_moe.training.stop_signals import StopSignals

@@ -12,12 +12,10 @@ from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
 
-from rllib_moe.studies.tuning.journal import read_results, trial_directory
+from rllib_moe.studies.tuning.results import read_results, trial_directory
 from rllib_moe.studies.tuning.search_space import SearchSpace
-from rllib_moe.studies.tuning.trial import EPISODES_TOTAL
+from rllib_moe.studies.tuning.trial import CLONES, EPISODES_TOTAL
 
-CLONES = "clones"
-"""Key, in the configuration of a trial that became a copy of others, of what was copied when, and the values since."""
 CLONED_CHECKPOINT = "cloned_checkpoint_"
 """Begin of the names of the directories, in a trial's own, of the checkpoints that it was cloned from."""
 

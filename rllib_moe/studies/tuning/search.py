@@ -22,14 +22,19 @@ from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.runtime.ray_session import ray_session
-from rllib_moe.studies.tuning.outcome import train_command, write_outcome
 from rllib_moe.studies.tuning.progress import SearchProgress
-from rllib_moe.studies.tuning.records import record_of, trial_number
+from rllib_moe.studies.tuning.results import (
+    best_first,
+    record_of,
+    train_command,
+    trial_number,
+    trial_table,
+    write_outcome,
+)
 from rllib_moe.studies.tuning.schedulers import CurriculumPBT, ResumableASHA
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
 from rllib_moe.studies.tuning.searchers import OptunaProposals
-from rllib_moe.studies.tuning.table import trial_table
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MoETrial
 from rllib_moe.training.progress import say, standard_console
 from rllib_moe.training.stop_signals import StopSignals
@@ -156,27 +161,24 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
         stop.listen()
         if not search.is_resumed:
             search.save(command)
-            count, names = (
-                len(search.candidates) or config.num_trials,
-                ", ".join(each.name for each in space.parameters),
-            )
+            count, names = len(search.candidates) or config.num_trials, [each.name for each in space.parameters]
             how = f"{config.search}, scheduler {config.scheduler}"
-            say(console, f"{count} trials of {run.episodes} episodes ({how}): {names}")
+            say(console, f"{count} trials of {run.episodes} episodes ({how}): {', '.join(names)}")
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         # ResultGrid tells no trial that was stopped early from one that was interrupted; its trials do.
         trials = _tuner(search, SearchProgress(console, run.episodes, stop)).fit()._experiment_analysis.trials
-    records = sorted((record_of(trial, space) for trial in trials), key=lambda record: record.rank(config.metric))
+    records = best_first([record_of(trial, space) for trial in trials], config.metric)
     paths = write_outcome(records, space, directory)
     console.print(trial_table(records, config.metric))
     for name, path in paths.items():
         say(console, f"{name}: {path}")
     if "config" in paths:
-        say(console, f"Train the best configuration:\n  {train_command(Path(paths['config']))}")
+        say(console, f"Train the best configuration:\n  {train_command(paths['config'])}")
     if stop:
         say(console, f"Interrupted. To go on: {shlex.join(called_as('tune', '--resume', str(directory)))}")
     return {
-        "trials": [record.to_dict() for record in records],
-        "best": records[0].number if "config" in paths else None,
+        "trials": records,
+        "best": records[0]["number"] if "config" in paths else None,
         "paths": paths,
         "stopped_by": stop.received,
     }
@@ -225,14 +227,10 @@ def _tuner(search: Search, progress: SearchProgress) -> tune.Tuner:
         tuner._local_tuner.get_run_config().callbacks = callbacks
         return tuner
     is_optuna = config.search == "optuna"
+    overrides = tune.grid_search([space.overrides(values) for values in search.candidates])
     return tune.Tuner(
         trainable,
-        param_space={
-            "experiment": space.base.to_dict(),
-            "overrides": {}
-            if is_optuna
-            else tune.grid_search([space.overrides(values) for values in search.candidates]),
-        },
+        param_space={"experiment": space.base.to_dict(), "overrides": {} if is_optuna else overrides},
         tune_config=tune.TuneConfig(
             search_alg=OptunaProposals(space, metric=config.metric, trials=config.num_trials) if is_optuna else None,
             scheduler=_scheduler(config, space),

@@ -34,6 +34,8 @@ SCORE, MUTUAL_INFORMATION, EPISODES_TOTAL = "score", "mutual_information", "epis
 MOE = "moe"
 CHECKPOINT = "checkpoint"
 """Name of this project's checkpoint inside Tune's."""
+CLONES = "clones"
+"""Key, in the configuration of a trial that became a copy of others, of what was copied when, and the values since."""
 _RECENT = "recent.json"
 _MEANS = (m.EPISODES, m.SCORE_MEAN, m.MUTUAL_INFORMATION)
 

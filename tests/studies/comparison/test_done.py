@@ -36,13 +36,14 @@ from rllib_moe.training.checkpoints import (
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 
-WHOLE: dict[str, Any] = {"name": "whole", "seeds": [0]}
-SOFT: dict[str, Any] = {"name": "soft", "overrides": {"gamma": 0.9}, "seeds": [0]}
+WHOLE: dict[str, Any] = {"name": "whole"}
+SOFT: dict[str, Any] = {"name": "soft", "overrides": {"gamma": 0.9}}
 PLAIN: dict[str, Any] = {
     "episodes": 40,
     "overrides": {"env": "regimes", "max_steps": 8},
     "evaluation": {"episodes": 4, "seed_base": 7},
     "variants": [WHOLE, SOFT],
+    "seeds": [0],
 }
 PLAN = Plan.from_dict(PLAIN)
 
@@ -83,6 +84,7 @@ def make_evaluated(plan: Plan, directory: Path, run: PlannedRun, *, score: float
             "checkpoint_episodes": 41, "episodes": asked.episodes, "seed_base": asked.seed_base, "score_mean": score,
             "score_se": 0.1, "score_median": score, "alpha_entropy": 1.0,
             "mutual_information": 0.1, "min_expert_share": 0.25, "expert_share": [0.25] * 4,
+            "information": {"regime": {"value": score / 4, "random_router": 0.2, "permuted": 0.1}},
             "episode_scores": [score + i % 3 for i in range(asked.episodes)],
         }  # fmt: skip
         assert asked.json_file == str(directory / run.name / f"{name}.json")
@@ -108,7 +110,7 @@ def test_the_same_plan_takes_its_runs_up_again(finished: Path) -> None:
     for plan in (
         PLAN,
         changed(episodes=60),  # goes on
-        changed(variants=[WHOLE, SOFT, {"name": "new", "seeds": [0]}]),
+        changed(variants=[WHOLE, SOFT, {"name": "new"}]),
         evaluated(episodes=5),  # evaluated anew
     ):
         assert reuse_errors(plan, finished) == []
@@ -128,6 +130,21 @@ def test_runs_of_an_edited_plan_are_refused_by_field(finished: Path) -> None:
     assert told == ["soft-seed0: training.gamma: trained with 0.9, the plan says 0.8"]
 
 
+def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_factory: Any) -> None:
+    file = tmp_path_factory.mktemp("plan") / "plan.yaml"
+    request = ComparisonRequest(plan=str(file), output_dir=str(finished))
+    file.write_text(changed(primary="information.regime").to_yaml())
+    assert compare(request)["variants"]["whole"]["primary"]["iqm"] == 0.25
+    file.write_text(changed(primary="score_median", reference="soft", test="t").to_yaml())
+    with pytest.raises(ConfigError) as error:
+        compare(request)
+    assert error.value.errors[:3] == (
+        "primary: fixed as 'information.regime' before the first run, the plan says 'score_median'",
+        "reference: fixed as None before the first run, the plan says 'soft'",
+        "test: fixed as 'sign-flips' before the first run, the plan says 't'",
+    )
+
+
 def test_a_shorter_plan_is_refused(finished: Path) -> None:
     told = refused(changed(episodes=30), finished)
     assert told[0] == "whole-seed0: episodes: trained for 40 (it stands at 41), the plan says 30"
@@ -136,6 +153,7 @@ def test_a_shorter_plan_is_refused(finished: Path) -> None:
 def test_nothing_starts_in_a_directory_of_another_plan(finished: Path, tmp_path_factory: Any) -> None:
     plan = tmp_path_factory.mktemp("plan") / "plan.yaml"
     wrong = {
+        "primary": "score_men",
         "variants": [WHOLE | {"overrides": {"gamma": 0.5, "resume": "nowhere"}}],
         "evaluation": PLAIN["evaluation"] | {"baselines": ["rando"]},
     }
@@ -143,7 +161,8 @@ def test_nothing_starts_in_a_directory_of_another_plan(finished: Path, tmp_path_
     before = sorted(finished.rglob("*"))
     with pytest.raises(ConfigError) as error:
         compare(ComparisonRequest(plan=str(plan), output_dir=str(finished)))
-    baseline, resume, gamma, _ = error.value.errors
+    primary, baseline, resume, gamma, _ = error.value.errors
+    assert primary == "primary: no evaluation has 'score_men' (did you mean 'score_mean'?) or information.<label>"
     assert baseline.startswith("evaluation: baselines: policy: expected one of checkpoint, random")
     assert resume == "whole-seed0: checkpoint nowhere: no such directory"
     assert gamma == "whole-seed0: training.gamma: trained with 0.995, the plan says 0.5"
@@ -173,7 +192,9 @@ def test_the_table_is_over_all_that_is_done_whatever_is_trained_now(
     result = compare(ComparisonRequest(plan=str(plan), output_dir=str(finished), variants="soft"))
     assert list(result["variants"]) == ["whole", "soft"]
     assert result["variants"]["soft"]["difference"]["mean"] == 0.0
-    assert capsys.readouterr().out == f"table: {finished}/table.md\n"  # nothing was started
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "Fewer than 5 seeds show nothing, for or against: this plan has 1."
+    assert told[2:] == [f"table: {finished}/table.md"]  # nothing was started
     with pytest.raises(ConfigError, match=r"variants: no variant 'sotf' \(did you mean 'soft'\?\)"):
         compare(ComparisonRequest(plan=str(plan), variants="sotf"))
 
@@ -194,7 +215,7 @@ def test_baselines_play_the_same_episodes_in_the_first_variants_environment(fini
     result = write_result(plan, finished)
     assert result["missing"] == []
     assert result["baselines"]["random"]["score_mean"] == {"mean": 2.0, "se": 0.5}
-    assert "| random | | 2.0 ± 0.5 |" in (finished / "table.md").read_text()
+    assert "| random | 2.000 ± 0.500 |" in (finished / "table.md").read_text()
 
 
 def test_overrides_that_are_valid_with_a_variants_alone_make_a_plan() -> None:
@@ -206,12 +227,19 @@ def test_overrides_that_are_valid_with_a_variants_alone_make_a_plan() -> None:
     assert baselines(plan, Path())["random"].env_args == {"num_cues": 4}
 
 
-def test_experts_are_removed_from_the_first_variant_and_old_ones_do_not_count(finished: Path) -> None:
+def test_experts_are_removed_from_reference_and_frozen_and_old_ones_do_not_count(finished: Path) -> None:
     plan = evaluated(without_expert_episodes=3)
-    whole, _ = PLAN.runs()
+    whole, soft = PLAN.runs()
     make_evaluated(plan, finished, whole)
     removed = write_result(plan, finished)["removed_experts"]
     assert [(row["expert"], row["episodes"]) for row in removed] == [(expert, 3) for expert in range(4)]
+    names = [{"name": name} for name in ("frozen", "other", "whole")]
+    frozen, other, reference = plan.replace(variants=names, reference="whole").runs()
+    removals = [
+        len(evaluations(plan.replace(variants=names, reference="whole"), run, last(soft, finished), finished))
+        for run in (frozen, other, reference)
+    ]
+    assert removals == [6, 2, 6]
     (finished / whole.name / f"{without_expert(2)}.json").unlink()
     assert [row["expert"] for row in write_result(plan, finished)["removed_experts"]] == [0, 1, 3]
     assert write_result(evaluated(without_expert_episodes=2), finished)["removed_experts"] == []

@@ -5,63 +5,109 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.studies.comparison.table import baseline_row, columns, markdown, removal_row, variant_row
+from rllib_moe.studies.comparison.plan import Plan
+from rllib_moe.studies.comparison.table import baseline_row, limits, markdown, removal_row, run_numbers, variant_rows
 
 
-def numbers(seed: int, score: float) -> dict[str, Any]:
-    judged = {"evaluation_episodes": 4, "deterministic_evaluation_episodes": 2}
-    own = ["deep_rate"]
-    return {"seed": seed, "measures": own, **judged, **{key: score if "score" in key else 0.5 for key in columns(own)}}
+def plan(*names: str, seeds: int = 3, **changes: Any) -> Plan:
+    evaluation = {"episodes": 4, "seed_base": 5, "most_probable_episodes": 0}
+    variants = [{"name": name} for name in names]
+    return Plan(episodes=8, evaluation=evaluation, variants=variants, seeds=list(range(seeds)), **changes)
+
+
+def numbers(seed: int, score: float, primary: str = "score_mean", **evaluated: Any) -> dict[str, Any]:
+    drawn = {"score_mean": score, "score_median": score, "deep_rate": 0.5, "expert_share": [1.0]} | evaluated
+    return run_numbers(seed, primary, drawn, None)
+
+
+def runs(*scores: float, **evaluated: Any) -> list[dict[str, Any]]:
+    return [numbers(seed, score, **evaluated) for seed, score in enumerate(scores)]
 
 
 def test_mean_and_error_are_over_seeds() -> None:
-    reference = [numbers(0, 100.0), numbers(1, 110.0), numbers(2, 120.0)]
-    row = variant_row("whole", reference, reference)
+    row = variant_rows(plan("whole"), {"whole": runs(100.0, 110.0, 120.0)})["whole"]
     # Standard deviation 10 over three seeds: 10 / sqrt(3).
     assert row["score_mean"] == {"mean": 110.0, "se": pytest.approx(10 / math.sqrt(3))}
     assert "difference" not in row
     assert row["seeds"] == [0, 1, 2]
+    assert row["primary"]["low"] <= row["primary"]["iqm"] == 110.0 <= row["primary"]["high"]
 
 
-def test_difference_from_the_reference() -> None:
-    reference = [numbers(0, 100.0), numbers(1, 110.0), numbers(2, 120.0)]
-    other = variant_row("other", [numbers(0, 50.0), numbers(1, 60.0)], reference)
-    assert other["difference"]["mean"] == -55.0
-    # Welch: t = -55 / sqrt(100/3 + 50/2) = -7.20 with 2.88 degrees of freedom.
-    assert 0.005 < other["difference"]["p"] < 0.01
-    single = variant_row("single", [numbers(0, 50.0)], reference)
-    assert single["difference"] == {"mean": -60.0, "p": None}
-    assert single["score_mean"] == {"mean": 50.0, "se": None}
+def test_differences_are_between_runs_of_one_seed_and_corrected_for_the_whole_plan() -> None:
+    done = {
+        "whole": runs(100.0, 200.0, 300.0),  # seeds differ by far more than variants
+        "better": runs(103.0, 202.0, 304.0),
+        "short": [numbers(1, 190.0), numbers(2, 290.0)],
+    }
+    rows = variant_rows(plan("better", "whole", "short", "never", reference="whole", test="t"), done)
+    assert list(rows) == ["better", "whole", "short"]
+    assert "difference" not in rows["whole"]
+    difference = rows["better"]["difference"]
+    assert (difference["seeds"], difference["mean"]) == ([0, 1, 2], 3.0)
+    # t = 3 / (1 / sqrt(3)) = 5.196 with 2 degrees of freedom; three comparisons, of which one was not done.
+    assert difference["p"] == pytest.approx(0.0351, abs=1e-4)
+    assert rows["short"]["difference"]["mean"] == -10.0
+    assert (rows["short"]["difference"]["p"], rows["short"]["difference"]["p_holm"]) == (0.0, 0.0)
+    assert difference["p_holm"] == pytest.approx(2 * 0.0351, abs=1e-4)
 
 
-def test_a_number_that_has_no_meaning_stays_empty() -> None:
-    runs = [{**numbers(0, 1.0), "deep_rate": None}]
-    row = variant_row("none", runs, runs)
-    assert row["deep_rate"] == {"mean": None, "se": None}
-    assert "| 1.0 | 1.0 | 1.0 |  | 0.50 |" in markdown({}, {"none": row}, [])
+def test_a_plan_says_what_it_cannot_show() -> None:
+    few, flips = limits(plan("a", "b", "c", seeds=2))
+    assert few == "Fewer than 5 seeds show nothing, for or against: this plan has 2."
+    assert flips == (
+        "Sign flips of 2 seeds give no p below 0.5, 1 after the correction for 2 comparisons; "
+        "0.05 takes 7 seeds, or `test: t`."
+    )
+    assert list(limits(plan("a", "b", seeds=6))) == []
+    assert list(limits(plan("a", "b", seeds=5, test="t"))) == []
+    assert list(limits(plan("a", seeds=1))) == []
+    few_done = plan("a", "b", seeds=3)
+    text = markdown(few_done, {}, variant_rows(few_done, {"a": runs(1.0, 2.0, 3.0), "b": runs(1.0)}), [])
+    assert "- Seeds not done, left out of both sides: b 1, 2.\n- Fewer than 5 seeds show nothing" in text
+
+
+def test_information_stands_beside_its_nulls_and_the_frozen_arms() -> None:
+    asked = plan("learned", "frozen", seeds=2, primary="information.regime")
+
+    def told(value: float) -> dict[str, Any]:
+        return {"regime": {"value": value, "random_router": 0.2, "permuted": 0.01}}
+
+    done = {
+        "learned": [
+            numbers(0, 1.0, asked.primary, information=told(0.6)),
+            numbers(1, 1.0, asked.primary, information=told(0.8)),
+        ],
+        "frozen": [numbers(seed, 1.0, asked.primary, information=told(0.3)) for seed in (0, 1)],
+    }
+    rows = variant_rows(asked, done)
+    expected = {"mean": 0.7, "se": pytest.approx(0.1), "random_router": 0.2, "permuted": 0.01, "frozen": 0.3}
+    assert rows["learned"]["information.regime"] == expected
+    assert rows["learned"]["primary"]["iqm"] == 0.7
+    assert rows["frozen"]["difference"]["mean"] == pytest.approx(-0.4)
+    shown = markdown(asked, {}, rows, [])
+    assert "| learned | 0.700 ± 0.100 (random routers 0.20, labels permuted 0.01, frozen 0.30) |" in shown
+
+
+def test_an_outcome_that_no_evaluation_has_is_told() -> None:
+    asked = plan("whole", primary="information.regime")
+    rows = variant_rows(asked, {"whole": runs(1.0, 2.0, 3.0, primary="information.regime")})
+    assert rows["whole"]["primary"] is None
+    assert "No evaluation has information.regime." in markdown(asked, {}, rows, [])
 
 
 def test_a_baseline_stands_above_the_variants_with_its_error_over_episodes() -> None:
-    played = {"score_mean": 10.25, "score_se": 0.5, "score_median": 4.0, "deep_rate": 0.03, "episodes": 1000}
-    lines = markdown({"random": baseline_row(played)}, {"whole": variant_row("it", [numbers(0, 100.0)], [])}, [])
-    baseline, whole = lines.splitlines()[2:4]
-    assert baseline == "| random | | 10.2 ± 0.5 |  | 4.0 | 0.03 |  |  |  | |"
-    assert whole.startswith("| whole | 1 | 100.0 |")
+    played = {"score_mean": 10.25, "score_se": 0.5, "score_median": 4.0, "deep_rate": None, "episodes": 1000}
+    asked = plan("whole", seeds=1)
+    lines = markdown(asked, {"random": baseline_row(played)}, variant_rows(asked, {"whole": runs(100.0)}), [])
+    baseline, whole = lines.splitlines()[-2:]
+    assert baseline == "| random | 10.25 ± 0.50 |  | 4.000 |  |  |  |  |"
+    assert whole == "| whole | 100.0 |  | 100.0 | 0.500 |  |  |  |"
 
 
 def test_an_expert_is_worth_the_paired_difference() -> None:
-    whole = {"seed_base": 5, "episode_scores": [10.0, 20.0, 30.0, 99.0]}
-    without = {"seed_base": 5, "episode_scores": [8.0, 16.0, 24.0]}
-    row = removal_row(1, 2, whole, without)
+    whole = {"episode_scores": [10.0, 20.0, 30.0, 99.0]}
+    without = {"episode_scores": [8.0, 16.0, 24.0]}
+    row = removal_row("frozen", 1, 2, whole, without)
     # Differences -2, -4, -6: mean -4, standard deviation 2.
-    assert (row["episodes"], row["difference"]) == (3, -4.0)
-    assert row["se"] == pytest.approx(2 / math.sqrt(3))
-    assert row["p"] == pytest.approx(0.0742, abs=1e-4)  # t = -3.46, 2 degrees of freedom
-    assert "| 1 | 2 | -4.0 ± 1.2 | 0.074 |" in markdown({}, {}, [row])
-
-
-def test_other_seeds_cannot_be_paired() -> None:
-    with pytest.raises(ValueError, match="seed_base: expected 5 in both evaluations, got 6"):
-        removal_row(
-            0, 0, {"seed_base": 5, "episode_scores": [1.0, 2.0]}, {"seed_base": 6, "episode_scores": [1.0, 2.0]}
-        )
+    assert (row["episodes"], row["mean"], row["se"]) == (3, -4.0, pytest.approx(2 / math.sqrt(3)))
+    assert "| frozen | 1 | 2 | -4.000 ± 1.155 |" in markdown(plan("whole"), {}, {}, [row])

@@ -1,42 +1,46 @@
-"""The table, the journal, the plot and the best trial: what is sorted, shown, dropped and written."""
+"""The table, the journal and the best trial: what is sorted, shown, dropped and written."""
 
 from __future__ import annotations
 
 import io
-import json
-import math
 from pathlib import Path
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from rllib_moe.experiment import Experiment
-from rllib_moe.studies.tuning.journal import RESULTS, append_result, read_results
-from rllib_moe.studies.tuning.outcome import write_outcome
-from rllib_moe.studies.tuning.plot import plot_trials
-from rllib_moe.studies.tuning.records import FAILED, FINISHED, STOPPED, UNFINISHED, TrialRecord
+from rllib_moe.studies.tuning.results import (
+    FAILED,
+    FINISHED,
+    RESULTS,
+    STOPPED,
+    UNFINISHED,
+    append_result,
+    best_first,
+    read_results,
+    trial_table,
+    write_outcome,
+)
 from rllib_moe.studies.tuning.search_space import SearchSpace
-from rllib_moe.studies.tuning.table import trial_table
 
 
-def record(number: int, state: str = FINISHED, score: float = 1.0, **fields: Any) -> TrialRecord:
+def record(number: int, state: str = FINISHED, score: float | None = 1.0, **fields: Any) -> dict[str, Any]:
     some = {"alpha_entropy": 1.0, "mutual_information": 0.25, "min_expert_share": 0.125, "episodes": 48, "path": ""}
-    values = {"values": {"*.entropy_coef": 0.0123456}, "clones": []}
-    return TrialRecord(number=number, state=state, score=score, **some | values | fields)
+    others = {"values": {"*.entropy_coef": 0.0123456}, "clones": [], "error": None, "checkpoint": None}
+    return {"number": number, "state": state, "score": score, **some, **others, **fields}
 
 
 def test_whole_trials_come_first_then_the_higher_score() -> None:
     records = [
-        record(0, FAILED, math.nan),
+        record(0, FAILED, None),
         record(1, STOPPED, 9.0),
-        record(2, FINISHED, math.nan),
+        record(2, FINISHED, None),
         record(3, FINISHED, 2.0),
         record(4, UNFINISHED, 8.0),
         record(5, FINISHED, 3.0),
         record(6, FINISHED, 2.0),
     ]
-    assert [each.number for each in sorted(records, key=lambda each: each.rank("score"))] == [5, 3, 6, 2, 1, 4, 0]
+    assert [each["number"] for each in best_first(records, "score")] == [5, 3, 6, 2, 1, 4, 0]
 
 
 def test_the_table_shows_measures_values_states_and_why_a_trial_failed() -> None:
@@ -45,20 +49,14 @@ def test_the_table_shows_measures_values_states_and_why_a_trial_failed() -> None
     records = [
         record(3, score=12.345678, clones=[{}, {}]),
         record(1, STOPPED, 2.0),
-        record(0, FAILED, math.nan, error=error, values={"*.entropy_coef": [0.5, 0.1]}),
+        record(0, FAILED, None, error=error, values={"*.entropy_coef": [0.5, 0.1]}),
     ]
     Console(file=stream, width=160).print(trial_table(records, "score"))
     shown = stream.getvalue()
-    for text in ("12.35", "0.25", "finished, copied 2x", "*.entropy_coef", "0.01235", "[0.5, 0.1]"):
+    for text in ("12.35", "0.25", "12%", "finished, copied 2x", "*.entropy_coef", "0.01235", "[0.5, 0.1]"):
         assert text in shown
     assert "1 finished, 1 stopped early, 1 failed" in shown
     assert f"trial 0 failed: {error}" in shown
-
-
-def test_plain_records_are_json_without_nan() -> None:
-    plain = record(0, FAILED, math.nan).to_dict()
-    assert (plain["score"], plain["mutual_information"]) == (None, 0.25)
-    json.dumps(plain, allow_nan=False)
 
 
 def test_iterations_played_again_replace_those_of_before(tmp_path: Path) -> None:
@@ -92,14 +90,3 @@ def test_the_best_trial_is_an_experiment_to_train_and_its_checkpoint_nobody_else
     assert "checkpoint" not in write_outcome([record(1, values={"*.entropy_coef": 1e-6})], space, tmp_path)
     assert not Path(paths["checkpoint"]).exists(), "that of an earlier best trial"
     assert "config" not in write_outcome([record(2, FAILED), record(3, FAILED)], space, tmp_path)
-
-
-@pytest.mark.parametrize("count", [1, 14])
-def test_the_plot_takes_trials_without_results(count: int, tmp_path: Path) -> None:
-    records = [record(number, path=str(tmp_path / f"{number}")) for number in range(count)]
-    for number in range(0, count, 2):
-        moe = {"moe/alpha_entropy": 1.0, "moe/mutual_information": math.nan}
-        result = {"training_iteration": 1, "score": number, "episodes_total": 8, "moe": moe}
-        append_result(tmp_path / f"{number}", result)
-    plot_trials(records, (4, 100), tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,55 @@
+"""Fair controls: one expert with as many live parameters as several and their router."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from rllib_moe.config import ModelConfig
+from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.envs.registry import make_env
+from rllib_moe.models.policy_network import GATMoEPolicy
+from rllib_moe.studies.comparison.plan import Plan
+
+TOLERANCE = 0.01
+"""Difference in live parameters, as a share, that is no unfairness."""
+
+
+def live_parameters(shape: GraphShape, num_actions: int, config: ModelConfig) -> int:
+    """Return the number of parameters that actions or values depend on: the router of one expert is dead."""
+    network = GATMoEPolicy(shape, num_actions, config)
+    dead = sum(parameter.numel() for parameter in network.router.parameters()) if config.num_experts == 1 else 0
+    return sum(parameter.numel() for parameter in network.parameters()) - dead
+
+
+def equal_hidden_size(shape: GraphShape, num_actions: int, config: ModelConfig) -> int:
+    """Return the hidden size of the one expert that makes a network with as many live parameters as `config` does.
+
+    With trunk size D, A actions and K experts of h units beside a router of R parameters that is
+    h + ((K - 1) (h (D + 1 + A) + A) + R) / (D + 1 + A), rounded.
+    """
+    one, two = (
+        live_parameters(shape, num_actions, config.replace(num_experts=1, expert_hidden_size=size)) for size in (1, 2)
+    )
+    return round(1 + (live_parameters(shape, num_actions, config) - one) / (two - one))
+
+
+def unfair_controls(plan: Plan) -> Iterator[str]:
+    """Yield a line for each variant of one expert that has not the live parameters of several (the reference's)."""
+    experiments = {run.variant: run.experiment for run in plan.runs()}
+    names = sorted(experiments, key=lambda name: name != plan.reference_name)
+    several = next((name for name in names if experiments[name].model.num_experts > 1), None)
+    single = [name for name in names if experiments[name].model.num_experts == 1]
+    if several is None or not single:
+        return
+    environment, model = experiments[several].environment, experiments[several].model
+    with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:
+        shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
+    whole, fair = live_parameters(shape, num_actions, model), equal_hidden_size(shape, num_actions, model)
+    for name in single:
+        one = experiments[name].model
+        if abs(live_parameters(shape, num_actions, one) - whole) > TOLERANCE * whole:
+            yield (
+                f"{name}: {live_parameters(shape, num_actions, one)} live parameters, {several} has {whole}; "
+                f"expert_hidden_size={fair} has as many, got {one.expert_hidden_size}"
+            )

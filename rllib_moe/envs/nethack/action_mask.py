@@ -9,7 +9,9 @@ is always a legal action.
 """
 
 import numpy as np
+from nle import nethack
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import (
     ACTION_KEYS,
     DIRECTION_DX,
@@ -25,22 +27,8 @@ from rllib_moe.envs.nethack.actions import (
     SEARCH,
     UP,
 )
-from rllib_moe.envs.nethack.glyphs import (
-    AVOID_COLUMN,
-    CLOSED_DOOR,
-    HAZARD,
-    NODE_BOULDER,
-    NODE_COLUMN,
-    NODE_MONSTER,
-    NODE_PET,
-    OPEN_DOOR,
-    STAIRS_DOWN,
-    STAIRS_UP,
-    UNKNOWN,
-    WALL,
-)
-from rllib_moe.envs.nethack.level_memory import LevelMemory
 from rllib_moe.envs.nethack.prompts import Prompt
+from rllib_moe.envs.nethack.state import State
 from rllib_moe.runtime.numba_cache import compiled
 
 HUNGRY = 2
@@ -48,64 +36,47 @@ HUNGRY = 2
 
 
 @compiled
-def mask_free_actions(
-    glyphs: np.ndarray,
-    glyph_table: np.ndarray,
-    memory: LevelMemory,
-    now: int,
-    hero_y: int,
-    hero_x: int,
-    depth: int,
-    hunger: int,
-    blind: bool,
-    mask: np.ndarray,
-) -> None:
+def mask_free_actions(state: State, mask: np.ndarray) -> None:
     """Write the mask of a state without a question.
 
     Args:
-        glyphs: int16 [H, W], the map as shown.
-        glyph_table: uint8 [G, 5].
-        memory: of the level.
-        now: number of the current step.
-        hero_y: row of the hero.
-        hero_x: column of the hero.
-        depth: dungeon depth, 1 at the top.
-        hunger: hunger category 0 to 6.
-        blind: whether the hero is blind; then unseen cells may be walkable.
+        state: of the game.
         mask: uint8 [23], written.
     """
-    terrain, locked, refused_until = memory.terrain, memory.locked, memory.refused_until
+    glyphs, blstats, now, hero_y, hero_x = state.glyphs, state.blstats, state.circumstances.now, state.y, state.x
+    terrain, locked, refused_until = state.memory.terrain, state.memory.locked, state.memory.refused_until
+    blind = blstats[nethack.NLE_BL_CONDITION] & nethack.BL_MASK_BLIND != 0  # then unseen cells may be walkable
     mask[:] = 0
     mask[SEARCH] = 1
-    mask[DOWN] = terrain[hero_y, hero_x] == STAIRS_DOWN
-    mask[UP] = terrain[hero_y, hero_x] == STAIRS_UP and depth > 1
-    mask[EAT] = hunger >= HUNGRY
+    mask[DOWN] = terrain[hero_y, hero_x] == g.STAIRS_DOWN
+    mask[UP] = terrain[hero_y, hero_x] == g.STAIRS_UP and blstats[nethack.NLE_BL_DEPTH] > 1
+    mask[EAT] = blstats[nethack.NLE_BL_HUNGER] >= HUNGRY
     here = terrain[hero_y, hero_x]
-    in_door = here in (OPEN_DOOR, CLOSED_DOOR)
+    in_door = here in (g.OPEN_DOOR, g.CLOSED_DOOR)
     for direction in range(NUM_DIRECTIONS):
         y, x = hero_y + DIRECTION_DY[direction], hero_x + DIRECTION_DX[direction]
         if y < 0 or x < 0 or y >= glyphs.shape[0] or x >= glyphs.shape[1]:
             continue
-        node = glyph_table[glyphs[y, x], NODE_COLUMN]
-        if node == NODE_MONSTER:
+        node = g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN]
+        if node == g.NODE_MONSTER:
             # An attack needs no walkable ground, and may go diagonally through a door.
-            if not glyph_table[glyphs[y, x], AVOID_COLUMN] and refused_until[direction, hero_y, hero_x] <= now:
+            if not g.GLYPH_TABLE[glyphs[y, x], g.AVOID_COLUMN] and refused_until[direction, hero_y, hero_x] <= now:
                 mask[FIRST_MOVE + direction] = 1
             continue
         ground = terrain[y, x]
-        if ground in (WALL, HAZARD) or (ground == UNKNOWN and not blind):
+        if ground in (g.WALL, g.HAZARD) or (ground == g.UNKNOWN and not blind):
             continue
         if locked[y, x]:
             if direction < 4:
                 mask[KICK] = 1
             continue
-        at_door = ground in (OPEN_DOOR, CLOSED_DOOR)
+        at_door = ground in (g.OPEN_DOOR, g.CLOSED_DOOR)
         if direction >= 4 and (in_door or at_door):
             continue
         if refused_until[direction, hero_y, hero_x] > now:
             continue
         mask[FIRST_MOVE + direction] = 1
-        if ground != CLOSED_DOOR and node != NODE_PET and node != NODE_BOULDER:
+        if ground != g.CLOSED_DOOR and node != g.NODE_PET and node != g.NODE_BOULDER:
             mask[FIRST_RUN + direction] = 1
 
 

@@ -13,26 +13,11 @@ from typing import Final
 
 import numpy as np
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
-from rllib_moe.envs.nethack.glyphs import (
-    CORRIDOR,
-    DOORWAY,
-    NODE_COLUMN,
-    NODE_DOOR,
-    NODE_FRONTIER,
-    NODE_GOLD,
-    NODE_HOLE,
-    NODE_ITEM,
-    NODE_MONSTER,
-    NODE_NONE,
-    NODE_SEARCH_SPOT,
-    NODE_STAIRS_DOWN,
-    NODE_STAIRS_UP,
-    OPEN_DOOR,
-    UNKNOWN,
-)
 from rllib_moe.envs.nethack.level_memory import LevelMemory
-from rllib_moe.envs.nethack.path_search import UNREACHABLE, Paths, count_ways, path_to
+from rllib_moe.envs.nethack.path_search import UNREACHABLE, count_ways, path_to
+from rllib_moe.envs.nethack.state import State
 from rllib_moe.runtime.numba_cache import compiled, inlined
 
 FRONTIER_SPACING: Final = 2
@@ -49,8 +34,7 @@ _TIER_WAYS, _TIER_MONSTERS, _TIER_FRONTIERS, _TIER_THINGS = 0, 1, 2, 3
 
 MOST_OF_TYPE: Final = np.full(1 << _TYPE_BITS, 1000, dtype=np.int64)
 """Most nodes of each type."""
-for _node, _most in ((NODE_FRONTIER, 5), (NODE_DOOR, 3), (NODE_ITEM, 6), (NODE_GOLD, 4), (NODE_SEARCH_SPOT, 3)):
-    MOST_OF_TYPE[_node] = _most
+MOST_OF_TYPE[[g.NODE_FRONTIER, g.NODE_DOOR, g.NODE_ITEM, g.NODE_GOLD, g.NODE_SEARCH_SPOT]] = 5, 3, 6, 4, 3
 
 
 @inlined
@@ -79,7 +63,7 @@ def count_unseen(memory: LevelMemory, y: int, x: int) -> int:
     for direction in range(NUM_DIRECTIONS):
         at_y, at_x = y + DIRECTION_DY[direction], x + DIRECTION_DX[direction]
         if 0 <= at_y < terrain.shape[0] and 0 <= at_x < terrain.shape[1]:
-            count += terrain[at_y, at_x] == UNKNOWN and not witnessed[at_y, at_x]
+            count += terrain[at_y, at_x] == g.UNKNOWN and not witnessed[at_y, at_x]
     return count
 
 
@@ -93,7 +77,7 @@ def _mark_beside_unseen(terrain: np.ndarray, witnessed: np.ndarray, beside: np.n
     along = np.zeros((height + 2, width), dtype=np.uint8)
     for y in range(height):
         for x in range(width):
-            beside[y, x] = (terrain[y, x] == UNKNOWN) & (witnessed[y, x] == 0)
+            beside[y, x] = (terrain[y, x] == g.UNKNOWN) & (witnessed[y, x] == 0)
         for x in range(1, width - 1):
             along[y + 1, x] = beside[y, x - 1] | beside[y, x] | beside[y, x + 1]
         along[y + 1, 0] = beside[y, 0] | beside[y, 1]
@@ -104,35 +88,20 @@ def _mark_beside_unseen(terrain: np.ndarray, witnessed: np.ndarray, beside: np.n
 
 
 @compiled
-def collect_candidates(
-    glyphs: np.ndarray,
-    glyph_table: np.ndarray,
-    terrain_node: np.ndarray,
-    memory: LevelMemory,
-    paths: Paths,
-    now: int,
-    hero_y: int,
-    hero_x: int,
-    candidates: np.ndarray,
-) -> int:
+def collect_candidates(state: State, candidates: np.ndarray) -> int:
     """List everything that may become a node.
 
     Args:
-        glyphs: int16 [H, W], the map as shown.
-        glyph_table: uint8 [G, 5], see ``glyphs.GLYPH_TABLE``.
-        terrain_node: uint8 [256], node type of each terrain.
-        memory: of the level.
-        paths: from the hero.
-        now: number of the current step.
-        hero_y: row of the hero.
-        hero_x: column of the hero.
-        candidates: int64 [2 * H * W], its head is written.
+        state: of the game.
+        candidates: int64 [2 * H * W], its head is written: what is on a cell, and the ground below it.
 
     Returns:
         Number of candidates, sorted ascending.
     """
-    terrain, witnessed, visits, searches = memory.terrain, memory.witnessed, memory.visits, memory.searches
-    refused_until, passable, distance = memory.refused_until, paths.passable, paths.distance
+    glyphs, paths, now, hero_y, hero_x = state.glyphs, state.paths, state.circumstances.now, state.y, state.x
+    terrain, witnessed, visits = state.memory.terrain, state.memory.witnessed, state.memory.visits
+    searches, refused_until = state.memory.searches, state.memory.refused_until
+    passable, distance = paths.passable, paths.distance
     beside_unseen = np.empty(terrain.shape, dtype=np.uint8)
     _mark_beside_unseen(terrain, witnessed, beside_unseen)
     width = glyphs.shape[1]
@@ -140,39 +109,39 @@ def collect_candidates(
     for y in range(glyphs.shape[0]):
         for x in range(width):
             ground = terrain[y, x]
-            if ground == UNKNOWN:
+            if ground == g.UNKNOWN:
                 continue
-            shown = int(NODE_NONE)
+            shown = int(g.NODE_NONE)
             if y != hero_y or x != hero_x:
-                shown = int(glyph_table[glyphs[y, x], NODE_COLUMN])
-            below = int(terrain_node[ground])
+                shown = int(g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN])
+            below = int(g.TERRAIN_NODE[ground])
             if below == shown:
-                below = int(NODE_NONE)
-            plain = below in (NODE_NONE, NODE_DOOR) and shown in (NODE_NONE, NODE_DOOR)
+                below = int(g.NODE_NONE)
+            plain = below in (g.NODE_NONE, g.NODE_DOOR) and shown in (g.NODE_NONE, g.NODE_DOOR)
             if plain and distance[y, x] != UNREACHABLE:
                 # What the cell is worth walking to for by itself.
-                is_passage = ground in (CORRIDOR, DOORWAY, OPEN_DOOR)
+                is_passage = ground in (g.CORRIDOR, g.DOORWAY, g.OPEN_DOOR)
                 if visits[y, x] == 0:
                     if beside_unseen[y, x]:
-                        below = int(NODE_FRONTIER)
+                        below = int(g.NODE_FRONTIER)
                 elif (
                     is_passage and searches[y, x] < MAX_SEARCHES and count_ways(passable, refused_until, now, y, x) < 2
                 ):
-                    below = int(NODE_SEARCH_SPOT)
-            if shown == NODE_NONE and below == NODE_NONE:
+                    below = int(g.NODE_SEARCH_SPOT)
+            if shown == g.NODE_NONE and below == g.NODE_NONE:
                 continue
             steps = path_to(paths, y, x)[0]
             if steps == UNREACHABLE:
                 steps = _UNREACHABLE_PENALTY + max(abs(y - hero_y), abs(x - hero_x))
             for node in (shown, below):
-                if node == NODE_NONE:
+                if node == g.NODE_NONE:
                     continue
                 tier = _TIER_THINGS
-                if node in (NODE_STAIRS_DOWN, NODE_STAIRS_UP, NODE_HOLE):
+                if node in (g.NODE_STAIRS_DOWN, g.NODE_STAIRS_UP, g.NODE_HOLE):
                     tier = _TIER_WAYS
-                elif node == NODE_MONSTER:
+                elif node == g.NODE_MONSTER:
                     tier = _TIER_MONSTERS
-                elif node == NODE_FRONTIER:
+                elif node == g.NODE_FRONTIER:
                     tier = _TIER_FRONTIERS
                 candidates[count] = pack(tier, steps, y * width + x, node)
                 count += 1
@@ -200,7 +169,7 @@ def thin(candidates: np.ndarray, count: int, width: int) -> int:
         node = type_of(candidate)
         if num_of_type[node] >= MOST_OF_TYPE[node]:
             continue
-        if node == NODE_FRONTIER:
+        if node == g.NODE_FRONTIER:
             if first_frontier < 0:
                 first_frontier = kept
             cell = cell_of(candidate)

@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 
 from rllib_moe.envs.description import UNREACHABLE, EpisodeMeasure, GraphDescription
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
     DIRECTION_DX,
@@ -14,18 +15,6 @@ from rllib_moe.envs.nethack.actions import (
     FIRST_MOVE,
     FIRST_RUN,
     NUM_DIRECTIONS,
-)
-from rllib_moe.envs.nethack.glyphs import (
-    NODE_DOOR,
-    NODE_FRONTIER,
-    NODE_GOLD,
-    NODE_HOLE,
-    NODE_ITEM,
-    NODE_MONSTER,
-    NODE_SEARCH_SPOT,
-    NODE_STAIRS_DOWN,
-    NODE_STAIRS_UP,
-    NODE_TYPE_NAMES,
 )
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.scene_graph import (
@@ -40,21 +29,21 @@ from rllib_moe.envs.nethack.scene_graph import (
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
 
 _GOALS: Final = {
-    NODE_STAIRS_UP: "to stairs up",
-    NODE_DOOR: "to a door",
-    NODE_SEARCH_SPOT: "to a dead end",
-    NODE_FRONTIER: "to a frontier",
-    NODE_ITEM: "to an item",
-    NODE_MONSTER: "to a monster",
-    NODE_GOLD: "to gold",
-    NODE_HOLE: "to the way down",
-    NODE_STAIRS_DOWN: "to the way down",
+    g.NODE_STAIRS_UP: "to stairs up",
+    g.NODE_DOOR: "to a door",
+    g.NODE_SEARCH_SPOT: "to a dead end",
+    g.NODE_FRONTIER: "to a frontier",
+    g.NODE_ITEM: "to an item",
+    g.NODE_MONSTER: "to a monster",
+    g.NODE_GOLD: "to gold",
+    g.NODE_HOLE: "to the way down",
+    g.NODE_STAIRS_DOWN: "to the way down",
 }
 """Goals that a direction may lead to; of several in one direction, the last here counts."""
 
 _FIGHT, _ELSEWHERE = "fight", "elsewhere"
 _RANKED: Final = (_ELSEWHERE, *_GOALS.values(), _FIGHT)
-_RANKS: Final = np.array([[*_GOALS].index(kind) + 1 if kind in _GOALS else 0 for kind in range(len(NODE_TYPE_NAMES))])
+_RANKS: Final = np.array([[*_GOALS].index(kind) + 1 if kind in _GOALS else 0 for kind in range(len(g.NODE_TYPE_NAMES))])
 _STILL = tuple(name for name in ACTION_NAMES if not name.startswith(("move_", "run_")))
 _PURPOSES: Final = tuple(dict.fromkeys((*reversed(_GOALS.values()), _FIGHT, _ELSEWHERE, *_STILL)))
 _PURPOSE_OF_RANK: Final = np.array([_PURPOSES.index(name) for name in _RANKED])
@@ -75,7 +64,7 @@ class NetHackDescription(GraphDescription):
     def __init__(self) -> None:
         super().__init__(
             action_names=ACTION_NAMES,
-            node_type_names=NODE_TYPE_NAMES,
+            node_type_names=g.NODE_TYPE_NAMES,
             role_names=ROLE_NAMES,
             distance_unit="steps to walk",
             map_lines=(1, 22),
@@ -99,7 +88,7 @@ class NetHackDescription(GraphDescription):
         nodes, types = observation["nodes"][:count], observation["node_types"][:count]
         leads = nodes[:, FIRST_STEP : FIRST_STEP + NUM_DIRECTIONS] > 0  # [n, 8]
         ranks = (_RANKS[types, None] * leads).max(0)  # [8]
-        for node in nodes[(types == NODE_MONSTER) & (nodes[:, ADJACENT] > 0)]:
+        for node in nodes[(types == g.NODE_MONSTER) & (nodes[:, ADJACENT] > 0)]:
             there = (np.sign(node[DX]) == DIRECTION_DX) & (np.sign(node[DY]) == DIRECTION_DY)
             ranks[there] = len(_RANKED) - 1
         purposes = _PURPOSE_IF_STILL.copy()

@@ -17,17 +17,22 @@ from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
 from rllib_moe.envs.nethack.characters import character_fault
 from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
-from rllib_moe.envs.nethack.features import NO_ACTION, Circumstances
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.observation import ObservationBuilder, observation_space
 from rllib_moe.envs.nethack.prompts import Prompt, settle
-from rllib_moe.envs.nethack.seeding import episode_seeds, fresh_seed
+from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
 
 MAX_NODES: Final = 24
 """Nodes of a scene graph, the hero included."""
 
 Observation = dict[str, np.ndarray]
+
+
+def episode_seeds(seed: int, episode: int) -> tuple[int, int]:
+    """Return the seeds of a game's main and display generators: a hash of the environment's seed and the episode."""
+    core, display = np.random.SeedSequence([seed, episode]).generate_state(2, np.uint64)
+    return int(core >> np.uint64(1)), int(display >> np.uint64(1))
 
 
 class NetHackGraphEnv(gymnasium.Env[Observation, int]):
@@ -148,7 +153,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
                 raise ValueError(f"seed must be 0 or greater, got {seed}")
             self._seed, self._episode = int(seed), 0
         elif self._seed is None:
-            self._seed, self._episode = fresh_seed(), 0
+            self._seed, self._episode = int(np.random.SeedSequence().generate_state(1, np.uint64)[0]), 0
         else:
             self._episode += 1
         super().reset(seed=seed)

@@ -3,8 +3,8 @@
 import numpy as np
 from nle import nethack
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, DOWN, SEARCH, UP, move_direction
-from rllib_moe.envs.nethack.glyphs import CLOSED_DOOR, GLYPH_TABLE, NODE_COLUMN, NODE_MONSTER, STAIRS_DOWN, STAIRS_UP
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
 
 
@@ -25,7 +25,7 @@ class EpisodeMemory:
         self._move(blstats)
         self.level.arrive(*self.position, None)
         # A game begins on the stairs up, which the hero's own symbol hides.
-        self.level.terrain[self.position] = STAIRS_UP
+        self.level.terrain[self.position] = g.STAIRS_UP
 
     def _move(self, blstats: np.ndarray) -> None:
         self.place = int(blstats[nethack.NLE_BL_DNUM]), int(blstats[nethack.NLE_BL_DLEVEL])
@@ -61,16 +61,16 @@ class EpisodeMemory:
         if self.place != place_before:
             self.level.arrive(*self.position, None)
             if action == DOWN:
-                self.level.terrain[self.position] = STAIRS_UP
+                self.level.terrain[self.position] = g.STAIRS_UP
             elif action == UP:
-                self.level.terrain[self.position] = STAIRS_DOWN
+                self.level.terrain[self.position] = g.STAIRS_DOWN
             return
         self.level.arrive(*self.position, before)
         # Objects hide the stairs they lie on; stepping there, the game names both.
         if b"staircase down here" in message:
-            self.level.terrain[self.position] = STAIRS_DOWN
+            self.level.terrain[self.position] = g.STAIRS_DOWN
         elif b"staircase up here" in message:
-            self.level.terrain[self.position] = STAIRS_UP
+            self.level.terrain[self.position] = g.STAIRS_UP
         if in_prompt:
             return
         if action == SEARCH:
@@ -93,5 +93,5 @@ class EpisodeMemory:
         y, x = self.position[0] + int(DIRECTION_DY[direction]), self.position[1] + int(DIRECTION_DX[direction])
         if not (0 <= y < MAP_SHAPE[0] and 0 <= x < MAP_SHAPE[1]):
             return True
-        monster = GLYPH_TABLE[glyphs[y, x], NODE_COLUMN] == NODE_MONSTER
-        return not monster and self.level.terrain[y, x] != CLOSED_DOOR
+        monster = g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN] == g.NODE_MONSTER
+        return not monster and self.level.terrain[y, x] != g.CLOSED_DOOR

@@ -5,11 +5,12 @@ Owns the order of the vector (`FEATURE_NAMES`) and every scale in it; all entrie
 facts as in those nodes' features, for a network to find without attention.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from nle import nethack
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
     DIRECTION_DX,
@@ -18,26 +19,17 @@ from rllib_moe.envs.nethack.actions import (
     NUM_DIRECTIONS,
 )
 from rllib_moe.envs.nethack.candidates import MAX_SEARCHES
-from rllib_moe.envs.nethack.glyphs import (
-    ALTAR,
-    CLOSED_DOOR,
-    DOORWAY,
-    FOUNTAIN,
-    NODE_COLUMN,
-    NODE_FRONTIER,
-    NODE_GOLD,
-    NODE_HOLE,
-    NODE_MONSTER,
-    NODE_STAIRS_DOWN,
-    OPEN_DOOR,
-    STAIRS_DOWN,
-    STAIRS_UP,
-)
-from rllib_moe.envs.nethack.level_memory import LevelMemory
-from rllib_moe.envs.nethack.message_cues import MESSAGE_CUES
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, FIRST_STEP, REACHABLE, Graph
+from rllib_moe.envs.nethack.state import NO_ACTION, State
 from rllib_moe.runtime.numba_cache import compiled
+
+MESSAGE_CUES: Final = (
+    *(b"locked", b"closed", b"You see here", b"staircase", b"solid stone", b"wall", b"in the way", b"You hear"),
+    *(b" misses", b" hits", b" bites", b"You kill", b"destroy", b"You feel", b"hungry", b"boulder", b"trap"),
+    b"You find",
+)
+"""Phrases that say what just happened, looked for in the message line, letter by letter."""
 
 _CONDITIONS = tuple(
     name.removeprefix("BL_MASK_").lower()
@@ -99,58 +91,11 @@ _PASSABLE = _BASE_NAMES.index("passable_n")
 _MONSTER = _BASE_NAMES.index("monster_n")
 _LAST_ACTION = _BASE_NAMES.index("last_action_more")
 _SUMMARY = len(_BASE_NAMES)
-MESSAGE_SLICE: Final = slice(_SUMMARY - len(MESSAGE_CUES), _SUMMARY)
-"""Positions of the flags of ``message_cues``."""
+_MESSAGE = _SUMMARY - len(MESSAGE_CUES)
 _SUMMARY_WIDTH = 2 + NUM_DIRECTIONS
 _NUM_HUNGER = 7
 _NUM_CONDITIONS = len(_CONDITIONS)
 _NO_PROMPT = int(Prompt.NONE)
-NO_ACTION: Final = -1
-"""Last action at the start of an episode."""
-
-# Plain integers: numba freezes them into the compiled function.
-_STR, _DEX, _CON = int(nethack.NLE_BL_STR25), int(nethack.NLE_BL_DEX), int(nethack.NLE_BL_CON)
-_HP, _HPMAX = int(nethack.NLE_BL_HP), int(nethack.NLE_BL_HPMAX)
-_ENE, _ENEMAX = int(nethack.NLE_BL_ENE), int(nethack.NLE_BL_ENEMAX)
-_DEPTH, _DNUM, _XP, _EXP = (
-    int(nethack.NLE_BL_DEPTH),
-    int(nethack.NLE_BL_DNUM),
-    int(nethack.NLE_BL_XP),
-    int(nethack.NLE_BL_EXP),
-)
-_AC, _GOLD, _CAP, _TIME = (
-    int(nethack.NLE_BL_AC),
-    int(nethack.NLE_BL_GOLD),
-    int(nethack.NLE_BL_CAP),
-    int(nethack.NLE_BL_TIME),
-)
-_SCORE, _HUNGER_STAT = int(nethack.NLE_BL_SCORE), int(nethack.NLE_BL_HUNGER)
-_CONDITION_STAT = int(nethack.NLE_BL_CONDITION)
-
-
-class Circumstances(NamedTuple):
-    """Facts that an observation shows besides the game's own state."""
-
-    now: int
-    """Number of the current step."""
-
-    max_depth: int
-    """Deepest level so far."""
-
-    steps_left: float
-    """Share of the episode's steps left, 0 to 1."""
-
-    no_progress: float
-    """Share of the no-progress limit used up, 0 to 1."""
-
-    clock_stands: bool
-    """True when the game clock stood still in the last step."""
-
-    prompt: int
-    """The open question, see ``prompts.Prompt``."""
-
-    last_action: int
-    """0 to 22, or `NO_ACTION`."""
 
 
 def feature_names(*, path_summary: bool) -> tuple[str, ...]:
@@ -175,50 +120,34 @@ def _log_unit(value: float, top: float) -> float:
 
 
 @compiled
-def write_features(
-    blstats: np.ndarray,
-    glyphs: np.ndarray,
-    glyph_table: np.ndarray,
-    memory: LevelMemory,
-    passable: np.ndarray,
-    hero_y: int,
-    hero_x: int,
-    circumstances: Circumstances,
-    nodes_cut: int,
-    features: np.ndarray,
-) -> None:
+def write_features(state: State, nodes_cut: int, features: np.ndarray) -> None:
     """Write the status vector except for message cues and path summary.
 
     Args:
-        blstats: int64 [27], see ``nethack.NLE_BL_*``.
-        glyphs: int16 [H, W], the map as shown.
-        glyph_table: uint8 [G, 5], see ``glyphs.GLYPH_TABLE``.
-        memory: of the level.
-        passable: uint8 [H, W].
-        hero_y: row of the hero.
-        hero_x: column of the hero.
-        circumstances: what is not in the game's own state.
+        state: of the game.
         nodes_cut: nodes that did not fit into the graph.
         features: float32 [D], zeros, written.
     """
+    blstats, glyphs, passable = state.blstats, state.glyphs, state.paths.passable
+    memory, circumstances, hero_y, hero_x = state.memory, state.circumstances, state.y, state.x
     status = (  # in the order of `_STATUS_NAMES`
-        _unit(blstats[_HP], max(blstats[_HPMAX], 1)),
-        _log_unit(blstats[_HP], 200.0),
-        _log_unit(blstats[_HPMAX], 200.0),
-        _unit(blstats[_ENE], max(blstats[_ENEMAX], 1)),
-        _unit(blstats[_DEPTH], 10.0),
+        _unit(blstats[nethack.NLE_BL_HP], max(blstats[nethack.NLE_BL_HPMAX], 1)),
+        _log_unit(blstats[nethack.NLE_BL_HP], 200.0),
+        _log_unit(blstats[nethack.NLE_BL_HPMAX], 200.0),
+        _unit(blstats[nethack.NLE_BL_ENE], max(blstats[nethack.NLE_BL_ENEMAX], 1)),
+        _unit(blstats[nethack.NLE_BL_DEPTH], 10.0),
         _unit(circumstances.max_depth, 10.0),
-        _unit(blstats[_DNUM], 4.0),
-        _unit(blstats[_XP], 10.0),
-        _log_unit(blstats[_EXP], 10000.0),
-        _unit(blstats[_AC], 10.0),
-        _log_unit(blstats[_GOLD], 10000.0),
-        _unit(blstats[_STR], 25.0),
-        _unit(blstats[_DEX], 25.0),
-        _unit(blstats[_CON], 25.0),
-        _unit(blstats[_CAP], 5.0),
-        _log_unit(blstats[_SCORE], 10000.0),
-        _log_unit(blstats[_TIME], 10000.0),
+        _unit(blstats[nethack.NLE_BL_DNUM], 4.0),
+        _unit(blstats[nethack.NLE_BL_XP], 10.0),
+        _log_unit(blstats[nethack.NLE_BL_EXP], 10000.0),
+        _unit(blstats[nethack.NLE_BL_AC], 10.0),
+        _log_unit(blstats[nethack.NLE_BL_GOLD], 10000.0),
+        _unit(blstats[nethack.NLE_BL_STR25], 25.0),
+        _unit(blstats[nethack.NLE_BL_DEX], 25.0),
+        _unit(blstats[nethack.NLE_BL_CON], 25.0),
+        _unit(blstats[nethack.NLE_BL_CAP], 5.0),
+        _log_unit(blstats[nethack.NLE_BL_SCORE], 10000.0),
+        _log_unit(blstats[nethack.NLE_BL_TIME], 10000.0),
         float(circumstances.steps_left),
         _unit(circumstances.no_progress, 1.0),
         1.0 if circumstances.clock_stands else 0.0,
@@ -228,23 +157,23 @@ def write_features(
     )
     for i in range(len(status)):
         features[i] = status[i]
-    features[_HUNGER + min(max(blstats[_HUNGER_STAT], 0), _NUM_HUNGER - 1)] = 1.0
+    features[_HUNGER + min(max(blstats[nethack.NLE_BL_HUNGER], 0), _NUM_HUNGER - 1)] = 1.0
     for bit in range(_NUM_CONDITIONS):
-        features[_CONDITION + bit] = (blstats[_CONDITION_STAT] >> bit) & 1
+        features[_CONDITION + bit] = (blstats[nethack.NLE_BL_CONDITION] >> bit) & 1
     if circumstances.prompt != _NO_PROMPT:
         features[_PROMPT + circumstances.prompt - 1] = 1.0
     ground = memory.terrain[hero_y, hero_x]
-    features[_UNDERFOOT] = ground == STAIRS_DOWN
-    features[_UNDERFOOT + 1] = ground == STAIRS_UP
-    features[_UNDERFOOT + 2] = ground == DOORWAY
-    features[_UNDERFOOT + 3] = ground in (OPEN_DOOR, CLOSED_DOOR)
-    features[_UNDERFOOT + 4] = ground == ALTAR
-    features[_UNDERFOOT + 5] = ground == FOUNTAIN
+    features[_UNDERFOOT] = ground == g.STAIRS_DOWN
+    features[_UNDERFOOT + 1] = ground == g.STAIRS_UP
+    features[_UNDERFOOT + 2] = ground == g.DOORWAY
+    features[_UNDERFOOT + 3] = ground in (g.OPEN_DOOR, g.CLOSED_DOOR)
+    features[_UNDERFOOT + 4] = ground == g.ALTAR
+    features[_UNDERFOOT + 5] = ground == g.FOUNTAIN
     for direction in range(NUM_DIRECTIONS):
         y, x = hero_y + DIRECTION_DY[direction], hero_x + DIRECTION_DX[direction]
         if 0 <= y < glyphs.shape[0] and 0 <= x < glyphs.shape[1]:
             features[_PASSABLE + direction] = passable[y, x] > 0
-            features[_MONSTER + direction] = glyph_table[glyphs[y, x], NODE_COLUMN] == NODE_MONSTER
+            features[_MONSTER + direction] = g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN] == g.NODE_MONSTER
     if circumstances.last_action != NO_ACTION:
         features[_LAST_ACTION + circumstances.last_action] = 1.0
 
@@ -262,13 +191,13 @@ def write_path_summary(graph: Graph, features: np.ndarray) -> None:
         if not graph.node_mask[i]:
             break
         node = graph.node_types[i]
-        if node in (NODE_STAIRS_DOWN, NODE_HOLE):
+        if node in (g.NODE_STAIRS_DOWN, g.NODE_HOLE):
             start = _SUMMARY
-        elif node == NODE_FRONTIER:
+        elif node == g.NODE_FRONTIER:
             start = _SUMMARY + _SUMMARY_WIDTH
-        elif node == NODE_MONSTER:
+        elif node == g.NODE_MONSTER:
             start = _SUMMARY + 2 * _SUMMARY_WIDTH
-        elif node == NODE_GOLD:
+        elif node == g.NODE_GOLD:
             start = _SUMMARY + 3 * _SUMMARY_WIDTH
         else:
             continue
@@ -278,3 +207,16 @@ def write_path_summary(graph: Graph, features: np.ndarray) -> None:
         features[start + 1] = nodes[i, CLOSENESS]
         for direction in range(NUM_DIRECTIONS):
             features[start + 2 + direction] = nodes[i, FIRST_STEP + direction]
+
+
+def write_message_cues(message: bytes, features: np.ndarray) -> None:
+    """Mark the phrases that a message holds.
+
+    Args:
+        message: the message line, without padding.
+        features: float32 [D], zeros in their places, written.
+    """
+    if message:
+        for i, cue in enumerate(MESSAGE_CUES):
+            if cue in message:
+                features[_MESSAGE + i] = 1.0

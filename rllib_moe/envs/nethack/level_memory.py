@@ -9,22 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from nle import nethack
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
-from rllib_moe.envs.nethack.glyphs import (
-    ASSUMED,
-    AVOID_COLUMN,
-    CLOSED_DOOR,
-    HAZARD,
-    HOLE,
-    KEEP,
-    NODE_BOULDER,
-    NODE_COLUMN,
-    OPEN_DOOR,
-    TERRAIN_COLUMN,
-    TRAP,
-    UNKNOWN,
-    WALL,
-)
 from rllib_moe.envs.nethack.path_search import BLOCKED, NO_DIAGONAL, OPEN
 from rllib_moe.runtime.numba_cache import compiled
 
@@ -117,12 +103,11 @@ def _record_visit(visits: np.ndarray, witnessed: np.ndarray, y: int, x: int, fro
 
 
 @compiled
-def learn_map(glyphs: np.ndarray, glyph_table: np.ndarray, memory: LevelMemory, passable: np.ndarray) -> int:
+def learn_map(glyphs: np.ndarray, memory: LevelMemory, passable: np.ndarray) -> int:
     """Bring the remembered ground up to date and say where one can walk.
 
     Args:
         glyphs: int16 [H, W], the map as shown.
-        glyph_table: uint8 [G, 5], see ``glyphs.GLYPH_TABLE``.
         memory: its ``terrain`` is brought up to date, and ``locked``: a door no longer closed is not locked.
         passable: uint8 [H, W], written: BLOCKED, OPEN or NO_DIAGONAL for each cell.
 
@@ -134,28 +119,28 @@ def learn_map(glyphs: np.ndarray, glyph_table: np.ndarray, memory: LevelMemory, 
     for y in range(glyphs.shape[0]):
         for x in range(glyphs.shape[1]):
             glyph = glyphs[y, x]
-            shown = glyph_table[glyph, TERRAIN_COLUMN]
+            shown = g.GLYPH_TABLE[glyph, g.TERRAIN_COLUMN]
             before = terrain[y, x]
-            if shown == KEEP:
-                if before == UNKNOWN:
-                    terrain[y, x] = ASSUMED
-            elif shown != UNKNOWN:
+            if shown == g.KEEP:
+                if before == g.UNKNOWN:
+                    terrain[y, x] = g.ASSUMED
+            elif shown != g.UNKNOWN:
                 terrain[y, x] = shown
             ground = terrain[y, x]
-            if ground == UNKNOWN:
+            if ground == g.UNKNOWN:
                 passable[y, x] = BLOCKED
                 continue
-            if before == UNKNOWN and ground not in (WALL, HAZARD):
+            if before == g.UNKNOWN and ground not in (g.WALL, g.HAZARD):
                 num_new += 1
-            if ground != CLOSED_DOOR:
+            if ground != g.CLOSED_DOOR:
                 locked[y, x] = 0
             if (
-                ground in (WALL, HAZARD, TRAP, HOLE)
+                ground in (g.WALL, g.HAZARD, g.TRAP, g.HOLE)
                 or locked[y, x]
-                or glyph_table[glyph, NODE_COLUMN] == NODE_BOULDER
-                or glyph_table[glyph, AVOID_COLUMN]
+                or g.GLYPH_TABLE[glyph, g.NODE_COLUMN] == g.NODE_BOULDER
+                or g.GLYPH_TABLE[glyph, g.AVOID_COLUMN]
             ):
                 passable[y, x] = BLOCKED
             else:
-                passable[y, x] = NO_DIAGONAL if ground in (CLOSED_DOOR, OPEN_DOOR) else OPEN
+                passable[y, x] = NO_DIAGONAL if ground in (g.CLOSED_DOOR, g.OPEN_DOOR) else OPEN
     return num_new

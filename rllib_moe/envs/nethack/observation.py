@@ -1,44 +1,35 @@
 """From a running game to one graph observation, in a single compiled pass.
 
-Owns the scratch arrays and the order of the work (ground, paths, nodes, features, crop, mask, flags); each piece of
-work is the subject of its own module.
+Owns the order of the work (ground, paths, nodes, features, crop, mask, flags); each piece of work is the subject of its
+own module.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from gymnasium import spaces
 from nle import nethack
 
 from rllib_moe.envs.graph_space import graph_space
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.action_mask import mask_answers, mask_free_actions
 from rllib_moe.envs.nethack.actions import NUM_ACTIONS
 from rllib_moe.envs.nethack.candidates import collect_candidates, thin
-from rllib_moe.envs.nethack.crop import CROP_SIZE, write_crop
-from rllib_moe.envs.nethack.features import (
-    MESSAGE_SLICE,
-    NO_ACTION,
-    Circumstances,
-    feature_names,
-    write_features,
-    write_path_summary,
-)
-from rllib_moe.envs.nethack.glyphs import GLYPH_TABLE, NUM_CROP_CLASSES, NUM_NODE_TYPES, TERRAIN_CROP, TERRAIN_NODE
+from rllib_moe.envs.nethack.features import feature_names, write_features, write_message_cues, write_path_summary
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory, learn_map
-from rllib_moe.envs.nethack.message_cues import write_message_cues
-from rllib_moe.envs.nethack.path_search import Paths, search_paths
+from rllib_moe.envs.nethack.path_search import search_paths
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES, SCENE_FLAGS, write_scene
 from rllib_moe.envs.nethack.scene_graph import NUM_EDGE_TYPES, NUM_NODE_FEATURES, Graph, write_graph
+from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances, State
 from rllib_moe.runtime.numba_cache import compiled
 
-_X, _Y = int(nethack.NLE_BL_X), int(nethack.NLE_BL_Y)
-_DEPTH, _HUNGER = int(nethack.NLE_BL_DEPTH), int(nethack.NLE_BL_HUNGER)
-_CONDITION, _BLIND = int(nethack.NLE_BL_CONDITION), int(nethack.BL_MASK_BLIND)
+CROP_RADIUS: Final = 4
+CROP_SIZE: Final = 2 * CROP_RADIUS + 1
 
 
 def observation_space(*, max_nodes: int, action_mask: bool, path_summary: bool) -> spaces.Dict:
-    """The space of NetHack's graph observation.
+    """Build the space of NetHack's graph observation.
 
     Args:
         max_nodes: N.
@@ -50,15 +41,15 @@ def observation_space(*, max_nodes: int, action_mask: bool, path_summary: bool) 
         node_features=NUM_NODE_FEATURES,
         features=len(feature_names(path_summary=path_summary)),
         num_edge_types=NUM_EDGE_TYPES,
-        num_node_types=NUM_NODE_TYPES,
+        num_node_types=g.NUM_NODE_TYPES,
         num_actions=NUM_ACTIONS if action_mask else None,
         num_roles=len(ROLE_NAMES),
-        extras={"crop": spaces.Box(0, NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)},
+        extras={"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)},
     )
 
 
 class ObservationBuilder:
-    """Builds observations; owns the scratch, so one builder serves one environment.
+    """Builds the observations of one environment.
 
     Args:
         max_nodes: N.
@@ -71,9 +62,6 @@ class ObservationBuilder:
         self._action_mask = action_mask
         self._path_summary = path_summary
         self._num_features = len(feature_names(path_summary=path_summary))
-        self._paths = Paths.scratch(MAP_SHAPE)
-        # A cell gives two candidates at most: what stands on it, and the ground below.
-        self._candidates = np.zeros(2 * MAP_SHAPE[0] * MAP_SHAPE[1], dtype=np.int64)
         self._positions = np.zeros((max_nodes, 2), dtype=np.int64)
         self._node_mask = np.zeros(max_nodes, dtype=np.uint8)
         self._scene = np.zeros(len(SCENE_FLAGS), dtype=np.uint8)
@@ -108,31 +96,14 @@ class ObservationBuilder:
         crop = np.zeros((CROP_SIZE, CROP_SIZE), dtype=np.uint8)
         mask = np.zeros(NUM_ACTIONS, dtype=np.uint8)
         roles = np.empty(len(ROLE_NAMES), dtype=np.float32)
-        nodes_cut, new_tiles = _build(
-            glyphs,
-            blstats,
-            GLYPH_TABLE,
-            TERRAIN_NODE,
-            TERRAIN_CROP,
-            memory,
-            self._paths,
-            self._candidates,
-            self._positions,
-            circumstances,
-            self._path_summary,
-            graph,
-            features,
-            crop,
-            mask,
-            self._scene,
-            roles,
-        )
+        given = (glyphs, blstats, memory, circumstances, self._path_summary)
+        nodes_cut, new_tiles = _build(*given, self._positions, graph, features, crop, mask, self._scene, roles)
         self._node_mask = graph.node_mask
-        write_message_cues(message, features[MESSAGE_SLICE])
+        write_message_cues(message, features)
         observation: dict[str, np.ndarray] = {**graph._asdict(), "features": features, "crop": crop, "roles": roles}
         if self._action_mask:
             if circumstances.prompt != Prompt.NONE:
-                y, x = int(blstats[_Y]), int(blstats[_X])
+                y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
                 mask = mask_answers(Prompt(circumstances.prompt), message, memory.locked, y, x)
             observation["action_mask"] = mask
         scene: dict[str, bool] = dict(zip(SCENE_FLAGS, self._scene.astype(bool).tolist(), strict=True))
@@ -147,32 +118,19 @@ def warm_up() -> None:
     builder = ObservationBuilder(max_nodes=2, action_mask=True, path_summary=True)
     memory = LevelMemory.blank()
     memory.arrive(0, 0, None)
-    circumstances = Circumstances(
-        now=0,
-        max_depth=1,
-        steps_left=1.0,
-        no_progress=0.0,
-        clock_stands=False,
-        prompt=int(Prompt.NONE),
-        last_action=NO_ACTION,
-    )
+    start = Circumstances(0, 1, 1.0, 0.0, clock_stands=False, prompt=int(Prompt.NONE), last_action=NO_ACTION)
     glyphs: np.ndarray[Any, Any] = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, dtype=np.int16)
-    builder.build(glyphs, np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64), b"", memory, circumstances)
+    builder.build(glyphs, np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64), b"", memory, start)
 
 
 @compiled
 def _build(
     glyphs: np.ndarray,
     blstats: np.ndarray,
-    glyph_table: np.ndarray,
-    terrain_node: np.ndarray,
-    terrain_crop: np.ndarray,
     memory: LevelMemory,
-    paths: Paths,
-    candidates: np.ndarray,
-    positions: np.ndarray,
     circumstances: Circumstances,
     path_summary: bool,
+    positions: np.ndarray,
     graph: Graph,
     features: np.ndarray,
     crop: np.ndarray,
@@ -181,18 +139,30 @@ def _build(
     roles: np.ndarray,
 ) -> tuple[int, int]:
     """Everything but the message; see the modules that own the parts. Returns nodes cut and new tiles."""
-    y, x, now = blstats[_Y], blstats[_X], circumstances.now
-    new_tiles = learn_map(glyphs, glyph_table, memory, paths.passable)
-    search_paths(paths, memory.refused_until, now, y, x)
-    count = collect_candidates(glyphs, glyph_table, terrain_node, memory, paths, now, y, x, candidates)
-    count = thin(candidates, count, glyphs.shape[1])
-    nodes_cut = write_graph(candidates, count, glyphs, glyph_table, memory, paths, y, x, graph, positions)
-    write_features(blstats, glyphs, glyph_table, memory, paths.passable, y, x, circumstances, nodes_cut, features)
+    y, x = blstats[nethack.NLE_BL_Y], blstats[nethack.NLE_BL_X]
+    passable = np.empty(glyphs.shape, dtype=np.uint8)
+    new_tiles = learn_map(glyphs, memory, passable)
+    paths = search_paths(passable, memory.refused_until, circumstances.now, y, x)
+    state = State(glyphs, blstats, memory, paths, circumstances, y, x)
+    candidates = np.empty(2 * glyphs.size, dtype=np.int64)
+    count = thin(candidates, collect_candidates(state, candidates), glyphs.shape[1])
+    nodes_cut = write_graph(state, candidates, count, graph, positions)
+    write_features(state, nodes_cut, features)
     if path_summary:
         write_path_summary(graph, features)
-    write_crop(glyphs, glyph_table, terrain_crop, memory.terrain, y, x, crop)
-    blind = blstats[_CONDITION] & _BLIND != 0
-    depth, hunger = blstats[_DEPTH], blstats[_HUNGER]
-    mask_free_actions(glyphs, glyph_table, memory, now, y, x, depth, hunger, blind, mask)
-    write_scene(blstats, glyphs, glyph_table, memory.terrain, y, x, graph, circumstances.prompt, scene, roles)
+    _write_crop(state, crop)
+    mask_free_actions(state, mask)
+    write_scene(state, graph, scene, roles)
     return nodes_cut, new_tiles
+
+
+@compiled
+def _write_crop(state: State, crop: np.ndarray) -> None:
+    """Write the classes of the cells around the hero into `crop` [S, S], zeros; the middle is the ground under foot."""
+    glyphs = state.glyphs
+    for dy in range(-CROP_RADIUS, CROP_RADIUS + 1):
+        for dx in range(-CROP_RADIUS, CROP_RADIUS + 1):
+            y, x = state.y + dy, state.x + dx
+            if 0 <= y < glyphs.shape[0] and 0 <= x < glyphs.shape[1]:
+                crop[dy + CROP_RADIUS, dx + CROP_RADIUS] = g.GLYPH_TABLE[glyphs[y, x], g.CROP_COLUMN]
+    crop[CROP_RADIUS, CROP_RADIUS] = g.TERRAIN_CROP[state.memory.terrain[state.y, state.x]]

@@ -32,42 +32,26 @@ class Paths(NamedTuple):
     first_step: np.ndarray
     """uint8 [H, W], direction 0 to 7 of the first step, NO_STEP at the hero and where there is no path."""
 
-    queue: np.ndarray
-    """int32 [H * W], scratch of the search."""
-
-    @classmethod
-    def scratch(cls, shape: tuple[int, int]) -> "Paths":
-        """Arrays to be written for a map of this shape."""
-        return cls(
-            passable=np.zeros(shape, dtype=np.uint8),
-            distance=np.full(shape, UNREACHABLE, dtype=np.int16),
-            first_step=np.full(shape, NO_STEP, dtype=np.uint8),
-            queue=np.zeros(shape[0] * shape[1], dtype=np.int32),
-        )
-
 
 @compiled
-def search_paths(paths: Paths, refused_until: np.ndarray, now: int, hero_y: int, hero_x: int) -> int:
+def search_paths(passable: np.ndarray, refused_until: np.ndarray, now: int, hero_y: int, hero_x: int) -> Paths:
     """Find the walking distance and first step of every cell. Ties go to orthogonal first steps.
 
     The rule of a step is written out here and in `count_ways`: as a function of its own, inlined or not, it makes the
     search five times slower (numba keeps books of every array that is handed over).
 
     Args:
-        paths: its ``passable`` is read (the hero's own cell need not be), the rest written.
+        passable: uint8 [H, W] of BLOCKED, OPEN, NO_DIAGONAL; the hero's own cell need not be passable.
         refused_until: int32 [8, H, W]; the first four directions are orthogonal. A step is refused while its entry is
             greater than `now`.
         now: number of the current step.
         hero_y: row of the hero.
         hero_x: column of the hero.
-
-    Returns:
-        Number of cells reached, the hero's own included.
     """
-    passable, distance, first_step, queue = paths.passable, paths.distance, paths.first_step, paths.queue
+    distance = np.full(passable.shape, UNREACHABLE, dtype=np.int16)
+    first_step = np.full(passable.shape, NO_STEP, dtype=np.uint8)
+    queue = np.empty(passable.size, dtype=np.int32)
     height, width = passable.shape
-    distance[:] = UNREACHABLE
-    first_step[:] = NO_STEP
     distance[hero_y, hero_x] = 0
     queue[0] = hero_y * width + hero_x
     head, tail = 0, 1
@@ -89,7 +73,7 @@ def search_paths(paths: Paths, refused_until: np.ndarray, now: int, hero_y: int,
             first_step[to_y, to_x] = direction if distance[y, x] == 0 else first_step[y, x]
             queue[tail] = to_y * width + to_x
             tail += 1
-    return tail
+    return Paths(passable, distance, first_step)
 
 
 @compiled

@@ -18,18 +18,10 @@ from typing import Final
 import numpy as np
 from nle import nethack
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
-from rllib_moe.envs.nethack.glyphs import (
-    NODE_COLUMN,
-    NODE_FRONTIER,
-    NODE_GOLD,
-    NODE_HOLE,
-    NODE_ITEM,
-    NODE_MONSTER,
-    NODE_STAIRS_DOWN,
-    STAIRS_DOWN,
-)
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, CLOSENESS_SCALE, REACHABLE, Graph
+from rllib_moe.envs.nethack.state import State
 from rllib_moe.runtime.numba_cache import compiled
 
 NEAR_STEPS: Final = 8
@@ -69,67 +61,50 @@ ROLE_NAMES: Final = ("survival", "combat", "exploration", "general")
     _IN_PROMPT,
 ) = range(len(SCENE_FLAGS))
 
-_HP, _HPMAX, _HUNGER = int(nethack.NLE_BL_HP), int(nethack.NLE_BL_HPMAX), int(nethack.NLE_BL_HUNGER)
 _NOT_HUNGRY = 1
 _NEAR = 1.0 / (1.0 + NEAR_STEPS / CLOSENESS_SCALE)
 
 
 @compiled
-def write_scene(
-    blstats: np.ndarray,
-    glyphs: np.ndarray,
-    glyph_table: np.ndarray,
-    terrain: np.ndarray,
-    hero_y: int,
-    hero_x: int,
-    graph: Graph,
-    prompt: int,
-    scene: np.ndarray,
-    roles: np.ndarray,
-) -> None:
+def write_scene(state: State, graph: Graph, scene: np.ndarray, roles: np.ndarray) -> None:
     """Write the flags and the roles.
 
     Args:
-        blstats: int64 [27], see ``nethack.NLE_BL_*``.
-        glyphs: int16 [H, W], the map as shown.
-        glyph_table: uint8 [G, 5], see ``glyphs.GLYPH_TABLE``.
-        terrain: uint8 [H, W].
-        hero_y: row of the hero.
-        hero_x: column of the hero.
+        state: of the game.
         graph: the scene graph.
-        prompt: the open question, see ``prompts.Prompt``.
         scene: uint8 [len(SCENE_FLAGS)], written.
         roles: float32 [len(ROLE_NAMES)], written.
     """
+    blstats, glyphs, hero_y, hero_x = state.blstats, state.glyphs, state.y, state.x
     scene[:] = 0
-    scene[_HP_LOW] = blstats[_HP] < blstats[_HPMAX] * HP_LOW
-    scene[_ON_STAIRS_DOWN] = terrain[hero_y, hero_x] == STAIRS_DOWN
-    scene[_HUNGRY] = blstats[_HUNGER] > _NOT_HUNGRY
-    scene[_IN_PROMPT] = prompt != 0
+    scene[_HP_LOW] = blstats[nethack.NLE_BL_HP] < blstats[nethack.NLE_BL_HPMAX] * HP_LOW
+    scene[_ON_STAIRS_DOWN] = state.memory.terrain[hero_y, hero_x] == g.STAIRS_DOWN
+    scene[_HUNGRY] = blstats[nethack.NLE_BL_HUNGER] > _NOT_HUNGRY
+    scene[_IN_PROMPT] = state.circumstances.prompt != 0
     scene[_DEAD_END] = 1
     for direction in range(NUM_DIRECTIONS):
         y, x = hero_y + DIRECTION_DY[direction], hero_x + DIRECTION_DX[direction]
         if 0 <= y < glyphs.shape[0] and 0 <= x < glyphs.shape[1]:
-            scene[_MONSTER_ADJACENT] |= glyph_table[glyphs[y, x], NODE_COLUMN] == NODE_MONSTER
+            scene[_MONSTER_ADJACENT] |= g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN] == g.NODE_MONSTER
     for i in range(1, graph.nodes.shape[0]):
         if not graph.node_mask[i]:
             break
         node = graph.node_types[i]
         reachable = graph.nodes[i, REACHABLE] > 0.0
         near = graph.nodes[i, CLOSENESS] >= _NEAR
-        if node == NODE_MONSTER:
+        if node == g.NODE_MONSTER:
             scene[_MONSTER_SEEN] = 1
-        elif node in (NODE_STAIRS_DOWN, NODE_HOLE):
+        elif node in (g.NODE_STAIRS_DOWN, g.NODE_HOLE):
             scene[_STAIRS_KNOWN] = 1
             if reachable:
                 scene[_STAIRS_REACHABLE] = 1
                 scene[_DEAD_END] = 0
-        elif node == NODE_FRONTIER:
+        elif node == g.NODE_FRONTIER:
             scene[_DEAD_END] = 0
             scene[_FRONTIER_NEAR] |= near
-        elif node in (NODE_ITEM, NODE_GOLD):
+        elif node in (g.NODE_ITEM, g.NODE_GOLD):
             scene[_ITEM_NEAR] |= near
-    lost = 1.0 - min(max(blstats[_HP], 0) / max(blstats[_HPMAX], 1), 1.0)
+    lost = 1.0 - min(max(blstats[nethack.NLE_BL_HP], 0) / max(blstats[nethack.NLE_BL_HPMAX], 1), 1.0)
     survival = 6.0 * lost + 3.0 * scene[_HUNGRY]
     combat = 2.0 * scene[_MONSTER_SEEN] + 4.0 * scene[_MONSTER_ADJACENT]
     exploration = scene[_FRONTIER_NEAR] + 2.0 * scene[_STAIRS_KNOWN] + 2.0 * scene[_DEAD_END]

@@ -8,18 +8,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_NAMES, NUM_DIRECTIONS
 from rllib_moe.envs.nethack.candidates import MAX_SEARCHES, cell_of, count_unseen, type_of
-from rllib_moe.envs.nethack.glyphs import (
-    AVOID_COLUMN,
-    CLOSED_DOOR,
-    LEVEL_COLUMN,
-    NODE_EGO,
-    NODE_MONSTER,
-    NUM_NODE_TYPES,
-)
-from rllib_moe.envs.nethack.level_memory import LevelMemory
-from rllib_moe.envs.nethack.path_search import NO_STEP, UNREACHABLE, Paths, path_to
+from rllib_moe.envs.nethack.path_search import NO_STEP, UNREACHABLE, path_to
+from rllib_moe.envs.nethack.state import State
 from rllib_moe.runtime.numba_cache import compiled
 
 NODE_FEATURE_NAMES: Final = (
@@ -99,40 +92,26 @@ class Graph(NamedTuple):
 
 
 @compiled
-def write_graph(
-    candidates: np.ndarray,
-    num_candidates: int,
-    glyphs: np.ndarray,
-    glyph_table: np.ndarray,
-    memory: LevelMemory,
-    paths: Paths,
-    hero_y: int,
-    hero_x: int,
-    graph: Graph,
-    positions: np.ndarray,
-) -> int:
+def write_graph(state: State, candidates: np.ndarray, num_candidates: int, graph: Graph, positions: np.ndarray) -> int:
     """Write the ego node, then as many candidates as fit, then the edges.
 
     Args:
+        state: of the game.
         candidates: int64 [C], sorted.
         num_candidates: number of candidates.
-        glyphs: int16 [H, W], the map as shown.
-        glyph_table: uint8 [G, 5], see ``glyphs.GLYPH_TABLE``.
-        memory: of the level.
-        paths: from the hero.
-        hero_y: row of the hero.
-        hero_x: column of the hero.
         graph: zeros, written.
-        positions: int64 [N, 2], scratch: row and column of each node.
+        positions: int64 [N, 2], written: row and column of each node.
 
     Returns:
         Number of candidates cut.
     """
+    glyphs, memory, hero_y, hero_x = state.glyphs, state.memory, state.y, state.x
+    terrain, visits, searches, locked = memory.terrain, memory.visits, memory.searches, memory.locked
     width = glyphs.shape[1]
     count = min(num_candidates + 1, graph.nodes.shape[0])
-    seen_types = np.zeros(NUM_NODE_TYPES, dtype=np.uint8)
+    seen_types = np.zeros(g.NUM_NODE_TYPES, dtype=np.uint8)
     for i in range(count):
-        y, x, node = hero_y, hero_x, NODE_EGO
+        y, x, node = hero_y, hero_x, g.NODE_EGO
         if i > 0:
             cell = cell_of(candidates[i - 1])
             y, x, node = cell // width, cell % width, type_of(candidates[i - 1])
@@ -140,7 +119,28 @@ def write_graph(
         graph.node_types[i] = node
         graph.node_mask[i] = 1
         row = graph.nodes[i]
-        _write_node(row, glyphs, glyph_table, memory, paths, y, x, node, hero_y, hero_x)
+        dy, dx = y - hero_y, x - hero_x
+        steps, step = path_to(state.paths, y, x)
+        row[DX] = dx / _WIDTH_SCALE
+        row[DY] = dy / _HEIGHT_SCALE
+        row[NEAR_DX] = min(max(dx / _NEAR_SCALE, -1.0), 1.0)
+        row[NEAR_DY] = min(max(dy / _NEAR_SCALE, -1.0), 1.0)
+        if steps != UNREACHABLE:
+            row[REACHABLE] = 1.0
+            row[WALKING_DISTANCE] = min(steps / DISTANCE_SCALE, 1.0)
+            row[CLOSENESS] = 1.0 / (1.0 + steps / CLOSENESS_SCALE)
+        row[ADJACENT] = max(abs(dy), abs(dx)) == 1
+        row[UNDERFOOT] = node != g.NODE_EGO and dy == 0 and dx == 0
+        if step != NO_STEP:
+            row[FIRST_STEP + step] = 1.0
+        row[VISITED] = min(visits[y, x] / _VISITS_SCALE, 1.0)
+        row[SEARCHED] = min(searches[y, x] / MAX_SEARCHES, 1.0)
+        row[UNSEEN_NEIGHBORS] = count_unseen(memory, y, x) / NUM_DIRECTIONS
+        row[CLOSED] = terrain[y, x] == g.CLOSED_DOOR
+        row[LOCKED] = locked[y, x]
+        if node == g.NODE_MONSTER:
+            row[AVOID] = g.GLYPH_TABLE[glyphs[y, x], g.AVOID_COLUMN]
+            row[MONSTER_LEVEL] = min(g.GLYPH_TABLE[glyphs[y, x], g.LEVEL_COLUMN] / _LEVEL_SCALE, 1.0)
         if not seen_types[node] and row[REACHABLE] > 0.0:
             row[NEAREST_OF_TYPE] = 1.0
             seen_types[node] = 1
@@ -152,41 +152,3 @@ def write_graph(
             edges[i, j] = edge
             edges[j, i] = edge
     return num_candidates + 1 - count
-
-
-@compiled
-def _write_node(
-    row: np.ndarray,
-    glyphs: np.ndarray,
-    glyph_table: np.ndarray,
-    memory: LevelMemory,
-    paths: Paths,
-    y: int,
-    x: int,
-    node: int,
-    hero_y: int,
-    hero_x: int,
-) -> None:
-    """Write one node's features, its rank among its type excepted."""
-    dy, dx = y - hero_y, x - hero_x
-    steps, step = path_to(paths, y, x)
-    row[DX] = dx / _WIDTH_SCALE
-    row[DY] = dy / _HEIGHT_SCALE
-    row[NEAR_DX] = min(max(dx / _NEAR_SCALE, -1.0), 1.0)
-    row[NEAR_DY] = min(max(dy / _NEAR_SCALE, -1.0), 1.0)
-    if steps != UNREACHABLE:
-        row[REACHABLE] = 1.0
-        row[WALKING_DISTANCE] = min(steps / DISTANCE_SCALE, 1.0)
-        row[CLOSENESS] = 1.0 / (1.0 + steps / CLOSENESS_SCALE)
-    row[ADJACENT] = max(abs(dy), abs(dx)) == 1
-    row[UNDERFOOT] = node != NODE_EGO and dy == 0 and dx == 0
-    if step != NO_STEP:
-        row[FIRST_STEP + step] = 1.0
-    row[VISITED] = min(memory.visits[y, x] / _VISITS_SCALE, 1.0)
-    row[SEARCHED] = min(memory.searches[y, x] / MAX_SEARCHES, 1.0)
-    row[UNSEEN_NEIGHBORS] = count_unseen(memory, y, x) / NUM_DIRECTIONS
-    row[CLOSED] = memory.terrain[y, x] == CLOSED_DOOR
-    row[LOCKED] = memory.locked[y, x]
-    if node == NODE_MONSTER:
-        row[AVOID] = glyph_table[glyphs[y, x], AVOID_COLUMN]
-        row[MONSTER_LEVEL] = min(glyph_table[glyphs[y, x], LEVEL_COLUMN] / _LEVEL_SCALE, 1.0)

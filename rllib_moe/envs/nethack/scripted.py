@@ -7,17 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DOWN, FIRST_MOVE, KICK, MORE, NUM_ACTIONS, NUM_DIRECTIONS, SEARCH
 from rllib_moe.envs.nethack.features import feature_names
-from rllib_moe.envs.nethack.glyphs import (
-    NODE_DOOR,
-    NODE_FRONTIER,
-    NODE_GOLD,
-    NODE_HOLE,
-    NODE_MONSTER,
-    NODE_SEARCH_SPOT,
-    NODE_STAIRS_DOWN,
-)
 from rllib_moe.envs.nethack.scene_graph import (
     ADJACENT,
     AVOID,
@@ -75,7 +67,7 @@ class ScriptedStairsPolicy:
     def _preferences(self, observation: Mapping[str, np.ndarray]) -> list[int]:
         """Actions in order of preference."""
         features, nodes, types = observation["features"], observation["nodes"], observation["node_types"]
-        locked_doors = np.flatnonzero((types == NODE_DOOR) & (nodes[:, LOCKED] > 0) & (nodes[:, REACHABLE] > 0))
+        locked_doors = np.flatnonzero((types == g.NODE_DOOR) & (nodes[:, LOCKED] > 0) & (nodes[:, REACHABLE] > 0))
         beside = [i for i in locked_doors if nodes[i, ADJACENT] and _first_step(nodes[i]) < 4]
         if features[_ASKED_DIRECTION]:
             return [FIRST_MOVE + _first_step(nodes[i]) for i in beside]
@@ -84,13 +76,13 @@ class ScriptedStairsPolicy:
         if features[_ON_STAIRS_DOWN]:
             return [DOWN]
 
-        foes = (types == NODE_MONSTER) & (nodes[:, ADJACENT] > 0) & (nodes[:, AVOID] == 0)
+        foes = (types == g.NODE_MONSTER) & (nodes[:, ADJACENT] > 0) & (nodes[:, AVOID] == 0)
         # -1: beside, but not to be reached, such as a peaceful one that was refused just now.
         preferences = [FIRST_MOVE + step for i in np.flatnonzero(foes) if (step := _first_step(nodes[i])) >= 0]
-        gold = _nearest(nodes, types == NODE_GOLD)
+        gold = _nearest(nodes, types == g.NODE_GOLD)
         if gold is not None and nodes[gold, CLOSENESS] >= 1 / (1 + MAX_GOLD_DETOUR / CLOSENESS_SCALE):
             preferences.append(FIRST_MOVE + _first_step(nodes[gold]))
-        for targets in ((NODE_STAIRS_DOWN, NODE_HOLE), (NODE_FRONTIER,)):
+        for targets in ((g.NODE_STAIRS_DOWN, g.NODE_HOLE), (g.NODE_FRONTIER,)):
             target = _nearest(nodes, np.isin(types, targets))
             if target is not None:
                 preferences.append(FIRST_MOVE + _first_step(nodes[target]))
@@ -105,7 +97,7 @@ class ScriptedStairsPolicy:
 
     def _search(self, nodes: np.ndarray, types: np.ndarray) -> list[int]:
         """Look for hidden passages: at dead ends first, then here and there."""
-        spot = _nearest(nodes, types == NODE_SEARCH_SPOT)
+        spot = _nearest(nodes, types == g.NODE_SEARCH_SPOT)
         if spot is not None:
             step = _first_step(nodes[spot])
             return [SEARCH if step < 0 else FIRST_MOVE + step]

@@ -8,9 +8,9 @@ import pytest
 from nle import nethack
 
 from rllib_moe.envs.nethack.environment import NetHackGraphEnv
-from rllib_moe.envs.nethack.features import NO_ACTION, Circumstances
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
 from rllib_moe.envs.nethack.observation import ObservationBuilder
+from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
 
 TOP, LEFT = 4, 20
 """Where a drawing's upper left corner lies on the map."""

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from nle import nethack
 
-from rllib_moe.envs.nethack.features import MESSAGE_SLICE, feature_names
-from rllib_moe.envs.nethack.message_cues import MESSAGE_CUES, write_message_cues
+from rllib_moe.envs.nethack.features import MESSAGE_CUES, feature_names, write_message_cues
 
 NAMES = feature_names(path_summary=True)
 
@@ -67,6 +66,6 @@ def test_path_summary_repeats_the_nearest_node(draw):
 
 def test_message_cues():
     features = np.zeros(len(NAMES), dtype=np.float32)
-    write_message_cues(b"This door is locked.", features[MESSAGE_SLICE])
+    write_message_cues(b"This door is locked.", features)
     assert [NAMES[i] for i in np.flatnonzero(features)] == ["message_locked"]
     assert sum(name.startswith("message_") for name in NAMES) == len(MESSAGE_CUES)

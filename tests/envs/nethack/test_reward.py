@@ -5,7 +5,7 @@ import pytest
 from nle import nethack
 from nle.env.tasks import NetHackScore
 
-from rllib_moe.envs.nethack.seeding import episode_seeds
+from rllib_moe.envs.nethack.environment import episode_seeds
 
 
 @pytest.mark.parametrize("seed", [0, 3, 21])

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 
 from rllib_moe import metrics as m
 from rllib_moe.runtime.colors import LIGHT
-from rllib_moe.runtime.figures import panels, save, styled
+from rllib_moe.runtime.figures import add_legend, panels, save, styled
 from rllib_moe.studies.tuning.journal import read_results
 from rllib_moe.studies.tuning.records import FINISHED, TrialRecord
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, SCORE
@@ -20,7 +20,7 @@ from rllib_moe.training.summary import SCORE_WINDOW
 MAX_IN_LEGEND = 12
 """Trials named in the legend: the best ones."""
 DRAWN: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    f"Score, mean of the last {SCORE_WINDOW} episodes": lambda result: result[SCORE],
+    f"Score, mean of the last {SCORE_WINDOW} episodes (points)": lambda result: result[SCORE],
     "Alpha entropy (nats)": lambda result: result[MOE].get(m.ALPHA_ENTROPY.key, math.nan),
     "Mutual information (nats)": lambda result: result[MOE].get(m.MUTUAL_INFORMATION.key, math.nan),
 }
@@ -57,8 +57,7 @@ def plot_trials(records: Sequence[TrialRecord], boundaries: Sequence[int], path:
             if boundary < last:
                 each.axvline(boundary, color=LIGHT.muted, linewidth=1, linestyle=":")
     if boundaries:
-        figure.supxlabel("episodes (dotted: first episodes of phases)", fontsize=9.5)
+        figure.texts[0].set_text("episodes (dotted: first episodes of phases)")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside right upper", title="best first")
-    figure.suptitle("Trials of the search")
+    add_legend(figure, dict(zip(labels[::-1], handles[::-1], strict=True)))
     save(figure, path)

@@ -32,8 +32,8 @@ RAW = "Each point is one iteration, unsmoothed."
 MIN_BAND = 3
 """Runs from which the interval of their mean is drawn: that of two is thirteen times as wide as its standard error."""
 SEVERAL = (
-    f"Thick: mean of a group's runs, as far as its shortest run, from {MIN_BAND} runs on with the {percent(CONFIDENCE)} "
-    "confidence interval of that mean (Student's t). Thin: the runs of a group."
+    f"Thick: mean of a group's runs, as far as its shortest run, from {MIN_BAND} runs on with the "
+    f"{percent(CONFIDENCE)} confidence interval of that mean (Student's t). Thin: the runs of a group."
 )
 """Caption of all figures of several runs, said once."""
 
@@ -260,7 +260,8 @@ def scene_figures(runs: Sequence[Run]) -> Iterator[Drawing]:
             if place % columns and [name for name, _ in bars] == labels:
                 each.set_yticklabels([])
             labels = [name for name, _ in bars]
-        figure.supxlabel("share of the gate" + (" (steps of the scene in brackets)" if len(runs) == 1 else ""), fontsize=9.5)
+        counted = " (steps of the scene in brackets)" if len(runs) == 1 else ""
+        figure.supxlabel(f"share of the gate{counted}", fontsize=9.5)
         widest = max(axes[: len(shown)], key=lambda each: len(each.get_legend_handles_labels()[1]))
         figure.legend(*widest.get_legend_handles_labels(), loc="outside upper center", ncols=6)
         episodes = ", ".join(dict.fromkeys(f"{run.evaluations[file_name]['episodes']:,}" for run in shown))

@@ -15,6 +15,7 @@ from rich.console import Console
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.algorithms.placement import notices
+from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.experiment import Experiment
@@ -58,12 +59,12 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
     with StopSignals() as stop:
         if resumed is None and experiment.run.resume is not None:
             resumed = Resumed.find(experiment.run.resume)
-        _check(experiment, resumed)
+        role_names = _check(experiment, resumed)
         directory = RunDirectory.claim(experiment.run, resumed.checkpoint.path if resumed else None)
         mirror = _claim_storage(experiment, resumed, directory)
         with directory.locked():
             try:
-                rows = _run(experiment, resumed, command, directory, mirror, console, stop)
+                rows = _run(experiment, resumed, command, role_names, directory, mirror, console, stop)
             finally:
                 directory.remove_if_empty()
             summary = summarize(rows)
@@ -77,8 +78,12 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
     return {**summary, "paths": paths, "stopped_by": stop.received}
 
 
-def _check(experiment: Experiment, resumed: Resumed | None) -> None:
-    """Refuse what would fail later (environment, checkpoint, batch size), then prepare the environment."""
+def _check(experiment: Experiment, resumed: Resumed | None) -> Sequence[str]:
+    """Refuse what would fail later (environment, checkpoint, batch size), then prepare the environment.
+
+    Returns:
+        Names of the environment's roles.
+    """
     if resumed and (errors := resumed.errors(experiment)):
         raise ConfigError(errors)
     environment, batch_size = experiment.environment, experiment.training.batch_size
@@ -88,6 +93,7 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> None:
         raise ConfigError([f"env: {error}"]) from error
     shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
     step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
+    role_names = describe(env).role_names
     env.close()
     batch_bytes, memory = batch_size * step_bytes, psutil.virtual_memory().total
     if batch_bytes > memory:
@@ -98,6 +104,7 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> None:
     ):
         raise ConfigError(errors)
     prepare(environment.env)
+    return role_names
 
 
 def _claim_storage(experiment: Experiment, resumed: Resumed | None, directory: RunDirectory) -> RunMirror | None:
@@ -119,6 +126,7 @@ def _run(
     experiment: Experiment,
     resumed: Resumed | None,
     command: Sequence[str],
+    role_names: Sequence[str],
     directory: RunDirectory,
     mirror: RunMirror | None,
     console: Console,
@@ -149,7 +157,7 @@ def _run(
         if stop:
             return []
         stack.callback(directory.close)
-        rows = _begin(experiment, resumed, command, directory, console)
+        rows = _begin(experiment, resumed, command, role_names, directory, console)
         loop = TrainingLoop(algorithm, experiment, directory, mirror, rows)
         with _progress(experiment, rows, console, stop) as progress:
             loop.run(stop, progress)
@@ -160,6 +168,7 @@ def _begin(
     experiment: Experiment,
     resumed: Resumed | None,
     command: Sequence[str],
+    role_names: Sequence[str],
     directory: RunDirectory,
     console: Console,
 ) -> list[m.Row]:
@@ -177,7 +186,8 @@ def _begin(
             rows = directory.keep_rows_until(checkpoint.iteration)
         directory.describe(experiment, command)
         episode = resumed.checkpoint.episodes if resumed else 0
-        directory.add_start({"episode": episode, "command": list(command), **provenance.describe()})
+        start = {"episode": episode, "command": list(command), "role_names": list(role_names)}
+        directory.add_start(start | provenance.describe())
     return rows
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from rllib_moe.envs.description import UNREACHABLE, GraphDescription, describe
+from rllib_moe.envs.description import UNREACHABLE, GraphDescription, describe, expert_names
 from rllib_moe.envs.registry import make_env
 
 

@@ -45,8 +45,8 @@ def test_crops_every_level_to_what_it_shows_over_the_episode():
     screens = Screens()
     for each in ([(4, 20, "a" * 32)], [(6, 18, "ab")], [(10, 70, "abcdefghij")], [(4, 20, "a")]):
         screens.add(screen(*each))
-    # Level 1: lines 4 to 6, columns 18 to 51 and the margin of three; level 2: columns 70 to 79, widened to 30 columns and
-    # moved back to the map's edge. Nine lines of the map's ten are the least.
+    # Level 1: columns 18 to 51 and the margin of three; level 2: columns 70 to 79, widened to 30 and
+    # moved back to the edge. Nine lines of the map's ten are the least.
     crop = screens.crop((1, 11), ["1", "1", "2", "1"])
     first = Box(1, 18 - 3, 9, 34 + 6)
     assert crop == ((1, 11), [first, first, Box(11 - 9, 80 - 30, 9, 30), first])

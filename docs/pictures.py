@@ -1,18 +1,26 @@
-"""The pictures of the README, drawn as SVG: the network, and the way of the data through a run.
+"""The pictures of README and docs: drawings as SVG, and figures of what results/published holds as PNG.
 
 How to run:
     python docs/pictures.py
 
-Each picture stands on its own light panel, so that it reads on a light and on a dark page.
+Each drawing stands on its own light panel, so that it reads on a light and on a dark page. replay.png and report.png
+are screenshots, which a browser takes (docs/guide/evaluation.md has the commands that make the pages).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
+from rllib_moe.evaluation.explanation_plot import write_plot
+from rllib_moe.studies.comparison.curves import draw_curves
+from rllib_moe.studies.report.curves import score_curve
+from rllib_moe.studies.report.runs import read_run
+
+PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 INK, FAINT = "#1f2933", "#52606d"
 GREY, BLUE, GREEN, AMBER, RED = "#f0f2f5", "#dbeafe", "#dcf5e3", "#fdf0cd", "#fbe0e0"
 
@@ -188,12 +196,32 @@ PICTURES = {"network.svg": network, "data.svg": data_way}
 """What is drawn, by file name in `docs/images`."""
 
 
+def learning(path: Path) -> None:
+    """Draw the scores of the published comparison."""
+    comparison = PUBLISHED / "comparison-nethack"
+    names = json.loads((comparison / "table.json").read_text(encoding="utf-8"))["variants"]
+    runs = {name: [read_run(run) for run in sorted(comparison.glob(f"{name}-seed*"))] for name in names}
+    schedule = next(iter(runs.values()))[0].schedule
+    assert schedule is not None
+    curves = {name: [curve for run in members if (curve := score_curve(run))] for name, members in runs.items()}
+    draw_curves(curves, schedule.boundaries, path)
+
+
+def explanation(path: Path) -> None:
+    """Draw what the experts of the shipped network do."""
+    numbers = json.loads((PUBLISHED / "explanation-nethack.json").read_text(encoding="utf-8"))
+    write_plot(numbers["explain"], f"{numbers['checkpoint']}, {numbers['episodes']} episodes", path)
+
+
 def main() -> None:
     """Write all pictures."""
     directory = Path(__file__).parent / "images"
     directory.mkdir(exist_ok=True)
     for name, picture in PICTURES.items():
         (directory / name).write_text(picture(), encoding="utf-8")
+    for path in (directory / "learning.png", PUBLISHED / "comparison-nethack" / "curves.png"):
+        learning(path)
+    explanation(directory / "explain.png")
 
 
 if __name__ == "__main__":

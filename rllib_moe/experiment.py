@@ -72,6 +72,12 @@ class Experiment(Settings):
             )
         return self
 
+    @property
+    def teaches_roles(self) -> bool:
+        """Whether experts are given the environment's roles: only then do they bear their names."""
+        taught = any(end.role_coef for phase in self.schedule.phases for end in (phase.first, phase.last))
+        return taught or self.model.router == "roles"
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> Experiment:
         """Return the experiment with some of its values replaced, all at once.
 

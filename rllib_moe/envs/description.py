@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -216,6 +216,13 @@ class GraphDescription:
 
     def _kinds(self) -> list[str]:
         return [name.partition("_")[0] for name in self.action_names]
+
+
+def expert_names(num_experts: int, role_names: Sequence[str] = ()) -> list[str]:
+    """Return a name for each expert: the roles', where there are as many, else numbers."""
+    if len(role_names) == num_experts:
+        return [name.replace("_", " ") for name in role_names]
+    return [f"expert {index}" for index in range(num_experts)]
 
 
 def describe(env: gymnasium.Env[Any, Any]) -> GraphDescription:

@@ -170,6 +170,7 @@ def _described(resolved: Resolved, request: EvaluationRequest) -> dict[str, Any]
         "temperature": phase.value("temperature") if phase else None,
         "deterministic": request.deterministic,
         "removed_expert": request.remove_expert,
+        "role_names": list(resolved.description.role_names),
         "seed_base": request.seed_base,
         **{name: getattr(resolved.environment, name) for name in ("env", "max_steps", "env_args")},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,19 @@ def write_plot(explain: Mapping[str, Any], title: str, path: Path) -> None:
     figure.suptitle(title, fontweight="bold")
     (scenes, purposes), (looks, removal) = figure.subplots(2, 2)
     shown = [(name, scene) for name, scene in explain["by_scene"].items() if scene["steps"]][:_MOST_SCENES]
-    share_bars(scenes, [(f"{name.replace('_', ' ')} ({scene['steps']:,})", scene["share"]) for name, scene in shown])
+    share_bars(
+        scenes,
+        [(f"{name.replace('_', ' ')} ({scene['steps']:,})", scene["share"]) for name, scene in shown],
+        explain["experts"],
+    )
     scenes.set(xlabel="mean weight (states of the scene in brackets)", title="Who decides, by scene")
-    _draw_purposes(purposes, explain["by_scene"][ALL])
+    _draw_purposes(purposes, explain["by_scene"][ALL], explain["experts"])
     _draw_attention(looks, explain["attention"])
-    _draw_removal(removal, explain["removal"])
+    _draw_removal(removal, explain["removal"], explain["experts"])
     save(figure, path)
 
 
-def _draw_purposes(axes: Axes, scene: Mapping[str, Any]) -> None:
+def _draw_purposes(axes: Axes, scene: Mapping[str, Any], experts: Sequence[str]) -> None:
     totals: dict[str, float] = {}
     for leads, purposes in zip(scene["leads"], scene["purposes"], strict=True):
         for name, share in purposes.items():
@@ -48,7 +52,7 @@ def _draw_purposes(axes: Axes, scene: Mapping[str, Any]) -> None:
     height = 0.8 / len(scene["leads"])
     for expert, purposes in enumerate(scene["purposes"]):
         places = np.arange(len(names)) - 0.4 + (expert + 0.5) * height
-        label = f"expert {expert} (leads {100 * scene['leads'][expert]:.0f} %)"
+        label = f"{experts[expert]} (leads {100 * scene['leads'][expert]:.0f} %)"
         axes.barh(
             places, [100 * purposes.get(name, 0) for name in names], height, color=expert_color(expert), label=label
         )
@@ -82,7 +86,7 @@ def _draw_attention(axes: Axes, attention: Mapping[str, Any] | None) -> None:
     axes.legend(loc="lower right")
 
 
-def _draw_removal(axes: Axes, removal: list[Mapping[str, Any]]) -> None:
+def _draw_removal(axes: Axes, removal: Sequence[Mapping[str, Any]], experts: Sequence[str]) -> None:
     axes.set_title("What it costs to lose one")
     if not removal:
         axes.text(0.5, 0.5, "one expert only", ha="center", va="center", transform=axes.transAxes)
@@ -96,7 +100,7 @@ def _draw_removal(axes: Axes, removal: list[Mapping[str, Any]]) -> None:
     axes.errorbar(places, values, errors, fmt="none", ecolor=LIGHT.text, capsize=5)
     axes.axhline(0, color=LIGHT.muted, linewidth=1)
     labels = [
-        f"without expert {row['expert']}\n{100 * row['changes']:.0f} % other actions\n{row['divergence']:.2f} nats"
+        f"without {experts[row['expert']]}\n{100 * row['changes']:.0f} % other actions\n{row['divergence']:.2f} nats"
         for row in removal
     ]
     axes.set_xticks(places, labels, fontsize=9)

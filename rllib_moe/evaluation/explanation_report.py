@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from rllib_moe.envs.description import GraphDescription
+from rllib_moe.envs.description import GraphDescription, expert_names
 from rllib_moe.evaluation.episodes import EpisodeRecord
 from rllib_moe.evaluation.explanation import ALL, BAND_NAMES, AttentionSum, Explanation, StateSum
 from rllib_moe.metrics import rounded
@@ -30,6 +30,7 @@ def explanation_numbers(
         description: Of the environment.
 
     Returns:
+        `experts`: their names.
         `by_scene`: for each scene, and `all`, its `steps` and for each expert `share` (mean weight), `leads` (share of
         the states in which its weight is the largest), `purposes` (what the policy does where it leads, by
         probability), `changes` (share of the states in which the most probable action is another one without it) and
@@ -68,12 +69,13 @@ def explanation_numbers(
                 **_difference("return", [one.total_reward - other.total_reward for one, other in pairs]),
             }
         )
-    return rounded({"by_scene": by_scene, "attention": attention, "removal": removal})
+    names = expert_names(len(by_scene[ALL]["leads"]), description.role_names)
+    return rounded({"experts": names, "by_scene": by_scene, "attention": attention, "removal": removal})
 
 
 def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
     """Tables of what `explanation_numbers` returned."""
-    num_experts = len(explain["by_scene"][ALL]["leads"])
+    experts = explain["experts"]
     table = Table(
         title="What each expert does, by scene: share of the states that it leads, and what is done there, %",
         title_justify="left",
@@ -81,11 +83,11 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
     )
     table.add_column("scene")
     table.add_column("steps", justify="right")
-    for expert in range(num_experts):
-        table.add_column(f"expert {expert}")
+    for expert in experts:
+        table.add_column(expert)
     for name, scene in explain["by_scene"].items():
         if scene["steps"]:
-            cells = [_cell(scene["leads"][expert], scene["purposes"][expert]) for expert in range(num_experts)]
+            cells = [_cell(scene["leads"][expert], scene["purposes"][expert]) for expert in range(len(experts))]
             table.add_row(name, str(scene["steps"]), *cells)
     yield table
 
@@ -111,7 +113,7 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
             table.add_column(heading, justify="right")
         for row in explain["removal"]:
             table.add_row(
-                f"expert {row['expert']}",
+                experts[row["expert"]],
                 f"{row['score_mean']:.1f}",
                 _with_error(row["score_difference"], row["score_difference_se"]),
                 _with_error(row["return_difference"], row["return_difference_se"]),

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from rllib_moe import metrics as m
-from rllib_moe.envs.description import EpisodeMeasure
+from rllib_moe.envs.description import EpisodeMeasure, expert_names
 from rllib_moe.evaluation.episodes import EpisodeRecord, GateSum
 from rllib_moe.metrics import rounded
 
@@ -103,8 +103,8 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
         table = Table(title="Expert shares by scene, %", title_justify="left")
         table.add_column("scene")
         table.add_column("steps", justify="right")
-        for index in range(len(numbers["expert_share"])):
-            table.add_column(f"expert {index}", justify="right")
+        for name in expert_names(len(numbers["expert_share"]), numbers["role_names"]):
+            table.add_column(name, justify="right")
         for name, scene in scenes.items():
             table.add_row(name, str(scene["steps"]), *(f"{100 * share:.1f}" for share in scene["expert_share"]))
         yield table

@@ -29,7 +29,7 @@ class Resolved:
     environment: EnvironmentConfig
     """The environment."""
     description: GraphDescription
-    """The environment's description."""
+    """The environment's description; without names of roles where the experts were given none."""
     player: Player
     """The player."""
     checkpoint: Checkpoint | None
@@ -78,6 +78,8 @@ def resolve(
     if environment:
         made_on = checkpoint.experiment.environment.env if checkpoint else environment.env
         description = _try_out(environment, policy, player, made_on, errors)
+        if description and checkpoint and not checkpoint.experiment.teaches_roles:
+            description = dataclasses.replace(description, role_names=())
     if errors or environment is None or description is None or player is None:
         raise ConfigError(errors)
     return Resolved(environment=environment, description=description, player=player, checkpoint=checkpoint)

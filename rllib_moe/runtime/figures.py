@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from rllib_moe.runtime.colors import LIGHT, expert_color, ink_on
 from rllib_moe.runtime.files import atomic_write
@@ -67,25 +67,50 @@ def styled() -> Iterator[None]:
 
 
 def panels(count: int, columns: int = 1, height: float = 2.6, *, shared: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure with axes over episodes, all of one size, in reading order.
+    """Return a figure with axes over episodes, all of one size and in the same places in every figure.
 
     Args:
         count: Number of axes.
         columns: Maximum number of axes beside each other.
-        height: Inches of a row.
+        height: Inches from a row to the next.
         shared: Whether all have the same axes.
     """
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH, height * rows + 0.4), layout="constrained")
+    left, right, bottom, top = 0.7, 0.12, 0.48, 0.26  # inches
+    down, across = (0.32, 0.14) if shared else (0.54, 0.66)
+    total = rows * height - down + bottom + top
+    figure = Figure(figsize=(WIDTH, total))
+    room = (WIDTH - left - right - (columns - 1) * across) / columns
+    figure.subplots_adjust(left / WIDTH, bottom / total, 1 - right / WIDTH, 1 - top / total)
+    figure.subplots_adjust(wspace=across / room, hspace=down / (height - down))
     axes = list(figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).flat)
     for each in axes[count:]:
         each.remove()
     for each in axes[:count]:
         each.xaxis.set_major_locator(MaxNLocator(nbins=8 if columns == 1 else 4, integer=True))
         each.tick_params(labelbottom=not shared or each in axes[max(0, count - columns) : count])
-    figure.supxlabel("episodes", fontsize=9.5, color=LIGHT.muted)
+    figure.supxlabel("episodes", y=0.06 / total, fontsize=9.5, color=LIGHT.muted)
     return figure, axes[:count]
+
+
+def add_legend(figure: Figure, legend: Mapping[str, Any], columns: int = 4) -> None:
+    """Make room above the panels for one legend of all.
+
+    Args:
+        figure: A figure of `panels`.
+        legend: What was drawn, by its label.
+        columns: Maximum number of labels beside each other.
+    """
+    rows = math.ceil(len(legend) / columns)
+    before, extra = figure.get_figheight(), 0.21 * rows + 0.02
+    share = before / (before + extra)
+    figure.set_figheight(before + extra)
+    for text in figure.texts:  # the label of the x axis
+        text.set_y(text.get_position()[1] * share)
+    figure.subplots_adjust(bottom=figure.subplotpars.bottom * share, top=figure.subplotpars.top * share)
+    place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.04 / (before + extra)), "borderpad": 0}
+    figure.legend(legend.values(), legend.keys(), ncols=math.ceil(len(legend) / rows), borderaxespad=0, **place)
 
 
 def fit_y(axes: Axes) -> None:
@@ -105,30 +130,33 @@ def fit_y(axes: Axes) -> None:
     axes.set_ylim(0 if from_zero else low - margin, high + margin)
 
 
-def share_bars(axes: Axes, bars: Sequence[tuple[str, Sequence[float]]]) -> None:
+def percent(share: float, _: object = None) -> str:
+    """Return a share in percent, as a label of an axis."""
+    return f"{100 * share:.3g} %"
+
+
+def share_bars(axes: Axes, bars: Sequence[tuple[str, Sequence[float]]], names: Sequence[str]) -> None:
     """Draw stacked horizontal bars of the experts' shares, the first on top, with their percentages.
 
     Args:
         axes: Empty axes.
         bars: Label of each bar, and the share of each expert [K].
+        names: Names of the experts [K].
     """
-    num_experts = max(len(share) for _, share in bars)
     left = np.zeros(len(bars))
-    for expert in range(num_experts):
-        widths = np.array([share[expert] if expert < len(share) else 0.0 for _, share in bars])
-        drawn = axes.barh(
-            range(len(bars)), widths, 0.78, left=left, color=expert_color(expert), label=f"expert {expert}"
-        )
+    for expert, name in enumerate(names):
+        widths = np.array([share[expert] for _, share in bars])
+        drawn = axes.barh(range(len(bars)), widths, 0.78, left=left, color=expert_color(expert), label=name)
         labels = [f"{100 * width:.0f}" if width >= MIN_LABELED else "" for width in widths]
         axes.bar_label(drawn, labels, label_type="center", fontsize=9, color=ink_on(expert_color(expert)))
         left += widths
     axes.set_yticks(range(len(bars)), [label for label, _ in bars])
     axes.tick_params(axis="y", length=0, labelcolor=LIGHT.text)
-    axes.invert_yaxis()
+    axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_formatter(percent)
 
 
 def png(figure: Figure) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 
+from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.experiment import Experiment
@@ -56,7 +57,7 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
             from rllib_moe.training.resume import Resumed
 
             resumed = Resumed.find(experiment.run.resume)
-        shape, num_actions = _check(experiment, resumed)
+        shape, num_actions, role_names = _check(experiment, resumed)
         directory = RunDirectory.claim(experiment.run, resumed.checkpoint.path if resumed else None)
         with directory.locked():
             try:
@@ -67,7 +68,7 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
                 session.check_network(experiment, resumed, shape, num_actions)
                 mirror = session.claim_storage(experiment, resumed, directory)
                 prepare(experiment.environment.env)
-                rows = session.run(experiment, resumed, command, directory, mirror, console, stop)
+                rows = session.run(experiment, resumed, command, role_names, directory, mirror, console, stop)
             finally:
                 directory.remove_if_empty()
             summary = summarize(rows)
@@ -83,11 +84,11 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
     return {**summary, "paths": paths, "stopped_by": stop.received}
 
 
-def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape, int]:
+def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape, int, Sequence[str]]:
     """Refuse what would fail later (checkpoint, environment, batch size).
 
     Returns:
-        Sizes of the environment's observation, and its number of actions.
+        Sizes of the environment's observation, its number of actions, and the names of the experts' roles, if any.
     """
     if resumed and (errors := resumed.errors(experiment)):
         raise ConfigError(errors)
@@ -98,6 +99,7 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape,
         raise ConfigError([f"env: {error}"]) from error
     shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
     step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
+    role_names = describe(env).role_names if experiment.teaches_roles else ()
     env.close()
     if errors := _observation_errors(experiment, shape):
         raise ConfigError(errors)
@@ -105,7 +107,7 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape,
     if batch_bytes > memory:
         told_sizes = f"{memory / 1e9:.0f} GB of memory, those would take {batch_bytes / 1e9:.0f} GB"
         raise ConfigError([f"batch_size: expected one whose observations fit into {told_sizes}; got {batch_size}"])
-    return shape, num_actions
+    return shape, num_actions, role_names
 
 
 def _observation_errors(experiment: Experiment, shape: GraphShape) -> list[str]:

@@ -88,6 +88,7 @@ def run(
     experiment: Experiment,
     resumed: Resumed | None,
     command: Sequence[str],
+    role_names: Sequence[str],
     directory: RunDirectory,
     mirror: RunMirror | None,
     console: Console,
@@ -118,7 +119,7 @@ def run(
         if stop:
             return []
         stack.callback(directory.close)
-        rows = _begin(experiment, resumed, command, directory, console)
+        rows = _begin(experiment, resumed, command, role_names, directory, console)
         loop = TrainingLoop(algorithm, experiment, directory, mirror, rows)
         with _progress(experiment, rows, console, stop) as progress:
             loop.run(stop, progress)
@@ -129,6 +130,7 @@ def _begin(
     experiment: Experiment,
     resumed: Resumed | None,
     command: Sequence[str],
+    role_names: Sequence[str],
     directory: RunDirectory,
     console: Console,
 ) -> list[m.Row]:
@@ -146,7 +148,8 @@ def _begin(
             rows = directory.keep_rows_until(checkpoint.iteration)
         directory.describe(experiment, command)
         episode = resumed.checkpoint.episodes if resumed else 0
-        directory.add_start({"episode": episode, "command": list(command), **provenance.describe()})
+        start = {"episode": episode, "command": list(command), "role_names": list(role_names)}
+        directory.add_start(start | provenance.describe())
     return rows
 
 

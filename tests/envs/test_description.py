@@ -1,6 +1,6 @@
 import numpy as np
 
-from rllib_moe.envs.description import UNREACHABLE, GraphDescription, describe
+from rllib_moe.envs.description import UNREACHABLE, GraphDescription, describe, expert_names
 from rllib_moe.envs.registry import make_env
 
 
@@ -23,3 +23,10 @@ def test_environments_without_a_description_get_numbers():
     del env.unwrapped.description
     assert describe(env).action_names == ("0", "1", "2", "3")
     assert describe(env).node_type_names == tuple(f"type {kind}" for kind in range(6))
+
+
+def test_experts_bear_the_roles_names_where_there_are_as_many() -> None:
+    roles = ("fight", "go_down")
+    assert expert_names(2, roles) == ["fight", "go down"]
+    assert expert_names(3, roles) == ["expert 0", "expert 1", "expert 2"]
+    assert expert_names(1) == ["expert 0"]

@@ -267,6 +267,7 @@ def test_numbers_by_hand():
         "checkpoint": "c",
         "env": "e",
         "seed_base": 7,
+        "role_names": [],
         "env_steps_per_second": 1.0,
         "information": None,
     }

@@ -82,6 +82,7 @@ def test_attention_is_added_up_by_class_and_distance():
 def test_counts_every_state_once(explained):
     numbers, _ = explained
     explain = numbers["explain"]
+    assert explain["experts"] == ["expert 0", "expert 1", "expert 2", "expert 3"]
     total = explain["by_scene"]["all"]
     assert total["steps"] == numbers["env_steps"] == EPISODES * STEPS
     assert sum(total["leads"]) == pytest.approx(1, abs=1e-5)

@@ -13,8 +13,9 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from rllib_moe.envs.description import expert_names
 from rllib_moe.evaluation.replay.recording import Recording
-from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, Line, Screens
+from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, Box, Line, Screens
 from rllib_moe.runtime.colors import DARK, expert_color
 
 CELL = (8, 15)
@@ -25,6 +26,7 @@ _TALLEST, _WIDEST_CELL = 330, 14
 _GRAPH = 250
 _MOST_MARKED = 4
 _LEAST_MARKED = 0.05
+_MOST_NAMED = 14
 _SHADES = 4  # of a color, for smooth letters; more cost bytes and show nothing
 
 
@@ -44,7 +46,7 @@ def write_gif(recording: Recording, path: Path, milliseconds: int = 120) -> None
 
 def _frames(recording: Recording) -> Iterator[Image.Image]:
     stage = _ScreenStage(recording, recording.screens) if recording.screens else _GraphStage(recording)
-    size = (max(_WIDTH, stage.width), stage.height + _STRIP)
+    size = (stage.width, stage.height + _STRIP)
     for step in range(recording.steps):
         frame = Image.new("RGB", size, GROUND)
         stage.draw(frame, step)
@@ -58,38 +60,45 @@ class _ScreenStage:
     def __init__(self, recording: Recording, screens: Screens) -> None:
         self._nodes, self._screens = recording.nodes, screens.screens()
         self._crop = screens.crop(recording.description.map_lines, recording.level)
-        self.width = screens.width * CELL[0] + 2 * _MARGIN
-        lines, columns = self._crop.size
-        room = min((max(_WIDTH, self.width) - 2 * _MARGIN) // columns, _TALLEST * CELL[0] // (lines * CELL[1]))
-        across = min(max(CELL[0], room), max(CELL[0], _WIDEST_CELL))
-        self._cell = across, across * CELL[1] // CELL[0]
-        self._left = (max(_WIDTH, self.width) - columns * across) // 2
+        self.width = max(_WIDTH, screens.width * CELL[0] + 2 * _MARGIN)
         self._top = _MARGIN + self._crop.lines[0] * CELL[1]
-        self._end = self._top + lines * self._cell[1]
+        self._end = self._top + max(box.lines * self._cell_of(box)[1] for box in self._crop.boxes)
         self.height = self._end + max(0, screens.height - self._crop.lines[1]) * CELL[1] + _MARGIN
+
+    def _cell_of(self, box: Box) -> tuple[int, int]:
+        """Return the pixels of a cell, as large as the part of the map leaves room for."""
+        room = min((self.width - 2 * _MARGIN) // box.columns, _TALLEST * CELL[0] // (box.lines * CELL[1]))
+        across = min(max(CELL[0], room), _WIDEST_CELL)
+        return across, across * CELL[1] // CELL[0]
+
+    def _corner(self, box: Box) -> tuple[int, int]:
+        """Return the place of the upper left corner of the part of the map that is shown."""
+        across, down = self._cell_of(box)
+        return (self.width - box.columns * across) // 2, (self._top + self._end - box.lines * down) // 2
 
     def draw(self, frame: Image.Image, step: int) -> None:
         """Draw one step."""
         self._draw_attention(ImageDraw.Draw(frame), step)
-        (first, end), (lines, columns), (top, left) = self._crop.lines, self._crop.size, self._crop.corners[step]
+        (first, end), box = self._crop.lines, self._crop.boxes[step]
+        cell, corner = self._cell_of(box), self._corner(box)
         for row, (text, colors) in enumerate(self._screens[step]):
             if first <= row < end:
-                if top <= row < top + lines:
-                    shown = slice(left, left + columns)
-                    place = (self._left, self._top + (row - top) * self._cell[1])
-                    _draw_line(frame, Line(text[shown], colors[shown]), place, self._cell)
+                if box.top <= row < box.top + box.lines:
+                    shown = slice(box.left, box.left + box.columns)
+                    place = (corner[0], corner[1] + (row - box.top) * cell[1])
+                    _draw_line(frame, Line(text[shown], colors[shown]), place, cell)
             else:
                 y = _MARGIN + row * CELL[1] if row < first else self._end + (row - end) * CELL[1]
                 _draw_line(frame, Line(text, colors), (_MARGIN, y), CELL)
 
     def _draw_attention(self, pen: ImageDraw.ImageDraw, step: int) -> None:
-        nodes, (top, left) = self._nodes[step], self._crop.corners[step]
+        nodes, box = self._nodes[step], self._crop.boxes[step]
         if not nodes["cells"] or not nodes["attention"]:
             return
         attention = np.mean(nodes["attention"], axis=0)  # [n]
-        across, down = self._cell
+        (across, down), (left, top) = self._cell_of(box), self._corner(box)
         centers = [
-            (self._left + (column - left + 0.5) * across, self._top + (row - top + 0.5) * down)
+            (left + (column - box.left + 0.5) * across, top + (row - box.top + 0.5) * down)
             for row, column in nodes["cells"]
         ]
         for place in np.argsort(-attention)[:_MOST_MARKED].tolist():
@@ -97,12 +106,15 @@ class _ScreenStage:
                 continue
             x, y = centers[place]
             pen.line((*centers[0], x, y), LIT, width=1 + round(3 * float(attention[place])))
-            box = (x - across / 2 - 2, y - down / 2, x + across / 2 + 1, y + down / 2)
-            pen.rectangle(box, fill=GROUND, outline=LIT)
+            frame = (x - across / 2 - 2, y - down / 2, x + across / 2 + 1, y + down / 2)
+            pen.rectangle(frame, fill=GROUND, outline=LIT)
 
 
 class _GraphStage:
-    """The graph by itself: the ego node in the middle, the others around it, rays as wide as its attention."""
+    """The graph by itself: the ego node in the middle, the others around it, rays as wide as its attention.
+
+    Edges of the first type are solid, each further type in longer dashes.
+    """
 
     width, height = _WIDTH, _GRAPH
 
@@ -112,14 +124,13 @@ class _GraphStage:
     def draw(self, frame: Image.Image, step: int) -> None:
         """Draw one step."""
         pen, nodes = ImageDraw.Draw(frame), self._nodes[step]
-        count, middle = len(nodes["types"]), (self.width / 2, self.height / 2)
+        count, middle = len(nodes["types"]), np.array((self.width / 2, self.height / 2))
         attention = np.mean(nodes["attention"], axis=0) if nodes["attention"] else np.zeros(count)  # [n]
         angles = 2 * np.pi * (np.arange(count) - 1) / max(1, count - 1) - np.pi / 2
         ring = np.stack([np.cos(angles) * self.width * 0.34, np.sin(angles) * self.height * 0.34], 1)
         centers = [middle, *(middle + ring[1:])]
-        for i, j, _ in nodes["edges"]:
-            if i == 0:
-                pen.line((*centers[i], *centers[j]), TERMINAL[0])
+        for i, j, kind in nodes["edges"]:
+            _draw_edge(pen, centers[i], centers[j], kind)
         for center, share in zip(centers[1:], attention[1:], strict=True):
             if share > 0:
                 pen.line((*middle, *center), LIT, width=1 + round(9 * float(share)))
@@ -128,11 +139,21 @@ class _GraphStage:
             pen.circle(
                 (x, y), radius, fill=LIT if share >= 0.5 else GROUND, outline=DARK.text if place == 0 else LIT, width=2
             )
+            if count > _MOST_NAMED and place and share < _LEAST_MARKED:
+                continue
             name = self._names[kind].replace("_", " ") + (f" {100 * share:.0f} %" if nodes["attention"] else "")
             below = place == 0 or y >= middle[1]
             pen.text(
                 (x, y + (radius + 3 if below else -radius - 3)), name, DARK.text, _font(12), "ma" if below else "md"
             )
+
+
+def _draw_edge(pen: ImageDraw.ImageDraw, start: np.ndarray, end: np.ndarray, kind: int) -> None:
+    length = float(np.hypot(*(end - start)))
+    dash = length if kind == 1 else 2 + 3 * (kind - 2)
+    along = (end - start) / max(length, 1e-9)
+    for at in np.arange(0, length, dash + 4):
+        pen.line((*(start + at * along), *(start + min(at + dash, length) * along)), TERMINAL[0])
 
 
 def _draw_line(frame: Image.Image, line: Line, place: tuple[int, int], cell: tuple[int, int]) -> None:
@@ -148,7 +169,8 @@ def _draw_strip(pen: ImageDraw.ImageDraw, recording: Recording, step: int, top: 
     """The weights at this step as one bar, those of the whole episode below it, and what is done."""
     left, right = _MARGIN, width - _MARGIN
     name = recording.description.action_names[recording.action[step]].replace("_", " ")
-    words = f"step {step}   {name}   score {recording.score[step]:g}"
+    words = f"step {step}   {name}   {recording.score[step]:g} points"
+    experts = expert_names(recording.num_experts, recording.description.role_names)
     for measure, values in recording.measures.items():
         words += "" if values[step] is None else f"   {measure.replace('_', ' ')} {values[step]:g}"
     pen.text((left, top + 2), words, DARK.text, _font(13))
@@ -157,8 +179,8 @@ def _draw_strip(pen: ImageDraw.ImageDraw, recording: Recording, step: int, top: 
         end = x + share * (right - left)
         if end - x >= 1:
             pen.rectangle((x, top + 22, end, top + 37), fill=expert_color(expert))
-            if end - x > 60:
-                pen.text((x + 5, top + 22), f"expert {expert}", "#ffffff", _font(12))
+            if end - x > _font(12).getlength(experts[expert]) + 8:
+                pen.text((x + 5, top + 22), experts[expert], "#ffffff", _font(12))
         x = end
     wide = (right - left) / recording.steps
     for past in range(step + 1):

@@ -14,6 +14,7 @@ from typing import Any
 
 import jinja2
 
+from rllib_moe.envs.description import expert_names
 from rllib_moe.evaluation.replay.recording import Recording
 from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL
 from rllib_moe.runtime.colors import ACCENT, DARK, LIGHT, WARNING, Surface, expert_color
@@ -54,6 +55,7 @@ def page_data(recording: Recording) -> Mapping[str, Any]:
     messages = {text: place for place, text in enumerate(dict.fromkeys(recording.message))}
     plain = {name: value for name, value in vars(recording).items() if name not in ("description", "screens", "level")}
     return plain | {
+        "experts": expert_names(recording.num_experts, recording.description.role_names),
         "colors": [expert_color(k) for k in range(recording.num_experts)],
         "actions": recording.description.action_names,
         "node_types": recording.description.node_type_names,

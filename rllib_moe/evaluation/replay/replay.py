@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from rllib_moe.envs.description import expert_names
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.replay.animation import write_gif
 from rllib_moe.evaluation.replay.page import page
@@ -67,15 +68,16 @@ def _facts(request: ReplayRequest, resolved: Resolved, recording: Recording) -> 
     assert resolved.player.weights is not None
     phase = phase_of(resolved.player.weights)
     facts = [
-        ("checkpoint", f"{resolved.checkpoint.path.name} (episode {resolved.checkpoint.episodes})"),
+        ("checkpoint", f"{resolved.checkpoint.path.name}, trained for {resolved.checkpoint.episodes:,} episodes"),
         ("gate", f"{phase.routing}, temperature {phase.value('temperature'):.3g}"),
-        ("actions", "most probable" if request.deterministic else "drawn"),
+        ("actions", "the most probable" if request.deterministic else "drawn by probability"),
         ("steps", f"{recording.steps}, {recording.ending}"),
-        ("final score", f"{recording.final_score:g}"),
+        ("final score", f"{recording.final_score:g} points"),
     ]
     facts += [
         (name.replace("_", " "), f"{value:g}") for name, value in recording.final_measures.items() if value is not None
     ]
     if request.remove_expert is not None:
-        facts.append(("removed", f"expert {request.remove_expert}"))
+        names = expert_names(recording.num_experts, recording.description.role_names)
+        facts.append(("removed", names[request.remove_expert]))
     return facts

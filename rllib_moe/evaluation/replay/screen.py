@@ -31,6 +31,9 @@ LIT = "#8fd3e8"
 MARGIN = (1, 3)
 """Lines and columns around what is shown of a map."""
 
+LEAST = (9, 30)
+"""Lines and columns shown of a map at least: a room has its surroundings."""
+
 _DEFAULT = 7
 
 
@@ -67,15 +70,26 @@ def _code(style: Style) -> str:
     return COLOR_CODES[color + 8 if style.bold and color < 8 else color]
 
 
+class Box(NamedTuple):
+    """A part of the screen."""
+
+    top: int
+    """First line."""
+    left: int
+    """First column."""
+    lines: int
+    """Number of lines."""
+    columns: int
+    """Number of columns."""
+
+
 class Crop(NamedTuple):
-    """The part of the map that is shown: what a level shows in all its steps, as large on every level."""
+    """The part of the map that is shown: what its level shows in all its steps."""
 
     lines: tuple[int, int]
     """First line of the map, and the line after its last; the other lines are text and shown whole."""
-    size: tuple[int, int]
-    """Lines and columns shown."""
-    corners: list[tuple[int, int]]
-    """For each step, line and column of the upper left corner."""
+    boxes: list[Box]
+    """The part shown in each step."""
 
 
 @dataclass
@@ -130,26 +144,17 @@ class Screens:
             levels: Name of each step's level.
         """
         if map_lines is None:
-            return Crop((0, self.height), (self.height, self.width), [(0, 0)] * len(levels))
+            return Crop((0, self.height), [Box(0, 0, self.height, self.width)] * len(levels))
         first, end = map_lines
-        boxes: dict[str, tuple[int, int, int, int]] = {}
+        edges: dict[str, tuple[int, int, int, int]] = {}
         for screen, level in zip(self.screens(), levels, strict=True):
             for row, (text, _) in enumerate(screen[first:end], first):
                 if text.strip():
-                    top, left, bottom, right = boxes.get(level, (row, self.width, row, 0))
+                    top, left, bottom, right = edges.get(level, (row, self.width, row, 0))
                     left, right = min(left, len(text) - len(text.lstrip())), max(right, len(text))
-                    boxes[level] = min(top, row), left, max(bottom, row + 1), right
-        shown = list(boxes.values()) or [(first, 0, end, self.width)]
-        height = min(end - first, max(bottom - top for top, _, bottom, _ in shown) + 2 * MARGIN[0])
-        width = min(self.width, max(right - left for _, left, _, right in shown) + 2 * MARGIN[1])
-        corners = {
-            level: (
-                min(max((top + bottom - height) // 2, first), end - height),
-                min(max((left + right - width) // 2, 0), self.width - width),
-            )
-            for level, (top, left, bottom, right) in boxes.items()
-        }
-        return Crop(map_lines, (height, width), [corners.get(level, (first, 0)) for level in levels])
+                    edges[level] = min(top, row), left, max(bottom, row + 1), right
+        whole = Box(first, 0, end - first, self.width)
+        return Crop(map_lines, [_box(edges[level], whole) if level in edges else whole for level in levels])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -159,3 +164,17 @@ class Screens:
             "lines": [list(line) for line in self.lines],
             "changes": self.changes,
         }
+
+
+def _box(edges: tuple[int, int, int, int], whole: Box) -> Box:
+    """Return what is within the edges, with a margin and at least `LEAST` large, as far as the whole reaches.
+
+    Args:
+        edges: First line and column, and the line and column after the last.
+        whole: The map.
+    """
+    top, left, bottom, right = edges
+    lines = min(whole.lines, max(LEAST[0], bottom - top + 2 * MARGIN[0]))
+    columns = min(whole.columns, max(LEAST[1], right - left + 2 * MARGIN[1]))
+    first = min(max((top + bottom - lines) // 2, whole.top), whole.top + whole.lines - lines)
+    return Box(first, min(max((left + right - columns) // 2, 0), whole.columns - columns), lines, columns)

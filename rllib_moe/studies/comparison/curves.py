@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from rllib_moe.runtime.colors import ACCENT, LIGHT
-from rllib_moe.runtime.figures import panels, save, styled
+from rllib_moe.runtime.figures import add_legend, panels, save, styled
 from rllib_moe.studies.report.curves import Curve, on_grid
 
 COLUMNS = 3
@@ -36,8 +36,8 @@ def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int]
         marks |= dict(zip(("mean over seeds", "least to most"), _draw(each, runs, ACCENT), strict=True))
         each.set_title(f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})")
     axes[0].set(ylim=(min(0, *(each.dataLim.y0 for each in axes)), None), xlim=(0, None))
-    figure.supylabel("score (points, raw)", fontsize=9.5)
-    figure.legend(marks.values(), marks.keys(), loc="outside upper center", ncols=4)
+    add_legend(figure, marks)
+    figure.supylabel("score (points, raw)", x=0.01, fontsize=9.5)
     save(figure, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,7 +61,8 @@ def _title(members: Sequence[Run]) -> str:
         return members[0].name
     seeds = list(dict.fromkeys(str(run.setting("training", "seed")) for run in members))
     told = f"seeds {', '.join(seeds)}" if len(seeds) == len(members) else f"{len(members)} runs"
-    return f"{members[0].name} ({told})"
+    stems = {re.sub(r"[-_]?(seed)?[-_]?\d+$", "", run.name) for run in members}
+    return f"{stems.pop() if len(stems) == 1 else members[0].name} ({told})"
 
 
 def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:

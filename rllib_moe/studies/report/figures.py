@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from rllib_moe import metrics as m
+from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import ACCENT, LIGHT, PHASE_OPACITY, RUN_COLORS, expert_color, phase_color
-from rllib_moe.runtime.figures import WIDTH, fit_y, panels, share_bars
+from rllib_moe.runtime.figures import WIDTH, add_legend, fit_y, panels, percent, share_bars
 from rllib_moe.studies.report.comparison import Group
 from rllib_moe.studies.report.curves import CONFIDENCE, Curve, mean_of, metric_curve, score_curve
 from rllib_moe.studies.report.runs import PhaseSpan, Run
@@ -29,9 +29,11 @@ DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8
 SHORT_NAME = 24
 """Letters of a name up to which several stand in a row of the legend."""
 RAW = "Each point is one iteration, unsmoothed."
+MIN_BAND = 3
+"""Runs from which the interval of their mean is drawn: that of two is thirteen times as wide as its standard error."""
 SEVERAL = (
-    f"Thick: mean of a group's runs, with the {CONFIDENCE:.0%} confidence interval of that mean (Student's t) from two "
-    "runs on, as far as its shortest run. Thin: the runs of a group."
+    f"Thick: mean of a group's runs, as far as its shortest run, from {MIN_BAND} runs on with the "
+    f"{percent(CONFIDENCE)} confidence interval of that mean (Student's t). Thin: the runs of a group."
 )
 """Caption of all figures of several runs, said once."""
 
@@ -46,6 +48,8 @@ class Drawing:
     """Heading."""
     caption: str
     """Explanation: what a point is, what smoothing, what the bands are."""
+    metrics: Sequence[m.Metric] = ()
+    """Metrics that it shows."""
     figure: Figure
     """The figure."""
 
@@ -57,7 +61,7 @@ class NotLoggedError(ValueError):
 def score(groups: Sequence[Group]) -> Drawing:
     """Draw the score, with its confidence band."""
     figure, (axes,) = panels(1)
-    label = f"mean of the last {SCORE_WINDOW} episodes, and its {CONFIDENCE:.0%} interval"
+    label = f"mean of the last {SCORE_WINDOW} episodes, and its {percent(CONFIDENCE)} interval"
     if run := _only(groups):
         points: Any = {"color": LIGHT.muted, "alpha": 0.45, "markersize": 4, "label": "one iteration"}
         axes.plot(run.column(m.EPISODES_TOTAL), run.column(m.SCORE_MEAN), ".", **points)
@@ -66,9 +70,9 @@ def score(groups: Sequence[Group]) -> Drawing:
     axes.set_ylabel("raw score (points)")
     caption = f"Mean raw score of the last {SCORE_WINDOW} episodes, or of all so far; whole iterations are taken."
     if run:
-        caption += f" Band: {CONFIDENCE:.0%} confidence interval of that mean over the episodes of this run. "
+        caption += f" Band: {percent(CONFIDENCE)} confidence interval of that mean over the episodes of this run. "
         caption += "Points: mean of one iteration's episodes."
-    return _finish("score", "Score", caption, figure, groups, named=True)
+    return _finish("score", "Score", caption, figure, groups, [m.SCORE_MEAN, m.SCORE_STD], named=True)
 
 
 def alpha_entropy(groups: Sequence[Group]) -> Drawing:
@@ -85,7 +89,7 @@ def alpha_entropy(groups: Sequence[Group]) -> Drawing:
         "is what is expected: undecided in warmup (1.386 for four experts), falling to about 0.7 in transition, 0.3 to "
         f"0.5 in fine-tune; in other phases a band around the schedule's target. {RAW}"
     )
-    drawing = _finish("alpha_entropy", "Alpha entropy", caption, figure, groups, named=True)
+    drawing = _finish("alpha_entropy", "Alpha entropy", caption, figure, groups, [m.ALPHA_ENTROPY], named=True)
     axes.set_ylim(0, 1.06 * top)
     return drawing
 
@@ -131,22 +135,20 @@ def shares(groups: Sequence[Group]) -> Drawing:
         raise NotLoggedError(f"no number in {m.expert_share(0).key}")
     figure, axes = panels(len(stacks), 1 if len(stacks) == 1 else 3, 2.6 if len(stacks) == 1 else 1.6)
     for each, (run, episodes, values) in zip(axes, stacks.values(), strict=True):
-        names = [f"expert {index}" for index in range(len(values))]
         colors = [expert_color(index) for index in range(len(values))]
-        each.stackplot(episodes, values, colors=colors, labels=names, alpha=0.9)
+        each.stackplot(episodes, values, colors=colors, labels=expert_names(len(values), run.role_names), alpha=0.9)
         shade_phases(each, run.phases(), named=len(stacks) == 1, color=LIGHT.background)
         each.set_ylim(0, 1)
-        each.yaxis.set_major_formatter(PercentFormatter(1))
+        each.yaxis.set_major_formatter(percent)
         if len(stacks) > 1:
             each.set_title(run.name)
-    widest = max(axes, key=lambda each: len(each.get_legend_handles_labels()[1]))
-    figure.legend(*widest.get_legend_handles_labels(), loc="outside upper center", ncols=6)
+    handles, labels = max((each.get_legend_handles_labels() for each in axes), key=lambda legend: len(legend[1]))
+    add_legend(figure, dict(zip(labels, handles, strict=True)), 6)
     caption = f"Mean gate weight of each expert over the iteration's states; the shares sum to 100 %. {RAW}"
-    return Drawing(key="shares", title="Shares of the experts", caption=caption, figure=figure)
+    logged = [m.expert_share(index) for index in range(len(labels))]
+    return Drawing(key="shares", title="Shares of the experts", caption=caption, figure=figure, metrics=logged)
 
 
-APPLIED = ("alpha_entropy_target", "entropy_coef", "alpha_entropy_coef", "load_balance_coef", "diversity_coef")
-"""Values of a phase that are drawn beside learning rate and temperature."""
 PANELS: dict[str, tuple[str, str, tuple[m.Metric, ...]]] = {
     "usage": (
         "Use of the experts",
@@ -200,11 +202,9 @@ def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
         _draw(each, groups, lambda run, metric=metric: metric_curve(run, metric), drawstyle=steps)  # type: ignore[misc]
         unit = "" if metric.unit in ("", "1", "share") else f" ({metric.unit})"
         each.set_title(f"{metric.title}{unit}", fontsize=9)
-        each.yaxis.set_major_formatter(
-            PercentFormatter(1) if metric.unit == "share" else FuncFormatter(lambda value, _: f"{value:.5g}")
-        )
+        each.yaxis.set_major_formatter(percent if metric.unit == "share" else lambda value, _: f"{value:.5g}")
         each.tick_params(labelsize=9)
-    return _finish(key, title, caption, figure, groups)
+    return _finish(key, title, caption, figure, groups, measured)
 
 
 def draw_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
@@ -226,29 +226,49 @@ def draw_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
     return drawings, omitted
 
 
-def scene_figures(run: Run, key: str = "scenes") -> Iterator[Drawing]:
-    """Draw for each evaluation stacked bars of the experts' shares, a bar for a scene, those of all steps on top.
+def scene_figures(runs: Sequence[Run]) -> Iterator[Drawing]:
+    """Draw for each file of evaluations the experts' shares as stacked bars, a panel for each run, a bar for a scene.
 
-    Evaluations of a policy without experts, or of an environment without scenes, have none.
+    Evaluations without an expert, of a policy without experts, or of an environment without scenes have none.
     """
-    for file_name, numbers in run.evaluations.items():
-        scenes = {"all steps": {"steps": numbers.get("env_steps"), **numbers}, **numbers["by_scene"]}
-        bars = [
-            (f"{name.replace('_', ' ')} ({scene['steps']:,})", scene["expert_share"])
-            for name, scene in scenes.items()
-            if _is_share(scene.get("expert_share"))
-        ]
-        if len(bars) < 2:
+    for file_name in dict.fromkeys(name for run in runs for name in run.evaluations):
+        shown: dict[Run, list[tuple[str, list[float]]]] = {}
+        for run in runs:
+            numbers = run.evaluations.get(file_name, {})
+            scenes = {"all": {"steps": numbers.get("env_steps"), **numbers}, **numbers.get("by_scene", {})}
+            bars = [
+                (name.replace("_", " ") + (f" ({scene['steps']:,})" if len(runs) == 1 else ""), scene["expert_share"])
+                for name, scene in scenes.items()
+                if _is_share(scene.get("expert_share"))
+            ]
+            if len(bars) > 1 and numbers.get("removed_expert") is None:
+                shown[run] = bars
+        if not shown:
             continue
-        figure = Figure(figsize=(WIDTH, 0.27 * len(bars) + 1.0), layout="constrained")
-        axes = figure.subplots()
-        share_bars(axes, bars)
-        axes.set_xlabel("share of the gate (steps of the scene in brackets)")
-        figure.legend(loc="outside upper center", ncols=6)
+        columns = min(3, len(shown))
+        rows = math.ceil(len(shown) / columns)
+        height = rows * (0.25 * max(map(len, shown.values())) + 0.5) + 0.4
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for each in axes[len(shown) :]:
+            each.remove()
+        labels: list[str] = []
+        for place, (each, (run, bars)) in enumerate(zip(axes, shown.items(), strict=False)):
+            share_bars(each, bars, expert_names(len(bars[0][1]), run.role_names))
+            if len(runs) > 1:
+                each.set_title(run.name)
+            if place % columns and [name for name, _ in bars] == labels:
+                each.set_yticklabels([])
+            labels = [name for name, _ in bars]
+        counted = " (steps of the scene in brackets)" if len(runs) == 1 else ""
+        figure.supxlabel(f"share of the gate{counted}", fontsize=9.5)
+        widest = max(axes[: len(shown)], key=lambda each: len(each.get_legend_handles_labels()[1]))
+        figure.legend(*widest.get_legend_handles_labels(), loc="outside upper center", ncols=6)
+        episodes = ", ".join(dict.fromkeys(f"{run.evaluations[file_name]['episodes']:,}" for run in shown))
         yield Drawing(
-            key=f"{key}-{file_name.removesuffix('.json')}",
+            key=f"scenes-{file_name.removesuffix('.json')}",
             title=f"Expert by scene ({file_name})",
-            caption=f"Mean gate weight over the steps at which the scene held, in {numbers['episodes']} episodes. "
+            caption=f"Mean gate weight over the steps at which the scene held, in {episodes} episodes. "
             "A step can belong to several scenes. Numbers are percentages.",
             figure=figure,
         )
@@ -293,10 +313,10 @@ def _draw(
         if not curves:
             continue
         has_curves = True
-        color = RUN_COLORS[index % len(RUN_COLORS)]
+        color, mean_name = RUN_COLORS[index % len(RUN_COLORS)], group.name
         dashes = DASHES[index % len(DASHES)]
         if len(groups) == 1 and not is_alone:
-            color = LIGHT.text
+            color, mean_name = LIGHT.text, f"mean of {len(curves)} runs"
         for place, (run, curve) in enumerate(curves.items()):
             if len(curves) > 1:
                 own: Any = {"color": RUN_COLORS[place % len(RUN_COLORS)], "label": run.name}
@@ -306,26 +326,35 @@ def _draw(
         if mean is not None:
             line: Any = {"color": ACCENT if is_alone else color, "linestyle": dashes, "drawstyle": drawstyle}
             marker = "." if len(mean.mean) < 5 else None
-            axes.fill_between(mean.episodes, mean.low, mean.high, color=line["color"], alpha=0.22, linewidth=0)
-            name = label if is_alone else group.name
+            if is_alone or len(curves) >= MIN_BAND:
+                axes.fill_between(mean.episodes, mean.low, mean.high, color=line["color"], alpha=0.22, linewidth=0)
+            name = label if is_alone else mean_name
             axes.plot(mean.episodes, mean.mean, linewidth=1.6, marker=marker, label=name, **line)
     return has_curves
 
 
 def _finish(
-    key: str, title: str, caption: str, figure: Figure, groups: Sequence[Group], *, named: bool = False
+    key: str,
+    title: str,
+    caption: str,
+    figure: Figure,
+    groups: Sequence[Group],
+    metrics: Sequence[m.Metric],
+    *,
+    named: bool = False,
 ) -> Drawing:
     """Shade the phases, fit the axes, and explain the lines in one legend."""
     typical = _only(groups) or _typical(groups)
     for axes in figure.axes:
         fit_y(axes)
+        axes.margins(x=0)
         if typical:
             shade_phases(axes, typical.phases(), named=named)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if labels:
         columns = 4 if all(len(label) <= SHORT_NAME for label in labels) else 2
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(columns, len(labels)))
-    return Drawing(key=key, title=title, caption=caption, figure=figure)
+        add_legend(figure, dict(zip(labels, handles, strict=True)), columns)
+    return Drawing(key=key, title=title, caption=caption, figure=figure, metrics=metrics)
 
 
 def shade_phases(axes: Axes, phases: Sequence[PhaseSpan], *, named: bool, color: str = LIGHT.muted) -> None:

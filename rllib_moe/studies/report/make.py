@@ -37,8 +37,7 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
         raise ConfigError([f"output: expected a directory, {output} is a file"], "report")
     groups = group_runs(runs, request.group)
     drawings, omitted = draw_figures(groups)
-    for index, run in enumerate(runs):
-        drawings += scene_figures(run, "scenes" if len(runs) == 1 else f"scenes-{index}")
+    drawings += scene_figures(runs)
     rows = comparison_rows(groups) if len(runs) > 1 else []
     omissions = {run.name: [*run.omissions, *omitted] for run in runs}
     page = render(runs, rows, drawings, omissions, command)

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from rllib_moe import metrics as m
+from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.runtime.figures import svg
 from rllib_moe.studies.report.curves import score_curve
@@ -73,6 +74,7 @@ def render(
                 "state": state_of(run),
                 "numbers": _numbers(run),
                 "phases": run.summary()["phases"],
+                "experts": expert_names(run.num_experts, run.role_names),
                 "omissions": omissions[run.name],
                 "run": run,
             }
@@ -87,7 +89,7 @@ def state_of(run: Run) -> str:
     if not isinstance(asked, int):
         return f"{played} episodes played"
     if played >= asked:
-        return f"done: {played} episodes" + (f" ({asked} were asked for)" if played > asked else "")
+        return f"done: {played} episodes"  # more than were asked for where the last iteration went on
     written, summary = (run.path / PROGRESS).stat().st_mtime, run.path / "summary.json"
     ended = summary.exists() and summary.stat().st_mtime >= written  # an older one is of before a resume
     if not ended and time.time() - written < STALE_SECONDS:
@@ -173,11 +175,9 @@ def _percent(share: Any) -> str:
     return f"{_number(100 * share, 1)} %" if isinstance(share, (int, float)) and math.isfinite(share) else ""
 
 
-def _interval(value: tuple[float, float | None] | None, digits: int = 2) -> str:
-    if value is None:
-        return "-"
-    mean, half = value
-    return _number(mean, digits) if half is None else f"{_number(mean, digits)} ± {_number(half, digits)}"
+def _interval(value: tuple[float, float | None] | None, digits: int = 2, times: float = 1) -> str:
+    parts = ["-"] if value is None else [_number(times * part, digits) for part in value if part is not None]
+    return " ± ".join(parts)
 
 
 def _duration(seconds: float) -> str:

@@ -78,6 +78,11 @@ class Run:
         """Experts whose shares were logged."""
         return len(m.shares_of(self.rows[-1]))
 
+    @property
+    def role_names(self) -> Sequence[str]:
+        """Names of the environment's roles when the run was last begun or resumed."""
+        return self.starts[-1].get("role_names") or () if self.starts else ()
+
     def setting(self, section: str, name: str) -> Any:
         """Return one value of the configuration, None where it is unknown."""
         values = (self.config or {}).get(section)

@@ -36,8 +36,10 @@ def test_shows_the_screen(nethack_recording, tmp_path):
     # As many pixels for each of the map's lines and columns, between a line of text above it and two below.
     across, down = 14, 26
     assert crop.lines == (1, 22)
-    assert frame.shape == (8 + 15 + crop.size[0] * down + 2 * 15 + 8 + 78, nethack_recording.screens.width * 8 + 16)
-    (row, column), (top, left) = nethack_recording.nodes[0]["cells"][0], crop.corners[0]
-    x = (frame.shape[1] - crop.size[1] * across) // 2 + (column - left) * across
-    y = 8 + 15 + (row - top) * down
+    assert len(set(crop.boxes)) == 1  # one level
+    box = crop.boxes[0]
+    assert frame.shape[0] == 8 + 15 + box.lines * down + 2 * 15 + 8 + 78
+    row, column = nethack_recording.nodes[0]["cells"][0]
+    x = (frame.shape[1] - box.columns * across) // 2 + (column - box.left) * across
+    y = 8 + 15 + (row - box.top) * down
     assert frame[y : y + down, x : x + across].max() > 150

@@ -1,4 +1,4 @@
-from rllib_moe.evaluation.replay.screen import Line, Screens, parse_ansi
+from rllib_moe.evaluation.replay.screen import Box, Line, Screens, parse_ansi
 
 
 def test_reads_colors_and_leaves_blanks_at_the_end_out():
@@ -35,7 +35,7 @@ def test_screens_keep_each_line_once_and_give_all_back():
     assert screens.screens() == [first + blank, second, second, third + blank]
 
 
-def test_crops_every_level_to_the_same_size():
+def test_crops_every_level_to_what_it_shows_over_the_episode():
     def screen(*shown):
         lines = [Line("", "")] * 12
         for row, column, text in [(0, 0, "words"), (11, 79, "x"), *shown]:
@@ -43,17 +43,17 @@ def test_crops_every_level_to_the_same_size():
         return lines
 
     screens = Screens()
-    for each in ([(4, 20, "abcd")], [(6, 18, "ab")], [(10, 70, "abcdefghij")], [(4, 20, "a")]):
+    for each in ([(4, 20, "a" * 32)], [(6, 18, "ab")], [(10, 70, "abcdefghij")], [(4, 20, "a")]):
         screens.add(screen(*each))
-    # Level 1: lines 4 to 6, columns 18 to 23; level 2: line 10, columns 70 to 79. The larger of each, and the margin.
+    # Level 1: columns 18 to 51 and the margin of three; level 2: columns 70 to 79, widened to 30 and
+    # moved back to the edge. Nine lines of the map's ten are the least.
     crop = screens.crop((1, 11), ["1", "1", "2", "1"])
-    assert (crop.lines, crop.size) == ((1, 11), (3 + 2, 10 + 6))
-    # Level 1 in the middle: (4 + 7 - 5) // 2, (18 + 24 - 16) // 2; level 2 is at the map's edge.
-    assert crop.corners == [(3, 13), (3, 13), (11 - 5, 80 - 16), (3, 13)]
+    first = Box(1, 18 - 3, 9, 34 + 6)
+    assert crop == ((1, 11), [first, first, Box(11 - 9, 80 - 30, 9, 30), first])
 
 
 def test_shows_everything_where_no_lines_are_a_map():
     screens = Screens()
     screens.add([Line("", ""), Line("  ab", "7777")])
-    assert screens.crop(None, [""]) == ((0, 2), (2, 4), [(0, 0)])
-    assert screens.crop((0, 2), [""]).size == (2, 4)
+    assert screens.crop(None, [""]) == ((0, 2), [Box(0, 0, 2, 4)])
+    assert screens.crop((0, 2), [""]).boxes == [Box(0, 0, 2, 4)]

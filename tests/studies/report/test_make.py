@@ -32,7 +32,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("published")
     made = main([str(PUBLISHED), "--output", str(output)])
     assert made["page"] == str(output / "index.html")
-    assert made["runs"] == {"nethack-2000": "done: 2002 episodes (2000 were asked for)"}
+    assert made["runs"] == {"nethack-2000": "done: 2002 episodes"}
     assert {path.name for path in output.iterdir()} == {"index.html", *made["pictures"]}
     return output
 
@@ -141,6 +141,7 @@ def test_several_runs_are_compared_by_group(compared: Path) -> None:
     # interval of two values 4 apart is 2 * 12.706 (Student's t at one degree of freedom).
     assert rows[0][2] == "8.5 ± 25.4"
     assert rows[1][2] == "6.5"
+    assert "Logged as <code>moe/usage_entropy</code>, <code>moe/mutual_information</code>" in page
     # Every figure is there once, over all runs.
     titles = re.findall(r"<figure.*?<h2>(.*?)</h2>", page, re.DOTALL)
     assert len(titles) == len(set(titles)) == len(list(compared.glob("*.png"))) == 8

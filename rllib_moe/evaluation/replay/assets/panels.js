@@ -1,5 +1,7 @@
 // The panels beside the stage: one step in numbers and bars.
 
+const MOST_NODES = 8; // listed one by one
+
 function element(tag, classes, parent, text) {
   const made = document.createElement(tag);
   if (classes) made.className = classes;
@@ -17,27 +19,42 @@ class Panels {
       const row = element("div", "bar", document.getElementById("experts"));
       const name = element("span", "name", row);
       element("span", "swatch", name).style.background = data.colors[k];
-      name.append(`expert ${k}`);
+      name.append(data.experts[k]);
+      name.title = data.experts[k];
       const fill = element("div", "fill", element("div", "rail", row));
       fill.style.background = data.colors[k];
       return { row, fill, figure: element("span", "figure", row) };
     });
-    this.numbers = ["value", "reward", "return", "score", "gate entropy", ...Object.keys(data.measures)].map((name) => {
+    const undecided = Math.log(data.gate[0].length).toFixed(2);
+    const meanings = {
+      score: "points, before the action", reward: "of the action", return: "rewards so far, undiscounted",
+      value: "discounted return, expected", "gate entropy": `nats: 0 one expert, ${undecided} undecided`,
+      ...Object.fromEntries(Object.keys(data.measures).map((name) => [words(name), "of the environment, before the action"])),
+    };
+    this.numbers = Object.entries(meanings).map(([name, meaning]) => {
       const pair = element("div", "", document.getElementById("numbers"));
-      element("dt", "", pair, name.replaceAll("_", " "));
-      return element("dd", "", pair);
+      element("dt", "", pair, name);
+      const number = element("dd", "", pair);
+      element("dd", "meaning", pair, meaning);
+      return number;
     });
-    this.flags = data.scene_names.map((name) => element("span", "flag", document.getElementById("scene"), name.replaceAll("_", " ")));
+    this.flags = data.scene_names.map((name) => element("span", "flag", document.getElementById("scene"), words(name)));
     const actions = document.getElementById("actions");
     const head = element("div", "action head", actions);
     element("span", "name", head, "action");
     element("span", "", head);
     element("span", "figure", head, "%");
     const titles = element("span", "cells", head);
-    data.gate[0].forEach((_, k) => { element("span", "cell", titles, String(k)).style.color = data.colors[k]; });
+    const areNamed = data.experts.some((name) => !name.startsWith("expert "));
+    if (areNamed && data.experts.length <= 5) actions.style.setProperty("--cell", "44px");
+    data.experts.forEach((name, k) => {
+      const title = element("span", "cell", titles, areNamed ? name : String(k));
+      title.style.color = data.colors[k];
+      title.title = name;
+    });
     this.actions = data.actions.map((name) => {
       const row = element("div", "action", actions);
-      element("span", "name", row, name.replaceAll("_", " ")).title = name;
+      element("span", "name", row, words(name)).title = name;
       const fill = element("div", "fill", element("div", "rail", row));
       const figure = element("span", "figure", row);
       const cells = element("span", "cells", row);
@@ -49,6 +66,8 @@ class Panels {
       return { row, fill, figure, parts };
     });
     let total = 0;
+    const most = Math.max(...data.nodes.map((nodes) => nodes.types.length));
+    document.getElementById("nodes").style.minHeight = `${16.5 * Math.min(most, MOST_NODES + 1)}px`;
     this.returns = data.reward.map((reward) => { const before = total; total += reward; return before; });
   }
 
@@ -60,9 +79,8 @@ class Panels {
       figure.textContent = `${percent(gate[k])} %`;
     });
     const entropy = gate.reduce((sum, share) => sum - (share > 0 ? share * Math.log(share) : 0), 0);
-    const values = [data.value[step].toFixed(3), signed(data.reward[step]), this.returns[step].toFixed(3),
-      short(data.score[step]), `${entropy.toFixed(2)} nats`,
-      ...Object.values(data.measures).map((each) => each[step] === null ? "–" : Number.isInteger(each[step]) ? String(each[step]) : short(each[step]))];
+    const values = [short(data.score[step]), signed(data.reward[step]), this.returns[step].toFixed(3), data.value[step].toFixed(3),
+      entropy.toFixed(2), ...Object.values(data.measures).map((each) => each[step] === null ? "–" : short(each[step]))];
     this.numbers.forEach((place, i) => { place.textContent = values[i]; });
     this.flags.forEach((flag, i) => flag.classList.toggle("on", data.scene[step].includes(i)));
     const legal = data.legal[step];
@@ -75,7 +93,7 @@ class Panels {
       parts.forEach((part, k) => {
         const own = data.expert_probabilities[step][k][action];
         part.style.width = `${100 * own}%`;
-        part.parentElement.title = `expert ${k} alone: ${percent(own)} %`;
+        part.parentElement.title = `${data.experts[k]} alone: ${percent(own)} %`;
       });
     });
     this.drawNodes(step, attention);
@@ -91,18 +109,18 @@ class Panels {
       return;
     }
     const order = attention.map((_, i) => i).sort((a, b) => attention[b] - attention[a]);
-    for (const i of order.slice(0, 8)) {
+    for (const i of order.slice(0, MOST_NODES)) {
       const row = element("div", "node", list);
-      element("span", "name", row, this.data.node_types[nodes.types[i]].replaceAll("_", " "));
+      element("span", "name", row, words(this.data.node_types[nodes.types[i]]));
       const far = nodes.distances[i];
       element("span", "far", row, i === 0 ? "itself" : far < 0 ? "out of reach" : `${far} ${far === 1 ? unit.replace(/s$/, "") : unit}`);
       element("div", "fill", element("div", "rail", row)).style.width = `${100 * attention[i]}%`;
       element("span", "figure", row, percent(attention[i]));
     }
-    if (order.length > 8) {
-      const rest = order.slice(8).reduce((sum, i) => sum + attention[i], 0);
+    if (order.length > MOST_NODES) {
+      const rest = order.slice(MOST_NODES).reduce((sum, i) => sum + attention[i], 0);
       const row = element("div", "node", list);
-      element("span", "far", row, `${order.length - 8} more`);
+      element("span", "far", row, `${order.length - MOST_NODES} more`);
       element("span", "", row);
       element("div", "fill", element("div", "rail", row)).style.width = `${100 * rest}%`;
       element("span", "figure", row, percent(rest));
@@ -110,4 +128,5 @@ class Panels {
   }
 }
 
+function words(name) { return name.replaceAll("_", " "); }
 function signed(value) { return `${value > 0 ? "+" : ""}${value.toFixed(3)}`; }

@@ -20,9 +20,23 @@ class Player {
     this.timeline = new Timeline(byId("track"), data, (step) => { this.pause(); this.show(step); });
     byId("slider").max = data.action.length - 1;
     for (let head = -1; head < data.num_heads; head++) byId("head").append(new Option(head < 0 ? "mean" : head, head));
-    for (const speed of SPEEDS) byId("speed").append(new Option(`${speed} steps/s`, speed, speed === 8, speed === 8));
+    const usual = window.matchMedia("(prefers-reduced-motion: reduce)").matches ? 1 : 8;
+    for (const speed of SPEEDS) byId("speed").append(new Option(`${speed} steps/s`, speed, speed === usual, speed === usual));
+    this.showEdgeTypes();
     this.listen();
     this.layOut();
+  }
+
+  // A graph by itself shows its edges from the start, as long as they are few; their types are explained where there are several.
+  showEdgeTypes() {
+    const edges = this.data.nodes.flatMap((nodes) => nodes.edges);
+    byId("show-edges").checked = this.graph !== null && edges.length <= 60 * this.data.nodes.length;
+    const types = [...new Set(edges.map(([, , type]) => type))].sort((a, b) => a - b);
+    for (const type of types.length > 1 ? types : []) {
+      const made = element("span", "edge-type", byId("edge-types"));
+      made.innerHTML = `<svg width="26" height="6" aria-hidden="true"><path d="M0 3H26" stroke="currentColor" stroke-dasharray="${dashes(type)}"/></svg>`;
+      made.append(` type ${type}`);
+    }
   }
 
   get last() { return this.data.action.length - 1; }
@@ -115,6 +129,7 @@ class Player {
 
   layOut() {
     const width = byId("stage").clientWidth;
+    if (!width) return;  // nothing is shown, as while a tab is put away
     if (this.screen) this.screen.resize(this.graph ? width / 2 : width);
     if (this.graph) this.graph.resize(this.screen ? width / 2 : width);
     this.timeline.resize(byId("timeline").clientWidth - 20);

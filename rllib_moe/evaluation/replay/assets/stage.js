@@ -1,10 +1,11 @@
 // The stage: the screen in color with the nodes on it, or the graph drawn by itself.
 
 const ASPECT = 1.85, SHARE_OF_WINDOW = 0.52;
+const MOST_NAMED = 14; // nodes of a graph whose names all find room
 const MONO = '"DejaVu Sans Mono", ui-monospace, Menlo, Consolas, "Liberation Mono", monospace';
 
 function prepareCanvas(canvas, width, height) {
-  const ratio = window.devicePixelRatio || 1;
+  const ratio = Math.max(1, window.devicePixelRatio);
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
   canvas.style.width = `${width}px`;
@@ -37,23 +38,25 @@ class Screen {
   }
 
   resize(width) {
-    const [rows, columns] = this.data.crop.size;
     this.width = width;
     this.textWidth = Math.min(9, width / (this.data.screens.width + 1));
     const textHeight = this.textWidth * ASPECT, texts = (this.above + this.below) * textHeight;
     // As wide as there is room, yet not so tall that the timeline is off the window.
-    const tall = (SHARE_OF_WINDOW * window.innerHeight - texts) / (rows + 1) / ASPECT;
-    this.cellWidth = Math.min(18, width / (columns + 1), Math.max(8.5, tall));
-    this.cellHeight = this.cellWidth * ASPECT;
-    this.left = (width - columns * this.cellWidth) / 2;
-    this.top = (this.above + 0.25) * textHeight;
-    this.bottom = this.top + rows * this.cellHeight;
+    const tall = SHARE_OF_WINDOW * window.innerHeight - texts;
+    this.fit = ([, , rows, columns]) => Math.min(18, width / (columns + 1), Math.max(8.5, tall / (rows + 1) / ASPECT));
+    this.mapTop = (this.above + 0.25) * textHeight;
+    this.bottom = this.mapTop + Math.max(...this.data.crop.boxes.map((box) => box[2] * this.fit(box) * ASPECT));
     this.pen = prepareCanvas(this.canvas, width, this.bottom + (this.below + 0.5) * textHeight);
   }
 
   draw(step) {
-    const pen = this.pen, [first, end] = this.data.crop.lines, [rows, columns] = this.data.crop.size;
-    const lines = this.frames[step], [top, left] = this.corner = this.data.crop.corners[step];
+    const pen = this.pen, [, end] = this.data.crop.lines, box = this.data.crop.boxes[step], lines = this.frames[step];
+    const [top, left, rows, columns] = box;
+    this.corner = [top, left];
+    this.cellWidth = this.fit(box);
+    this.cellHeight = this.cellWidth * ASPECT;
+    this.left = (this.width - columns * this.cellWidth) / 2;
+    this.top = (this.mapTop + this.bottom - rows * this.cellHeight) / 2;
     pen.fillStyle = GROUND;
     pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
     pen.textAlign = "center";
@@ -96,10 +99,11 @@ class Screen {
     if (withEdges) {
       pen.strokeStyle = "rgba(160, 170, 190, 0.35)";
       pen.lineWidth = 1;
-      for (const [i, j] of nodes.edges) {
-        if (i === 0) continue;
+      for (const [i, j, type] of nodes.edges) {
+        pen.setLineDash(dashes(type));
         line(pen, places[i], places[j]);
       }
+      pen.setLineDash([]);
     }
     if (!attention) return;
     const order = attention.map((_, i) => i).sort((a, b) => attention[a] - attention[b]);
@@ -120,7 +124,7 @@ class Screen {
     }
     pen.globalAlpha = 1;
     const labelled = order.reverse().filter((i) => i > 0 && attention[i] >= 0.04).slice(0, 5);
-    this.drawLabels(labelled.map((i) => [places[i], `${names[nodes.types[i]].replaceAll("_", " ")} ${Math.round(100 * attention[i])} %`]), places[0]);
+    this.drawLabels(labelled.map((i) => [places[i], `${words(names[nodes.types[i]])} ${Math.round(100 * attention[i])} %`]), places[0]);
   }
 
   // Each label beside its node where it covers neither the hero, nor a labelled node, nor another label; else it is left out.
@@ -160,54 +164,58 @@ class GraphView {
 
   draw(nodes, attention, withEdges) {
     const pen = this.pen, count = nodes.types.length, middle = [this.width / 2, this.height / 2];
-    pen.fillStyle = GROUND;
-    pen.fillRect(0, 0, this.width, this.height);
+    const colors = { text: css("--text"), muted: css("--muted"), accent: css("--accent"), panel: css("--panel") };
+    pen.clearRect(0, 0, this.width, this.height);
     const places = nodes.types.map((_, i) => {
       const angle = (2 * Math.PI * (i - 1)) / Math.max(1, count - 1) - Math.PI / 2;
       return i === 0 ? middle : [middle[0] + Math.cos(angle) * this.width * 0.34, middle[1] + Math.sin(angle) * this.height * 0.37];
     });
-    for (const [i, j, type] of nodes.edges) {
-      if (i > 0 && !withEdges) continue;
-      pen.setLineDash(type === 1 ? [] : [2 + 2 * type, 4]);
-      pen.strokeStyle = "rgba(160, 170, 190, 0.4)";
-      pen.lineWidth = 1;
+    pen.strokeStyle = colors.muted;
+    pen.lineWidth = 1;
+    for (const [i, j, type] of withEdges ? nodes.edges : []) {
+      pen.setLineDash(dashes(type));
       line(pen, places[i], places[j]);
     }
     pen.setLineDash([]);
     pen.textAlign = "center";
     pen.textBaseline = "middle";
     pen.font = '12px system-ui, "DejaVu Sans", sans-serif';
-    nodes.types.forEach((type, i) => {
-      const share = attention ? attention[i] : 0;
-      if (i > 0 && share > 0) {
-        pen.strokeStyle = LIT;
-        pen.globalAlpha = 0.2 + 0.8 * Math.sqrt(share);
-        pen.lineWidth = 0.5 + 9 * share;
-        line(pen, middle, places[i]);
-        pen.globalAlpha = 1;
-      }
+    const shares = nodes.types.map((_, i) => (attention ? attention[i] : 0));
+    pen.strokeStyle = colors.accent;
+    shares.forEach((share, i) => {
+      if (i === 0 || share === 0) return;
+      pen.globalAlpha = 0.3 + 0.7 * Math.sqrt(share);
+      pen.lineWidth = 1 + 11 * share;
+      line(pen, middle, places[i]);
     });
-    nodes.types.forEach((type, i) => {
-      const share = attention ? attention[i] : 0;
+    shares.forEach((share, i) => {
       pen.beginPath();
       pen.arc(...places[i], 9 + 16 * Math.sqrt(share), 0, 2 * Math.PI);
-      pen.fillStyle = "#1d2229";
+      pen.globalAlpha = 1;
+      pen.fillStyle = colors.panel;
       pen.fill();
-      pen.globalAlpha = 0.15 + 0.6 * share;
-      pen.fillStyle = LIT;
+      pen.globalAlpha = 0.1 + 0.9 * share;
+      pen.fillStyle = colors.accent;
       pen.fill();
       pen.globalAlpha = 1;
-      pen.lineWidth = i === 0 ? 2.5 : 1.2;
-      pen.strokeStyle = i === 0 ? "#f4f6fa" : LIT;
+      pen.lineWidth = i === 0 ? 3 : 1.2;
+      pen.strokeStyle = i === 0 ? colors.text : colors.accent;
       pen.stroke();
+      if (count > MOST_NAMED && i > 0 && share < 0.04) return;
       // Names stand outside the ring, where no ray crosses them.
       const side = i === 0 || places[i][1] >= middle[1] ? 1 : -1;
-      const text = this.data.node_types[type].replaceAll("_", " ") + (attention ? ` ${Math.round(100 * share)} %` : "");
-      pen.fillStyle = "#e8eaee";
+      const text = words(this.data.node_types[nodes.types[i]]) + (attention ? ` ${percent(share)} %` : "");
+      pen.strokeStyle = colors.panel; // a rim, where an edge passes
+      pen.lineWidth = 4;
+      pen.strokeText(text, places[i][0], places[i][1] + side * (22 + 16 * Math.sqrt(share)));
+      pen.fillStyle = colors.text;
       pen.fillText(text, places[i][0], places[i][1] + side * (22 + 16 * Math.sqrt(share)));
     });
   }
 }
+
+// Edges of the first type are drawn solid, each further type in longer dashes.
+function dashes(type) { return type === 1 ? [] : [2 + 3 * (type - 2), 4]; }
 
 function line(pen, from, to) {
   pen.beginPath();

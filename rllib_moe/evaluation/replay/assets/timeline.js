@@ -30,7 +30,10 @@ class Timeline {
   resize(width) {
     this.width = width;
     const scenes = this.data.scene_names.length;
-    this.rows = { gate: [8, 78], score: [93, 44], scenes: [143, scenes * SCENE_ROW], axis: 143 + scenes * SCENE_ROW + 4 };
+    // Measures that change a few times, such as a depth: a row of their values each.
+    this.measures = Object.entries(this.data.measures).map(([name, values]) => [name, changesOf(values)]).filter(([, changes]) => changes.length <= MOST_CHANGES);
+    const below = 143 + this.measures.length * 16, head = scenes ? 14 : 0;
+    this.rows = { gate: [8, 78], score: [93, 44], measures: 143, scenes: below + head, axis: below + head + scenes * SCENE_ROW + 4 };
     this.height = this.rows.axis + 18;
     this.pen = prepareCanvas(this.canvas, width, this.height);
     this.still = document.createElement("canvas");
@@ -40,6 +43,7 @@ class Timeline {
     pen.textBaseline = "middle";
     this.drawGate(pen, colors);
     this.drawScore(pen, colors);
+    this.measures.forEach(([name, changes], row) => this.drawMeasure(pen, colors, this.rows.measures + 16 * row, name, changes));
     this.drawScenes(pen, colors);
     this.drawAxis(pen, colors);
   }
@@ -100,32 +104,34 @@ class Timeline {
     this.label(pen, colors.muted, short(score[0]), top + height - 6);
     pen.textAlign = "left";
     pen.fillStyle = colors.accent;
-    pen.fillText(`${short(value[1])} value`, end + 6, top + 7);
+    pen.fillText(`value ${short(value[1])}`, end + 6, top + 7);
     pen.fillText(short(value[0]), end + 6, top + height - 6);
-    for (const [name, values] of Object.entries(this.data.measures)) this.drawChanges(pen, colors, top, height, name, values);
   }
 
-  drawChanges(pen, colors, top, height, name, values) {
-    const end = this.width - this.right;
-    const changes = [...values.keys()].filter((step) => step && values[step] !== values[step - 1]);
-    if (changes.length > MOST_CHANGES) return;
-    changes.forEach((step, index) => {
-      pen.strokeStyle = colors.muted;
-      pen.setLineDash([3, 3]);
-      line(pen, [this.x(step), top], [this.x(step), top + height]);
-      pen.setLineDash([]);
+  drawMeasure(pen, colors, top, name, changes) {
+    const wide = (this.width - this.left - this.right) / this.count, values = this.data.measures[name];
+    [0, ...changes].forEach((from, index) => {
+      const to = changes[index] ?? this.count, text = values[from] === null ? "–" : short(values[from]);
+      pen.fillStyle = colors.line;
+      pen.globalAlpha = index % 2 ? 0.9 : 0.45;
+      pen.fillRect(this.left + from * wide, top + 1, (to - from) * wide, 13);
+      pen.globalAlpha = 1;
+      if (pen.measureText(text).width + 2 > (to - from) * wide) return;
+      pen.textAlign = "center";
       pen.fillStyle = colors.text;
-      const text = `${name.replaceAll("_", " ")} ${values[step]}`, room = pen.measureText(text).width + 8;
-      const isRight = this.x(step) > end - room;
-      const neighbor = changes[index + (isRight ? -1 : 1)];
-      if (neighbor !== undefined && Math.abs(this.x(neighbor) - this.x(step)) < room) return; // the last one is told
-      pen.textAlign = isRight ? "right" : "left";
-      pen.fillText(text, this.x(step) + (isRight ? -4 : 4), top + height - 8);
+      pen.fillText(text, this.left + ((from + to) / 2) * wide, top + 8);
     });
+    this.label(pen, colors.text, words(name), top + 8);
   }
 
   drawScenes(pen, colors) {
-    const [top] = this.rows.scenes, wide = (this.width - this.left - this.right) / this.count;
+    const top = this.rows.scenes, wide = (this.width - this.left - this.right) / this.count;
+    if (this.data.scene_names.length) {
+      pen.textAlign = "left";
+      pen.fillStyle = colors.muted;
+      pen.fillText("scenes, in the color of the expert that leads", this.left, top - 6);
+      pen.fillText("of steps", this.width - this.right + 6, top - 6);
+    }
     this.data.scene_names.forEach((name, row) => {
       const y = top + row * SCENE_ROW;
       pen.fillStyle = colors.line;
@@ -140,7 +146,7 @@ class Timeline {
         pen.fillRect(this.left + step * wide, y + 1, Math.max(1, wide + 0.4), SCENE_ROW - 3);
       });
       pen.font = '10px system-ui, "DejaVu Sans", sans-serif';
-      this.label(pen, steps ? colors.text : colors.muted, name.replaceAll("_", " "), y + SCENE_ROW / 2);
+      this.label(pen, steps ? colors.text : colors.muted, words(name), y + SCENE_ROW / 2);
       pen.textAlign = "left";
       pen.fillStyle = colors.muted;
       pen.fillText(`${Math.round((100 * steps) / this.count)} %`, this.width - this.right + 6, y + SCENE_ROW / 2);
@@ -155,9 +161,7 @@ class Timeline {
       pen.textAlign = "center";
       pen.fillText(String(step), this.x(step), this.rows.axis + 8);
     }
-    pen.textAlign = "left";
-    pen.fillText("step", this.width - this.right + 6, this.rows.axis + 8);
-    if (this.data.scene_names.length) this.label(pen, colors.muted, "leading expert ↑", this.rows.axis + 8);
+    this.label(pen, colors.muted, "step", this.rows.axis + 8);
   }
 
   draw(step) {
@@ -178,5 +182,6 @@ class Timeline {
 }
 
 function css(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+function changesOf(values) { return [...values.keys()].filter((step) => step && values[step] !== values[step - 1]); }
 function leading(gate) { return gate.indexOf(Math.max(...gate)); }
-function short(value) { return Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2); }
+function short(value) { return Number.isInteger(value) ? String(value) : Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2); }

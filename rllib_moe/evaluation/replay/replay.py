@@ -41,6 +41,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
             console.print(f"steps {steps}/{resolved.environment.max_steps}", highlight=False)
 
     recording = record(resolved.environment, resolved.player, request.seed, tell)
+    recording.description = resolved.description  # without the names of roles where the experts were given none
     if request.out is not None:
         title = f"{resolved.environment.env}, seed {request.seed}"
         with atomic_write(Path(request.out)) as partial:

@@ -3,8 +3,8 @@
 How to run:
     python docs/pictures.py
 
-Each drawing stands on its own light panel, so that it reads on a light and on a dark page. replay.png and report.png are
-screenshots, which a browser takes (docs/guide/evaluation.md has the commands that make the pages).
+Each drawing stands on its own light panel, so that it reads on a light and on a dark page. replay.png and report.png
+are screenshots, which a browser takes (docs/guide/evaluation.md has the commands that make the pages).
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _draw_removal(axes: Axes, removal: Sequence[Mapping[str, Any]], experts: Seq
     axes.errorbar(places, values, errors, fmt="none", ecolor=LIGHT.text, capsize=5)
     axes.axhline(0, color=LIGHT.muted, linewidth=1)
     labels = [
-        f"without {experts[row['expert']]}\n{100 * row['changes']:.0f} % other actions\n{row['divergence']:.2f} nats"
+        f"without {experts[row['expert']]}\n{100 * row['changes']:.0f} % other\nactions, {row['divergence']:.2f} nats"
         for row in removal
     ]
     axes.set_xticks(places, labels, fontsize=9)

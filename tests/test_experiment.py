@@ -16,7 +16,7 @@ OTHER: dict[str, Any] = {
     **{"env": "regimes", "max_steps": 7, "env_args": {"deep": {"list": [1, 2.5, None]}, "ü": "@"}, "step_timeout": 8.5},
     **{"algo": "appo", "batch_size": 120, "minibatch_size": 30, "num_epochs": 3, "gamma": 0.5, "gae_lambda": 0.25},
     **{"clip_param": 0.3, "vf_loss_coef": 0.125, "grad_clip": 2.5, "num_workers": 3, "num_envs_per_worker": 4},
-    **{"num_gpus": 0.5, "sample_timeout": 17.5, "mixed_precision": True, "seed": 11},
+    **{"num_gpus": 0.5, "sample_timeout": 17.5, "mixed_precision": True, "seed": 11, "time_limit": "terminal"},
     **{"exp_name": "other", "episodes": 12, "output_dir": "elsewhere", "resume": "a/checkpoint"},
     **{"storage": "s3://bucket/runs", "address": "ray://head:10001", "checkpoint_every": 13, "keep_checkpoints": 14},
     **{"schedule": "v3", "phase_boundaries": [3, 8], "transition.temperature.to": 0.25, "*.learning_rate": 1e-4},

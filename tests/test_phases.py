@@ -108,7 +108,7 @@ class TestV3:
     def test_default_is_v3_with_persistence_and_other_rates(self) -> None:
         default = PhaseSchedule.load("default")
         for each in (0, 999, 1000, 2000, 2999, 3000, LAST):
-            other = {"learning_rate", "entropy_coef", "alpha_entropy_coef", "load_balance_coef", "diversity_coef"}
+            other = {"learning_rate", "entropy_coef", "alpha_entropy_coef", "load_balance_coef"}
             same = set(VALUES) - other - {"persistence_coef"} | {"name", "routing"}
             assert {name: getattr(default.at(each), name) for name in same} == {
                 name: getattr(v3().at(each), name) for name in same

@@ -68,8 +68,15 @@ class MoEPPOPolicy(PPOTorchPolicy):
             tower.network.mixed_precision = config.get("mixed_precision", False)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Adam over all parameters; the learning rate is the phase's."""
-        return torch.optim.Adam(self.model.parameters(), lr=self.config["lr"], fused=True)
+        """Adam; the learning rate is the phase's.
+
+        The router is a group of its own, since RLlib clips the gradient of each group by itself: how the experts are
+        divided does not slow the policy down.
+        """
+        router = set(self.model.network.router.parameters())
+        others = [parameter for parameter in self.model.parameters() if parameter not in router]
+        groups = [{"params": others}, {"params": list(self.model.network.router.parameters())}]
+        return torch.optim.Adam(groups, lr=self.config["lr"], fused=True)
 
     def request_phase(self, phase: PhaseConfig, episodes: int) -> None:
         """Activate a phase: gate, temperature, all coefficients and the learning rate.

@@ -6,11 +6,12 @@ its own. All that it leaves out has a default, and without a description names a
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import gymnasium
 import numpy as np
@@ -134,6 +135,12 @@ class GraphDescription:
                 f"labels: expected different names, none of them {SCENE}, {ACTION}, {ROLE} or {FLAG}..., got "
                 + ", ".join(self.labels)
             )
+
+    def without_roles(self) -> Self:
+        """Return the description without the roles' names."""
+        other = copy.copy(self)  # a subclass may take no such argument
+        object.__setattr__(other, "role_names", ())
+        return other
 
     @property
     def measured(self) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def resolve(
         made_on = checkpoint.experiment.environment.env if checkpoint else environment.env
         description = _try_out(environment, policy, player, made_on, errors)
         if description and checkpoint and not checkpoint.experiment.teaches_roles:
-            description = dataclasses.replace(description, role_names=())
+            description = description.without_roles()
     if errors or environment is None or description is None or player is None:
         raise ConfigError(errors)
     return Resolved(environment=environment, description=description, player=player, checkpoint=checkpoint)

@@ -100,9 +100,9 @@ class GATMoEPolicy(nn.Module):
         with torch.autocast(observation["features"].device.type, torch.bfloat16, enabled=is_mixed):
             state = self.encoder(observation, return_attention)
         z = state.z.float()
-        router_input = _read(self.router_inputs, z, state.leaves)
-        if not self.router.directions.requires_grad:
-            router_input = router_input.detach()  # or the encoder would learn to make sense of a frozen router
+        # Detached: what divides the experts would else take the encoder away from the policy, and most of the clipped
+        # gradient.
+        router_input = _read(self.router_inputs, z, state.leaves).detach()
         router_logits = self.router(router_input)
         gate = gate_weights(router_logits, self.phase.routing, self.phase.get_buffer("temperature"))
         if self.follows_roles:

@@ -65,8 +65,9 @@ def restore(algorithm: CurriculumAlgorithm, state: AlgorithmState) -> None:
     network, (optimizer,) = policy.model.network, policy._optimizers
     with policy._lock:
         network.load_state_dict(state.weights)
-        names = [name for name, _ in network.named_parameters()]
-        moments = {i: _copied(state.optimizer[name]) for i, name in enumerate(names) if name in state.optimizer}
+        names = {parameter: name for name, parameter in network.named_parameters()}
+        in_order = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+        moments = {i: _copied(state.optimizer[name]) for i, name in enumerate(in_order) if name in state.optimizer}
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         for name in POLICY_COUNTS:
             setattr(policy, name, plain["policy"][name])

@@ -21,6 +21,7 @@ from rllib_moe.algorithms.build import ALGORITHMS, algorithm_config, make_rollou
 from rllib_moe.algorithms.policy import MAX_SKIPPED_IN_A_ROW, MoEPPOPolicy, NonFiniteUpdatesError
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.experiment import Experiment
+from rllib_moe.models.rllib_model import IS_FOLLOWED
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError
 
@@ -141,8 +142,15 @@ def test_rows_of_a_batch_are_shuffled_together(algorithm: MoEPPO, policy: MoEPPO
         np.testing.assert_array_equal(loaded[key], kept[key][order])
     for name, leaf in kept["obs"].items():
         np.testing.assert_array_equal(loaded["obs"][name], leaf[order])
-    # Of 127 neighbors in a random order about one stays a neighbor.
-    assert sum(later == earlier + 1 for earlier, later in itertools.pairwise(order)) < 10
+    assert all(second == first + 1 for first, second in zip(order[::2], order[1::2], strict=True)), (
+        "pairs stay together"
+    )
+    # Of 63 neighboring pairs in a random order about one stays a neighbor.
+    assert sum(later == earlier + 2 for earlier, later in itertools.pairwise(order[::2])) < 10
+    follows = [kept["eps_id"][i] == kept["eps_id"][i + 1] for i in order[::2]]
+    assert loaded[IS_FOLLOWED][::2].tolist() == follows
+    assert 0 < sum(follows) < len(follows), "some pairs lie across the end of an episode"
+    assert not loaded[IS_FOLLOWED][1::2].any()
 
 
 def test_an_unknown_model_key_is_refused_through_rllibs_catalog(small_config: SmallConfig) -> None:

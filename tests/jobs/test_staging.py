@@ -57,7 +57,7 @@ def test_a_tree_goes_along_but_for_what_is_made_and_hidden(tree: Path, tmp_path:
 
     (tree / "videos").mkdir()
     (tree / "videos" / "a.mp4").write_bytes(bytes(5_100_000))
-    with pytest.raises(ConfigError, match=r"max_mb: 5\.\d MB to send, more than 5; .* videos \(5\.1 MB\), rllib_moe"):
+    with pytest.raises(ConfigError, match=r"max_mb: \d\.\d MB to send, more than 5; .* videos \(5\.1 MB\), rllib_moe"):
         stage(tmp_path / "job", Experiment(), SubmitConfig(tree=str(tree), max_mb=5))
     assert not (tmp_path / "job" / "videos").exists()
 

@@ -37,7 +37,7 @@ def test_found(name: str, kind: type) -> None:
         ("GENConv", "torch_geometric.nn.GENConv does not fit: .* computes differently in training and in evaluation"),
         ("HypergraphConv", "torch_geometric.nn.HypergraphConv does not fit: "),
         ("nowhere:Encoder", r"cannot import 'nowhere:Encoder' \(No module named 'nowhere'; .*PYTHONPATH=\."),
-        (f"{OWN}:Nearst", "cannot import .* has no attribute 'Nearst'"),
+        (f"{OWN}:Nearst", r"module 'tests.models.own_encoder' has no 'Nearst' \(did you mean 'Nearest'\?\)"),
         (f"{OWN}:torch", "does not fit .*; expected a class like rllib_moe.models.graph_encoder.GraphEncoder"),
         ("torch.nn:Linear", r"does not fit \(too many positional arguments\)"),
     ],

@@ -93,7 +93,7 @@ def sampler_of(
     environments: list[Recorder], policy: MoEPPOPolicy, config: MoEPPOConfig, cuts: np.ndarray | None = None
 ) -> VectorSampler:
     watchdog = Watchdog(60)
-    return VectorSampler(GuardedEnvironments(list(environments), Mock(), watchdog), policy, config, watchdog, cuts)
+    return VectorSampler(GuardedEnvironments(list(environments), Mock(), watchdog), policy, config, watchdog, cuts=cuts)
 
 
 def stacked(observations: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -57,4 +57,4 @@ def test_each_variant_has_a_panel_with_the_reference_behind_it(tmp_path: Path, d
 
 def test_a_reference_alone_has_the_panel(tmp_path: Path) -> None:
     draw_curves({"whole": [curve(POINTS), curve(POINTS + 5)]}, [20, 60], tmp_path / "a.png")
-    assert np.asarray(Image.open(tmp_path / "a.png")).shape[:2] == (450, 1080)
+    assert np.asarray(Image.open(tmp_path / "a.png")).shape[:2] == (487, 1080)

@@ -22,7 +22,7 @@ TESTS =
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 # Times that each repeating fault test of `make test-faults` repeats its fault; `make test-slow` takes all.
-REPEATS = 5
+REPEATS = 2
 
 STAGES = setup lint types test test-faults train
 

@@ -15,10 +15,11 @@ import pytest
 import ray
 import torch
 from ray.rllib.env.env_context import EnvContext
+from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.policy.torch_policy_v2 import _directStepOptimizerSingleton
 
 from rllib_moe.algorithms.build import ALGORITHMS, algorithm_config, make_rollout_env
-from rllib_moe.algorithms.policy import MAX_SKIPPED_IN_A_ROW, MoEPPOPolicy, NonFiniteUpdatesError
+from rllib_moe.algorithms.policy import MAX_SKIPPED_IN_A_ROW, MoEPPOPolicy, NonFiniteUpdatesError, shuffled_pairs
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.rllib_model import IS_FOLLOWED
@@ -149,8 +150,19 @@ def test_rows_of_a_batch_are_shuffled_together(algorithm: MoEPPO, policy: MoEPPO
     assert sum(later == earlier + 2 for earlier, later in itertools.pairwise(order[::2])) < 10
     follows = [kept["eps_id"][i] == kept["eps_id"][i + 1] for i in order[::2]]
     assert loaded[IS_FOLLOWED][::2].tolist() == follows
-    assert 0 < sum(follows) < len(follows), "some pairs lie across the end of an episode"
+    assert all(follows), "fragments and episodes of these sizes end between two pairs"
     assert not loaded[IS_FOLLOWED][1::2].any()
+
+
+def test_no_pair_crosses_the_end_of_an_episode() -> None:
+    batch = SampleBatch({"eps_id": np.array([0, 0, 0, 4, 4, 4, 1]), "t": np.arange(7)})
+    for _ in range(20):
+        rows = shuffled_pairs(batch)
+        assert sorted(rows["t"]) == list(range(7))
+        first = rows["t"][rows[IS_FOLLOWED]]
+        assert sorted(first) == [0, 4], "2 and 3 are of two episodes, 6 has no next"
+        places = {t: place for place, t in enumerate(rows["t"].tolist())}
+        assert all(places[t + 1] == places[t] + 1 for t in first.tolist())
 
 
 def test_an_unknown_model_key_is_refused_through_rllibs_catalog(small_config: SmallConfig) -> None:

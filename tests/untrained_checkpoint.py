@@ -24,7 +24,7 @@ def save_untrained(run: Path, env: str, max_steps: int, graph_encoder: str = "at
     network = GATMoEPolicy(GraphShape.from_space(made.observation_space), int(made.action_space.n), experiment.model)
     made.close()
     with torch.no_grad():
-        network.router.std.fill_(1 / 3)  # logits spread as far as 1.5 at a std of 1
+        network.router.std.fill_(1 / 6)  # logits spread as far as 1.5 at a std of 1
         network.experts.output_weight.mul_(5)
     network.phase.apply_phase(experiment.schedule.at(EPISODE), EPISODE)
     state = AlgorithmState(weights=network.state_dict(), optimizer={}, plain={})

@@ -22,9 +22,9 @@ from rllib_moe.phases import GATES
 from rllib_moe.validation import import_by_path
 
 SCALE = 0.25
-"""Standard deviation of each expert's logit over the states. The schedule's temperatures then do what the user expects of
-them: softmax at temperature 1 has an entropy of about 1.36 of ln 4 = 1.386; sparsemax begins as soft at temperature 1, and
-at 0.5 it is decided where states form groups (four equal ones: one-hot) and undecided where they do not (about 0.8)."""
+"""Standard deviation of each expert's logit over the states. The schedule's temperatures then do what the user expects:
+softmax at temperature 1 has an entropy of about 1.36 of ln 4 = 1.386; sparsemax begins as soft at temperature 1, and at
+0.5 it is decided where states form groups (four equal ones: one-hot) and undecided where they do not (about 0.8)."""
 
 STATISTICS_DECAY = 0.95
 """Weight of the past in the router's mean and std, a minibatch."""

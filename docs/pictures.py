@@ -193,7 +193,7 @@ def data_way() -> str:
 
 
 PICTURES = {"network.svg": network, "data.svg": data_way}
-"""What is drawn, by file name in `docs/images`."""
+"""Drawings by file name in `docs/images`."""
 
 
 def learning(path: Path) -> None:

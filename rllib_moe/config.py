@@ -40,8 +40,8 @@ class ModelConfig(Settings):
     """Experts; 1 makes a plain policy of the same kind (the router then has nothing to choose)."""
     router: Literal["learned", "frozen", "roles"] = "learned"
     """Router: `learned`; `frozen` at its random start (the null that a learned one is compared with; nothing is
-    learned for its sake); or `roles`, the
-    environment's own roles as the gate (the best router, where roles are what matters)."""
+    learned for its sake); or `roles`, the environment's own roles as the gate (the best router, where roles are what
+    matters)."""
     router_inputs: str = Field("graph", min_length=1)
     """Inputs of the router, comma-separated: the joint `state`, the `graph`, the status `features`, or extra leaves of
     the observation by their names. Experts divide the work better where the router reads something else than they."""

@@ -74,7 +74,7 @@ class Experiment(Settings):
 
     @property
     def teaches_roles(self) -> bool:
-        """Whether experts are given the environment's roles: only then do they bear their names."""
+        """True where experts are given the environment's roles: only then do they bear their names."""
         taught = any(end.role_coef for phase in self.schedule.phases for end in (phase.first, phase.last))
         return taught or self.model.router == "roles"
 

@@ -80,7 +80,7 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
 
 
 def _information(resolved: Resolved, records: Sequence[EpisodeRecord]) -> dict[str, Any] | None:
-    """What the experts tell about each label; None where no states were kept."""
+    """Return what the experts tell about each label; None where no states were kept."""
     by_seed = sorted(records, key=lambda record: record.seed)
     states = joined([record.kept for record in by_seed if record.kept is not None])
     if states is None:

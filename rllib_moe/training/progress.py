@@ -66,7 +66,7 @@ class ConsoleHandler(logging.Handler):
 
 
 class Pace:
-    """Return the time to some episode, at the pace since the first note."""
+    """Estimate of the time to some episode, at the pace since the first note."""
 
     def __init__(self) -> None:
         self._first: tuple[float, int] | None = None

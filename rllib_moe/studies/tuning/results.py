@@ -41,7 +41,7 @@ STATES = FINISHED, STOPPED, UNFINISHED, FAILED = "finished", "stopped early", "u
 _SHOWN = {"alpha_entropy": ".2f", "mutual_information": ".2f", "min_expert_share": ".0%"}
 
 Record = Mapping[str, Any]
-"""What `record_of` returns: one row of the table."""
+"""Row of the table, as `record_of` returns it."""
 
 
 def trial_directory(trial: Trial) -> Path:

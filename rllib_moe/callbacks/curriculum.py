@@ -103,4 +103,7 @@ def banner(phase: PhaseConfig, episodes: int, end: int | None, num_experts: int)
         for name in VALUES
         if values[name] is not None
     )
-    return f"===== {phase.name.upper()} from episode {episodes} {until}: {phase.routing}, {told} ====="
+    env = "".join(
+        f", {name} {f'{value:.6g}' if isinstance(value, float) else value}" for name, value in phase.env.items()
+    )
+    return f"===== {phase.name.upper()} from episode {episodes} {until}: {phase.routing}, {told}{env} ====="

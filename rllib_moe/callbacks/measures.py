@@ -102,14 +102,14 @@ def of_this_iteration(result: dict[str, Any], key: str) -> list[float]:
 
 
 def _episode_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
-    scores = of_this_iteration(result, "score")
-    own = m.measures_of(result.get("env_runners", {}).get("hist_stats", {}))
+    scores, measured = of_this_iteration(result, "score"), result.get("env_runners", {}).get("hist_stats", {})
+    own = [*map(m.episode_measure, m.measures_of(measured)), *m.env_arguments_of(measured)]
     return {
         m.EPISODES: result.get("env_runners", {}).get("num_episodes", 0),
         m.SCORE_MEAN: _mean(scores),
         m.SCORE_STD: statistics.pstdev(scores) if scores else math.nan,
         m.SCORE_MAX: max(scores, default=math.nan),
-        **{(metric := m.episode_measure(name)): m.mean_measure(of_this_iteration(result, metric.key)) for name in own},
+        **{metric: m.mean_measure(of_this_iteration(result, metric.key)) for metric in own},
         m.RETURN_MEAN: _mean(of_this_iteration(result, "episode_reward")),
         m.LENGTH_MEAN: _mean(of_this_iteration(result, "episode_lengths")),
     }

@@ -156,6 +156,74 @@ class TestForms:
         assert v3().at(0).alpha_entropy_target is None
 
 
+class TestEnvironment:
+    """Arguments that a phase gives the environment."""
+
+    def test_numbers_may_ramp_and_all_else_stays(self) -> None:
+        changes = {"transition.env.max_steps": [500, 2000], "transition.env.tasks": ["score", "gold"]}
+        schedule = v3().with_overrides({**changes, "fine-tune.env.tasks": "gold"})
+        at = [schedule.at(each).env for each in (999, 1000, 2000, 3000)]
+        assert at == [
+            {},
+            {"max_steps": 500, "tasks": ["score", "gold"]},
+            {"max_steps": 1250, "tasks": ["score", "gold"]},
+            {"tasks": "gold"},
+        ]
+        assert schedule.env_names == ("max_steps", "tasks")
+        assert schedule.to_dict()["phases"][1]["env"] == {"max_steps": [500, 2000], "tasks": ["score", "gold"]}
+
+    def test_progressive_is_the_default_over_games_that_grow(self) -> None:
+        progressive = PhaseSchedule.load("progressive")
+        limits = [progressive.at(each).env["max_steps"] for each in (0, 999, 1000, 2000, 2999, 3000, LAST)]
+        assert limits == [500, 500, 500, 1250, 1999.25, 5000, 5000]
+        for each in (0, 1000, 2000, 3000):
+            assert progressive.at(each).replace(env={}) == PhaseSchedule.load("default").at(each)
+
+    def test_overrides(self) -> None:
+        schedule = v3().with_overrides(
+            {"*.env.max_steps": 9, "transition.env.max_steps.to": 20, "warmup.env.wind": 1.5}
+        )
+        assert [row["env"] for row in schedule.to_dict()["phases"]] == [
+            {"max_steps": 9, "wind": 1.5},
+            {"max_steps": [9, 20]},
+            {"max_steps": 9},
+        ]
+
+    def test_a_phase_whose_name_has_a_dot(self) -> None:
+        data = v3().to_dict()
+        data["phases"][0]["name"] = "env.a"
+        schedule = PhaseSchedule.from_dict(data).with_overrides({"env.a.env.max_steps": 9, "env.a.temperature": 2.0})
+        assert (schedule.at(0).env, schedule.at(0).temperature) == ({"max_steps": 9}, 2.0)
+
+    @pytest.mark.parametrize(
+        ("overrides", "error"),
+        [
+            ({"*.env": {}}, "*.env: expected an argument of the environment, such as *.env.max_steps"),
+            ({"warmup.env.": 9}, "warmup.env.: expected an argument of the environment, such as warmup.env.max_steps"),
+            ({"*.env.max_steps.to": 9}, "*.env.max_steps.to: expected the name of one phase in place of '*'"),
+            ({"warmpu.env.max_steps": 9}, "warmpu.env.max_steps: no phase 'warmpu' (did you mean 'warmup'?)"),
+            (
+                {"fine-tune.env.max_steps": [9, 10]},
+                "fine-tune.env.max_steps: the last phase has no end, so it can't ramp; give one number or add a phase",
+            ),
+        ],
+    )
+    def test_refused(self, overrides: dict[str, Any], error: str) -> None:
+        with pytest.raises(ConfigError) as refused:
+            v3().with_overrides(overrides)
+        assert refused.value.errors == (error,)
+
+    def test_no_mapping_and_a_name_that_would_be_misread(self) -> None:
+        data = v3().to_dict()
+        data["phases"][0] |= {"env": 5, "name": "warm.env"}
+        with pytest.raises(ConfigError) as refused:
+            PhaseSchedule.from_dict(data)
+        assert refused.value.errors == (
+            "warm.env.name: expected a name that does not end in '.env', got 'warm.env'",
+            "warm.env.env: expected a mapping of names to values, got 5",
+        )
+
+
 class TestBoundaries:
     @pytest.mark.parametrize("boundary", [1, 10, 77])
     def test_edges_move(self, boundary: int) -> None:
@@ -301,6 +369,9 @@ class TestRefusals:
         if key in VALUES and not PhaseConfig.model_fields[key].is_required():
             assert PhaseSchedule.from_dict(data) == v3().with_overrides({f"transition.{key}": VALUES[key].off})
             return
+        if key == "env":  # as in checkpoints that are older than it
+            assert PhaseSchedule.from_dict(data) == v3()
+            return
         with pytest.raises(ConfigError) as refused:
             PhaseSchedule.from_dict(data)
         assert list(refused.value.errors) == [f"{'phases[1]' if key == 'name' else 'transition'}.{key}: missing"]
@@ -334,7 +405,7 @@ def schedules(draw: st.DrawFn) -> PhaseSchedule:
     starts = [0, *sorted(draw(st.sets(st.integers(1, 10**6), max_size=4)))]
     names = draw(
         st.lists(
-            st.text(min_size=1, max_size=8).filter(lambda name: name != "*"),
+            st.text(min_size=1, max_size=8).filter(lambda name: name != "*" and not name.endswith(".env")),
             min_size=len(starts),
             max_size=len(starts),
             unique=True,
@@ -347,6 +418,9 @@ def schedules(draw: st.DrawFn) -> PhaseSchedule:
             number = positive if key in ("temperature", "learning_rate") else non_negative
             value = number if start == starts[-1] else number | st.lists(number, min_size=2, max_size=2)
             row[key] = draw(value | st.none() if key == "alpha_entropy_target" else value)
+        row["env"] = draw(
+            st.dictionaries(st.text(max_size=4), value | st.text(max_size=4) | st.lists(st.text()), max_size=2)
+        )
         rows.append(row)
     return PhaseSchedule.from_dict({"phases": rows})
 

@@ -38,8 +38,8 @@ or `score/<key>_rate`, over the episodes of the iteration whose last `info` has 
 |---|---|---|
 """
 
-ENV = f"""A schedule whose phases set arguments of the environment has one `{m.env_argument("<name>").key}` for each that is
-a number: its mean over the episodes that ended in the iteration.
+ENV = f"""A schedule whose phases set arguments of the environment has one `{m.env_argument("<name>").key}` for each
+that is a number: its mean over the episodes that ended in the iteration.
 """
 
 HISTOGRAMS = """## Histograms

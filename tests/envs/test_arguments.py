@@ -12,6 +12,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule_overrides import override_schedule
 
 
 class OwnLimit(RegimesEnv):
@@ -117,12 +118,13 @@ def test_a_declared_argument_needs_an_attribute():
 
 
 def test_a_phase_gives_arguments_and_the_others_are_the_environments_own():
-    schedule = PhaseSchedule.load("default").with_overrides(
+    schedule = override_schedule(
+        PhaseSchedule.load("default"),
         {
             "transition.env.max_steps": [5, 8],
             "transition.env.switch_probability": [0, 1],
             "fine-tune.env.switch_probability": 1,
-        }
+        },
     )
     env = make_env("regimes", max_steps=7, switch_probability=0.5)
     assert env.phase_errors(schedule) == []
@@ -138,7 +140,7 @@ def test_a_phase_gives_arguments_and_the_others_are_the_environments_own():
 
 
 def test_both_ends_of_a_ramp_must_fit():
-    schedule = PhaseSchedule.load("default").with_overrides({"warmup.env.max_steps": [2.5, 0], "*.env.num_cues": 3})
+    schedule = override_schedule(PhaseSchedule.load("default"), {"warmup.env.max_steps": [2.5, 0], "*.env.num_cues": 3})
     assert make_env("regimes", max_steps=7).phase_errors(schedule)[:3] == [
         "warmup.env: 'num_cues' may not change while the environment lives; expected one of max_steps, "
         "switch_probability",

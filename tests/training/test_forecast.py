@@ -8,6 +8,7 @@ import pytest
 
 from rllib_moe.config import EnvironmentConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule_overrides import override_schedule
 from rllib_moe.training.forecast import forecast, short_phases
 
 SCHEDULE = PhaseSchedule.load("default")
@@ -28,7 +29,7 @@ def test_the_phases_of_a_run(first: int, total: int, told: str) -> None:
 
 
 def test_what_the_phases_give_the_environment() -> None:
-    schedule = PhaseSchedule.load("progressive").with_overrides({"warmup.env.tasks": ["score", "gold"]})
+    schedule = override_schedule(PhaseSchedule.load("progressive"), {"warmup.env.tasks": ["score", "gold"]})
     assert forecast(schedule, 0, 2000) == (
         "This run: warmup 0 to 1,000 (max_steps 500, tasks ['score', 'gold']), transition 1,000 to 2,000 (max_steps "
         "500 to 2000); fine-tune begins at 3,000 and is not reached"
@@ -39,7 +40,7 @@ def warned(
     boundaries: list[int], changes: dict[str, Any] | None = None, *, first: int = 0, total: int = 500, **training: int
 ) -> list[str]:
     config = TrainingConfig(**{"num_workers": 2, "num_envs_per_worker": 16, "batch_size": 4096, **training})
-    schedule = SCHEDULE.with_overrides({"phase_boundaries": boundaries, **(changes or {})})
+    schedule = override_schedule(SCHEDULE, {"phase_boundaries": boundaries, **(changes or {})})
     found = short_phases(schedule, config, EnvironmentConfig(env="regimes", max_steps=500), first, total)
     return [line.removeprefix("warning: ").partition(" lasts")[0] for line in found]
 

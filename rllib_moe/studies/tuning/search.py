@@ -19,10 +19,10 @@ from ray.tune.logger import TBXLoggerCallback
 
 from rllib_moe.envs.registry import environment_errors, prepare
 from rllib_moe.experiment import ENV_ARG, Experiment
-from rllib_moe.phases import ENV, split_override
 from rllib_moe.runtime.files import atomic_write, directory_errors
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.schedule_overrides import ENV, split_override
 from rllib_moe.studies.tuning.progress import SearchProgress
 from rllib_moe.studies.tuning.results import (
     best_first,

@@ -101,7 +101,9 @@ class VectorRolloutWorker(RolloutWorker):
 
     @property
     def _env_config(self) -> dict[str, Any]:
-        return dict(self.env_context) | {"first_episode": 0}
+        # An argument that phases gave before, and give no more, would stay as it was.
+        given = {"given_by_phases": list(self._schedule.env_names)} if self._schedule.env_names else {}
+        return dict(self.env_context) | {"first_episode": 0, **given}
 
     def _make_another(self, e: int, number: int) -> Env:
         """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""

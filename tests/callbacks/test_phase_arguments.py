@@ -78,6 +78,19 @@ def test_every_episode_has_the_arguments_of_its_phase(
     restored.stop()
 
 
+def test_what_phases_gave_before_a_resume_and_give_no_more_is_the_environments_own_again(
+    small_config: SmallConfig,
+) -> None:
+    algorithm = small_config(0, **EARLIER).build_algo()
+    algorithm.train()
+    state = capture(algorithm)
+    algorithm.stop()
+    resumed = small_config(0).build_algo()
+    restore(resumed, state)
+    assert set(of_this_iteration(resumed.train(), "episode_lengths")) == {OWN}
+    resumed.stop()
+
+
 def test_under_appo_too(small_config: SmallConfig) -> None:
     """Workers lag behind; what they play is of some phase, in order, and the last one's in the end."""
     algorithm = small_config(2, algo="appo", **LATER).build_algo()

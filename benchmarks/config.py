@@ -247,8 +247,7 @@ def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
     parser.add_settings("stock reference", StockConfig, prefix=STOCK_PREFIX)
     add_experiment_flags(parser, ("environment", "training", "model"))
     config = parser.read(arguments, _made)
-    environment = config.experiment.environment
-    if errors := list(environment_errors(environment.env, environment.max_steps, environment.env_args)):
+    if errors := environment_errors(config.experiment.environment, config.experiment.schedule):
         raise ConfigError(errors)
     return config
 

@@ -38,6 +38,10 @@ or `score/<key>_rate`, over the episodes of the iteration whose last `info` has 
 |---|---|---|
 """
 
+ENV = f"""A schedule whose phases set arguments of the environment has one `{m.env_argument("<name>").key}` for each
+that is a number: its mean over the episodes that ended in the iteration.
+"""
+
 HISTOGRAMS = """## Histograms
 
 In TensorBoard alone, over the states of the iteration's last minibatch; one `moe/gate_weight_...` for each expert.
@@ -56,6 +60,8 @@ def page() -> str:
         if group == "score":
             own = (m.episode_measure(e.name, e.unit, e.meaning) for e in NetHackDescription().episode_measures)
             parts.append(OWN + "".join(map(_row, own)))
+        if group == "phase":
+            parts.append(ENV)
     parts.append(f"There is one `{m.expert_share(0).key}`, `{m.expert_share(1).key}`, ... for each expert, in order.\n")
     parts.append(HISTOGRAMS + "".join(map(_row, (m.GATE_ENTROPY, m.gate_weight(0)))))
     return "\n".join(parts)

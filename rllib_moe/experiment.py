@@ -13,7 +13,8 @@ from pydantic import field_validator, model_validator
 
 from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.models.encoder_registry import encoder_errors
-from rllib_moe.phases import BOUNDARIES, PhaseSchedule
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule_overrides import BOUNDARIES, override_schedule, phase_override_error
 from rllib_moe.validation import ConfigError, Settings, did_you_mean
 
 SECTIONS: dict[str, type[Settings]] = {
@@ -83,7 +84,7 @@ class Experiment(Settings):
 
         Args:
             overrides: New values by the name of a field (`gamma`, `num_experts`, `exp_name`), by `env_args.<name>`, by
-                the names of `PhaseSchedule.with_overrides` (`transition.temperature`, `phase_boundaries`), or by
+                the names of `schedule_overrides.py` (`transition.temperature`, `phase_boundaries`), or by
                 `schedule` for another schedule, to which the others then apply.
 
         Raises:
@@ -111,7 +112,7 @@ class Experiment(Settings):
         if "env_args" not in overrides:
             values["environment"]["env_args"] = arguments
         try:
-            schedule = schedule.with_overrides(phases) if phases else schedule
+            schedule = override_schedule(schedule, phases) if phases else schedule
         except ConfigError as error:
             errors += error.errors
         try:
@@ -128,5 +129,5 @@ def override_error(name: str, schedule: PhaseSchedule) -> str | None:
     if name in SECTION_OF or name == SCHEDULE or (name.startswith(ENV_ARG) and name != ENV_ARG):
         return None
     if "." in name or name == BOUNDARIES:
-        return schedule.override_error(name)
+        return phase_override_error(name, schedule)
     return f"{name}: unknown setting{did_you_mean(name, [*SECTION_OF, SCHEDULE, BOUNDARIES], otherwise='')}"

@@ -32,6 +32,7 @@ class Metric:
     def title(self) -> str:
         """Heading of a figure, such as `Policy loss`."""
         group, _, name = self.key.partition("/")
+        name = name.removeprefix("env/")
         words = _TITLES.get(self.key) or measure_heading(name).replace(" coef", " coefficient").capitalize()
         return f"{words} loss" if group == "loss" and self.key not in _TITLES else words
 
@@ -96,6 +97,8 @@ PHASE = Metric("phase/name", "name", "Phase under which the iteration was sample
 ROUTING = Metric("phase/routing", "name", "Active gate function")
 PHASE_VALUES = {name: Metric(f"phase/{name}", value.unit, value.meaning) for name, value in VALUES.items()}
 """One metric for each value of a phase; the learning rate is read back from the optimizer after the update."""
+ENV_ARGUMENTS = "phase/env/"
+"""Beginning of the keys of the environment's arguments."""
 TEMPERATURE, LEARNING_RATE = PHASE_VALUES["temperature"], PHASE_VALUES["learning_rate"]
 
 ALPHA_ENTROPY = Metric("moe/alpha_entropy", "nats", "Mean entropy of the gate in a state; ln K undecided, 0 one expert")
@@ -172,6 +175,16 @@ def raw_loss(name: str) -> Metric:
 def episode_measure(name: str, unit: str = "", meaning: str = "") -> Metric:
     """The metric of an environment's own episode measure."""
     return Metric(f"score/{name}", unit, meaning)
+
+
+def env_argument(name: str) -> Metric:
+    """Return the metric of an argument of the environment that phases give."""
+    return Metric(f"{ENV_ARGUMENTS}{name}", "1", f"The environment's {name}, mean over the iteration's episodes")
+
+
+def env_arguments_of(row: Mapping[str, object]) -> list[Metric]:
+    """Return the metrics of the environment's arguments in a row, in order."""
+    return [env_argument(key.removeprefix(ENV_ARGUMENTS)) for key in row if key.startswith(ENV_ARGUMENTS)]
 
 
 def measures_of(row: Mapping[str, object]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,10 +24,6 @@ GATES = ("softmax", "entmax15", "sparsemax")
 """Gates that come with the package, from soft to sparse; `models/routing.py` has the functions."""
 BUNDLED = bundled_files(Path(__file__).parent / "schedules")
 """Files of the schedules that come with the package, by name."""
-BOUNDARIES = "phase_boundaries"
-"""Name under which overrides give the first episodes of all phases but the first."""
-RAMP_ENDS = ("from", "to")
-"""Suffixes under which overrides give one end of a ramp."""
 
 
 def phase_value(*, off: float | None, unit: str = "1", required: bool = False, **bounds: Any) -> Any:
@@ -67,12 +63,16 @@ class PhaseConfig(Settings):
     """Weight of the persistence loss, by which experts divide situations that last."""
     role_coef: float = phase_value(off=0.0, ge=0)
     """Weight of the role loss, by which experts take over the roles that the environment names."""
+    env: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the environment from its next reset on; the experiment's own hold where the phase gives none."""
 
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
         if name == "*":
             raise ValueError("expected a name other than '*', which means every phase")
+        if name.endswith(".env"):
+            raise ValueError(f"expected a name that does not end in '.env', got {name!r}")
         return name
 
     @field_validator("routing")
@@ -132,17 +132,23 @@ class Phase:
         if end is None or self.first == self.last:
             return self.first
         fraction = (episode - self.start) / (end - self.start)
-        first, last = dict(self.first), dict(self.last)
-        moving = {
-            name: first[name] + (last[name] - first[name]) * fraction for name in VALUES if first[name] != last[name]
-        }
-        return self.first.model_copy(update=moving)
+        values = _joined(dict(self.first), dict(self.last), lambda first, last: first + (last - first) * fraction)
+        return self.first.model_copy(update=values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form: a ramp is `[from, to]`."""
-        first, last = self.first.to_dict(), self.last.to_dict()
-        values = {key: first[key] if first[key] == last[key] else [first[key], last[key]] for key in first}
+        values = _joined(self.first.to_dict(), self.last.to_dict(), lambda first, last: [first, last])
         return {"name": values.pop("name"), "start": self.start, **values}
+
+
+def _joined(first: Mapping[str, Any], last: Mapping[str, Any], join: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    """Return the values at both ends of a phase, joined where they differ; the environment's each by itself."""
+
+    def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value if value == other[name] else join(value, other[name]) for name, value in one.items()}
+
+    env = joined(first["env"], last["env"])
+    return joined({**first, "env": env}, {**last, "env": env})
 
 
 def _read_phases(rows: Any) -> tuple[Phase, ...]:
@@ -169,26 +175,32 @@ def _read_phase(row: Any, index: int, is_last: bool, errors: list[str]) -> Phase
         errors.append(f"phases[{index}]: expected a mapping, got {row!r}")
         return None
     start, where, found = row.get("start"), str(row.get("name") or f"phases[{index}]"), []
-    if not _is_episode(start):
+    if not is_episode(start):
         found.append(
             f"start: expected a whole episode number, 0 or more, got {start!r}" if "start" in row else "start: missing"
         )
     values = {str(key): value for key, value in row.items() if key != "start"}
+    env = values["env"] if isinstance(values.get("env"), Mapping) else {}
     ramps = {key: value for key, value in values.items() if key in VALUES and _is_ramp(value)}
+    env_ramps = {name: value for name, value in env.items() if _is_ramp(value)}
     if is_last:
         told = "the last phase has no end, so it can't ramp; give one number or add a phase"
-        found += [f"{key}: {told}" for key in ramps]
+        found += [f"{key}: {told}" for key in (*ramps, *(f"env.{name}" for name in env_ramps))]
     ends = []
     for end in (0, 1):
+        at_end = {key: ramp[end] for key, ramp in ramps.items()}
+        if env_ramps:
+            at_end["env"] = {**env, **{name: ramp[end] for name, ramp in env_ramps.items()}}
         try:
-            ends.append(PhaseConfig(**values | {key: ramp[end] for key, ramp in ramps.items()}))
+            ends.append(PhaseConfig(**values | at_end))
         except ConfigError as error:
             found += error.errors
     errors += dict.fromkeys(f"{where}.{error}" if ": " in error else f"{where}: {error}" for error in found)
     return None if found else Phase(row["start"], *ends)
 
 
-def _is_episode(value: Any) -> bool:
+def is_episode(value: Any) -> bool:
+    """Return whether a value is an episode count."""
     return type(value) is int and value >= 0
 
 
@@ -201,10 +213,10 @@ def _order_errors(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if len(set(names)) < len(names):
         yield f"names: expected each once, got {', '.join(names)}"
     starts = [(str(row.get("name")), row.get("start")) for row in rows]
-    if starts and _is_episode(starts[0][1]) and starts[0][1] != 0:
+    if starts and is_episode(starts[0][1]) and starts[0][1] != 0:
         yield f"{starts[0][0]}.start: the first phase must begin at episode 0, got {starts[0][1]}"
     for (before, first), (after, second) in itertools.pairwise(starts):
-        if _is_episode(first) and _is_episode(second) and second <= first:  # type: ignore[operator]
+        if is_episode(first) and is_episode(second) and second <= first:  # type: ignore[operator]
             yield f"{after}.start: must come after {before}'s start {first}, got {second}"
 
 
@@ -258,84 +270,11 @@ class PhaseSchedule(Settings):
         return self.phases[index + 1].start if index + 1 < len(self.phases) else None
 
     @property
+    def env_names(self) -> tuple[str, ...]:
+        """Names of the environment's arguments that any phase gives."""
+        return tuple(dict.fromkeys(name for phase in self.phases for name in phase.first.env))
+
+    @property
     def boundaries(self) -> tuple[int, ...]:
         """First episodes of all phases but the first."""
         return tuple(phase.start for phase in self.phases[1:])
-
-    def with_boundaries(self, boundaries: Sequence[int]) -> PhaseSchedule:
-        """Return the same phases with other first episodes, those of all phases but the first.
-
-        Raises:
-            ConfigError: The number of boundaries does not fit, or they are out of order.
-        """
-        return self.with_overrides({BOUNDARIES: list(boundaries)})
-
-    def with_overrides(self, overrides: Mapping[str, Any]) -> PhaseSchedule:
-        """Return the schedule with some of its values replaced, all at once.
-
-        Args:
-            overrides: New values by `<phase>.<key>`, `*.<key>` (every phase), `<phase>.<key>.from` and `.to` (one end
-                of a ramp) and `phase_boundaries` (first episodes of all phases but the first), such as
-                `{"transition.temperature": [1.0, 0.5], "*.load_balance_coef": 0.02, "phase_boundaries": [300, 700]}`.
-
-        Raises:
-            ConfigError: naming every unknown phase or key, and every value that is out of range.
-        """
-        errors = [error for name in overrides if (error := self.override_error(name))]
-        rows = {row["name"]: row for row in self.to_dict()["phases"]}
-        if (boundaries := overrides.get(BOUNDARIES)) is not None:
-            if not isinstance(boundaries, list) or not all(map(_is_episode, boundaries)):
-                errors.append(f"{BOUNDARIES}: expected whole episode numbers such as 1000,3000, got {boundaries!r}")
-            elif len(boundaries) != len(rows) - 1:
-                errors.append(f"{BOUNDARIES}: expected {len(rows) - 1} for {len(rows)} phases, got {boundaries}")
-            else:
-                for row, start in zip(list(rows.values())[1:], boundaries, strict=True):
-                    row["start"] = start
-        if not errors:
-            # Ends of ramps come after whole values, which they change.
-            for name, value in sorted(overrides.items(), key=lambda item: bool(split_override(item[0])[2])):
-                phase, key, end = split_override(name)
-                for row in rows.values() if phase == "*" else [rows[phase]] if phase else ():
-                    row[key] = _with_end(row[key], end, value) if end else value
-            try:
-                return PhaseSchedule.from_dict({"phases": list(rows.values())})
-            except ConfigError as error:
-                errors += error.errors
-        raise ConfigError(errors, "schedule override")
-
-    def override_error(self, name: str) -> str | None:
-        """Return the reason why an override of this name is refused; None where it is known."""
-        if name == BOUNDARIES:
-            return None
-        phase, key, end = split_override(name)
-        names = [each.name for each in self.phases]
-        if not phase:
-            return f"{name}: expected <phase>.<key>, such as {names[0]}.temperature or *.temperature"
-        if phase != "*" and phase not in names:
-            return f"{name}: no phase {phase!r}{did_you_mean(phase, ['*', *names])}"
-        if key not in KEYS or key == "name":
-            return f"{name}: unknown key {key!r}{did_you_mean(key, [each for each in KEYS if each != 'name'])}"
-        if end and key not in VALUES:
-            return f"{name}: {key} is no value that can ramp"
-        if phase == "*" and (key == "start" or end):
-            return f"{name}: expected the name of one phase in place of '*'"
-        return None
-
-
-def split_override(name: str) -> tuple[str, str, str]:
-    """Return phase, key and end of a ramp that an override's name stands for; empty where it has none.
-
-    A phase's name may hold dots, a key holds none.
-    """
-    path, _, end = name.rpartition(".")
-    if end not in RAMP_ENDS or "." not in path:
-        path, end = name, ""
-    phase, _, key = path.rpartition(".")
-    return phase, key, end
-
-
-def _with_end(value: Any, end: str, new: Any) -> list[Any]:
-    """Return a value as a ramp with one end replaced."""
-    ramp = list(value) if isinstance(value, list) else [value, value]
-    ramp[RAMP_ENDS.index(end)] = new
-    return ramp

@@ -155,7 +155,7 @@ NOT_IN_V3 = {"alpha_entropy_target", "persistence_coef", "role_coef"}
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
 def test_the_tables_of_phases_are_the_bundled_schedules(page: str) -> None:
     tables = re.findall(r"^\| `--schedule (\w+)` \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGES[page], re.MULTILINE)
-    assert [name for name, _ in tables] == ["v3", "default"]
+    assert [name for name, _ in tables] == ["v3", "default", "progressive"]
     v3, seen = PhaseSchedule.load("v3"), set()
     for name, lines in tables:
         schedule = PhaseSchedule.load(name)
@@ -167,13 +167,14 @@ def test_the_tables_of_phases_are_the_bundled_schedules(page: str) -> None:
                 "temperature": "temperature",
                 "温度": "temperature",
             }
-            named = re.search(r"`(\w+)`", heading)
+            named = re.search(r"`([\w.]+)`", heading)
             value = words.get(heading) or (named[1] if named else "routing")
             if heading in ("episodes", "回合"):
                 continue
             seen.add((name, value))
             for cell, start in zip(cells, (0, 1000, 3000), strict=False):
-                found = getattr(schedule.at(start), value)
+                phase = schedule.at(start)
+                found = phase.env[value.removeprefix("env.")] if value.startswith("env.") else getattr(phase, value)
                 assert (cell if value == "routing" else float(re.match(r"[\d.e-]+", cell)[0])) == found, (name, heading)
     assert {value for name, value in seen if name == "v3"} == {"routing", *VALUES} - NOT_IN_V3
     changed = {

@@ -11,12 +11,15 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.rllib.algorithms.callbacks import DefaultCallbacks
 
-from rllib_moe.callbacks.measures import IterationMeasures, PhasedAlgorithm
+from rllib_moe.callbacks.measures import IterationMeasures
 from rllib_moe.phases import VALUES, PhaseConfig
+
+if TYPE_CHECKING:
+    from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
 
 LOG_EVERY = 100
 """Episodes between two regular log lines."""
@@ -71,7 +74,7 @@ class CurriculumCallbacks(DefaultCallbacks):
         policy.sync_optimizer()
 
 
-def _activate(algorithm: PhasedAlgorithm, before: int | None) -> None:
+def _activate(algorithm: CurriculumAlgorithm, before: int | None) -> None:
     """Activate the phase of the present count everywhere, and note what there is to log about it.
 
     Args:
@@ -103,4 +106,7 @@ def banner(phase: PhaseConfig, episodes: int, end: int | None, num_experts: int)
         for name in VALUES
         if values[name] is not None
     )
-    return f"===== {phase.name.upper()} from episode {episodes} {until}: {phase.routing}, {told} ====="
+    env = "".join(
+        f", {name} {f'{value:.6g}' if isinstance(value, float) else value}" for name, value in phase.env.items()
+    )
+    return f"===== {phase.name.upper()} from episode {episodes} {until}: {phase.routing}, {told}{env} ====="

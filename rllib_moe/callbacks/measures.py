@@ -10,12 +10,14 @@ import dataclasses
 import math
 import statistics
 from collections import deque
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe import metrics as m
-from rllib_moe.phases import PhaseSchedule
+
+if TYPE_CHECKING:
+    from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
 
 ITERATIONS, WALL_SECONDS, REPLACED = "moe_iterations", "moe_wall_seconds", "moe_replaced_environments"
 """Keys in `algorithm._counters` of counts over the whole run, beside that of the episodes."""
@@ -46,32 +48,6 @@ SPEED_WINDOW = 10
 """Iterations over which speed is averaged: APPO's take what has come, nothing after a long wait or much at once."""
 
 
-class PhasedAlgorithm(Protocol):
-    """The side of an algorithm that the curriculum sees; `algorithms.curriculum.CurriculumAlgorithm` has it."""
-
-    notes: list[str]
-    """Lines to log before the next iteration."""
-    env_runner_group: Any
-    """RLlib's group of rollout workers."""
-    _counters: Any
-    """RLlib's counters, saved and restored."""
-
-    @property
-    def schedule(self) -> PhaseSchedule:
-        """The phases."""
-
-    @property
-    def episodes_total(self) -> int:
-        """Episodes finished over the whole run."""
-
-    @property
-    def learner_policy(self) -> Any:
-        """The learner's policy, an `algorithms.policy.MoEPPOPolicy`."""
-
-    def sync_workers(self) -> None:
-        """Send the learner's weights, with the phase in their buffers, to the remote rollout workers."""
-
-
 class IterationMeasures:
     """Takes the measures of one iteration after the other, on the driver."""
 
@@ -79,7 +55,7 @@ class IterationMeasures:
         self._speed: deque[tuple[int, float]] = deque(maxlen=SPEED_WINDOW)
         """Environment steps and seconds of the last iterations."""
 
-    def take(self, algorithm: PhasedAlgorithm, result: dict[str, Any]) -> tuple[m.Row, dict[str, Any]]:
+    def take(self, algorithm: CurriculumAlgorithm, result: dict[str, Any]) -> tuple[m.Row, dict[str, Any]]:
         """Return the row of an iteration that was counted, and the gate's histograms as plain data by key."""
         self._speed.append((result.get("num_env_steps_sampled_this_iter", 0), result["time_this_iter_s"]))
         shares = _shares(result)
@@ -102,20 +78,20 @@ def of_this_iteration(result: dict[str, Any], key: str) -> list[float]:
 
 
 def _episode_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
-    scores = of_this_iteration(result, "score")
-    own = m.measures_of(result.get("env_runners", {}).get("hist_stats", {}))
+    scores, measured = of_this_iteration(result, "score"), result.get("env_runners", {}).get("hist_stats", {})
+    own = [*map(m.episode_measure, m.measures_of(measured)), *m.env_arguments_of(measured)]
     return {
         m.EPISODES: result.get("env_runners", {}).get("num_episodes", 0),
         m.SCORE_MEAN: _mean(scores),
         m.SCORE_STD: statistics.pstdev(scores) if scores else math.nan,
         m.SCORE_MAX: max(scores, default=math.nan),
-        **{(metric := m.episode_measure(name)): m.mean_measure(of_this_iteration(result, metric.key)) for name in own},
+        **{metric: m.mean_measure(of_this_iteration(result, metric.key)) for metric in own},
         m.RETURN_MEAN: _mean(of_this_iteration(result, "episode_reward")),
         m.LENGTH_MEAN: _mean(of_this_iteration(result, "episode_lengths")),
     }
 
 
-def _run_measures(algorithm: PhasedAlgorithm) -> dict[m.Metric, Any]:
+def _run_measures(algorithm: CurriculumAlgorithm) -> dict[m.Metric, Any]:
     counters, group = algorithm._counters, algorithm.env_runner_group
     lost = 0 if group is None else group.num_remote_env_runners() - group.num_healthy_remote_env_runners()
     return {
@@ -153,7 +129,7 @@ def _learner_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
     return row
 
 
-def _phase_measures(algorithm: PhasedAlgorithm) -> dict[m.Metric, Any]:
+def _phase_measures(algorithm: CurriculumAlgorithm) -> dict[m.Metric, Any]:
     policy = algorithm.learner_policy
     state, learning_rate = policy.learned_under
     row: dict[m.Metric, Any] = {metric: state.value(name) for name, metric in m.PHASE_VALUES.items()}

@@ -7,7 +7,8 @@ from typing import Any
 
 from rllib_moe.cli.flags import Assignments, Parser
 from rllib_moe.experiment import ENV_ARG, SCHEDULE, SECTIONS, Experiment
-from rllib_moe.phases import BOUNDARIES, BUNDLED
+from rllib_moe.phases import BUNDLED
+from rllib_moe.schedule_overrides import BOUNDARIES
 
 CONFIG = "config"
 """Name of the flag for the file that an experiment begins with."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium
 
+from rllib_moe.phases import PhaseSchedule
 from rllib_moe.validation import did_you_mean
 
 Check = Callable[[Any], str | None]
@@ -64,6 +65,7 @@ class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils
 
     Attributes:
         changeable: Checks of all arguments that may change, ``max_steps`` included.
+        own_arguments: Values of these that the environment was made with.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], max_steps: int | None, *, is_given: bool) -> None:
@@ -73,10 +75,43 @@ class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils
         self._declared = frozenset(declared)
         highest = Bounds(1, max_steps, whole=True) if is_given and max_steps is not None else STEP_LIMIT
         self.changeable: Mapping[str, Check] = {"max_steps": highest, **declared}
+        self.own_arguments = {"max_steps": max_steps, **{name: env.get_wrapper_attr(name) for name in declared}}
         self._limit = None if is_given else max_steps
         self._steps = 0
         self._changed: dict[str, Any] = {}
         self._pending: dict[str, Any] = {}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Values of all arguments that may change, in the present episode."""
+        return {**self.own_arguments, **self._changed}
+
+    def errors(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the arguments that may not change, and the values that do not fit, in words."""
+        known = {name: value for name, value in values.items() if name in self.changeable}
+        errors = [
+            f"'{name}' may not change while the environment lives{did_you_mean(name, self.changeable)}"
+            for name in sorted(values.keys() - known.keys())
+        ]
+        return [*errors, *argument_errors(self.changeable, known)]
+
+    def phase_errors(self, schedule: PhaseSchedule) -> list[str]:
+        """Return the reasons why the environment cannot take what the phases give, at both ends of every ramp."""
+        names = [name for name in schedule.env_names if name in self.own_arguments]
+        own = {name: self.own_arguments[name] for name in names}
+        ends = [(phase.name, {**own, **end.env}) for phase in schedule.phases for end in (phase.first, phase.last)]
+        return list(dict.fromkeys(f"{name}.env: {error}" for name, values in ends for error in self.errors(values)))
+
+    def phase_arguments(self, schedule: PhaseSchedule, episode: int) -> dict[str, Any]:
+        """Return the arguments in an episode: those that its phase gives, and its own of those that another one gives.
+
+        A number between the ends of a ramp is rounded where only whole ones fit.
+        """
+        arguments = {name: self.own_arguments[name] for name in schedule.env_names} | schedule.at(episode).env
+        return {
+            name: round(value) if isinstance(value, float) and self.changeable[name](value) else value
+            for name, value in arguments.items()
+        }
 
     def set_arguments(self, **values: Any) -> None:
         """Take new values of arguments at the next reset.
@@ -84,12 +119,7 @@ class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils
         Raises:
             ValueError: An argument may not change, or a value does not fit; every error in one message.
         """
-        known = {name: value for name, value in values.items() if name in self.changeable}
-        errors = [
-            f"'{name}' may not change while the environment lives{did_you_mean(name, self.changeable)}"
-            for name in values.keys() - known.keys()
-        ]
-        if errors := [*sorted(errors), *argument_errors(self.changeable, known)]:
+        if errors := self.errors(values):
             raise ValueError("arguments of the environment: " + "; ".join(errors))
         self._pending |= values
 

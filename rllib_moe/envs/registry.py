@@ -6,16 +6,19 @@ Owns the short names, the outer limit on steps and the checks. Environments are 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, get_type_hints
 
 import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
+from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.arguments import STEP_LIMIT, ChangeableArguments, argument_errors
 from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
+from rllib_moe.phases import PhaseSchedule
 from rllib_moe.validation import did_you_mean, import_for
 
 _SHORT_NAMES = {
@@ -36,7 +39,7 @@ def environment_names() -> tuple[str, ...]:
     return tuple(sorted(_SHORT_NAMES))
 
 
-def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> ChangeableArguments:
     """Make an environment with a graph observation and discrete actions.
 
     Args:
@@ -93,12 +96,13 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> gym
     return ChangeableArguments(env, max_steps, is_given=is_given)
 
 
-def environment_errors(env_id: str, max_steps: int | None, env_args: Mapping[str, Any]) -> Iterator[str]:
-    """Return the reasons why an environment cannot be made, in words, found by making it once."""
+def environment_errors(environment: EnvironmentConfig, schedule: PhaseSchedule) -> list[str]:
+    """Return the reasons why an environment cannot be made, or not be given what the phases give: it is made once."""
     try:
-        make_env(env_id, max_steps=max_steps, **env_args).close()
+        with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:
+            return env.phase_errors(schedule)
     except (ValueError, TypeError, ImportError) as error:
-        yield f"env: {error}"
+        return [f"env: {error}"]
 
 
 def prepare(env_id: str) -> None:

@@ -86,7 +86,8 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
     """Tables of what `evaluate` returned: the numbers, and what experts tell and do where there are some."""
     what = numbers["policy"] if numbers["checkpoint"] is None else f"{numbers['policy']} {numbers['checkpoint']}"
     last_seed = numbers["seed_base"] + numbers["episodes"] - 1
-    title = f"{what} on {numbers['env']}: {numbers['episodes']} episodes, seeds {numbers['seed_base']} to {last_seed}"
+    played = f"{numbers['episodes']} episodes of at most {numbers['max_steps']} steps"
+    title = f"{what} on {numbers['env']}: {played}, seeds {numbers['seed_base']} to {last_seed}"
     table = Table(title=title, title_justify="left")
     table.add_column("number")
     table.add_column("value", justify="right")

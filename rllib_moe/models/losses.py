@@ -3,9 +3,8 @@
 Every loss is raw (its coefficient belongs to the phase) and a scalar tensor, also where it has nothing to say (one
 expert). Entropies are in nats. Shapes follow the legend of `rllib_moe.models`.
 
-Two entropies are told apart: that of the gate in one state (`gate_entropy`, low = decided) and that of the use over a
-batch (`usage_entropy`, high = all experts used). Their difference is `mutual_information`, the measure of
-specialization.
+`gate_entropy` is that of the gate in one state, low where it is decided; the entropy of `expert_share` is high where
+all experts are used. Their difference is the mutual information of expert and state (`metrics.MUTUAL_INFORMATION`).
 """
 
 from __future__ import annotations
@@ -54,20 +53,6 @@ def expert_share(gate: Tensor) -> Tensor:
     """Mean gate [K] of each expert over the batch [B, K]; sums to 1."""
     _check_gate(gate)
     return gate.mean(0)
-
-
-def usage_entropy(gate: Tensor) -> Tensor:
-    """Entropy of the mean gate over the batch [B, K], a scalar: ln K when all experts are used alike."""
-    return _entropy(expert_share(gate))
-
-
-def mutual_information(gate: Tensor) -> Tensor:
-    """Mutual information of expert and state over the batch [B, K], a scalar.
-
-    `H(mean p) - mean H(p)`: 0 when the gate is the same in every state, ln K when each state has its one expert and all
-    are used alike.
-    """
-    return usage_entropy(gate) - gate_entropy(gate).mean()
 
 
 def alpha_entropy_loss(gate: Tensor, target: Tensor | float = math.nan) -> Tensor:

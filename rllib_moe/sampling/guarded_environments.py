@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from rllib_moe.config import is_finite_number
 from rllib_moe.envs.description import EpisodeMeasure, describe
 from rllib_moe.envs.observation_check import ObservationCheck
 from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
@@ -45,6 +47,8 @@ class GuardedEnvironments:
 
     replaced: int = 0
     """Environments replaced so far."""
+    arguments: Mapping[str, Any] = MappingProxyType({})
+    """Arguments that an environment takes when an episode begins (see `envs/arguments.py`)."""
 
     def __init__(self, environments: list[Env], make: Callable[[int, int], Env], watchdog: Watchdog) -> None:
         self._environments = environments
@@ -60,6 +64,13 @@ class GuardedEnvironments:
     def measures(self) -> tuple[EpisodeMeasure, ...]:
         """The environments' own episode measures."""
         return describe(self._environments[0]).episode_measures
+
+    def numbers(self, e: int) -> dict[str, float]:
+        """Return the numbers among the arguments that environment `e` plays its episode with."""
+        if not self.arguments:
+            return {}
+        present = self._environments[e].get_wrapper_attr("arguments")
+        return {name: float(present[name]) for name in self.arguments if is_finite_number(present[name])}
 
     def begin(self, e: int) -> Observation:
         """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.
@@ -168,7 +179,8 @@ class GuardedEnvironments:
     def _reset(self, e: int) -> Observation:
         self._watchdog.watch()
         try:
-            observation = self._environments[e].reset()[0]
+            options = {"env": dict(self.arguments)} if self.arguments else None
+            observation = self._environments[e].reset(options=options)[0]
         finally:
             self._watchdog.rest()
         self._check.check(observation)

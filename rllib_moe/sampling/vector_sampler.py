@@ -19,7 +19,7 @@ Everything else is RLlib's: the worker, its weights, fault tolerance, metrics. R
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,9 +32,11 @@ from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe import metrics as m
+from rllib_moe.phases import PhaseSchedule
 from rllib_moe.sampling.advantages import gae
 from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments, Observation
 from rllib_moe.sampling.watchdog import Watchdog
+from rllib_moe.validation import ConfigError
 
 _EpisodeRecord: Any = RolloutMetrics
 """A named tuple behind a decorator that type checkers cannot see through."""
@@ -49,13 +51,25 @@ class VectorRolloutWorker(RolloutWorker):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._schedule = PhaseSchedule.from_dict(cast(Any, self.config).schedule)
         if self.env is not None and self.async_env is not None and self.policy_map is not None:
+            if self._schedule.env_names and (errors := self.env.get_wrapper_attr("phase_errors")(self._schedule)):
+                raise ConfigError(errors)
             # Ray starts a remote worker anew when it ends; nobody would start the driver anew.
             watchdog = Watchdog(self.env_context["step_timeout"], ends_process=self.worker_index > 0)
-            environments = GuardedEnvironments(self.async_env.get_sub_environments(), self._make_another, watchdog)
-            policy, cuts = self.policy_map[DEFAULT_POLICY_ID], self._cuts(len(environments))
-            sampler: Any = VectorSampler(environments, policy, self.config, watchdog, self.worker_index, cuts)
+            self._environments = GuardedEnvironments(
+                self.async_env.get_sub_environments(), self._make_another, watchdog
+            )
+            policy, cuts = self.policy_map[DEFAULT_POLICY_ID], self._cuts(len(self._environments))
+            sampler: Any = VectorSampler(self._environments, policy, self.config, watchdog, self.worker_index, cuts)
             self.sampler = self.input_reader = sampler
+
+    def sample(self, **kwargs: Any) -> Any:
+        """Return one fragment of every environment; what begins in it has the arguments of the phase of its weights."""
+        if self._schedule.env_names and self.env is not None:
+            episodes = int(cast(Any, self.get_policy()).model.network.phase.episodes)
+            self._environments.arguments = self.env.get_wrapper_attr("phase_arguments")(self._schedule, episodes)
+        return super().sample(**kwargs)
 
     def get_episodes(self) -> dict[str, Any] | None:
         """Return the episodes under way, None where this worker has none or its environments cannot be saved."""
@@ -76,16 +90,20 @@ class VectorRolloutWorker(RolloutWorker):
 
         0 is never: where every fragment holds the same number of longest episodes anyway, and in evaluation.
         """
-        limit = self.env_context["max_steps"]
-        if self.config.in_evaluation or self.config.get_rollout_fragment_length(worker_index=1) % limit == 0:
+        limit, is_constant = self.env_context["max_steps"], "max_steps" not in self._schedule.env_names
+        is_even = is_constant and self.config.get_rollout_fragment_length(worker_index=1) % limit == 0
+        if self.config.in_evaluation or is_even:
             return np.zeros(width, np.int64)
+        limit = round(self._schedule.at(self.env_context.get("first_episode", 0)).env.get("max_steps", limit))
         num_workers = max(1, self.num_workers)
         places = np.arange(width) * num_workers + max(1, self.worker_index)  # 1 and up, in turn among the workers
         return -(-limit * places // (width * num_workers))
 
     @property
     def _env_config(self) -> dict[str, Any]:
-        return dict(self.env_context) | {"first_episode": 0}
+        # An argument that phases gave before, and give no more, would stay as it was.
+        given = {"given_by_phases": list(self._schedule.env_names)} if self._schedule.env_names else {}
+        return dict(self.env_context) | {"first_episode": 0, **given}
 
     def _make_another(self, e: int, number: int) -> Env:
         """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""
@@ -257,6 +275,7 @@ class VectorSampler(SamplerInput):
         total = float(self._returns[e])
         measures = {"score": [float(info.get("score", total))]}
         measures |= {m.episode_measure(each.name).key: [each.value(info)] for each in self._measures}
+        measures |= {m.env_argument(name).key: [value] for name, value in self._environments.numbers(e).items()}
         # Told with the next episode: RLlib has no other channel to the driver that loses and repeats nothing.
         measures["replaced_environments"] = [float(self._environments.replaced - self._replaced_and_told)]
         self._replaced_and_told = self._environments.replaced

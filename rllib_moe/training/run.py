@@ -101,7 +101,7 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape,
     step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
     role_names = describe(env).role_names if experiment.teaches_roles else ()
     env.close()
-    if errors := _observation_errors(experiment, shape):
+    if errors := [*_observation_errors(experiment, shape), *env.phase_errors(experiment.schedule)]:
         raise ConfigError(errors)
     batch_bytes, memory = batch_size * step_bytes, psutil.virtual_memory().total
     if batch_bytes > memory:

@@ -31,6 +31,7 @@ from rllib_moe.models.routing import SCALE
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
+from rllib_moe.schedule_overrides import override_schedule
 
 SmallConfig = Callable[..., MoEPPOConfig]
 
@@ -153,7 +154,7 @@ def test_the_whole_loss_is_that_of_the_plain_form() -> None:
     environments: list[Any] = [EpisodeSeeds(make_env("regimes", max_steps=16), (5, e)) for e in range(4)]
     torch.manual_seed(0)
     policy: Any = MoEPPOPolicy(environments[0].observation_space, environments[0].action_space, config.to_dict())
-    schedule = experiment.schedule.with_overrides(EVERY_LOSS)
+    schedule = override_schedule(experiment.schedule, EVERY_LOSS)
     policy.request_phase(schedule.at(2000), 2000)
     watchdog = Watchdog(60)
     guarded = GuardedEnvironments(environments, lambda e, _: environments[e], watchdog)

@@ -23,6 +23,7 @@ from rllib_moe.algorithms.curriculum import EPISODES
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.callbacks.curriculum import CurriculumCallbacks, banner
 from rllib_moe.phases import VALUES, PhaseSchedule
+from rllib_moe.schedule_overrides import override_schedule
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.validation import ConfigError
 
@@ -136,7 +137,7 @@ def test_the_callback_alone_keeps_rllibs_training_step_in_phase(
 
 
 def _faster(schedule: dict[str, Any]) -> dict[str, Any]:
-    return PhaseSchedule.from_dict(schedule).with_overrides({"*.learning_rate": 1e-2}).to_dict()
+    return override_schedule(PhaseSchedule.from_dict(schedule), {"*.learning_rate": 1e-2}).to_dict()
 
 
 def test_phase_and_learning_rate_at_the_edges(small_config: SmallConfig) -> None:
@@ -222,7 +223,7 @@ def test_banner() -> None:
 
 def test_banner_says_the_target_that_can_be_reached() -> None:
     """No more than ln K can be reached, and 1.3863 is a trifle more than ln 4."""
-    phase = PhaseSchedule.load("default").with_overrides({"*.alpha_entropy_target": 1.3863}).at(0)
+    phase = override_schedule(PhaseSchedule.load("default"), {"*.alpha_entropy_target": 1.3863}).at(0)
     assert "alpha entropy target 1.39" in banner(phase, 0, 1000, 4)
     assert "alpha entropy target 0.693" in banner(phase, 0, 1000, 2)
 

@@ -11,6 +11,8 @@ from rllib_moe.envs.regimes import RegimesEnv
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.envs.seeding import EpisodeSeeds
+from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule_overrides import override_schedule
 
 
 class OwnLimit(RegimesEnv):
@@ -113,6 +115,47 @@ def test_what_may_not_change_or_does_not_fit_is_refused_and_changes_nothing(valu
 def test_a_declared_argument_needs_an_attribute():
     with pytest.raises(ValueError, match="changeable: argument 'speed' is kept in no attribute of its name"):
         make_env("Unkept-v0")
+
+
+def test_a_phase_gives_arguments_and_the_others_are_the_environments_own():
+    schedule = override_schedule(
+        PhaseSchedule.load("default"),
+        {
+            "transition.env.max_steps": [5, 8],
+            "transition.env.switch_probability": [0, 1],
+            "fine-tune.env.switch_probability": 1,
+        },
+    )
+    env = make_env("regimes", max_steps=7, switch_probability=0.5)
+    assert env.phase_errors(schedule) == []
+    assert [env.phase_arguments(schedule, episode) for episode in (0, 1000, 1500, 3000)] == [
+        {"max_steps": 7, "switch_probability": 0.5},
+        {"max_steps": 5, "switch_probability": 0.0},
+        {"max_steps": 6, "switch_probability": 0.25},
+        {"max_steps": 7, "switch_probability": 1},
+    ]
+    env.reset(options={"env": env.phase_arguments(schedule, 1000)})
+    assert env.arguments == {"max_steps": 5, "switch_probability": 0.0}
+    assert env.phase_arguments(schedule, 0) == {"max_steps": 7, "switch_probability": 0.5}
+
+
+def test_both_ends_of_a_ramp_must_fit():
+    schedule = override_schedule(PhaseSchedule.load("default"), {"warmup.env.max_steps": [2.5, 0], "*.env.num_cues": 3})
+    assert make_env("regimes", max_steps=7).phase_errors(schedule)[:3] == [
+        "warmup.env: 'num_cues' may not change while the environment lives; expected one of max_steps, "
+        "switch_probability",
+        "warmup.env: max_steps must be a whole number of at least 1, got 2.5",
+        "warmup.env: max_steps must be a whole number of at least 1, got 0",
+    ]
+
+
+def test_nethack_takes_what_progressive_gives(tmp_path):
+    env = make_env("nethack", max_steps=500, temp_root=str(tmp_path))
+    schedule = PhaseSchedule.load("progressive")
+    assert env.phase_errors(schedule) == []
+    env.reset(seed=1, options={"env": env.phase_arguments(schedule, 3000)})
+    assert env.unwrapped.max_steps == 5000
+    env.close()
 
 
 def test_what_was_changed_is_saved_and_comes_back():

@@ -7,6 +7,7 @@ import torch
 
 from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.phases import GATES, VALUES, PhaseConfig, PhaseSchedule
+from rllib_moe.schedule_overrides import override_schedule
 
 NAMES = {"routing_name", "episodes", *VALUES}
 
@@ -50,7 +51,7 @@ def test_values_read_back_as_the_schedule_wrote_them(episode: int) -> None:
 @pytest.mark.parametrize("value", [1e-4, 5e-5, 3.3e-4, 0.123456, 1e-8, 250.0, 1 / 3])
 def test_values_of_seven_digits_survive_float32(value: float) -> None:
     state = PhaseState()
-    state.apply_phase(PhaseSchedule.load("v3").with_overrides({"warmup.learning_rate": value}).at(0), 0)
+    state.apply_phase(override_schedule(PhaseSchedule.load("v3"), {"warmup.learning_rate": value}).at(0), 0)
     assert state.value("learning_rate") == pytest.approx(value, rel=6e-8, abs=0)
     if value == float(f"{value:.6g}"):
         assert state.value("learning_rate") == value
@@ -59,7 +60,7 @@ def test_values_of_seven_digits_survive_float32(value: float) -> None:
 @pytest.mark.parametrize("routing", GATES)
 def test_every_routing(routing: str) -> None:
     state = PhaseState()
-    state.apply_phase(PhaseSchedule.load("v3").with_overrides({"*.routing": routing}).at(0), 0)
+    state.apply_phase(override_schedule(PhaseSchedule.load("v3"), {"*.routing": routing}).at(0), 0)
     assert state.routing == routing
 
 
@@ -102,12 +103,12 @@ def test_before_any_phase() -> None:
 
 def test_a_gate_is_saved_by_its_name_and_a_long_one_refused() -> None:
     state = PhaseState()
-    state.apply_phase(PhaseSchedule.load("v3").with_overrides({"*.routing": "mine.gates:größte"}).at(0), 0)
+    state.apply_phase(override_schedule(PhaseSchedule.load("v3"), {"*.routing": "mine.gates:größte"}).at(0), 0)
     copy = PhaseState()
     copy.load_state_dict(state.state_dict())
     assert copy.routing == "mine.gates:größte"
     with pytest.raises(ValueError, match="at most 128 bytes"):
-        state.apply_phase(PhaseSchedule.load("v3").with_overrides({"*.routing": "m:" + "x" * 127}).at(0), 0)
+        state.apply_phase(override_schedule(PhaseSchedule.load("v3"), {"*.routing": "m:" + "x" * 127}).at(0), 0)
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -20,6 +20,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.regimes import RegimesEnv
+from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import (
     MAX_REPLACED_IN_A_ROW,
@@ -113,6 +114,23 @@ def test_a_broken_environment_is_replaced_and_its_episode_cut(
             )
             np.testing.assert_allclose(rows["advantages"][begin:end], expected[Postprocessing.ADVANTAGES], atol=1e-4)
     assert all(np.isfinite(column).all() for column in tree.flatten(dict(batch)))
+
+
+def test_a_replacement_has_the_present_arguments() -> None:
+    environments, _ = guarded(lambda *_: EpisodeSeeds(make_env("Faulty-v0", max_steps=EPISODE), (5,)))
+    environments.begin(0)
+    assert environments.numbers(0) == {}
+    environments.arguments = {"max_steps": 3, "switch_probability": 1}
+    environments.replace(0, RuntimeError("broken"))
+    assert environments.numbers(0) == {"max_steps": 3, "switch_probability": 1}
+    arrays = (
+        stacked([environments.begin(e) for e in range(NUM_ENVS)]),
+        np.zeros(NUM_ENVS),
+        np.zeros((2, NUM_ENVS), bool),
+    )
+    for _ in range(3):
+        environments.step(range(NUM_ENVS), np.zeros(NUM_ENVS, int), *arrays, [{}] * NUM_ENVS)
+    assert arrays[2][1].all()
 
 
 def test_slow_environments_are_not_hung() -> None:

@@ -24,6 +24,8 @@ TIMED = {m.STEPS_PER_SECOND.key, m.WALL_SECONDS.key, m.SAMPLE_SECONDS.key, m.LEA
 EPISODE = 24
 """Steps of an episode; an iteration has 32 of each environment, so every checkpoint falls into episodes under way."""
 UNEVEN = ("--max-steps", str(EPISODE), "--phase-boundaries", "12,30")
+GROWING = ("--set", "warmup.env.max_steps=9", "--set", "transition.env.max_steps=[9,20]")
+"""Limits on steps that phases give, up to the run's own in the last one."""
 
 
 def disturb() -> None:
@@ -64,10 +66,11 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert str(rows_of(one)) == str(rows_of(other))  # as text: NaN is not equal to itself
 
 
-def test_a_resumed_run_is_the_run_that_was_never_stopped(train: Train, tmp_path: Path) -> None:
-    """Iterations of 128 steps; episodes of 24 in 4 environments, so 5 or 6 end in each."""
-    whole = train("whole", 36, *UNEVEN)["episodes_total"]
-    train("stopped", 18, *UNEVEN)
+@pytest.mark.parametrize("flags", [UNEVEN, (*UNEVEN, *GROWING)], ids=["even", "growing"])
+def test_a_resumed_run_is_the_run_that_was_never_stopped(flags: tuple[str, ...], train: Train, tmp_path: Path) -> None:
+    """Iterations of 128 steps; episodes of 24 in 4 environments, so 5 or 6 end in each, or of 9 and more."""
+    whole = train("whole", 36, *flags)["episodes_total"]
+    train("stopped", 18, *flags)
     disturb()
     train("stopped", 36, resume=tmp_path / "stopped")
     assert whole >= 36

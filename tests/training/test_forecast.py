@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rllib_moe.config import EnvironmentConfig, TrainingConfig
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule_overrides import override_schedule
 from rllib_moe.training.forecast import forecast, short_phases
 
 SCHEDULE = PhaseSchedule.load("default")
@@ -25,9 +28,19 @@ def test_the_phases_of_a_run(first: int, total: int, told: str) -> None:
     assert forecast(SCHEDULE, first, total) == f"This run: {told}"
 
 
-def warned(boundaries: list[int], *, first: int = 0, total: int = 500, **training: int) -> list[str]:
+def test_what_the_phases_give_the_environment() -> None:
+    schedule = override_schedule(PhaseSchedule.load("progressive"), {"warmup.env.tasks": ["score", "gold"]})
+    assert forecast(schedule, 0, 2000) == (
+        "This run: warmup 0 to 1,000 (max_steps 500, tasks ['score', 'gold']), transition 1,000 to 2,000 (max_steps "
+        "500 to 2000); fine-tune begins at 3,000 and is not reached"
+    )
+
+
+def warned(
+    boundaries: list[int], changes: dict[str, Any] | None = None, *, first: int = 0, total: int = 500, **training: int
+) -> list[str]:
     config = TrainingConfig(**{"num_workers": 2, "num_envs_per_worker": 16, "batch_size": 4096, **training})
-    schedule = SCHEDULE.with_boundaries(boundaries)
+    schedule = override_schedule(SCHEDULE, {"phase_boundaries": boundaries, **(changes or {})})
     found = short_phases(schedule, config, EnvironmentConfig(env="regimes", max_steps=500), first, total)
     return [line.removeprefix("warning: ").partition(" lasts")[0] for line in found]
 
@@ -38,6 +51,8 @@ def test_a_phase_shorter_than_the_episodes_of_an_iteration_is_warned_of() -> Non
     assert warned([32, 64]) == []
     assert warned([32, 64], num_envs_per_worker=64) == ["warmup", "transition"]
     assert warned([40, 480], batch_size=32000) == ["warmup"], "64 episodes of 500 steps"
+    shorter = {"transition.env.max_steps": [500, 64]}
+    assert warned([40, 80], shorter) == ["transition"], "64 episodes of 64 steps"
     assert warned([10, 20], first=15) == ["transition"], "the warmup is over"
     assert warned([10, 20], total=15) == ["warmup"], "the transition is cut by the run's end, not skipped"
     assert warned([400, 480]) == [], "the last phase ends with the run"

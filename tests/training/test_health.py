@@ -10,10 +10,11 @@ import pytest
 
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule_overrides import override_schedule
 from rllib_moe.training.health import concerns
 from rllib_moe.training.run_directory import read_rows
 
-SCHEDULE = PhaseSchedule.load("default").with_boundaries([400, 1200])
+SCHEDULE = override_schedule(PhaseSchedule.load("default"), {"phase_boundaries": [400, 1200]})
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def test_entropy_out_of_its_window(episode: int, entropy: float, warned: str | N
 
 
 def test_entropy_of_a_compressed_run_is_watched_from_the_middle_of_each_phase() -> None:
-    schedule = PhaseSchedule.load("default").with_boundaries([40, 80])
+    schedule = override_schedule(PhaseSchedule.load("default"), {"phase_boundaries": [40, 80]})
     found = {
         played: [each.kind for each in concerns(row(EPISODES_TOTAL=played, ALPHA_ENTROPY=1.0), schedule, 120)]
         for played in (10, 20, 90, 100, 120)

@@ -352,8 +352,20 @@ def test_a_run_that_ends_on_a_periodic_checkpoint_writes_it_once(train: Train, m
     assert [call.args[1].name for call in written.call_args_list] == ["episode_000008", "episode_000016"]
 
 
-def test_an_environment_that_cannot_be_made_is_refused(train: Train, tmp_path: Path) -> None:
-    for flags in (["--env", "nowhere"], ["--env-arg", "num_wings=2"]):
-        with pytest.raises(ConfigError, match="env: "):
-            train("mine", 8, *flags)
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--env", "nowhere"], "env: "),
+        (["--env-arg", "num_wings=2"], "env: "),
+        (["--set", "warmup.env.num_cues=2"], "warmup.env: 'num_cues' may not change while the environment lives"),
+        (["--set", "transition.env.max_steps=[8,0]"], "transition.env: max_steps must be a whole number .*, got 0"),
+        (["--set", "transition.env.max_steps=[8.5,9]"], "transition.env: max_steps must be a whole number .*, got 8.5"),
+        (["--set", "transition.env.max_steps.to=9"], r"transition.env: max_steps must be .*, got \[None, 9\]"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_or_set_is_refused(
+    flags: list[str], told: str, train: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        train("mine", 8, *flags)
     assert list(tmp_path.iterdir()) == []

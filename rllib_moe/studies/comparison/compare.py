@@ -81,7 +81,7 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
 def _play_errors(plan: Plan, directory: Path) -> list[str]:
     """Return the reasons why no evaluation can have the primary outcome, a baseline cannot play, or a run not begin."""
     from rllib_moe.envs.description import describe
-    from rllib_moe.envs.registry import make_env
+    from rllib_moe.envs.registry import environment_errors, make_env
     from rllib_moe.evaluation.resolve import resolve
     from rllib_moe.studies.comparison.done import baselines
     from rllib_moe.training.resume import Resumed
@@ -103,6 +103,9 @@ def _play_errors(plan: Plan, directory: Path) -> list[str]:
         except ConfigError as error:
             errors += [f"evaluation: baselines: {each}" for each in error.errors]
     for run in plan.runs():
+        if run.seed == plan.seeds[0]:  # a variant's environment is the same with every seed
+            found = environment_errors(run.experiment.environment, run.experiment.schedule)
+            errors += [f"{run.variant}: {each}" for each in found]
         if run.experiment.run.resume is not None:
             try:
                 resumed = Resumed.find(run.experiment.run.resume)

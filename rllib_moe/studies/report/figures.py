@@ -163,8 +163,8 @@ PANELS: dict[str, tuple[str, str, tuple[m.Metric, ...]]] = {
     ),
     "applied": (
         "What the phases set",
-        "Read back from the model and the optimizer in every iteration. An alpha entropy target that is missing is a "
-        "plain bonus.",
+        "Read back from the model and the optimizer in every iteration, the environment's from its episodes. An alpha "
+        "entropy target that is missing is a plain bonus.",
         tuple(m.PHASE_VALUES.values()),
     ),
     "losses": (
@@ -192,6 +192,8 @@ def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
     if key == "games":
         own = dict.fromkeys(name for run in runs for name in m.measures_of(run.rows[-1]))
         metrics = (*map(m.episode_measure, own), *metrics)
+    if key == "applied":
+        metrics = (*metrics, *dict.fromkeys(each for run in runs for each in m.env_arguments_of(run.rows[-1])))
     measured = [metric for metric in metrics if any(np.isfinite(run.column(metric)).any() for run in runs)]
     if not measured:
         raise NotLoggedError(f"none of {', '.join(metric.key for metric in metrics)}")

@@ -22,6 +22,7 @@ from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.schedule_overrides import ENV, split_override
 from rllib_moe.studies.tuning.progress import SearchProgress
 from rllib_moe.studies.tuning.results import (
     best_first,
@@ -189,11 +190,11 @@ def _environment_errors(space: SearchSpace) -> Iterator[str]:
     values = space.draw(np.random.default_rng(0))
     variants = [values]
     for parameter in space.parameters:
-        if any(name.startswith(ENV_ARG) for name in parameter.names):
+        if any(name.startswith(ENV_ARG) or split_override(name)[1].startswith(ENV) for name in parameter.names):
             variants += [{**values, parameter.name: value} for value in parameter.values]
-    environments = [space.apply_values(variant).environment for variant in variants if not space.errors(variant)]
+    experiments = [space.apply_values(variant) for variant in variants if not space.errors(variant)]
     yield from dict.fromkeys(
-        error for each in environments for error in environment_errors(each.env, each.max_steps, each.env_args)
+        error for each in experiments for error in environment_errors(each.environment, each.schedule)
     )
 
 

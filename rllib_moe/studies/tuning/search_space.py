@@ -23,7 +23,7 @@ import numpy as np
 
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import ENV_ARG, Experiment, override_error
-from rllib_moe.phases import VALUES, split_override
+from rllib_moe.schedule_overrides import can_ramp, split_override
 from rllib_moe.studies.tuning.parameters import Parameter, read_parameter, split_names
 from rllib_moe.validation import ConfigError
 
@@ -222,4 +222,4 @@ def _name_error(name: str, base: Experiment) -> str | None:
 
 def is_mutable(name: str) -> bool:
     """Return whether a value may change in the middle of a run and leave each episode count in its phase."""
-    return name in MUTABLE_FIELDS or (not name.startswith(ENV_ARG) and split_override(name)[1] in VALUES)
+    return name in MUTABLE_FIELDS or (not name.startswith(ENV_ARG) and can_ramp(split_override(name)[1]))

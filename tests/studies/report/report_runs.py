@@ -13,10 +13,11 @@ from rllib_moe import metrics as m
 from rllib_moe.config import RunConfig, TrainingConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule_overrides import override_schedule
 from rllib_moe.training.run_directory import RunDirectory
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published" / "nethack-2000"
-SCHEDULE = PhaseSchedule.load("default").with_boundaries([100, 200])
+SCHEDULE = override_schedule(PhaseSchedule.load("default"), {"phase_boundaries": [100, 200]})
 
 
 def row(iteration: int, **changes: Any) -> dict[str, Any]:

@@ -75,6 +75,13 @@ def test_a_search_leaves_a_table_curves_and_the_best_ready_to_train(
         search("mine", parameters, "--search", "grid", "--episodes", "48")
 
 
+def test_phases_that_ask_what_the_environment_does_not_take_are_refused(search: Search, tmp_path: Path) -> None:
+    parameters = {"transition.env.max_steps.to": {"grid": [20, 0]}, "transition.env.max_steps.from": 8}
+    with pytest.raises(ConfigError, match=r"transition.env: max_steps must be a whole number of at least 1, got 0"):
+        search("mine", parameters, "--search", "grid", "--episodes", "48")
+    assert not (tmp_path / "tune").exists()
+
+
 @pytest.mark.slow
 def test_asha_stops_the_weak_on_episodes(search: Search) -> None:
     """Rungs at 16 and 32 episodes: of three trials one after the other, a weaker one than before ends on a rung."""

@@ -233,4 +233,5 @@ def test_what_may_change_in_the_middle_of_a_run() -> None:
     ]
     assert is_mutable("*.temperature")
     assert is_mutable("transition.temperature.to")
+    assert is_mutable("transition.env.max_steps.to")
     assert not any(is_mutable(name) for name in ("transition.start", "phase_boundaries", "env_args.x.temperature"))

@@ -95,14 +95,7 @@ class Explanation:
                 self.states[name] += values
 
     def add_attention(self, attention: np.ndarray, types: np.ndarray, distances: np.ndarray, num_types: int) -> None:
-        """Add a state's attention.
-
-        Args:
-            attention: Of the ego node to the nodes that exist, mean of the heads [n].
-            types: Node types [n].
-            distances: Distances from the ego node [n].
-            num_types: Node types T.
-        """
+        """Add a state's attention: that of the ego node to the n nodes that exist, mean of the heads."""
         bands = 1 + np.searchsorted(_LAST_DISTANCES, distances)
         bands[distances == UNREACHABLE] = len(BAND_NAMES) - 1
         bands[:1] = 0
@@ -125,14 +118,14 @@ def add_states(
     scenes: Sequence[Mapping[str, bool]],
     description: GraphDescription,
 ) -> None:
-    """Add a batch of states to the explanations of their episodes.
+    """Add a batch of n states to the explanations of their episodes.
 
     Args:
         explanations: One for each row.
-        output: What the network says of them, with the attention where it has any.
+        output: Network's output, with the attention where it has any.
         observations: Leaves [n, ...].
         scenes: Each row's flags.
-        description: Of the environment.
+        description: Description of the environment.
     """
     mask = torch.tensor(observations["action_mask"]) if "action_mask" in observations else None
     changes, divergence = removal_effects(output, mask)

@@ -22,12 +22,12 @@ _LEAST_SHOWN = 0.05
 def explanation_numbers(
     records: Sequence[EpisodeRecord], without: Mapping[int, Sequence[EpisodeRecord]], description: GraphDescription
 ) -> dict[str, Any]:
-    """Compute the numbers.
+    """Compute the numbers of an explanation.
 
     Args:
-        records: Of a watched player, one for each episode.
+        records: Records of a watched player, one for each episode.
         without: Records on the same seeds with an expert removed, by expert; empty where there is one expert only.
-        description: Of the environment.
+        description: Description of the environment.
 
     Returns:
         `experts`: their names.
@@ -41,8 +41,8 @@ def explanation_numbers(
         `removal`: for each expert `changes` and `divergence` over all states, and `score_difference` and
         `return_difference` without it on the same seeds, each with `_se`.
     """
-    total = Explanation()
-    for record in _sorted(records):
+    total, whole = Explanation(), _sorted(records)
+    for record in whole:
         assert record.explanation is not None
         total.merge(record.explanation)
     purposes = description.purposes()
@@ -55,7 +55,6 @@ def explanation_numbers(
             "by_distance": _attention(total.by_distance, BAND_NAMES, steps),
             "distance_unit": description.distance_unit,
         }
-    whole = _sorted(records)
     removal = []
     for expert, played in without.items():
         pairs = list(zip(_sorted(played), whole, strict=True))

@@ -62,11 +62,7 @@ class GuardedEnvironments:
         return describe(self._environments[0]).episode_measures
 
     def begin(self, e: int) -> Observation:
-        """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.
-
-        Raises:
-            EnvironmentsFailError: it fails again and again.
-        """
+        """Begin an episode in environment `e`, whose last one (if any) ended well; as `replace` does where it fails."""
         self._in_a_row[e] = 0
         try:
             return self._reset(e)

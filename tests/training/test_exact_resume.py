@@ -64,13 +64,16 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert str(rows_of(one)) == str(rows_of(other))  # as text: NaN is not equal to itself
 
 
-def test_a_resumed_run_is_the_run_that_was_never_stopped(train: Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [6, 18, 31], ids=["warmup", "transition", "fine-tune"])
+def test_a_resumed_run_is_the_run_that_was_never_stopped(stop: int, train: Train, tmp_path: Path) -> None:
     """Iterations of 128 steps; episodes of 24 in 4 environments, so 5 or 6 end in each."""
     whole = train("whole", 36, *UNEVEN)["episodes_total"]
-    train("stopped", 18, *UNEVEN)
+    train("stopped", stop, *UNEVEN)
     disturb()
     train("stopped", 36, resume=tmp_path / "stopped")
     assert whole >= 36
+    phases = [row[m.PHASE.key] for row in rows_of(tmp_path / "whole")]
+    assert {"warmup", "transition", "fine-tune"} == set(phases)
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from rllib_moe import metrics as m
 from rllib_moe.training.summary import summarize
+from tests.training.rows import row_of
 
 
 def row(scores: list[float], phase: str = "warmup", **changes: Any) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def row(scores: list[float], phase: str = "warmup", **changes: Any) -> dict[str,
         m.expert_share(0): 0.25,
         m.expert_share(1): 0.75,
     }
-    return {metric.key: value for metric, value in values.items()} | {getattr(m, k).key: v for k, v in changes.items()}
+    return row_of(values, **changes)
 
 
 class TestScores:
@@ -85,19 +86,12 @@ class TestPhases:
         assert phases[0]["learning_rate"] == 2e-4
         assert phases[1]["temperature"] == 0.75
 
-    def test_shares_are_means_over_iterations(self) -> None:
+    def test_shares_are_means_over_the_iterations_that_measured_them(self) -> None:
         second = row([1]) | {m.expert_share(0).key: 0.75, m.expert_share(1).key: 0.25}
-        (phase,) = summarize([row([1]), second])["phases"]
+        unknown = row([1], ALPHA_ENTROPY=math.nan) | {m.expert_share(index).key: math.nan for index in range(2)}
+        (phase,) = summarize([row([1]), second, unknown])["phases"]
         assert phase["expert_share"] == [0.5, 0.5]
-
-    def test_shares_that_were_not_measured_are_left_out(self) -> None:
-        unknown = row([1]) | {m.expert_share(index).key: math.nan for index in range(2)}
-        (phase,) = summarize([row([1]), unknown])["phases"]
-        assert phase["expert_share"] == summarize([row([1])])["phases"][0]["expert_share"]
-
-    def test_what_was_not_measured_is_left_out_of_a_mean(self) -> None:
-        (phase,) = summarize([row([1], ALPHA_ENTROPY=1.0), row([1], ALPHA_ENTROPY=math.nan)])["phases"]
-        assert (phase["alpha_entropy"], phase["alpha_entropy_end"]) == (1.0, None)
+        assert (phase["alpha_entropy"], phase["alpha_entropy_end"]) == (1.2, None)
 
 
 class TestTotals:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from rllib_moe.envs.description import GraphDescription, expert_names
 from rllib_moe.evaluation.episodes import EpisodeRecord
-from rllib_moe.evaluation.explanation import ALL, BAND_NAMES, AttentionSum, Explanation, StateSum
+from rllib_moe.evaluation.explanation import ALL, ATTENTION_SUMS, BAND_NAMES, Explanation
 from rllib_moe.metrics import rounded
 
 _SHOWN_PURPOSES = 3
@@ -123,24 +123,18 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _scene(steps: int, values: np.ndarray, purposes: Sequence[str]) -> dict[str, Any]:
-    sums, each = StateSum.of(values), max(1, steps)
-    return {
-        "steps": steps,
-        "share": sums.gate / each,
-        "leads": sums.leads / each,
-        "changes": sums.changes / each,
-        "divergence": sums.divergence / each,
-        "purposes": [
-            {name: share / leads for name, share in zip(purposes, row, strict=True) if share > 0}
-            for row, leads in zip(sums.purposes, sums.leads, strict=True)
-        ],
-    }
+    means = dict(zip(("share", "leads", "changes", "divergence"), values[:, :4].T / max(1, steps), strict=True))
+    done = [
+        {name: share / leads for name, share in zip(purposes, row, strict=True) if share > 0}
+        for row, leads in zip(values[:, 4:], values[:, 1], strict=True)
+    ]
+    return {"steps": steps, **means, "purposes": done}
 
 
 def _attention(values: np.ndarray | float, names: Sequence[str], steps: int) -> dict[str, Any]:
     """Return the classes that occur, by name."""
     return {
-        name: dict(zip(AttentionSum._fields, column / steps, strict=True))
+        name: dict(zip(ATTENTION_SUMS, column / steps, strict=True))
         for name, column in zip(names, np.asarray(values).T, strict=True)
         if column[0] > 0
     }

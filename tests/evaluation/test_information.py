@@ -26,7 +26,6 @@ from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.losses import gate_entropy
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.validation import ConfigError
-from tests.untrained_checkpoint import save_untrained
 
 
 def slow_sequence(rng, states, values, stay):
@@ -37,11 +36,6 @@ def slow_sequence(rng, states, values, stay):
 def request(checkpoint, **fields):
     values = {"episodes": 40, "num_workers": 0, "envs_per_worker": 8} | fields
     return EvaluationRequest(checkpoint=str(checkpoint), **values)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("run"), "regimes", max_steps=20, num_cues=4)
 
 
 @pytest.fixture(scope="module")

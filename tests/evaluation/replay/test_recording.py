@@ -23,9 +23,9 @@ def check_columns(recording):
         assert attention.sum(1) == pytest.approx(np.ones(recording.num_heads), abs=3e-3)
 
 
-def test_is_the_episode_that_an_evaluation_plays(regimes_checkpoint, regimes_recording):
+def test_is_the_episode_that_an_evaluation_plays(checkpoint, regimes_recording):
     check_columns(regimes_recording)
-    assert evaluated(regimes_checkpoint, 3)["episode_scores"] == [regimes_recording.final_score]
+    assert evaluated(checkpoint, 3)["episode_scores"] == [regimes_recording.final_score]
     assert (regimes_recording.steps, regimes_recording.ending) == (20, "truncated")
     assert sum(regimes_recording.reward) == regimes_recording.final_score
     assert regimes_recording.screens == []

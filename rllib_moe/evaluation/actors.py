@@ -154,12 +154,7 @@ class NetworkActor:
 
 
 class RandomPlayer:
-    """Uniform choice among all actions, or among those that the observation's mask allows.
-
-    Args:
-        num_actions: Number of actions; None: those that the mask allows.
-        seed: Seed of the episode.
-    """
+    """Uniform choice among so many actions; None: among those that the observation's mask allows."""
 
     def __init__(self, num_actions: int | None, seed: int) -> None:
         self._num_actions, self._generator = num_actions, _generator(seed)
@@ -172,11 +167,7 @@ class RandomPlayer:
 
 
 class PlayersActor:
-    """A player without a network for each episode.
-
-    Args:
-        start: Makes the player of an episode from its seed.
-    """
+    """A player without a network for each episode, made by `start` from its seed."""
 
     def __init__(self, start: Callable[[int], BaselinePlayer]) -> None:
         self.start = start

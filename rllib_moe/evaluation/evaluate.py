@@ -44,9 +44,7 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
     Actions, and with them scores, do not depend on the numbers of workers and environments; routing numbers agree to
     five digits or so, as float32 sums depend on the batch.
 
-    Args:
-        request: The evaluation.
-        console: Output for progress and the tables; None prints nothing.
+    Progress and tables are printed where there is a console.
 
     Returns:
         The numbers of `evaluation_numbers` and what they were measured on, those of `information_numbers` as

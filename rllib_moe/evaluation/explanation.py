@@ -91,14 +91,9 @@ def add_states(
     scenes: Sequence[Mapping[str, bool]],
     description: GraphDescription,
 ) -> None:
-    """Add a batch of n states to the explanations of their episodes.
+    """Add a batch of n states, a row each with leaves [n, ...] and its scene's flags, to those of their episodes.
 
-    Args:
-        explanations: One for each row.
-        output: Network's output, with the attention where it has any.
-        observations: Leaves [n, ...].
-        scenes: Each row's flags.
-        description: Description of the environment.
+    The network's output has the attention where there is any.
     """
     mask = torch.tensor(observations["action_mask"]) if "action_mask" in observations else None
     changes, divergence = removal_effects(output, mask)

@@ -43,7 +43,7 @@ def resolve(
     Args:
         request: The request.
         policy: Name of the policy.
-        watched: Whether the ego node's attention is asked for.
+        watched: Ask for the ego node's attention.
         episodes_kept: Number of episodes of which states are kept for `information`, where a network with several
             experts, none of them removed, plays.
 

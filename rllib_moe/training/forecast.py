@@ -12,11 +12,8 @@ def forecast(experiment: Experiment, first: int) -> Iterator[str]:
 
     Then a warning for each phase that may begin and end within one iteration, and so never be played: the phase changes
     between iterations. One counts `batch_size / max_steps` episodes of full length, and more of shorter ones; where all
-    environments end theirs at once, as many as there are environments.
-
-    Args:
-        experiment: Experiment of the run.
-        first: First episode, above 0 where the run is resumed.
+    environments end theirs at once, as many as there are environments. The first episode is above 0 where a run is
+    resumed.
     """
     training, max_steps, total = experiment.training, experiment.environment.max_steps, experiment.run.episodes
     phases = experiment.schedule.phases

@@ -45,13 +45,7 @@ class Window(NamedTuple):
 
 
 def concerns(row: m.Row, schedule: PhaseSchedule, episodes: int) -> Iterator[Concern]:
-    """Yield the concerns after an iteration, the most serious first.
-
-    Args:
-        row: Its measures.
-        schedule: The run's schedule.
-        episodes: The run's total.
-    """
+    """Yield the concerns after an iteration of a run of so many episodes, the most serious first."""
     if lost := row.get(m.LOST_WORKERS.key, 0):
         yield Concern("workers", f"{lost} rollout worker{'s' * (lost != 1)} lost; Ray starts new ones")
     if skipped := row.get(m.SKIPPED_UPDATES.key, 0):

@@ -110,11 +110,7 @@ class ProgressLines:
 
 
 def phase_table(summary: dict[str, Any]) -> Table:
-    """Return the table of phases that ends a run, a column a phase.
-
-    Args:
-        summary: Summary by `summary.summarize`, of a run that played something.
-    """
+    """Return the table that ends a run that played something, a column a phase, from its `summary.summarize`."""
     table = Table("phase", title="Phases played", title_justify="left")
     for phase in summary["phases"]:
         table.add_column(escape(phase["phase"]), justify="right")

@@ -60,12 +60,12 @@ class RunMirror:
 
     @classmethod
     def claim(cls, storage: str, run: Path, *, is_own: bool) -> RunMirror | None:
-        """Take a run's place on the storage.
+        """Take the place of a run on the storage, a URI below which runs lie by their names.
 
         Args:
-            storage: URI below which runs lie.
-            run: The local run directory; its name is the run's.
-            is_own: Whether what lies there may be this run itself, which goes on.
+            storage: The URI.
+            run: Local run directory.
+            is_own: True where what lies there may be this run itself, which goes on.
 
         Returns:
             The mirror; None where the run is written to that place itself, so that there is nothing to copy.
@@ -88,14 +88,10 @@ class RunMirror:
         return cls(place, run)
 
     def copy_checkpoint(self, checkpoint: Path, keep: int) -> bool:
-        """Copy a whole checkpoint, the run's files and the links, then drop the oldest copies.
-
-        Args:
-            checkpoint: Its local directory, whole.
-            keep: How many checkpoints stay, linked ones not counted.
+        """Copy a whole checkpoint, the run's files and the links, then drop all copies but `keep` and the linked ones.
 
         Returns:
-            Whether it is there. A storage that fails costs a warning and nothing else.
+            True where it is there. A storage that fails costs a warning and nothing else.
         """
         target = f"{CHECKPOINTS}/{checkpoint.name}"
         try:

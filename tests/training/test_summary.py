@@ -36,21 +36,14 @@ def row(scores: list[float], phase: str = "warmup", **changes: Any) -> dict[str,
     return row_of(values, **changes)
 
 
-class TestScores:
-    def test_two_iterations_by_hand(self) -> None:
-        # Scores 2, 4 (mean 3, variance 1) and 7 (mean 7, variance 0): mean 13 / 3; squared distances from it
-        # 49/9 + 1/9 + 64/9 = 114/9, so the variance is 38/9.
-        (phase,) = summarize([row([2, 4]), row([7])])["phases"]
-        assert phase["episodes"] == 3
-        assert phase["score_mean"] == round(13 / 3, 4)
-        assert phase["score_std"] == round(math.sqrt(38 / 9), 4)
-        assert phase["score_se"] == round(math.sqrt(38 / 27), 4)
-        assert phase["score_max"] == 7
+def random_scores(seed: int) -> list[list[float]]:
+    random = np.random.default_rng(seed)
+    return [list(random.gamma(0.5, 20, size)) for size in (5, 0, 31, 1, 12)]
 
-    @pytest.mark.parametrize("seed", range(5))
-    def test_equals_numpy_over_all_episodes(self, seed: int) -> None:
-        random = np.random.default_rng(seed)
-        parts = [list(random.gamma(0.5, 20, size)) for size in (5, 0, 31, 1, 12)]
+
+class TestScores:
+    @pytest.mark.parametrize("parts", [[[2, 4], [7]], [[3.0]], *map(random_scores, range(5))])
+    def test_equals_numpy_over_all_episodes(self, parts: list[list[float]]) -> None:
         every = np.concatenate(parts)
         (phase,) = summarize([row(part) for part in parts])["phases"]
         assert phase["episodes"] == len(every)
@@ -63,10 +56,6 @@ class TestScores:
         (phase,) = summarize([row([]), row([])])["phases"]
         assert phase["episodes"] == 0
         assert [phase[name] for name in ("score_mean", "score_std", "score_se", "score_max")] == [None] * 4
-
-    def test_one_episode(self) -> None:
-        (phase,) = summarize([row([3.0])])["phases"]
-        assert (phase["score_mean"], phase["score_std"], phase["score_se"]) == (3.0, 0.0, 0.0)
 
 
 class TestPhases:

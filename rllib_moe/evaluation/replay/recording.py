@@ -85,13 +85,9 @@ class Recording:
 def record(
     environment: EnvironmentConfig, player: Player, seed: int, on_step: Callable[[int], None] | None = None
 ) -> Recording:
-    """Play one episode, in an environment that is asked to render text where it can.
+    """Play one episode with a `watched` player, in an environment that is asked to render text where it can.
 
-    Args:
-        environment: The environment.
-        player: A `watched` player with a network.
-        seed: Seed of the episode.
-        on_step: Told the number of steps after each.
+    `on_step` is told the number of steps after each.
     """
     with closing(_make_env(environment)) as env, torch.inference_mode():
         return _record(env, player, seed, on_step or (lambda _: None))

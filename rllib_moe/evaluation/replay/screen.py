@@ -98,12 +98,12 @@ class Crop(NamedTuple):
 
 
 def crop(screens: Sequence[Screen], map_lines: tuple[int, int] | None, levels: Sequence[str]) -> Crop:
-    """Find the part of the map that is worth showing.
+    """Find the part of the map that is worth showing, by the name of each step's level.
 
     Args:
         screens: Each step's screen.
         map_lines: First line of the map, and the line after its last; None shows everything.
-        levels: Name of each step's level.
+        levels: Each step's level.
     """
     height = max(map(len, screens))
     width = max(len(line.text) for screen in screens for line in screen)
@@ -122,11 +122,9 @@ def crop(screens: Sequence[Screen], map_lines: tuple[int, int] | None, levels: S
 
 
 def _box(edges: tuple[int, int, int, int], whole: Box) -> Box:
-    """Return what is within the edges, with a margin and at least `LEAST` large, as far as the whole reaches.
+    """Return what is within the edges, with a margin and at least `LEAST` large, as far as the whole map reaches.
 
-    Args:
-        edges: First line and column, and the line and column after the last.
-        whole: The map.
+    The edges are first line and column, and the line and column after the last.
     """
     top, left, bottom, right = edges
     lines = min(whole.lines, max(LEAST[0], bottom - top + 2 * MARGIN[0]))

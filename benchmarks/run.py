@@ -33,7 +33,8 @@ from rllib_moe.runtime import provenance
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.training.algorithm_state import capture
-from rllib_moe.training.checkpoints import LATEST, point, prune, save_checkpoint
+from rllib_moe.training.checkpoints import LATEST, save_checkpoint
+from rllib_moe.training.run_checkpoints import point, prune
 
 ENCODER_ROWS = 512
 """Graphs of the largest batch on which encoders are compared."""

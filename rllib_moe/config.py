@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -69,17 +70,25 @@ class ModelConfig(Settings):
         """Return the names in a list of inputs."""
         return tuple(name.strip() for name in inputs.split(","))
 
-    def errors(self, shape: GraphShape) -> list[str]:
-        """Return the reasons why the network does not fit an observation; empty when it does."""
+    def errors(self, shape: GraphShape, for_roles: Sequence[str] = ()) -> list[str]:
+        """Return the reasons why the network does not fit an observation; empty when it does.
+
+        Args:
+            shape: Sizes of the observation.
+            for_roles: Settings elsewhere that need a role for each expert, as `router='roles'` does.
+        """
         known = (STATE, "graph", "features", *shape.extras)
         errors = [
             f"{setting}: expected {', '.join(known)}, each once, got {inputs!r}"
             for setting, inputs in (("router_inputs", self.router_inputs), ("expert_inputs", self.expert_inputs))
             if len(names := self.names(inputs)) != len({*names} & {*known})
         ]
-        if self.router == "roles" and shape.num_roles != self.num_experts:
-            has = f"{shape.num_roles} roles" if shape.num_roles else "no roles"
-            errors.append(f"router: 'roles' needs a role for each of num_experts={self.num_experts}; {has} here")
+        if shape.num_roles != self.num_experts:
+            has = f"{shape.num_roles or 'no'} roles"
+            errors += [
+                f"{setting}: needs a role for each of num_experts={self.num_experts}; the environment names {has}"
+                for setting in (*(["router"] if self.router == "roles" else ()), *for_roles)
+            ]
         return errors
 
 

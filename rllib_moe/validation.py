@@ -31,12 +31,7 @@ class FailedError(RuntimeError):
 
 
 class ConfigError(RefusedError):
-    """A request is refused. The message lists every error, one a line.
-
-    Args:
-        errors: The errors in words.
-        source: Name of what was refused.
-    """
+    """A request is refused. The message names the source of the errors and lists them all, one a line."""
 
     def __init__(self, errors: Iterable[str], source: str = "configuration") -> None:
         self.errors = tuple(errors)
@@ -67,7 +62,9 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(dict.fromkeys(_sentences(error, type(self)))) from None
+            found = error.errors(include_url=False)
+            sentences = (sentence for details in found for sentence in _sentences(details, type(self)))
+            raise ConfigError(dict.fromkeys(sentences)) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain nested form, the inverse of `from_dict`."""
@@ -106,12 +103,9 @@ class Settings(BaseModel):
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """Return a hint to append to a refusal of `word`: the nearest known word, whatever the case, else all of them.
+    """Return a hint to append to a refusal of a word: the nearest known one, whatever the case.
 
-    Args:
-        word: The unknown word.
-        known: All known words.
-        otherwise: Text where nothing is near, in place of all known words.
+    Where none is near, `otherwise`, and without that all known words.
     """
     names = {name.lower(): name for name in known}
     if match := difflib.get_close_matches(word.lower(), names, n=1):
@@ -120,11 +114,7 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) 
 
 
 def import_by_path(path: str, name: str) -> Any:
-    """Return the object that `module:attribute` names.
-
-    Args:
-        path: The path.
-        name: Name of the setting that asks for it, for the refusal.
+    """Return the object that a path `module:attribute` names; `name` is the setting that asks for it.
 
     Raises:
         ValueError: The path is of another form, or the module or the attribute cannot be imported.
@@ -141,12 +131,8 @@ def import_by_path(path: str, name: str) -> Any:
 def import_for(module: str, refusal: str) -> ModuleType:
     """Import a module of the user's.
 
-    Args:
-        module: Its name.
-        refusal: Beginning of the message where it cannot be imported.
-
     Raises:
-        ValueError: It cannot be imported, whatever it raises.
+        ValueError: It cannot be imported, whatever it raises; the message begins with `refusal`.
     """
     try:
         return importlib.import_module(module)
@@ -233,24 +219,15 @@ def expectation(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 
 def _bounds(metadata: Sequence[Any]) -> str:
-    found: dict[str, Any] = {}
-    for each in metadata:
-        for name in ("ge", "gt", "le", "lt"):
-            if (value := getattr(each, name, None)) is not None:
-                found[name] = value
-    if "ge" in found and "le" in found:
-        return f" from {found['ge']:g} to {found['le']:.12g}"
     words = {"ge": "{:g} or more", "gt": "above {:g}", "le": "at most {:.12g}", "lt": "below {:g}"}
+    found = {name: value for each in metadata for name in words if (value := getattr(each, name, None)) is not None}
+    if {"ge", "le"} <= found.keys():
+        return f" from {found['ge']:g} to {found['le']:.12g}"
     parts = [words[name].format(value) for name, value in found.items()]
     return f", {' and '.join(parts)}" if parts else ""
 
 
-def _sentences(error: ValidationError, settings: type[BaseModel]) -> Iterator[str]:
-    for details in error.errors(include_url=False):
-        yield from _sentence(details, settings)
-
-
-def _sentence(details: ErrorDetails, settings: type[BaseModel]) -> Iterator[str]:
+def _sentences(details: ErrorDetails, settings: type[BaseModel]) -> Iterator[str]:
     cause = details.get("ctx", {}).get("error")
     location = [str(part) for part in details["loc"]]
     name = location[0] if location else ""

@@ -19,7 +19,7 @@ import os
 import queue
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from typing import Any, Self, cast
 
@@ -160,11 +160,7 @@ class MoEAPPOPolicy(MoEPPOPolicy):
                     self._next_phase = None
 
     def update(self, batch: SampleBatch, bootstrap_obs: Observation | None) -> dict[str, Any]:
-        """All epochs over a batch of whole fragments, under one phase.
-
-        Args:
-            batch: As for `vtrace`.
-            bootstrap_obs: As for `vtrace`.
+        """Learn all epochs of a batch of whole fragments, under one phase; arguments as for `vtrace`.
 
         Returns:
             RLlib's results of a learning step, averaged over the minibatches, with `weight_kept` among its statistics.
@@ -187,12 +183,12 @@ class MoEAPPOPolicy(MoEPPOPolicy):
         """Nothing: there is no target network (see the module). RLlib's APPO calls this."""
 
     def get_weights(self) -> dict[str, np.ndarray]:
-        """A copy: RLlib's own result shares memory with weights that go on changing."""
+        """Return a copy: RLlib's own result shares memory with weights that go on changing."""
         with self._lock:
             return {name: value.copy() for name, value in super().get_weights().items()}
 
     def set_weights(self, weights: Any) -> None:
-        """Between two gradient steps."""
+        """Set the weights, between two gradient steps."""
         with self._lock:
             super().set_weights(weights)
 
@@ -212,10 +208,7 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
         return MoEAPPOPolicy
 
     def setup(self, config: Any) -> None:
-        """Set the algorithm up.
-
-        Until `cleanup`, torch has as many threads in this process as `learner_threads` says.
-        """
+        """Set the algorithm up; until `cleanup`, torch has as many threads here as `learner_threads` says."""
         self._threads_before = torch.get_num_threads()
         if "OMP_NUM_THREADS" not in os.environ:
             # Before the learner's thread is made: a new thread takes over torch's number of threads.
@@ -253,7 +246,7 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
         return results
 
     def _get_samples_from_workers_old_api_stack(self, *args: Any, **kwargs: Any) -> list[tuple[int, Any]]:
-        """RLlib's, and a note of who gave some.
+        """Return RLlib's samples, and note who gave some.
 
         While no rollout worker is healthy there are none: RLlib would sample in the driver meanwhile, and then fail to
         send weights to a worker 0.
@@ -283,19 +276,16 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
 
     def _place_processed_samples_on_learner_thread_queue(self) -> None:
         """Queue every batch, waiting for room. RLlib drops batches, and waits for ever on a thread that died."""
-        for batch in self.data_to_place_on_learner:
-            while True:
-                self._check_learner()
-                try:
-                    with self._clock.standing():  # however long the learner takes, it is no worker's delay
-                        self._learner_thread.inqueue.put(batch, timeout=POLL_SECONDS)
-                except queue.Full:
-                    continue
-                break
-        self.data_to_place_on_learner.clear()
+        waiting = self.data_to_place_on_learner
+        while waiting:
+            self._check_learner()
+            # However long the learner takes, it is no worker's delay.
+            with self._clock.standing(), suppress(queue.Full):
+                self._learner_thread.inqueue.put(waiting[0], timeout=POLL_SECONDS)
+                del waiting[0]
 
     def _compile_iteration_results_old_api_stack(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's results, with the timers that a synchronous algorithm has."""
+        """Return RLlib's results, with the timers that a synchronous algorithm has."""
         result = super()._compile_iteration_results_old_api_stack(*args, **kwargs)
         total = self._timers[SAMPLE_TIMER]._total_time  # of many short waits
         result["timers"]["sample_time_ms"] = 1000 * (total - self._waited)
@@ -305,10 +295,5 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
 
 
 def learner_threads(cores: int, num_workers: int) -> int:
-    """Threads of torch for a learner beside workers that never wait for it: the cores they leave, but half at least.
-
-    Args:
-        cores: Cores of the learner's machine.
-        num_workers: Rollout workers, wherever they are.
-    """
+    """Return torch's threads for a learner beside workers that never wait: the cores they leave it, at least half."""
     return max(1, cores - min(num_workers, cores // 2))

@@ -53,14 +53,11 @@ def _life(worker_index: int) -> int:
 
 
 def algorithm_config(experiment: Experiment, first_episode: int = 0) -> MoEPPOConfig | MoEAPPOConfig:
-    """Translate an experiment to RLlib's configuration.
+    """Translate an experiment to RLlib's configuration, ready for `build_algo()` or Tune.
 
     Args:
         experiment: The experiment.
         first_episode: Episodes played before this process, so that a resumed run sees new ones.
-
-    Returns:
-        The configuration, ready for `build_algo()` or Tune.
     """
     register_env(ENVIRONMENT_NAME, make_rollout_env)
     training, environment, phase = experiment.training, experiment.environment, experiment.schedule.at(first_episode)
@@ -68,11 +65,7 @@ def algorithm_config(experiment: Experiment, first_episode: int = 0) -> MoEPPOCo
         ALGORITHMS[training.algo]()
         .environment(
             ENVIRONMENT_NAME,
-            env_config={
-                **environment.to_dict(),
-                "seed": training.seed,
-                FIRST_EPISODE: first_episode,
-            },
+            env_config={**environment.to_dict(), "seed": training.seed, FIRST_EPISODE: first_episode},
             disable_env_checking=True,
         )
         .env_runners(

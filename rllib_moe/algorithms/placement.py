@@ -47,14 +47,11 @@ def spread_workers() -> Iterator[None]:
 
 
 def notices(num_workers: int, num_gpus: float) -> list[str]:
-    """Return notes for a person about a run on the cluster this process is connected to.
+    """Return notes about a run on the cluster this process is connected to: its nodes, and a wait for CPUs.
 
     Args:
         num_workers: Rollout workers, one CPU each.
         num_gpus: GPUs of the learner.
-
-    Returns:
-        Sentences: the nodes, and that the run waits where CPUs are missing.
 
     Raises:
         ConfigError: the learner's GPU is not on this node.

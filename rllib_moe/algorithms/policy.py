@@ -37,13 +37,10 @@ class ActivePhase(NamedTuple):
 
 
 def shuffled_pairs(batch: SampleBatch) -> SampleBatch:
-    """Return a batch with its rows in random order but for pairs, each followed by its next row.
+    """Return the rows of whole fragments in random order but for pairs, each followed by its next row.
 
-    Args:
-        batch: Rows of whole fragments, the steps of one environment after those of another.
-
-    Returns:
-        The rows, and `IS_FOLLOWED`: set in the first row of a pair whose second is the next step of its episode.
+    The steps of one environment come after those of another. `IS_FOLLOWED`, which is added, is set in the first row of
+    a pair whose second is the next step of its episode.
     """
     ids = batch[SampleBatch.EPS_ID]
     is_followed = np.zeros(len(ids), bool)
@@ -79,12 +76,7 @@ class MoEPPOPolicy(PPOTorchPolicy):
         return torch.optim.Adam(groups, lr=self.config["lr"], fused=True)
 
     def request_phase(self, phase: PhaseConfig, episodes: int) -> None:
-        """Activate a phase: gate, temperature, all coefficients and the learning rate.
-
-        Args:
-            phase: The phase.
-            episodes: Global episode count that it belongs to.
-        """
+        """Activate the phase of an episode count: gate, temperature, all coefficients and the learning rate."""
         self.model.network.phase.apply_phase(phase, episodes)
         self.sync_optimizer()
 

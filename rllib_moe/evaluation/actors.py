@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
@@ -34,7 +35,7 @@ class Choice(NamedTuple):
 
     actions: np.ndarray
     """Actions [n]."""
-    gate: np.ndarray | None
+    gate: np.ndarray | None = None
     """Weights of the experts [n, K]; None without experts."""
     output: PolicyOutput | None = None
     """The network's whole output, with the ego node's attention if the player is `watched`; None without network."""
@@ -81,7 +82,7 @@ class Player:
             ValueError: the environment does not suit it, or the weights do not fit the environment's observations.
         """
         if make := describe(env).baselines.get(self.policy):
-            return BaselineActor(make)
+            return PlayersActor(make)
         assert isinstance(env.action_space, gymnasium.spaces.Discrete)
         num_actions = int(env.action_space.n)
         shape = GraphShape.from_space(env.observation_space)
@@ -100,7 +101,7 @@ class Player:
             )
         if self.policy == "random-legal" and shape.num_actions is None:
             raise ValueError("'random-legal' needs an environment with an action mask; 'random' does not")
-        return RandomActor(num_actions, is_legal_only=self.policy == "random-legal")
+        return PlayersActor(partial(RandomPlayer, None if self.policy == "random-legal" else num_actions))
 
 
 class NetworkActor:
@@ -152,49 +153,29 @@ class NetworkActor:
         return self._network(batch, available_experts=self._available, return_attention=self._watched)
 
 
-class RandomActor:
-    """Uniform choice.
+class RandomPlayer:
+    """Uniform choice among so many actions; None: among those that the observation's mask allows."""
 
-    Args:
-        num_actions: Number of actions.
-        is_legal_only: Choose among the actions that the observation's mask allows; else the mask is ignored.
-    """
+    def __init__(self, num_actions: int | None, seed: int) -> None:
+        self._num_actions, self._generator = num_actions, _generator(seed)
 
-    def __init__(self, num_actions: int, *, is_legal_only: bool) -> None:
-        self._num_actions = num_actions
-        self._is_legal_only = is_legal_only
-
-    def start(self, seed: int) -> np.random.Generator:
-        """Make the generator of an episode's actions."""
-        return _generator(seed)
-
-    def act(self, observations: Observations, episodes: Sequence[np.random.Generator]) -> Choice:
-        """Choose an action for each row."""
-        if not self._is_legal_only:
-            return Choice(np.array([int(generator.integers(self._num_actions)) for generator in episodes]), None)
-        masks = observations["action_mask"]
-        actions = [int(generator.choice(np.flatnonzero(mask))) for generator, mask in zip(episodes, masks, strict=True)]
-        return Choice(np.array(actions), None)
+    def act(self, observation: Observations) -> int:
+        """Choose an action."""
+        if self._num_actions is not None:
+            return int(self._generator.integers(self._num_actions))
+        return int(self._generator.choice(np.flatnonzero(observation["action_mask"])))
 
 
-class BaselineActor:
-    """A baseline of the environment, a player for each episode.
+class PlayersActor:
+    """A player without a network for each episode, made by `start` from its seed."""
 
-    Args:
-        make: Makes the player of an episode from its seed.
-    """
-
-    def __init__(self, make: Callable[[int], BaselinePlayer]) -> None:
-        self._make = make
-
-    def start(self, seed: int) -> BaselinePlayer:
-        """Make the player of an episode."""
-        return self._make(seed)
+    def __init__(self, start: Callable[[int], BaselinePlayer]) -> None:
+        self.start = start
 
     def act(self, observations: Observations, episodes: Sequence[BaselinePlayer]) -> Choice:
         """Ask each episode's player."""
         rows = ({name: leaf[row] for name, leaf in observations.items()} for row in range(len(episodes)))
-        return Choice(np.array([int(player.act(row)) for player, row in zip(episodes, rows, strict=True)]), None)
+        return Choice(np.array([int(player.act(row)) for player, row in zip(episodes, rows, strict=True)]))
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -21,7 +21,7 @@ from rllib_moe.envs.description import describe
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player
 from rllib_moe.evaluation.explanation import Explanation, add_states
-from rllib_moe.evaluation.kept_states import KeptStates, labels_of_state
+from rllib_moe.evaluation.kept_states import KeptState, kept_state, labels_of_state
 from rllib_moe.models.losses import gate_entropy
 
 
@@ -65,7 +65,7 @@ class EpisodeRecord:
     """Gates of the steps in each named scene."""
     explanation: Explanation | None = None
     """Reasons of the actions; only of a player that is `watched`."""
-    kept: KeptStates | None = None
+    kept: list[KeptState] = field(default_factory=list)
     """Some of its states, in order; only of a player that has `keep_every`."""
 
 
@@ -93,14 +93,7 @@ class _Slot:
 
 
 def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], num_envs: int) -> Share:
-    """Play one episode for each seed.
-
-    Args:
-        environment: The environment.
-        player: Who plays.
-        seeds: Seeds of the episodes.
-        num_envs: Environments stepped together.
-    """
+    """Play one episode for each seed, `num_envs` environments stepped together."""
     with one_thread(), ExitStack() as stack:
         slots = []
         for _ in range(min(num_envs, len(seeds))):
@@ -127,8 +120,7 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
         slot.record = EpisodeRecord(seed=seed, scenes={name: GateSum() for name in slot.scene})
         if player.watched:
             slot.record.explanation = Explanation()
-        if player.keep_every:
-            slot.record.kept = KeptStates(every=player.keep_every, first=seed % player.keep_every)
+
         _put(buffers, row, observation)
 
     for row in range(len(slots)):
@@ -148,11 +140,11 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
             slot = slots[row]
             record = slot.record
             gate = None if choice.gate is None else choice.gate[row]
-            if record.kept is not None and record.kept.wants(record.gates.steps):
+            if player.keep_every and (record.gates.steps - record.seed) % player.keep_every == 0:
                 assert choice.output is not None
                 one = {name: buffer[row] for name, buffer in buffers.items()}
                 labels = labels_of_state(description, slot.info, one, int(choice.actions[row]))
-                record.kept.add(choice.output, row, labels)
+                record.kept.append(kept_state(choice.output, row, labels))
             record.gates.add(1, gate)
             record.gate_entropy += 0.0 if entropies is None else entropies[row]
             for name, holds in slot.scene.items():

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,7 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
     Actions, and with them scores, do not depend on the numbers of workers and environments; routing numbers agree to
     five digits or so, as float32 sums depend on the batch.
 
-    Args:
-        request: The evaluation.
-        console: Output for progress and the tables; None prints nothing.
+    Progress and tables are printed where there is a console.
 
     Returns:
         The numbers of `evaluation_numbers` and what they were measured on, those of `information_numbers` as
@@ -59,7 +57,9 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
     """
     resolved = resolve(request, request.policy, watched=request.explain, episodes_kept=request.episodes)
     began = time.perf_counter()
-    with _workers(resolved.environment, request):
+    if request.num_workers:
+        prepare(resolved.environment.env)
+    with ray_session(None, request.num_workers) if request.num_workers else nullcontext():
         records, seconds = _play(resolved.environment, resolved.player, request, console, "")
         measures = resolved.description.episode_measures
         numbers = _described(resolved, request) | evaluation_numbers(records, measures, request.remove_expert)
@@ -82,13 +82,13 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
 def _information(resolved: Resolved, records: Sequence[EpisodeRecord]) -> dict[str, Any] | None:
     """Return what the experts tell about each label; None where no states were kept."""
     by_seed = sorted(records, key=lambda record: record.seed)
-    states = joined([record.kept for record in by_seed if record.kept is not None])
-    if states is None:
+    episodes = [record.kept for record in by_seed if record.kept]
+    if not episodes:
         return None
     assert resolved.player.weights is not None
     phase = phase_of(resolved.player.weights)
     with one_thread():
-        return rounded(information_numbers(states, phase.routing, phase.value("temperature")))
+        return rounded(information_numbers(joined(episodes), phase.routing, phase.value("temperature")))
 
 
 def _explain(
@@ -107,7 +107,7 @@ def _explain(
 def _play(
     environment: EnvironmentConfig, player: Player, request: EvaluationRequest, console: Console | None, what: str
 ) -> tuple[list[EpisodeRecord], float]:
-    """All episodes with one player: their records, and the workers' playing time in seconds."""
+    """Play all episodes with one player; return their records, and the workers' playing time in seconds."""
     began = time.perf_counter()
     records: list[EpisodeRecord] = []
     seconds = 0.0
@@ -122,17 +122,6 @@ def _play(
                 highlight=False,
             )
     return records, seconds
-
-
-@contextmanager
-def _workers(environment: EnvironmentConfig, request: EvaluationRequest) -> Iterator[None]:
-    """Ray, where there are workers."""
-    if request.num_workers == 0:
-        yield
-        return
-    prepare(environment.env)
-    with ray_session(None, request.num_workers):
-        yield
 
 
 def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationRequest) -> Iterator[Share]:

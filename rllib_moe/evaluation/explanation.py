@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,37 +37,9 @@ BAND_NAMES = ("itself", *(name for name, _ in DISTANCE_BANDS), "out of reach")
 _LAST_DISTANCES = np.array([last for _, last in DISTANCE_BANDS])
 
 
-class StateSum(NamedTuple):
-    """Sums over states, for each expert."""
-
-    gate: np.ndarray
-    """Its weight [K]."""
-    leads: np.ndarray
-    """States in which it has the largest weight [K]."""
-    changes: np.ndarray
-    """States in which another action would be the most probable one without it [K]."""
-    divergence: np.ndarray
-    """Kullback-Leibler divergence of the policy without it from the policy, in nats [K]."""
-    purposes: np.ndarray
-    """The policy's probability of each purpose where it leads [K, P]."""
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> StateSum:
-        """Take the columns [K, 4 + P] apart."""
-        return cls(values[:, 0], values[:, 1], values[:, 2], values[:, 3], values[:, 4:])
-
-
-class AttentionSum(NamedTuple):
-    """Sums over states, for each class of nodes."""
-
-    nodes: np.ndarray
-    """Nodes of the class [C]."""
-    states: np.ndarray
-    """States with such a node [C]."""
-    equal: np.ndarray
-    """The attention they would have if all nodes had the same [C]."""
-    attention: np.ndarray
-    """The ego node's attention to them, mean of the heads [C]."""
+ATTENTION_SUMS = ("nodes", "states", "equal", "attention")
+"""Sums over states for a class of nodes: its nodes, the states with such a node, the attention that they would have if
+all nodes had the same, and the ego node's attention to them (mean of the heads)."""
 
 
 @dataclass(kw_only=True)
@@ -78,11 +49,13 @@ class Explanation:
     steps: dict[str, int] = field(default_factory=dict)
     """States in each scene, `ALL` included."""
     states: dict[str, np.ndarray] = field(default_factory=dict)
-    """`StateSum` of each scene as one array [K, 4 + P]."""
+    """For each scene the experts' sums [K, 4 + P]: the expert's weight; 1 where it leads, having the largest weight; 1
+    where another action would be the most probable one without it; the Kullback-Leibler divergence of the policy
+    without it from the policy, in nats; and where it leads, the policy's probability of each of P purposes."""
     by_type: np.ndarray | float = 0.0
-    """`AttentionSum` by node type, as one array [4, T]; 0 for an encoder without attention."""
+    """`ATTENTION_SUMS` by node type [4, T]; 0 for an encoder without attention."""
     by_distance: np.ndarray | float = 0.0
-    """`AttentionSum` by `BAND_NAMES`, as one array [4, bands]; 0 likewise."""
+    """`ATTENTION_SUMS` by `BAND_NAMES` [4, bands]; 0 likewise."""
 
     def add_state(self, values: np.ndarray, scenes: Mapping[str, bool]) -> None:
         """Add a state's values [K, 4 + P] to all and to the scenes that hold."""
@@ -95,14 +68,7 @@ class Explanation:
                 self.states[name] += values
 
     def add_attention(self, attention: np.ndarray, types: np.ndarray, distances: np.ndarray, num_types: int) -> None:
-        """Add a state's attention.
-
-        Args:
-            attention: Of the ego node to the nodes that exist, mean of the heads [n].
-            types: Node types [n].
-            distances: Distances from the ego node [n].
-            num_types: Node types T.
-        """
+        """Add a state's attention: that of the ego node to the n nodes that exist, mean of the heads."""
         bands = 1 + np.searchsorted(_LAST_DISTANCES, distances)
         bands[distances == UNREACHABLE] = len(BAND_NAMES) - 1
         bands[:1] = 0
@@ -125,14 +91,9 @@ def add_states(
     scenes: Sequence[Mapping[str, bool]],
     description: GraphDescription,
 ) -> None:
-    """Add a batch of states to the explanations of their episodes.
+    """Add a batch of n states, a row each with leaves [n, ...] and its scene's flags, to those of their episodes.
 
-    Args:
-        explanations: One for each row.
-        output: What the network says of them, with the attention where it has any.
-        observations: Leaves [n, ...].
-        scenes: Each row's flags.
-        description: Of the environment.
+    The network's output has the attention where there is any.
     """
     mask = torch.tensor(observations["action_mask"]) if "action_mask" in observations else None
     changes, divergence = removal_effects(output, mask)

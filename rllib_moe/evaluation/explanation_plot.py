@@ -20,13 +20,7 @@ _MOST_SCENES = 16
 
 @styled()
 def write_plot(explain: Mapping[str, Any], title: str, path: Path) -> None:
-    """Draw what `explanation_numbers` returned into a PNG.
-
-    Args:
-        explain: The numbers.
-        title: Heading of the picture.
-        path: File to write.
-    """
+    """Draw what `explanation_numbers` returned into a PNG."""
     figure = Figure(figsize=(13, 9.5), layout="constrained")
     figure.suptitle(title, fontweight="bold")
     (scenes, purposes), (looks, removal) = figure.subplots(2, 2)

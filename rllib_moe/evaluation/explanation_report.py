@@ -12,7 +12,7 @@ from rich.table import Table
 
 from rllib_moe.envs.description import GraphDescription, expert_names
 from rllib_moe.evaluation.episodes import EpisodeRecord
-from rllib_moe.evaluation.explanation import ALL, BAND_NAMES, AttentionSum, Explanation, StateSum
+from rllib_moe.evaluation.explanation import ALL, ATTENTION_SUMS, BAND_NAMES, Explanation
 from rllib_moe.metrics import rounded
 
 _SHOWN_PURPOSES = 3
@@ -22,12 +22,12 @@ _LEAST_SHOWN = 0.05
 def explanation_numbers(
     records: Sequence[EpisodeRecord], without: Mapping[int, Sequence[EpisodeRecord]], description: GraphDescription
 ) -> dict[str, Any]:
-    """Compute the numbers.
+    """Compute the numbers of an explanation.
 
     Args:
-        records: Of a watched player, one for each episode.
+        records: Records of a watched player, one for each episode.
         without: Records on the same seeds with an expert removed, by expert; empty where there is one expert only.
-        description: Of the environment.
+        description: Description of the environment.
 
     Returns:
         `experts`: their names.
@@ -41,8 +41,8 @@ def explanation_numbers(
         `removal`: for each expert `changes` and `divergence` over all states, and `score_difference` and
         `return_difference` without it on the same seeds, each with `_se`.
     """
-    total = Explanation()
-    for record in _sorted(records):
+    total, whole = Explanation(), _sorted(records)
+    for record in whole:
         assert record.explanation is not None
         total.merge(record.explanation)
     purposes = description.purposes()
@@ -55,7 +55,6 @@ def explanation_numbers(
             "by_distance": _attention(total.by_distance, BAND_NAMES, steps),
             "distance_unit": description.distance_unit,
         }
-    whole = _sorted(records)
     removal = []
     for expert, played in without.items():
         pairs = list(zip(_sorted(played), whole, strict=True))
@@ -124,24 +123,18 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _scene(steps: int, values: np.ndarray, purposes: Sequence[str]) -> dict[str, Any]:
-    sums, each = StateSum.of(values), max(1, steps)
-    return {
-        "steps": steps,
-        "share": sums.gate / each,
-        "leads": sums.leads / each,
-        "changes": sums.changes / each,
-        "divergence": sums.divergence / each,
-        "purposes": [
-            {name: share / leads for name, share in zip(purposes, row, strict=True) if share > 0}
-            for row, leads in zip(sums.purposes, sums.leads, strict=True)
-        ],
-    }
+    means = dict(zip(("share", "leads", "changes", "divergence"), values[:, :4].T / max(1, steps), strict=True))
+    done = [
+        {name: share / leads for name, share in zip(purposes, row, strict=True) if share > 0}
+        for row, leads in zip(values[:, 4:], values[:, 1], strict=True)
+    ]
+    return {"steps": steps, **means, "purposes": done}
 
 
 def _attention(values: np.ndarray | float, names: Sequence[str], steps: int) -> dict[str, Any]:
     """Return the classes that occur, by name."""
     return {
-        name: dict(zip(AttentionSum._fields, column / steps, strict=True))
+        name: dict(zip(ATTENTION_SUMS, column / steps, strict=True))
         for name, column in zip(names, np.asarray(values).T, strict=True)
         if column[0] > 0
     }

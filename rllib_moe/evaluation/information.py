@@ -76,7 +76,7 @@ def information_numbers(states: States, routing: str, temperature: float) -> dic
             "value": information(states.gate, each),
             **_null("random_router", random[name]),
             **_null("permuted", permuted_information(states.gate, each, states.longest)),
-            "entropy": label_entropy(each),
+            "entropy": _entropy(np.bincount(each) / len(each)),
             "values": int(each.max()) + 1,
             "states": len(each),
         }
@@ -89,11 +89,6 @@ def encode(values: Sequence[Any]) -> np.ndarray:
     """Number the values of a label in the order they appear: int [S]."""
     codes: dict[Any, int] = {}
     return np.array([codes.setdefault(value, len(codes)) for value in values])
-
-
-def label_entropy(codes: np.ndarray) -> float:
-    """Return the entropy in nats of a label with the values `codes` [S]."""
-    return _entropy(np.bincount(codes) / len(codes))
 
 
 def information(gate: np.ndarray, codes: np.ndarray) -> float:

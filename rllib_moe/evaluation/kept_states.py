@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,44 +16,26 @@ MOST_STATES = 20_000
 more of them would take time (a tenth of that of playing) and tell little: what counts are the episodes."""
 
 
-@dataclass(kw_only=True)
-class KeptStates:
-    """Every so many states of an episode, in order."""
+class KeptState(NamedTuple):
+    """One state that was played."""
 
-    every: int
-    """Steps from one to the next."""
-    first: int
-    """Step of the first one."""
-    gate: list[np.ndarray] = field(default_factory=list)
-    """Weights of the experts, [K] each."""
-    router_input: list[np.ndarray] = field(default_factory=list)
-    """Rows that the router read, [R] each."""
-    labels: dict[str, list[Label]] = field(default_factory=dict)
-    """Values of each label."""
+    gate: np.ndarray
+    """Weights of the experts [K]."""
+    router_input: np.ndarray
+    """Row that the router read [R]."""
+    labels: dict[str, Label]
+    """Values of its labels."""
 
-    def wants(self, step: int) -> bool:
-        """Return whether the state of a step, counted from 0, is to be kept."""
-        return step % self.every == self.first
 
-    def add(self, output: PolicyOutput, row: int, labels: Mapping[str, Label]) -> None:
-        """Keep a state, a row of what the network said.
-
-        Raises:
-            ValueError: Its labels are not those of the states before.
-        """
-        if not self.gate:
-            self.labels = {name: [] for name in labels}
-        _check_same(self.labels, labels)
-        self.gate.append(output.gate.numpy()[row].copy())  # copied, as a view would keep the whole batch
-        self.router_input.append(output.router_input.numpy()[row].copy())
-        for name, value in labels.items():
-            self.labels[name].append(value)
+def kept_state(output: PolicyOutput, row: int, labels: dict[str, Label]) -> KeptState:
+    """Return a row of a batch of states, copied: a view would keep the whole batch."""
+    return KeptState(output.gate.numpy()[row].copy(), output.router_input.numpy()[row].copy(), labels)
 
 
 def labels_of_state(
     description: GraphDescription, info: Mapping[str, object], observation: Mapping[str, np.ndarray], action: int
 ) -> dict[str, Label]:
-    """Return all labels of a state.
+    """Return all labels of a state, those of its `info` and the purpose of the action taken in it.
 
     Args:
         description: Description of the environment.
@@ -66,36 +47,25 @@ def labels_of_state(
     return labels | ({ROLE: int(observation["roles"].argmax())} if "roles" in observation else {})
 
 
-def joined(episodes: Sequence[KeptStates]) -> States | None:
+def joined(episodes: Sequence[Sequence[KeptState]]) -> States:
     """Put the states of episodes together, in their order, with the flags of the scene as one more label.
 
-    Returns:
-        The states; None where there are none.
-
     Raises:
-        ValueError: The labels are not the same in all episodes.
+        ValueError: The labels are not the same in all states.
     """
-    episodes = [each for each in episodes if each.gate]
-    if not episodes:
-        return None
-    for each in episodes:
-        _check_same(episodes[0].labels, each.labels)
-    labels: dict[str, Sequence[Any]] = {
-        name: [value for each in episodes for value in each.labels[name]] for name in episodes[0].labels
-    }
-    if flags := [values for name, values in labels.items() if name.startswith(FLAG)]:
-        labels[SCENE] = list(zip(*flags, strict=True))
-    return States(
-        gate=np.stack([row for each in episodes for row in each.gate]).astype(np.float64),
-        router_input=np.stack([row for each in episodes for row in each.router_input]),
-        labels=labels,
-        longest=max(len(each.gate) for each in episodes),
-    )
-
-
-def _check_same(expected: Mapping[str, object], labels: Mapping[str, object]) -> None:
-    if changed := sorted(expected.keys() ^ labels.keys()):
+    states = [state for episode in episodes for state in episode]
+    names = states[0].labels.keys()
+    if changed := sorted({name for state in states for name in names ^ state.labels.keys()}):
         raise ValueError(
             f"labels: expected the same in every state, but {', '.join(changed)} is missing in some; a flag of "
             "info['scene'] that does not hold is False, not absent"
         )
+    labels: dict[str, Sequence[Any]] = {name: [state.labels[name] for state in states] for name in names}
+    if flags := [values for name, values in labels.items() if name.startswith(FLAG)]:
+        labels[SCENE] = list(zip(*flags, strict=True))
+    return States(
+        gate=np.stack([state.gate for state in states]).astype(np.float64),
+        router_input=np.stack([state.router_input for state in states]),
+        labels=labels,
+        longest=max(map(len, episodes)),
+    )

@@ -5,7 +5,6 @@ It is `weights.pt` of a checkpoint that plays, with the phase, gate and temperat
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,7 +43,7 @@ def resolve(
     Args:
         request: The request.
         policy: Name of the policy.
-        watched: Whether the ego node's attention is asked for.
+        watched: Ask for the ego node's attention.
         episodes_kept: Number of episodes of which states are kept for `information`, where a network with several
             experts, none of them removed, plays.
 
@@ -64,17 +63,18 @@ def resolve(
     if policy == "checkpoint" and model and request.remove_expert is not None:
         errors += _removal_errors(request.remove_expert, model)
     if policy != "checkpoint" or checkpoint:
+        weights, keep_every = checkpoint.weights() if checkpoint and policy == "checkpoint" else None, None
+        if environment and weights and model and model.num_experts > 1 and request.remove_expert is None:
+            keep_every = math.ceil(episodes_kept * environment.max_steps / MOST_STATES) or None
         player = Player(
             policy=policy,
             deterministic=request.deterministic,
             removed_expert=request.remove_expert,
             watched=watched,
+            keep_every=keep_every,
             model=model,
-            weights=checkpoint.weights() if checkpoint and policy == "checkpoint" else None,
+            weights=weights,
         )
-        if environment and player.weights and model and model.num_experts > 1 and request.remove_expert is None:
-            every = math.ceil(episodes_kept * environment.max_steps / MOST_STATES)
-            player = dataclasses.replace(player, keep_every=every or None)
     if environment:
         made_on = checkpoint.experiment.environment.env if checkpoint else environment.env
         description = _try_out(environment, policy, player, made_on, errors)

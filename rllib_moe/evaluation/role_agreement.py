@@ -40,11 +40,7 @@ def role_agreement(profiles: Sequence[np.ndarray]) -> float:
 
 
 def permuted_agreement(profiles: Sequence[np.ndarray]) -> list[float]:
-    """Return `role_agreement` with the scenes of each network shuffled, `PERMUTATIONS` times: the matching's own share.
-
-    Args:
-        profiles: As in `role_agreement`.
-    """
+    """Return `role_agreement` with each network's scenes shuffled, `PERMUTATIONS` times: the matching's own share."""
     rng = np.random.default_rng(0)
     return [role_agreement([rng.permutation(each, axis=1) for each in profiles]) for _ in range(PERMUTATIONS)]
 

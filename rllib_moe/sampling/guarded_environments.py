@@ -73,11 +73,7 @@ class GuardedEnvironments:
         return {name: float(present[name]) for name in self.arguments if is_finite_number(present[name])}
 
     def begin(self, e: int) -> Observation:
-        """Begin an episode in environment `e`, whose last one (if any) ended well. Returns its first observation.
-
-        Raises:
-            EnvironmentsFailError: it fails again and again.
-        """
+        """Begin an episode in environment `e`, whose last one (if any) ended well; as `replace` does where it fails."""
         self._in_a_row[e] = 0
         try:
             return self._reset(e)

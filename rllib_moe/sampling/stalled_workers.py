@@ -27,9 +27,6 @@ class BatchClock:
     """Seconds since the rollout workers gave a batch, by a clock that goes while the driver would take one.
 
     What happens between two iterations (a checkpoint to a storage that hangs) is no worker's delay, nor is a learner's.
-
-    Args:
-        now: Seconds by any clock.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -40,8 +37,8 @@ class BatchClock:
 
     @contextmanager
     def going(self) -> Iterator[None]:
-        """An iteration."""
-        self._stood, self._stopped_at = self._stood + self._now() - self._stopped_at, math.inf
+        """Let the clock go inside the block, an iteration."""
+        self._go()
         try:
             yield
         finally:
@@ -49,30 +46,26 @@ class BatchClock:
 
     @contextmanager
     def standing(self) -> Iterator[None]:
-        """A part of an iteration in which no batch would be taken."""
+        """Stop the clock inside the block, a part of an iteration in which no batch would be taken."""
         self._stopped_at = self._now()
         try:
             yield
         finally:
-            self._stood, self._stopped_at = self._stood + self._now() - self._stopped_at, math.inf
+            self._go()
 
     def note(self, workers: Iterable[int]) -> None:
-        """These workers, by index, have given a batch just now."""
+        """Note that these workers, by index, have given a batch just now."""
         for index in workers:
             self._any = self._last[index] = self._time()
 
     def silence(self) -> float:
-        """Seconds since any worker gave a batch, or since the beginning."""
+        """Return the seconds since any worker gave a batch, or since the beginning."""
         return self._time() - self._any
 
     def late(self, workers: Iterable[int], seconds: float) -> list[int]:
-        """Those of the workers whose last batch is longer ago.
+        """Return those of all workers in service, by index, whose last batch is longer ago than so many seconds.
 
         One that is new, was away or has been named here has all its time yet.
-
-        Args:
-            workers: Indices of all workers in service.
-            seconds: Time that a worker has for a batch.
         """
         now = self._time()
         self._last = {index: self._last.get(index, now) for index in workers}
@@ -80,19 +73,19 @@ class BatchClock:
         self._last |= dict.fromkeys(late, now)
         return late
 
+    def _go(self) -> None:
+        self._stood, self._stopped_at = self._stood + self._now() - self._stopped_at, math.inf
+
     def _time(self) -> float:
         return min(self._now(), self._stopped_at) - self._stood
 
 
 def kill_stalled_workers(algorithm: Algorithm, suspects: Iterable[int] | None = None) -> list[int]:
-    """Kill the remote rollout workers that do not answer; Ray starts them anew.
+    """Kill the remote rollout workers that do not answer, which Ray starts anew, and return their indices.
 
     Args:
         algorithm: The algorithm.
         suspects: Indices of workers that have nothing to do, or should have; None: sampling is over, so it is all.
-
-    Returns:
-        The indices of those that were killed.
     """
     group = algorithm.env_runner_group
     if group is None:

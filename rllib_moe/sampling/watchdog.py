@@ -29,8 +29,8 @@ class Watchdog:
     """A context in which `watch` and `rest` set and clear the timers. Outside the main thread it does nothing.
 
     Args:
-        seconds: How long what is watched may take.
-        ends_process: Whether to end the process where native code hangs. Only for processes that are started anew.
+        seconds: Time that what is watched may take.
+        ends_process: End the process where native code hangs. Only for processes that are started anew.
     """
 
     def __init__(self, seconds: float, *, ends_process: bool = False) -> None:

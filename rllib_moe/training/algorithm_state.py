@@ -52,14 +52,11 @@ def capture(algorithm: CurriculumAlgorithm) -> AlgorithmState:
 
 
 def restore(algorithm: CurriculumAlgorithm, state: AlgorithmState) -> None:
-    """Write a state into an algorithm and its rollout workers, and apply the phase of its episode count.
+    """Copy a state by `capture` into an algorithm whose network has the same sizes, and into its rollout workers.
 
-    Settings, the optimizer's included, stay those of the algorithm. With another seed than the state's, the random
-    generators stay as they were seeded; with other environments, episodes begin anew.
-
-    Args:
-        algorithm: An algorithm whose network has the same sizes.
-        state: A state by `capture`; it is copied.
+    Applies the phase of its episode count. Settings, the optimizer's included, stay those of the algorithm. With
+    another seed than the state's, the random generators stay as they were seeded; with other environments, episodes
+    begin anew.
     """
     policy, worker, plain = algorithm.learner_policy, algorithm.env_runner, deepcopy(state.plain)
     network, (optimizer,) = policy.model.network, policy._optimizers

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,19 +75,11 @@ class Checkpoint:
     """Mean raw score of the episodes before it (`summary.SCORE_WINDOW`), None when there were none."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the state dict of the policy network, on the CPU.
-
-        Raises:
-            CheckpointError: it is no file of tensors.
-        """
+        """Return the state dict of the policy network, on the CPU; raise CheckpointError where it is none."""
         return self._read(WEIGHTS, _load_tensors)
 
     def state(self) -> AlgorithmState:
-        """Return the state of the algorithm.
-
-        Raises:
-            CheckpointError: a file is not of its kind.
-        """
+        """Return the state of the algorithm; raise CheckpointError where a file is not of its kind."""
         arrays = self._read(ARRAYS, _load_arrays)
         return AlgorithmState(
             weights=self.weights(),
@@ -105,13 +96,7 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    state: AlgorithmState,
-    path: Path,
-    experiment: Experiment,
-    *,
-    episodes: int,
-    iteration: int,
-    score: float | None,
+    state: AlgorithmState, path: Path, experiment: Experiment, *, episodes: int, iteration: int, score: float | None
 ) -> None:
     """Write a checkpoint to `path`, replacing one of that name only once the new one is whole.
 
@@ -121,12 +106,7 @@ def save_checkpoint(
     partial = path.with_name(f"{PARTIAL}{path.name}")
     if partial.exists():
         shutil.rmtree(partial)
-    described = {
-        "episodes": episodes,
-        "iteration": iteration,
-        "score": score,
-        "experiment": experiment.to_dict(),
-    }
+    described = {"episodes": episodes, "iteration": iteration, "score": score, "experiment": experiment.to_dict()}
     try:
         partial.mkdir(parents=True)
         _save_tensors(state.weights, partial / WEIGHTS)
@@ -135,7 +115,7 @@ def save_checkpoint(
         (partial / EXPERIMENT).write_text(yaml.safe_dump(described, sort_keys=False))
         manifest = {"format": FORMAT, "sha256": {name: _sha256(partial / name) for name in sorted(FILES)}}
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-        _sync(partial)
+        sync(*partial.iterdir(), partial)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
         raise
@@ -144,7 +124,7 @@ def save_checkpoint(
         shutil.rmtree(replaced, ignore_errors=True)  # of a write that was killed after its renames
         path.rename(replaced)
     partial.rename(path)
-    _sync_directory(path.parent)
+    sync(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -196,80 +176,6 @@ def _load_plain(file: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return loaded
 
 
-def point_best(directory: Path) -> None:
-    """Make `best` a link to the periodic checkpoint with the highest score."""
-    scores = {path: _score(path) for path in _periodic(directory)}
-    if scored := {path: score for path, score in scores.items() if score is not None}:
-        point(directory, BEST, max(scored, key=scored.__getitem__))
-
-
-def _score(path: Path) -> float | None:
-    try:
-        return yaml.safe_load((path / EXPERIMENT).read_text())["score"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # damaged since: no reason to stop a run
-        return None
-
-
-def adopt(checkpoint: Path, directory: Path) -> None:
-    """Take over a whole checkpoint that lies elsewhere, and make it the latest.
-
-    Args:
-        checkpoint: Its directory.
-        directory: Of a run's checkpoints, without one of that name.
-    """
-    partial = directory / f"{PARTIAL}{checkpoint.name}"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(checkpoint, partial)
-    _sync(partial)
-    partial.rename(directory / checkpoint.name)
-    point(directory, LATEST, directory / checkpoint.name)
-    _sync_directory(directory)
-
-
-def set_aside_later(resumed: Checkpoint) -> list[Path]:
-    """Rename the periodic checkpoints beside `resumed` that are later: a run that goes on from it plays them again.
-
-    They are kept, as `superseded_...`; the links no longer lead to them.
-
-    Returns:
-        Their new paths, empty when there were none.
-    """
-    directory = resumed.path.parent
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    later = [path for path in _periodic(directory) if int(path.name.removeprefix("episode_")) > resumed.episodes]
-    aside = [path.rename(path.with_name(f"superseded_{path.name}_{stamp}")) for path in later]
-    if aside:
-        (directory / FINAL).unlink(missing_ok=True)
-        point(directory, LATEST, resumed.path)
-        point_best(directory)
-    return aside
-
-
-def point(directory: Path, name: str, target: Path) -> None:
-    """Make `directory/name` a link to a checkpoint beside it, in one step."""
-    link = directory / f"{PARTIAL}{name}-link"
-    link.unlink(missing_ok=True)
-    link.symlink_to(target.name)
-    link.replace(directory / name)
-
-
-def prune(directory: Path, keep: int) -> None:
-    """Remove all but the newest `keep` periodic checkpoints, and what an interrupted write left behind."""
-    linked = {(directory / name).resolve() for name in (LATEST, BEST, FINAL)}
-    for path in _periodic(directory)[:-keep]:
-        if path.resolve() not in linked:
-            shutil.rmtree(path)
-    for path in directory.glob(f"{PARTIAL}*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-
-
-def _periodic(directory: Path) -> list[Path]:
-    """Periodic checkpoints by episode, as numbers: episode_999999 comes before episode_1000000."""
-    numbers = {path: re.fullmatch(r"episode_(\d+)", path.name) for path in directory.iterdir()}
-    return sorted((path for path, number in numbers.items() if number), key=lambda path: int(path.name[8:]))
-
-
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Find, verify and describe a checkpoint.
 
@@ -288,7 +194,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             raise CheckpointError(f"checkpoint {path}: expected one run, this holds several: {', '.join(below)}")
         return _verified(path)
     faults: list[CheckpointError] = []
-    for candidate in _newest_first(directory):
+    # One that lost its name to an interrupted write comes after that which has it.
+    newest_first = sorted([*periodic(directory), *periodic(directory, REPLACED)], key=episode_of, reverse=True)
+    for candidate in newest_first:
         try:
             checkpoint = _verified(candidate)
         except CheckpointError as error:
@@ -302,14 +210,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     raise CheckpointError(f"checkpoint {directory}: the run has none (it ended before its first one)")
 
 
-def _newest_first(directory: Path) -> list[Path]:
-    """Periodic checkpoints, the newest first; one that lost its name to an interrupted write comes in its place."""
-    names = {path: re.fullmatch(rf"({re.escape(REPLACED)})?episode_(\d+)", path.name) for path in directory.iterdir()}
-    return sorted(
-        (path for path, name in names.items() if name),
-        key=lambda path: (int(path.name.rpartition("_")[2]), not path.name.startswith(REPLACED)),
-        reverse=True,
-    )
+def periodic(directory: Path, prefix: str = "") -> list[Path]:
+    """Return the periodic checkpoints by episode, as numbers: episode_999999 comes before episode_1000000."""
+    pattern = re.compile(rf"{re.escape(prefix)}episode_\d+")
+    return sorted((path for path in directory.iterdir() if pattern.fullmatch(path.name)), key=episode_of)
+
+
+def episode_of(path: Path) -> int:
+    """Return the episode in the name of a periodic checkpoint."""
+    return int(path.name.rpartition("_")[2])
 
 
 def _verified(path: Path) -> Checkpoint:
@@ -366,18 +275,9 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sync(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-        else:
-            _sync_directory(path)
-    _sync_directory(directory)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+def sync(*paths: Path) -> None:
+    """Force files and directories to disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)

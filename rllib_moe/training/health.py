@@ -1,25 +1,34 @@
 """Concerns about a training: collapse, alpha entropy out of its window, skipped updates, lost workers.
 
-Pure; for people to read, nothing in the training does.
+Pure; for people to read, on the screen and in pictures. Nothing in the training does.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.training.entropy_windows import Window, window_at
 
 LEAST_SHARE = 0.05
 """Share of the gate below which an expert is about to be lost."""
 GRACE, GRACE_SHARE = 100, 0.5
 """Episodes a phase has to bring alpha entropy into its window before anything is said, at most this share of it."""
 
+TOLERANCE = 0.1
+"""Nats on either side of a target where the user gave no window."""
+TRANSITION_TOLERANCE = 0.15
+"""Nats on either side of the line along which entropy falls in `transition`."""
+WARMUP_TOLERANCE = 0.05
+"""Nats below undecided that count as undecided in `warmup`."""
+TRANSITION_END = 0.7
+FINE_TUNE = (0.3, 0.5)
+"""The user's expected values in nats, for four experts."""
 
-@dataclass(frozen=True)
-class Concern:
+
+class Concern(NamedTuple):
     """Something that needs attention."""
 
     kind: str
@@ -28,44 +37,63 @@ class Concern:
     """Message for a person."""
 
 
-def expected_entropy(row: m.Row, schedule: PhaseSchedule) -> Window | None:
-    """The window of alpha entropy at a row's episode, None where nothing is expected."""
-    return window_at(schedule, row[m.EPISODES_TOTAL.key], len(m.shares_of(row)))
+class Window(NamedTuple):
+    """Alpha entropy that is expected, in nats."""
+
+    low: float
+    high: float
 
 
-def concerns(row: m.Row, schedule: PhaseSchedule, episodes: int) -> list[Concern]:
-    """Return the concerns after an iteration.
-
-    Args:
-        row: Its measures.
-        schedule: The run's schedule.
-        episodes: The run's total.
-
-    Returns:
-        All of it, the most serious first.
-    """
-    found: list[Concern] = []
+def concerns(row: m.Row, schedule: PhaseSchedule, episodes: int) -> Iterator[Concern]:
+    """Yield the concerns after an iteration of a run of so many episodes, the most serious first."""
     if lost := row.get(m.LOST_WORKERS.key, 0):
-        found.append(Concern("workers", f"{lost} rollout worker{'s' * (lost != 1)} lost; Ray starts new ones"))
+        yield Concern("workers", f"{lost} rollout worker{'s' * (lost != 1)} lost; Ray starts new ones")
     if skipped := row.get(m.SKIPPED_UPDATES.key, 0):
-        what = "gradient step" + "s" * (skipped != 1)
-        found.append(Concern("updates", f"{skipped} {what} skipped so far, as not finite"))
+        yield Concern("updates", f"{skipped} gradient step{'s' * (skipped != 1)} skipped so far, as not finite")
     shares = m.shares_of(row)
     for index, share in enumerate(shares):
         if len(shares) > 1 and share < LEAST_SHARE:
             text = f"collapse: expert {index} has {100 * share:.1f} % of the gate, below {100 * LEAST_SHARE:.0f} %"
-            found.append(Concern(f"collapse {index}", text))
-    found += _entropy(row, schedule, episodes)
-    return found
-
-
-def _entropy(row: m.Row, schedule: PhaseSchedule, episodes: int) -> list[Concern]:
+            yield Concern(f"collapse {index}", text)
     played, entropy = row[m.EPISODES_TOTAL.key], row[m.ALPHA_ENTROPY.key]
-    window, index = expected_entropy(row, schedule), schedule.index_at(played)
+    window, index = window_at(schedule, played, len(shares)), schedule.index_at(played)
     start, end = schedule.phases[index].start, schedule.end_of(index) or episodes
     grace = min(GRACE, GRACE_SHARE * (min(end, episodes) - start))
-    if window is None or entropy in window or math.isnan(entropy) or played - start < grace:
-        return []
-    side = "below" if entropy < window.low else "above"
-    text = f"alpha entropy {entropy:.2f} is {side} its window, {window.low:.2f} to {window.high:.2f} nats"
-    return [Concern("entropy", text)]
+    if window and played - start >= grace and (entropy < window.low or entropy > window.high):
+        side = "below" if entropy < window.low else "above"
+        text = f"alpha entropy {entropy:.2f} is {side} its window, {window.low:.2f} to {window.high:.2f} nats"
+        yield Concern("entropy", text)
+
+
+def window_at(schedule: PhaseSchedule, episode: int, num_experts: int) -> Window | None:
+    """Return the alpha entropy expected at an episode.
+
+    The phases `warmup`, `transition` and `fine-tune` have the user's windows (ln K; from ln K down to about 0.7; 0.3 to
+    0.5, scaled by ln K / ln 4), unless the schedule aims outside of them. Any other phase has a band around its target.
+
+    Returns:
+        The window; None for one expert, and where neither user nor schedule expects anything.
+    """
+    if num_experts < 2:
+        return None
+    top = math.log(num_experts)
+    scale = top / math.log(4)
+    index = schedule.index_at(episode)
+    name, start, end = schedule.phases[index].name, schedule.phases[index].start, schedule.end_of(index)
+    window = None
+    if name == "warmup":
+        window = _within(top - WARMUP_TOLERANCE, top, top)
+    elif name == "transition" and end is not None:
+        line = top + (TRANSITION_END * scale - top) * (episode - start) / (end - start)
+        window = _within(line - TRANSITION_TOLERANCE, line + TRANSITION_TOLERANCE, top)
+    elif name == "fine-tune":
+        window = _within(FINE_TUNE[0] * scale, FINE_TUNE[1] * scale, top)
+    target = schedule.at(episode).alpha_entropy_target
+    if target is None or (window and window.low <= min(target, top) <= window.high):
+        return window
+    return _within(min(target, top) - TOLERANCE, min(target, top) + TOLERANCE, top)
+
+
+def _within(low: float, high: float, top: float) -> Window:
+    """Return a window cut to what entropy can be."""
+    return Window(max(low, 0.0), min(high, top) + 1e-6)  # the measured mean rounds beyond ln K

@@ -20,10 +20,10 @@ from rich.text import Text
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.colors import ACCENT, WARNING, expert_color
-from rllib_moe.training.health import concerns, expected_entropy
-from rllib_moe.training.progress import Pace, clock
+from rllib_moe.training.health import concerns, window_at
+from rllib_moe.training.progress import Pace
 from rllib_moe.training.stop_signals import StopSignals
-from rllib_moe.training.summary import SCORE_WINDOW, best_score, recent_score
+from rllib_moe.training.summary import SCORE_WINDOW, best_score, recent_mean
 
 REFRESHES_PER_SECOND = 2
 LARGEST_WIDTH = 100
@@ -36,14 +36,9 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 class LiveProgress:
-    """A panel that follows a run; a context manager around the loop.
+    """A panel in a terminal that follows a run of so many episodes; a context manager around the loop.
 
-    Args:
-        console: A terminal.
-        episodes: Total episodes of the run.
-        schedule: Its phases.
-        rows: All rows of the run so far; the run appends to it before it calls `show`.
-        stop: The run's signals.
+    The run appends to `rows`, all of its rows so far, before it calls `show`.
     """
 
     def __init__(
@@ -52,7 +47,6 @@ class LiveProgress:
         self._console = console
         self._episodes, self._schedule, self._rows, self._stop = episodes, schedule, rows, stop
         self._pace = Pace()
-        self._seen: list[m.Row] = list(rows[-1:])
         self._live = Live(
             console=console,
             get_renderable=self.render,
@@ -72,15 +66,14 @@ class LiveProgress:
     def show(self, row: m.Row) -> None:
         """Follow to a row of measures."""
         self._pace.note(row[m.EPISODES_TOTAL.key])
-        self._seen = [row]
         self._live.refresh()
 
     def render(self) -> RenderableType:
         """The panel as of now."""
         parts: list[RenderableType] = []
         title = "waiting for the first iteration"
-        if self._seen:
-            (row,) = self._seen
+        if self._rows:
+            row = self._rows[-1]
             title = f"{row[m.PHASE.key]} · {row[m.ROUTING.key]} · temperature {row[m.TEMPERATURE.key]:.2f}"
             parts += [self._bars(row), Text(), self._numbers(row), Text(), _shares(row)]
             parts += [
@@ -101,8 +94,8 @@ class LiveProgress:
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(no_wrap=True)
         table.add_column(ratio=1)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
+        for _ in range(2):
+            table.add_column(justify="right", no_wrap=True)
         if boundary is not None and boundary < self._episodes:
             following = self._schedule.phases[index + 1].name
             self._add_bar(table, f"to {following}", played, start, boundary)
@@ -110,24 +103,22 @@ class LiveProgress:
         return table
 
     def _add_bar(self, table: Table, name: str, played: int, start: int, end: int) -> None:
-        left = self._pace.seconds_to(end)
         table.add_row(
             name,
             ProgressBar(total=max(1, end - start), completed=played - start, complete_style=ACCENT),
             f"{played}/{end}",
-            "" if left is None else f"{clock(left)} left",
+            self._pace.time_to(end),
         )
 
     def _numbers(self, row: m.Row) -> Table:
-        recent = recent_score(self._rows)
-        window = expected_entropy(row, self._schedule)
+        recent = recent_mean(self._rows)
+        window = window_at(self._schedule, row[m.EPISODES_TOTAL.key], len(m.shares_of(row)))
         expected = "" if window is None else f" (expected {window.low:.2f} to {window.high:.2f})"
         table = Table.grid(padding=(0, 2))
-        for _ in range(4):
-            table.add_column()
+        entropy, information = row[m.ALPHA_ENTROPY.key], row[m.MUTUAL_INFORMATION.key]
         cells = [
             *("score", f"{_number(recent, 1)} (mean of {SCORE_WINDOW})", "best", _number(best_score(self._rows), 0)),
-            *("alpha entropy", f"{_number(row[m.ALPHA_ENTROPY.key], 2)}{expected}", "MI", _information(row)),
+            *("alpha entropy", f"{_number(entropy, 2)}{expected}", "MI", f"{_number(information, 2)} nats"),
             *("speed", f"{_number(row[m.STEPS_PER_SECOND.key], 0)} steps/s"),
         ]
         for name in m.measures_of(row):
@@ -146,10 +137,6 @@ def _shares(row: m.Row) -> Table:
         bar = Text("█" * max(1, round(BAR * share)) if share > 0 else "", style=expert_color(index))
         table.add_row(f"expert {index}", f"{100 * share:.0f} %", bar)
     return table
-
-
-def _information(row: m.Row) -> str:
-    return f"{_number(row[m.MUTUAL_INFORMATION.key], 2)} nats"
 
 
 def _number(value: float | None, digits: int) -> str:

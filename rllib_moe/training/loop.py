@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
@@ -12,29 +13,19 @@ from rllib_moe.algorithms.policy import CannotGoOnError
 from rllib_moe.experiment import Experiment
 from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
 from rllib_moe.training.algorithm_state import capture
-from rllib_moe.training.checkpoints import FINAL, LATEST, point, point_best, prune, save_checkpoint
+from rllib_moe.training.checkpoints import FINAL, LATEST, save_checkpoint
+from rllib_moe.training.run_checkpoints import point, point_best, prune
 from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, TrainingStoppedError, told
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror
-from rllib_moe.training.summary import recent_score, summarize
+from rllib_moe.training.summary import recent_mean, summarize
 
 MAX_EMPTY_ITERATIONS = 10
 """Iterations in a row without a single sample after which a run stops: all workers fail."""
 
 
-class Progress(Protocol):
-    """A display of a run."""
-
-    def show(self, row: m.Row) -> None:
-        """Show an iteration's row."""
-
-
 class EmptyIterations:
-    """Count of the iterations in a row that sampled nothing.
-
-    Args:
-        env_steps: Environment steps sampled so far.
-    """
+    """Count of the iterations in a row that sampled nothing, from the environment steps sampled so far."""
 
     def __init__(self, env_steps: int) -> None:
         self._env_steps, self._count = env_steps, 0
@@ -55,14 +46,9 @@ class EmptyIterations:
 
 
 class TrainingLoop:
-    """Trains an algorithm that stands, and keeps the run's books.
+    """Trains an algorithm that stands, restored where the run is resumed, and keeps the run's books.
 
-    Args:
-        algorithm: The algorithm, restored where the run is resumed.
-        experiment: The experiment.
-        directory: The run's directory.
-        mirror: Copy of the run on a storage.
-        rows: Rows of the run so far; the loop appends to them.
+    It appends to `rows`, those of the run so far.
     """
 
     def __init__(
@@ -79,7 +65,7 @@ class TrainingLoop:
         self._saved_rows: int | None = None
         self._empty = EmptyIterations(algorithm._counters[NUM_ENV_STEPS_SAMPLED])
 
-    def run(self, stop: StopSignals, progress: Progress) -> None:
+    def run(self, stop: StopSignals, show: Callable[[m.Row], None]) -> None:
         """Iterate until the episode total is reached or a signal asks to stop; then save, also where an error ends it.
 
         Raises:
@@ -94,7 +80,7 @@ class TrainingLoop:
                     self._rows.append(row)
                     with told(self._directory):
                         self._directory.append(row, result["moe_histograms"])
-                    progress.show(row)
+                    show(row)
                 if self._algorithm.episodes_total - self._saved_at >= self._run.checkpoint_every:
                     self._save()
         except CannotWriteError:
@@ -124,7 +110,7 @@ class TrainingLoop:
         iteration = self._rows[-1][m.ITERATION.key] if self._rows else 0
         with told(self._directory):
             if self._saved_rows != len(self._rows):
-                state, score = capture(self._algorithm), recent_score(self._rows)
+                state, score = capture(self._algorithm), recent_mean(self._rows)
                 save_checkpoint(state, path, self._experiment, episodes=episodes, iteration=iteration, score=score)
             point(checkpoints, LATEST, path)
             if is_final:

@@ -10,9 +10,10 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Self
+from datetime import timedelta
+from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,21 +26,6 @@ REPEAT_SHARE = 0.1
 """Share of the run's episodes after which a warning that lasts is told again."""
 LOG_WIDTH = 160
 """Columns of the output when it is no terminal (a log)."""
-
-HEADINGS = (
-    "phase",
-    "routing",
-    "episodes",
-    "score mean ± SE",
-    "std",
-    "best",
-    "alpha entropy (end)",
-    "MI (end)",
-    "expert shares %",
-    "T",
-    "learning rate",
-)
-"""Headings of the table of phases."""
 
 
 def standard_console() -> Console:
@@ -77,28 +63,18 @@ class Pace:
         self._last = (time.monotonic(), played)
         self._first = self._first or self._last
 
-    def seconds_to(self, episode: int) -> float | None:
-        """Seconds until an episode, None before there is a pace."""
+    def time_to(self, episode: int) -> str:
+        """Return the time left until an episode, as `1:02:03 left`; nothing before there is a pace."""
         if self._first is None or self._last[1] <= self._first[1]:
-            return None
+            return ""
         seconds, played = self._last[0] - self._first[0], self._last[1] - self._first[1]
-        return seconds / played * max(0, episode - self._last[1])
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+        return f"{timedelta(seconds=int(seconds / played * max(0, episode - self._last[1])))} left"
 
 
 class ProgressLines:
     """Prints one plain line an iteration, and one for each warning when it begins and while it lasts.
 
-    Args:
-        console: Where to.
-        episodes: Total episodes of the run.
-        schedule: Its phases.
-        rows: All rows of the run so far; the run appends to it before it calls `show`.
+    The run appends to `rows`, all of its rows so far, before it calls `show`.
     """
 
     def __init__(self, console: Console, episodes: int, schedule: PhaseSchedule, rows: Sequence[m.Row]) -> None:
@@ -108,17 +84,10 @@ class ProgressLines:
         self._warned: dict[str, tuple[int, int]] = {}
         """Episodes at which a warning that lasts began and was told last, by its kind."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        """Nothing is left to be done: every line is whole."""
-
     def show(self, row: m.Row) -> None:
         """Print a row of measures."""
         played = row[m.EPISODES_TOTAL.key]
         self._pace.note(played)
-        left = self._pace.seconds_to(self._episodes)
         shares = " ".join(f"{100 * share:.0f}" for share in m.shares_of(row))
         score = "-" if row[m.EPISODES.key] == 0 else f"{row[m.SCORE_MEAN.key]:.1f} (best {best_score(self._rows):.0f})"
         say(
@@ -127,7 +96,7 @@ class ProgressLines:
             f"T {row[m.TEMPERATURE.key]:.2f}  score {score}  "
             f"alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  MI {row[m.MUTUAL_INFORMATION.key]:.2f}  "
             f"experts {shares} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  "
-            f"{'' if left is None else f'{clock(left)} left'}",
+            f"{self._pace.time_to(self._episodes)}",
         )
         lasting: dict[str, tuple[int, int]] = {}
         for concern in concerns(row, self._schedule, self._episodes):
@@ -140,58 +109,31 @@ class ProgressLines:
         self._warned = lasting
 
 
-class PhaseTable:
-    """The table of phases that ends a run: a row a phase, or a column a phase where a row would not fit.
-
-    Args:
-        summary: What `summary.summarize` returned.
-    """
-
-    def __init__(self, summary: dict[str, Any]) -> None:
-        self._phases = [_cells(phase) for phase in summary["phases"]]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Rich's own hook."""
-        wide = self._wide()
-        yield wide if wide.__rich_measure__(console, options).maximum <= options.max_width else self._narrow()
-
-    def _wide(self) -> Table:
-        table = _titled()
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading in HEADINGS[:2] else "right")
-        for cells in self._phases:
-            table.add_row(*cells)
-        return table
-
-    def _narrow(self) -> Table:
-        table = _titled()
-        table.add_column(HEADINGS[0])
-        for cells in self._phases:
-            table.add_column(cells[0], justify="right")
-        for line in list(zip(HEADINGS, *self._phases, strict=True))[1:]:
-            table.add_row(*line)
-        return table
+def phase_table(summary: dict[str, Any]) -> Table:
+    """Return the table that ends a run that played something, a column a phase, from its `summary.summarize`."""
+    table = Table("phase", title="Phases played", title_justify="left")
+    for phase in summary["phases"]:
+        table.add_column(escape(phase["phase"]), justify="right")
+    columns = [_cells(phase) for phase in summary["phases"]]
+    for heading in columns[0]:
+        table.add_row(heading, *(cells[heading] for cells in columns))
+    return table
 
 
-def _cells(phase: dict[str, Any]) -> tuple[str, ...]:
-    """Values under the headings."""
-    return (
-        escape(phase["phase"]),
-        phase["routing"],
-        str(phase["episodes"]),
-        f"{_number(phase['score_mean'])} ± {_number(phase['score_se'])}",
-        _number(phase["score_std"]),
-        _number(phase["score_max"], 0),
-        f"{_number(phase['alpha_entropy'], 3)} ({_number(phase['alpha_entropy_end'], 3)})",
-        f"{_number(phase['mutual_information'])} ({_number(phase['mutual_information_end'])})",
-        " ".join(f"{100 * share:.0f}" for share in phase["expert_share"]),
-        _number(phase["temperature"]),
-        f"{phase['learning_rate']:.1e}",
-    )
-
-
-def _titled() -> Table:
-    return Table(title="Phases played", title_justify="left")
+def _cells(phase: dict[str, Any]) -> dict[str, str]:
+    """Return the values of a phase under their headings."""
+    return {
+        "routing": phase["routing"],
+        "episodes": str(phase["episodes"]),
+        "score mean ± SE": f"{_number(phase['score_mean'])} ± {_number(phase['score_se'])}",
+        "std": _number(phase["score_std"]),
+        "best": _number(phase["score_max"], 0),
+        "alpha entropy (end)": f"{_number(phase['alpha_entropy'], 3)} ({_number(phase['alpha_entropy_end'], 3)})",
+        "MI (end)": f"{_number(phase['mutual_information'])} ({_number(phase['mutual_information_end'])})",
+        "expert shares %": " ".join(f"{100 * share:.0f}" for share in phase["expert_share"]),
+        "T": _number(phase["temperature"]),
+        "learning rate": f"{phase['learning_rate']:.1e}",
+    }
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -19,8 +19,8 @@ from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.training.checkpoints import LATEST
-from rllib_moe.training.forecast import forecast, short_phases
-from rllib_moe.training.progress import ConsoleHandler, PhaseTable, say, standard_console
+from rllib_moe.training.forecast import forecast
+from rllib_moe.training.progress import ConsoleHandler, phase_table, say, standard_console
 from rllib_moe.training.run_directory import RunDirectory, told
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.summary import summarize
@@ -61,7 +61,7 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
         directory = RunDirectory.claim(experiment.run, resumed.checkpoint.path if resumed else None)
         with directory.locked():
             try:
-                for line in _outlook(experiment, resumed):
+                for line in forecast(experiment, resumed.checkpoint.episodes if resumed else 0):
                     say(console, line)
                 from rllib_moe.training import session  # late: see above
 
@@ -74,7 +74,7 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
             summary = summarize(rows)
             paths = _write_summary(summary, experiment, directory, mirror) if rows else {}
     if rows:
-        console.print(PhaseTable(summary))
+        console.print(phase_table(summary))
     else:
         console.print("Stopped before the first iteration: there is nothing to save.")
     for name, path in paths.items():
@@ -101,7 +101,9 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape,
     step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
     role_names = describe(env).role_names if experiment.teaches_roles else ()
     env.close()
-    if errors := [*_observation_errors(experiment, shape), *env.phase_errors(experiment.schedule)]:
+    asking = [each.name for each in experiment.schedule.phases if each.first.role_coef or each.last.role_coef]
+    errors = experiment.model.errors(shape, [f"role_coef ({', '.join(asking)})"] if asking else [])
+    if errors := [*errors, *env.phase_errors(experiment.schedule)]:
         raise ConfigError(errors)
     batch_bytes, memory = batch_size * step_bytes, psutil.virtual_memory().total
     if batch_bytes > memory:
@@ -110,33 +112,11 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape,
     return shape, num_actions, role_names
 
 
-def _observation_errors(experiment: Experiment, shape: GraphShape) -> list[str]:
-    """Return the reasons why an experiment does not fit its environment's observation; empty when it does."""
-    errors, num_experts = experiment.model.errors(shape), experiment.model.num_experts
-    asking = [each.name for each in experiment.schedule.phases if each.first.role_coef or each.last.role_coef]
-    if asking and shape.num_roles != num_experts:
-        has = f"{shape.num_roles} roles" if shape.num_roles else "no roles"
-        errors.append(
-            f"role_coef ({', '.join(asking)}): needs a role for each of num_experts={num_experts}; "
-            f"{experiment.environment.env} names {has}"
-        )
-    return errors
-
-
-def _outlook(experiment: Experiment, resumed: Resumed | None) -> Iterator[str]:
-    """Yield the lines that say what will be played."""
-    first, total = resumed.checkpoint.episodes if resumed else 0, experiment.run.episodes
-    yield forecast(experiment.schedule, first, total)
-    yield from short_phases(experiment.schedule, experiment.training, experiment.environment, first, total)
-
-
 def _next_commands(experiment: Experiment, summary: dict[str, Any]) -> Iterator[str]:
     """Yield the commands that a person may want next."""
     run, total = str(experiment.run.directory), experiment.run.episodes
-    if summary["episodes_total"] < total:
-        yield f"go on:    {shlex.join(called_as('train', '--resume', run))}"
-    else:
-        yield f"go on:    {shlex.join(called_as('train', '--resume', run, '--episodes', str(2 * total)))}"
+    further = () if summary["episodes_total"] < total else ("--episodes", str(2 * total))
+    yield f"go on:    {shlex.join(called_as('train', '--resume', run, *further))}"
     yield f"report:   {shlex.join(called_as('report', run))}"
     yield f"evaluate: {shlex.join(called_as('evaluate', '--checkpoint', run))}"
 

@@ -48,11 +48,7 @@ class CannotWriteError(TrainingStoppedError):
 
 
 class RunDirectory:
-    """The directory of one run.
-
-    Args:
-        path: Where it is; made when missing.
-    """
+    """The directory of one run, made when missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -113,11 +109,7 @@ class RunDirectory:
             experiment.schedule.save(partial)
 
     def add_start(self, start: Mapping[str, Any]) -> None:
-        """Add a line to starts.jsonl: how and by what the run was begun or resumed.
-
-        Args:
-            start: Plain values.
-        """
+        """Add a line to starts.jsonl: how and by what the run was begun or resumed, in plain values."""
         before = self._starts.read_text() if self._starts.exists() else ""
         with atomic_write(self._starts) as partial:
             partial.write_text(f"{before}{json.dumps(start)}\n")
@@ -127,11 +119,7 @@ class RunDirectory:
         return read_rows(self._progress) if self._progress.exists() else []
 
     def adopt(self, run: Path) -> None:
-        """Take over rows and starts of a run that was fetched from a storage and goes on here.
-
-        Args:
-            run: Its directory.
-        """
+        """Take over rows and starts from the directory of a run that was fetched from a storage and goes on here."""
         for own in (self._progress, self._starts):
             if (run / own.name).exists() and not own.exists():
                 with atomic_write(own) as partial:
@@ -193,11 +181,10 @@ class RunDirectory:
 
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write progress.csv anew, in one step; what a row lacks is NaN."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
         with atomic_write(self._progress) as partial, partial.open("w", newline="") as stream:
             if rows:
-                writer = csv.DictWriter(
-                    stream, list(dict.fromkeys(key for row in rows for key in row)), restval=math.nan
-                )
+                writer = csv.DictWriter(stream, columns, restval=math.nan)
                 writer.writeheader()
                 writer.writerows(rows)
 
@@ -240,11 +227,10 @@ def read_rows(progress: Path) -> list[m.Row]:
 
 def _came_to_nothing(path: Path) -> bool:
     """Return whether a directory holds only what a run leaves that failed before its first iteration and checkpoint."""
+    known = {"checkpoints", "config.yaml", "schedule.yaml", "starts.jsonl"}
     return (
         path.is_dir()
-        and all(
-            entry.name in ("checkpoints", "config.yaml", "schedule.yaml", "starts.jsonl") for entry in path.iterdir()
-        )
+        and {entry.name for entry in path.iterdir()} <= known
         and not any((path / "checkpoints").glob("*"))
     )
 

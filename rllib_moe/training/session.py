@@ -20,11 +20,11 @@ from rllib_moe.models.routing import gate_weights
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.training.algorithm_state import restore
-from rllib_moe.training.checkpoints import adopt, set_aside_later
 from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.loop import TrainingLoop
 from rllib_moe.training.progress import ProgressLines, say
 from rllib_moe.training.resume import Resumed
+from rllib_moe.training.run_checkpoints import adopt, set_aside_later
 from rllib_moe.training.run_directory import RunDirectory, told
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
@@ -121,8 +121,12 @@ def run(
         stack.callback(directory.close)
         rows = _begin(experiment, resumed, command, role_names, directory, console)
         loop = TrainingLoop(algorithm, experiment, directory, mirror, rows)
-        with _progress(experiment, rows, console, stop) as progress:
-            loop.run(stop, progress)
+        display = (console, experiment.run.episodes, experiment.schedule, rows)
+        if console.is_interactive:
+            with LiveProgress(*display, stop) as live:
+                loop.run(stop, live.show)
+        else:  # a file, a job's log
+            loop.run(stop, ProgressLines(*display).show)
     return rows
 
 
@@ -151,13 +155,3 @@ def _begin(
         start = {"episode": episode, "command": list(command), "role_names": list(role_names)}
         directory.add_start(start | provenance.describe())
     return rows
-
-
-def _progress(
-    experiment: Experiment, rows: list[m.Row], console: Console, stop: StopSignals
-) -> ProgressLines | LiveProgress:
-    """Return a display in a terminal, lines in any other output (a file, a job's log)."""
-    episodes, schedule = experiment.run.episodes, experiment.schedule
-    if console.is_interactive:
-        return LiveProgress(console, episodes, schedule, rows, stop)
-    return ProgressLines(console, episodes, schedule, rows)

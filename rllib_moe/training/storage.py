@@ -22,10 +22,11 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 
+from rllib_moe.training.checkpoints import BEST, FINAL, LATEST, MANIFEST, PARTIAL
 from rllib_moe.validation import ConfigError, RefusedError
 
-MANIFEST, CHECKPOINTS, LINKS = "manifest.json", "checkpoints", "checkpoints/links.json"
-LINK_NAMES = ("latest", "best", "final")
+CHECKPOINTS, LINKS = "checkpoints", "checkpoints/links.json"
+LINK_NAMES = (LATEST, BEST, FINAL)
 """Links of a run's checkpoints; object stores have none, so `links.json` holds them."""
 RUN_FILES = ("config.yaml", "schedule.yaml", "starts.jsonl", "progress.csv", "summary.json")
 """Files of a run that are copied beside its checkpoints."""
@@ -38,11 +39,7 @@ class StorageError(RefusedError):
 
 
 def locate(uri: str) -> tuple[pafs.FileSystem, str]:
-    """Return the file system of a URI or absolute path, and the path in it.
-
-    Raises:
-        StorageError: pyarrow does not know such a URI.
-    """
+    """Return the file system of a URI or absolute path, and the path in it; StorageError for one unknown to pyarrow."""
     try:
         return pafs.FileSystem.from_uri(uri.rstrip("/"))
     except (OSError, ValueError) as error:
@@ -50,34 +47,25 @@ def locate(uri: str) -> tuple[pafs.FileSystem, str]:
 
 
 def is_same_place(one: str, other: str) -> bool:
-    """Return whether two URIs or paths, however they are spelled, lead to the same place.
-
-    Raises:
-        StorageError: one of them leads nowhere.
-    """
+    """Return whether two URIs or paths, however they are spelled, lead to the same place."""
     (filesystem, path), (another, another_path) = locate(one), locate(other)
     return bool(filesystem == another) and PurePosixPath(path) == PurePosixPath(another_path)
 
 
 class RunMirror:
-    """The copy of one run.
-
-    Args:
-        storage: File system whose root is the run's directory on the storage.
-        run: The local run directory.
-    """
+    """The copy of one local run directory, in a file system whose root is that of the copy."""
 
     def __init__(self, storage: pafs.SubTreeFileSystem, run: Path) -> None:
         self._storage, self._run = storage, run
 
     @classmethod
     def claim(cls, storage: str, run: Path, *, is_own: bool) -> RunMirror | None:
-        """Take a run's place on the storage.
+        """Take the place of a run on the storage, a URI below which runs lie by their names.
 
         Args:
-            storage: URI below which runs lie.
-            run: The local run directory; its name is the run's.
-            is_own: Whether what lies there may be this run itself, which goes on.
+            storage: The URI.
+            run: Local run directory.
+            is_own: True where what lies there may be this run itself, which goes on.
 
         Returns:
             The mirror; None where the run is written to that place itself, so that there is nothing to copy.
@@ -100,29 +88,28 @@ class RunMirror:
         return cls(place, run)
 
     def copy_checkpoint(self, checkpoint: Path, keep: int) -> bool:
-        """Copy a whole checkpoint, the run's files and the links, then drop the oldest copies.
-
-        Args:
-            checkpoint: Its local directory, whole.
-            keep: How many checkpoints stay, linked ones not counted.
+        """Copy a whole checkpoint, the run's files and the links, then drop all copies but `keep` and the linked ones.
 
         Returns:
-            Whether it is there. A storage that fails costs a warning and nothing else.
+            True where it is there. A storage that fails costs a warning and nothing else.
         """
         target = f"{CHECKPOINTS}/{checkpoint.name}"
         try:
-            if not self._has(checkpoint):
+            if _read(self._storage, f"{target}/{MANIFEST}") != (checkpoint / MANIFEST).read_bytes():
                 self._drop(target)
                 self._storage.create_dir(target)
                 for file in sorted(checkpoint.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest last
-                    self._copy(file, f"{target}/{file.name}")
+                    pafs.copy_files(str(file), f"{target}/{file.name}", destination_filesystem=self._storage)
             self._copy_files()
             whole = _whole(self._storage)
             linked = {name: (checkpoint.parent / name).resolve().name for name in LINK_NAMES}
             links = {name: path for name, path in linked.items() if path in whole}  # a copy may have failed
             with self._storage.open_output_stream(LINKS) as stream:
                 stream.write(json.dumps(links).encode())
-            self._prune(_episode(checkpoint.name), keep, set(links.values()))
+            # Later ones, of a run taken up again earlier, stay.
+            earlier = [name for name in _named(self._storage) if _episode(name) <= _episode(checkpoint.name)]
+            for name in set(earlier[:-keep]) - set(links.values()):
+                self._drop(f"{CHECKPOINTS}/{name}")
         except OSError as error:
             told = "Cannot copy %s to %s (%s). It is whole on this machine, and training goes on"
             logger.warning(told, checkpoint, self._storage.base_path + target, _reason(error))
@@ -143,25 +130,7 @@ class RunMirror:
         self._storage.create_dir(CHECKPOINTS)  # and with it the run's directory, where that was lost
         for name in RUN_FILES:
             if (self._run / name).exists():
-                self._copy(self._run / name, name)
-
-    def _copy(self, source: Path, target: str) -> None:
-        pafs.copy_files(str(source), target, pafs.LocalFileSystem(), self._storage)
-
-    def _has(self, checkpoint: Path) -> bool:
-        """Return whether a checkpoint is there as it is here: the manifest names all hashes, and is copied last."""
-        manifest = f"{CHECKPOINTS}/{checkpoint.name}/{MANIFEST}"
-        if not _exists(self._storage, manifest):
-            return False
-        with self._storage.open_input_stream(manifest) as stream:
-            return bool(stream.read() == (checkpoint / MANIFEST).read_bytes())
-
-    def _prune(self, newest: int, keep: int, linked: set[str]) -> None:
-        """Keep the newest copies up to this checkpoint. Later ones, of a run taken up again earlier, stay."""
-        earlier = [name for name in _named(self._storage) if _episode(name) <= newest]
-        for name in earlier[:-keep]:
-            if name not in linked:
-                self._drop(f"{CHECKPOINTS}/{name}")
+                pafs.copy_files(str(self._run / name), name, destination_filesystem=self._storage)
 
     def _drop(self, checkpoint: str) -> None:
         """Delete a copied checkpoint, its manifest first: what is left of an interrupted deletion is no checkpoint."""
@@ -213,11 +182,7 @@ def fetch(uri: str) -> Fetched:
 
 
 def fetch_run(uri: str, target: Path) -> int:
-    """Copy a run to a new local directory, its links as links, so that it can be resumed there.
-
-    Args:
-        uri: The run on a storage, or an absolute path.
-        target: The new directory.
+    """Copy a run, by its URI or absolute path, to a new local directory, its links as links, to be resumed there.
 
     Returns:
         The number of files.
@@ -228,7 +193,7 @@ def fetch_run(uri: str, target: Path) -> int:
     filesystem, path = locate(uri)
     try:
         if isinstance(filesystem, pafs.LocalFileSystem):  # pyarrow would copy what a link leads to
-            shutil.copytree(path, target, symlinks=True, ignore=shutil.ignore_patterns(".partial-*"))
+            shutil.copytree(path, target, symlinks=True, ignore=shutil.ignore_patterns(f"{PARTIAL}*"))
         else:
             pafs.copy_files(path, str(target), filesystem, pafs.LocalFileSystem())
         files = sum(file.is_file() and not file.is_symlink() for file in target.rglob("*"))
@@ -242,10 +207,8 @@ def fetch_run(uri: str, target: Path) -> int:
 
 def read_links(storage: pafs.FileSystem) -> dict[str, str]:
     """Return the checkpoints that `latest`, `best` and `final` are in a run; where damaged, none and a warning."""
-    if not _exists(storage, LINKS):
+    if (text := _read(storage, LINKS)) is None:
         return {}
-    with storage.open_input_stream(LINKS) as stream:
-        text = stream.read()
     try:
         links = dict(json.loads(text))
     except (ValueError, TypeError):  # cut off: not every storage writes a file whole or not at all
@@ -256,7 +219,7 @@ def read_links(storage: pafs.FileSystem) -> dict[str, str]:
 
 def _latest(storage: pafs.FileSystem, links: dict[str, str], uri: str) -> str:
     """Return the checkpoint to go on from: the latest, else the newest whole one before it, else any whole one."""
-    latest, whole = links.get("latest", ""), _whole(storage)
+    latest, whole = links.get(LATEST, ""), _whole(storage)
     if latest in whole:
         return latest
     if not whole:
@@ -281,6 +244,14 @@ def _whole(storage: pafs.FileSystem) -> list[str]:
 
 def _exists(storage: pafs.FileSystem, path: str) -> bool:
     return bool(storage.get_file_info(path).type != pafs.FileType.NotFound)
+
+
+def _read(storage: pafs.FileSystem, path: str) -> bytes | None:
+    """Return the content of a file, None where there is none."""
+    if not _exists(storage, path):
+        return None
+    with storage.open_input_stream(path) as stream:
+        return bytes(stream.read())
 
 
 def _episode(name: str) -> int:

@@ -14,12 +14,7 @@ SCORE_WINDOW = 100
 """Episodes (at least) over which a recent score is averaged."""
 
 
-def recent_score(rows: Sequence[m.Row]) -> float | None:
-    """Mean score of the last episodes, `SCORE_WINDOW` of them or a few more; None when there were none."""
-    return recent_mean(rows, m.SCORE_MEAN)
-
-
-def recent_mean(rows: Sequence[m.Row], metric: m.Metric, window: int = SCORE_WINDOW) -> float | None:
+def recent_mean(rows: Sequence[m.Row], metric: m.Metric = m.SCORE_MEAN, window: int = SCORE_WINDOW) -> float | None:
     """Mean of a metric over the last episodes, `window` of them or a few more; None when there were none."""
     total, episodes = 0.0, 0
     for row in reversed(rows):
@@ -37,13 +32,9 @@ def best_score(rows: Sequence[m.Row]) -> float:
 
 
 def summarize(rows: Sequence[m.Row]) -> dict[str, Any]:
-    """Summarize a run.
+    """Return a run's totals, and under `phases` one entry for each phase played, in order, from all rows in order.
 
-    Args:
-        rows: All iterations' measures in order.
-
-    Returns:
-        Totals, and under `phases` one entry for each phase played, in order. A value that was never measured is None.
+    A value that was never measured is None.
     """
     last = rows[-1] if rows else {}
     wall = last.get(m.WALL_SECONDS.key, 0.0)

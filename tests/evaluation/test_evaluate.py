@@ -18,12 +18,6 @@ from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.training.checkpoints import WEIGHTS, load_checkpoint
 from rllib_moe.validation import ConfigError
-from tests.untrained_checkpoint import save_untrained
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("run"), "regimes", max_steps=20, num_cues=4)
 
 
 def run(checkpoint=None, **fields):
@@ -186,6 +180,8 @@ def test_refuses_with_every_error_in_one_message(tmp_path):
         ({"episodes": 0, "env": ""}, "env: expected a non-empty text, got ''\n.*episodes: expected a whole"),
         ({"policy": "random-legal"}, "needs an environment with an action mask"),
         ({"policy": "random", "deterministic": True}, "deterministic: is for policy 'checkpoint'"),
+        ({"plot": "x.png"}, "plot: is for --explain"),
+        ({"explain": True, "plot": "x.txt"}, r"plot: expected a file that ends in \.png"),
         ({"remove_expert": 4}, "remove_expert: expected 0 to 3, got 4"),
         ({"env_args": {"num_cue": 3}}, "num_cues"),
         ({"env_args": {"num_cues": 8}}, "its network does not fit the environment"),
@@ -197,16 +193,6 @@ def test_refuses(checkpoint, fields, error, tmp_path):
     with pytest.raises(ConfigError, match=error):
         run(**{"checkpoint": checkpoint, "json_file": str(tmp_path / "numbers.json")} | fields)
     assert not list(tmp_path.iterdir())
-
-
-def test_damaged_weights_are_refused(checkpoint, tmp_path):
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in checkpoint.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    (copy / WEIGHTS).write_bytes(b"")
-    with pytest.raises(ConfigError, match=f"{WEIGHTS} is damaged"):
-        run(copy)
 
 
 def test_choices_near_a_boundary_are_marked():

@@ -16,7 +16,6 @@ from rllib_moe.evaluation.information import (
     encode,
     information,
     information_numbers,
-    label_entropy,
     permuted_information,
     random_router_gates,
 )
@@ -27,7 +26,6 @@ from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.losses import gate_entropy
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.validation import ConfigError
-from tests.untrained_checkpoint import save_untrained
 
 
 def slow_sequence(rng, states, values, stay):
@@ -38,11 +36,6 @@ def slow_sequence(rng, states, values, stay):
 def request(checkpoint, **fields):
     values = {"episodes": 40, "num_workers": 0, "envs_per_worker": 8} | fields
     return EvaluationRequest(checkpoint=str(checkpoint), **values)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("run"), "regimes", max_steps=20, num_cues=4)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +50,6 @@ def test_information_of_a_known_joint_distribution():
     codes = encode(["b", "b", "a", "a"])
     assert codes.tolist() == [0, 0, 1, 1]
     mutual = 3 / 8 * math.log(3 / 8 / (3 / 8 / 2)) + 1 / 8 * math.log(1 / 8 / (5 / 8 / 2)) + 1 / 2 * math.log(8 / 5)
-    assert label_entropy(codes) == pytest.approx(math.log(2))
     assert information(gate, codes) == pytest.approx(mutual / math.log(2))
 
 
@@ -175,14 +167,13 @@ def test_long_evaluations_keep_states_spread_over_all_episodes(checkpoint, monke
     resolved = resolve(request(checkpoint, episodes=12), episodes_kept=12)
     assert resolved.player.keep_every == 3  # 240 states, at most 90
     kept = [each.kept for each in play(resolved.environment, resolved.player, range(1000, 1012), 5).records]
-    assert {len(each.gate) for each in kept} == {6, 7}
+    assert set(map(len, kept)) == {6, 7}
     assert len(joined(kept).gate) == 80
     whole = resolve(request(checkpoint, episodes=4), episodes_kept=4)
     records = {each.seed: each.kept for each in play(whole.environment, whole.player, range(1000, 1004), 5).records}
     for part in play(resolved.environment, resolved.player, range(1000, 1004), 5).records:
-        first = part.seed % 3
-        expected = records[part.seed].labels["regime"][first::3]
-        assert part.kept.labels["regime"] == expected
+        expected = records[part.seed][part.seed % 3 :: 3]
+        assert [state.labels for state in part.kept] == [state.labels for state in expected]
 
 
 def test_only_a_whole_network_with_several_experts_is_measured(checkpoint):

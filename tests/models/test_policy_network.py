@@ -311,7 +311,7 @@ class TestRouterAndInputs:
         built = GATMoEPolicy(with_roles, NUM_ACTIONS, ModelConfig(**SMALL, router="roles"))
         observation = random_observation(with_roles, 8)
         assert torch.equal(built(observation).gate, observation["roles"])
-        with pytest.raises(ConfigError, match="a role for each of num_experts=3; 4 roles here"):
+        with pytest.raises(ConfigError, match="a role for each of num_experts=3; the environment names 4 roles"):
             GATMoEPolicy(with_roles, NUM_ACTIONS, ModelConfig(**SMALL, router="roles", num_experts=3))
-        with pytest.raises(ConfigError, match="a role for each of num_experts=4; no roles here"):
+        with pytest.raises(ConfigError, match=r"router: needs a role .* num_experts=4; the environment names no roles"):
             network(router="roles")

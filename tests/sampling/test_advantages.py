@@ -11,7 +11,7 @@ from ray.rllib.algorithms.impala.vtrace_torch import from_importance_weights
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from rllib_moe.sampling.advantages import gae
-from tests.sampling.test_vector_sampler import rllib_advantages
+from tests.sampling.played import rllib_advantages
 
 
 @pytest.mark.parametrize(("gamma", "lambda_"), [(0.99, 0.95), (0.0, 0.95), (1.0, 1.0), (0.9, 0.0)])

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
 import signal
 import time
-from collections.abc import Callable, Iterator
-from copy import deepcopy
+from collections.abc import Callable
 from typing import Any
-from unittest.mock import Mock
 
-import gymnasium
 import numpy as np
 import pytest
 import tree
-from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
@@ -31,41 +26,9 @@ from rllib_moe.sampling.guarded_environments import (
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import HungError, Watchdog
 from tests.faulty_environment import FAULTS, FaultyEnv
-from tests.sampling.test_vector_sampler import assert_equal, critic, rllib_advantages, rows_of, stacked
+from tests.sampling.played import LENGTH, NUM_ENVS, Recorder, assert_played, rows_of, stacked
 
-NUM_ENVS, LENGTH, EPISODE = 4, 32, 9
-
-
-@pytest.fixture
-def config(small_config: Callable[..., MoEPPOConfig]) -> MoEPPOConfig:
-    return small_config(num_workers=0)
-
-
-@pytest.fixture
-def policy(config: MoEPPOConfig) -> Iterator[MoEPPOPolicy]:
-    algorithm = config.build_algo()
-    yield algorithm.get_policy()
-    algorithm.stop()
-
-
-class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps a record of every good step: (observation asked, action, reward, next observation, end)."""
-
-    def __init__(self, env: Any) -> None:
-        super().__init__(env)
-        self.steps: list[tuple[Any, int, float, Any, bool]] = []
-
-    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
-        self._last, info = super().reset(**options)
-        return self._last, info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        asked = self._last
-        answer = super().step(action)
-        self._last = answer[0]
-        if not self.env.unwrapped._spoilt:  # type: ignore[attr-defined]
-            self.steps.append(deepcopy((asked, int(action), float(answer[1]), self._last, answer[2] or answer[3])))
-        return answer
+EPISODE = 9
 
 
 def faulty(fault: str, place: tuple[int, ...], **options: Any) -> Recorder:
@@ -96,23 +59,12 @@ def test_a_broken_environment_is_replaced_and_its_episode_cut(
     for e in range(NUM_ENVS):
         played = [step for each in made[e] for step in each.steps]
         rows = rows_of(batch, e)
-        assert len(played) == LENGTH
-        assert_equal(rows["obs"], stacked([step[0] for step in played]))
-        np.testing.assert_array_equal(rows["actions"], [step[1] for step in played])
-        np.testing.assert_array_equal(rows["rewards"], [step[2] for step in played])
+        assert_played(rows, played, policy, config)
         # Cut at the environment's own ends, and after the last good step of one that broke.
-        ends = [t for t, step in enumerate(played) if step[4]]
+        ends = [t for t, step in enumerate(played) if step["truncateds"]]
         broken = [10, 21] if e == 1 else []
         assert np.flatnonzero(rows["truncateds"]).tolist() == sorted({*ends, *broken})
         assert not rows["terminateds"].any()
-        assert len(set(rows["eps_id"])) == len({*ends, *broken} - {LENGTH - 1}) + 1
-        values, last = critic(policy, rows["obs"]), critic(policy, stacked([step[3] for step in played]))
-        starts = [0, *(t + 1 for t in sorted({*ends, *broken}) if t + 1 < LENGTH), LENGTH]
-        for begin, end in itertools.pairwise(starts):
-            expected = rllib_advantages(
-                rows["rewards"][begin:end], values[begin:end], float(last[end - 1]), config.gamma, config.lambda_
-            )
-            np.testing.assert_allclose(rows["advantages"][begin:end], expected[Postprocessing.ADVANTAGES], atol=1e-4)
     assert all(np.isfinite(column).all() for column in tree.flatten(dict(batch)))
 
 
@@ -219,49 +171,3 @@ def test_the_watchdog_interrupts_and_restores() -> None:
         time.sleep(0.5)
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
-
-
-class Constant:
-    """Answers at once: what is left is the cost of the loop around it."""
-
-    def __init__(self, space: Any) -> None:
-        self.observation_space = space
-        self._answer = (space.sample(), 1.0, False, False, {})
-
-    def step(self, action: Any) -> Any:
-        del action
-        return self._answer
-
-
-def test_the_guard_costs_less_than_six_microseconds_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    """On observations as large as NetHack's, against the loop without any guard; the best of several measurements."""
-    width, times = 32, 200
-    space = FaultyEnv(max_nodes=24, num_regimes=8, num_cues=32).observation_space
-    made: list[Any] = [Constant(space) for _ in range(width)]
-    observations = stacked([space.sample()] * width)
-    rewards, ends, actions = np.zeros(width, np.float32), np.zeros((2, width), bool), np.zeros(width, np.int64)
-    infos: list[dict[str, Any]] = [{}] * width
-
-    def bare() -> None:
-        terminated, truncated = ends
-        for e, environment in enumerate(made):
-            observation, rewards[e], terminated[e], truncated[e], infos[e] = environment.step(actions[e])
-            for name, leaf in observations.items():
-                leaf[e] = observation[name]
-
-    def best(call: Callable[[], object]) -> float:
-        taken = []
-        for _ in range(20):
-            began = time.process_time()
-            for _ in range(times):
-                call()
-            taken.append(time.process_time() - began)
-        return 1e6 * min(taken) / times / width
-
-    with Watchdog(60, ends_process=True) as watchdog:
-        environments = GuardedEnvironments(made, Mock(), watchdog)
-        guarded_us = best(lambda: environments.step(range(width), actions, observations, rewards, ends, infos))
-        bare_us = best(bare)
-    with capsys.disabled():
-        print(f"\nguard: {guarded_us - bare_us:.2f} us a step ({guarded_us:.2f} with, {bare_us:.2f} without)")
-    assert guarded_us - bare_us < 6

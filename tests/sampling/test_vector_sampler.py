@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
 from unittest.mock import Mock
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-import tree
-from ray.rllib.evaluation.postprocessing import Postprocessing, compute_advantages
-from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe import metrics as m
@@ -26,62 +20,16 @@ from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
-
-NUM_ENVS = 4
-LENGTH = 32
-"""Steps of a fragment, from the small configuration's batch of 128 rows."""
-
-
-def rllib_advantages(rewards: Any, values: Any, last: float, gamma: float, lambda_: float) -> SampleBatch:
-    """RLlib's advantages of one episode (or its part within a fragment), bootstrapped with `last`."""
-    batch = SampleBatch({SampleBatch.REWARDS: np.asarray(rewards), SampleBatch.VF_PREDS: np.asarray(values)})
-    return compute_advantages(batch, last, gamma, lambda_, use_gae=True, use_critic=True)
-
-
-class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Ends episodes at random, some terminated and some truncated, and keeps a record of every step."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any], seed: int) -> None:
-        super().__init__(env)
-        self.steps: list[dict[str, Any]] = []
-        self.episodes: list[tuple[float, int]] = []
-        self._rng = np.random.default_rng(seed)
-
-    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
-        self._observation, info = self.env.reset(**options)
-        self._total, self._length = 0.0, 0
-        return self._observation, info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        asked = deepcopy(self._observation)
-        self._observation, reward, _, truncated, info = self.env.step(action)
-        terminated = bool(self._rng.random() < 0.1)
-        self._total, self._length = self._total + float(reward), self._length + 1
-        self.steps.append(
-            {
-                "obs": asked,
-                "actions": int(action),
-                "rewards": reward,
-                "terminateds": terminated,
-                "truncateds": truncated,
-                "reached": deepcopy(self._observation),
-            }
-        )
-        if terminated or truncated:
-            self.episodes.append((self._total, self._length))
-        return self._observation, reward, terminated, truncated, info
-
-
-@pytest.fixture
-def config(small_config: Callable[..., MoEPPOConfig]) -> MoEPPOConfig:
-    return small_config(num_workers=0)
-
-
-@pytest.fixture
-def policy(config: MoEPPOConfig) -> Iterator[MoEPPOPolicy]:
-    algorithm = config.build_algo()
-    yield algorithm.get_policy()
-    algorithm.stop()
+from tests.sampling.played import (
+    LENGTH,
+    NUM_ENVS,
+    Recorder,
+    assert_equal,
+    assert_played,
+    critic,
+    rows_of,
+    stacked,
+)
 
 
 @pytest.fixture
@@ -96,29 +44,6 @@ def sampler_of(
     return VectorSampler(GuardedEnvironments(list(environments), Mock(), watchdog), policy, config, watchdog, cuts=cuts)
 
 
-def stacked(observations: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.stack([each[name] for each in observations]) for name in observations[0]}
-
-
-def assert_equal(found: Any, expected: Any, where: str = "") -> None:
-    """Compare columns of a batch, leaf by leaf where they are nested."""
-    tree.assert_same_structure(found, expected)
-    for one, other in zip(tree.flatten(found), tree.flatten(expected), strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=where)
-
-
-def rows_of(batch: SampleBatch, e: int) -> Any:
-    """Columns of environment `e`, leaf by leaf where they are nested."""
-    return tree.map_structure(lambda column: column[e * LENGTH : (e + 1) * LENGTH], dict(batch))
-
-
-def critic(policy: MoEPPOPolicy, observations: dict[str, np.ndarray]) -> np.ndarray:
-    with torch.no_grad():
-        policy.model.eval()
-        policy.model({"obs": convert_to_torch_tensor(observations)})
-        return policy.model.value_function().numpy()
-
-
 def test_a_batch_is_what_was_played(config: MoEPPOConfig, policy: MoEPPOPolicy, environments: list[Recorder]) -> None:
     """Two fragments in a row, so that episodes are cut by the fragment's end and go on."""
     sampler = sampler_of(environments, policy, config)
@@ -129,23 +54,9 @@ def test_a_batch_is_what_was_played(config: MoEPPOConfig, policy: MoEPPOPolicy, 
         for e, environment in enumerate(environments):
             played = environment.steps[number * LENGTH : (number + 1) * LENGTH]
             rows = rows_of(batch, e)
-            assert_equal(rows["obs"], stacked([step["obs"] for step in played]))
-            for key in ("actions", "rewards", "terminateds", "truncateds"):
+            for key in ("terminateds", "truncateds"):
                 np.testing.assert_array_equal(rows[key], [step[key] for step in played], err_msg=key)
-            values = critic(policy, rows["obs"])
-            np.testing.assert_allclose(rows["vf_preds"], values, atol=1e-5)
-            last = critic(policy, stacked([step["reached"] for step in played]))
-
-            ends = [t for t, step in enumerate(played) if step["terminateds"] or step["truncateds"]]
-            starts = [0, *(t + 1 for t in ends if t + 1 < LENGTH), LENGTH]
-            for begin, end in itertools.pairwise(starts):
-                bootstrap = 0.0 if played[end - 1]["terminateds"] else float(last[end - 1])
-                expected = rllib_advantages(
-                    rows["rewards"][begin:end], values[begin:end], bootstrap, config.gamma, config.lambda_
-                )
-                for key in (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS):
-                    np.testing.assert_allclose(rows[key][begin:end], expected[key], atol=1e-4, err_msg=key)
-                assert len(set(rows["eps_id"][begin:end])) == 1
+            assert_played(rows, played, policy, config)
             ids[e] |= set(rows["eps_id"])
     assert any(step["terminateds"] for each in environments for step in each.steps)
     assert any(step["truncateds"] and not step["terminateds"] for each in environments for step in each.steps)

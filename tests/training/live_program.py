@@ -15,7 +15,7 @@ from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.progress import ConsoleHandler, standard_console
 from rllib_moe.training.stop_signals import StopSignals
-from tests.training.test_health import row
+from tests.training.rows import healthy_row
 
 
 def main(num_rows: int) -> None:
@@ -28,7 +28,9 @@ def main(num_rows: int) -> None:
         schedule = PhaseSchedule.load("default")
         with LiveProgress(console, 5000, schedule, rows, stop) as progress:
             for iteration in range(1, num_rows + 1):
-                row_now = row(EPISODES_TOTAL=1100 + 10 * iteration, EPISODES=10, SCORE_MEAN=12.5, SCORE_MAX=404.0)
+                row_now = healthy_row(
+                    EPISODES_TOTAL=1100 + 10 * iteration, EPISODES=10, SCORE_MEAN=12.5, SCORE_MAX=404.0
+                )
                 row_now |= {m.PHASE.key: "transition", m.ROUTING.key: "sparsemax", m.TEMPERATURE.key: 0.95}
                 row_now |= {
                     m.episode_measure("max_depth_mean").key: 1.75,

@@ -66,14 +66,22 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert str(rows_of(one)) == str(rows_of(other))  # as text: NaN is not equal to itself
 
 
-@pytest.mark.parametrize("flags", [UNEVEN, (*UNEVEN, *GROWING)], ids=["even", "growing"])
-def test_a_resumed_run_is_the_run_that_was_never_stopped(flags: tuple[str, ...], train: Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stop", "flags"),
+    [(6, UNEVEN), (18, UNEVEN), (31, UNEVEN), (18, (*UNEVEN, *GROWING))],
+    ids=["warmup", "transition", "fine-tune", "growing"],
+)
+def test_a_resumed_run_is_the_run_that_was_never_stopped(
+    stop: int, flags: tuple[str, ...], train: Train, tmp_path: Path
+) -> None:
     """Iterations of 128 steps; episodes of 24 in 4 environments, so 5 or 6 end in each, or of 9 and more."""
     whole = train("whole", 36, *flags)["episodes_total"]
-    train("stopped", 18, *flags)
+    train("stopped", stop, *flags)
     disturb()
     train("stopped", 36, resume=tmp_path / "stopped")
     assert whole >= 36
+    phases = [row[m.PHASE.key] for row in rows_of(tmp_path / "whole")]
+    assert {"warmup", "transition", "fine-tune"} == set(phases)
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 

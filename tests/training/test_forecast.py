@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.config import EnvironmentConfig, TrainingConfig
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.schedule_overrides import override_schedule
-from rllib_moe.training.forecast import forecast, short_phases
+from rllib_moe.experiment import Experiment
+from rllib_moe.training.forecast import forecast
 
-SCHEDULE = PhaseSchedule.load("default")
+
+def told(first: int, total: int, **overrides: Any) -> list[str]:
+    small = {"num_workers": 2, "num_envs_per_worker": 16, "batch_size": 4096, "env": "regimes", "max_steps": 500}
+    return list(forecast(Experiment().with_overrides({**small, "episodes": total, **overrides}), first))
 
 
 @pytest.mark.parametrize(
-    ("first", "total", "told"),
+    ("first", "total", "expected"),
     [
         (0, 64, "warmup 0 to 64; transition begins at 1,000 and is not reached"),
         (0, 1000, "warmup 0 to 1,000; transition begins at 1,000 and is not reached"),
@@ -24,25 +25,22 @@ SCHEDULE = PhaseSchedule.load("default")
         (5002, 8000, "fine-tune 5,002 to 8,000"),
     ],
 )
-def test_the_phases_of_a_run(first: int, total: int, told: str) -> None:
-    assert forecast(SCHEDULE, first, total) == f"This run: {told}"
+def test_the_phases_of_a_run(first: int, total: int, expected: str) -> None:
+    assert told(first, total) == [f"This run: {expected}"]
 
 
 def test_what_the_phases_give_the_environment() -> None:
-    schedule = override_schedule(PhaseSchedule.load("progressive"), {"warmup.env.tasks": ["score", "gold"]})
-    assert forecast(schedule, 0, 2000) == (
+    assert told(0, 2000, schedule="progressive", **{"warmup.env.tasks": ["score", "gold"]}) == [
         "This run: warmup 0 to 1,000 (max_steps 500, tasks ['score', 'gold']), transition 1,000 to 2,000 (max_steps "
         "500 to 2000); fine-tune begins at 3,000 and is not reached"
-    )
+    ]
 
 
 def warned(
     boundaries: list[int], changes: dict[str, Any] | None = None, *, first: int = 0, total: int = 500, **training: int
 ) -> list[str]:
-    config = TrainingConfig(**{"num_workers": 2, "num_envs_per_worker": 16, "batch_size": 4096, **training})
-    schedule = override_schedule(SCHEDULE, {"phase_boundaries": boundaries, **(changes or {})})
-    found = short_phases(schedule, config, EnvironmentConfig(env="regimes", max_steps=500), first, total)
-    return [line.removeprefix("warning: ").partition(" lasts")[0] for line in found]
+    warnings = told(first, total, phase_boundaries=boundaries, **(changes or {}), **training)[1:]
+    return [line.removeprefix("warning: ").partition(" lasts")[0] for line in warnings]
 
 
 def test_a_phase_shorter_than_the_episodes_of_an_iteration_is_warned_of() -> None:

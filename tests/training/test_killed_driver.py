@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.training.checkpoints import LATEST, PARTIAL, load_checkpoint, point, point_best, prune
+from rllib_moe.training.checkpoints import LATEST, PARTIAL, load_checkpoint
+from rllib_moe.training.run_checkpoints import point, point_best, prune
 from rllib_moe.training.run_directory import RunDirectory
 from tests.training.test_checkpoints import save
 from tests.training_process import Process

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from rich.console import Console
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training import progress
-from rllib_moe.training.progress import PhaseTable, ProgressLines
+from rllib_moe.training.progress import ProgressLines, phase_table
+from tests.training.rows import row_of
 
 SCHEDULE = PhaseSchedule.load("default")
 
@@ -39,7 +41,7 @@ def row(**changes: Any) -> dict[str, Any]:
         m.expert_share(0): 0.104,
         m.expert_share(1): 0.896,
     }
-    return {metric.key: value for metric, value in values.items()} | {getattr(m, k).key: v for k, v in changes.items()}
+    return row_of(values, **changes)
 
 
 def show(target: Console, *rows: m.Row, episodes: int = 5000) -> None:
@@ -78,7 +80,7 @@ class TestLine:
         # A resumed run: the 1000 before took none of this run's time.
         show(target, row(EPISODES_TOTAL=1000), row(EPISODES_TOTAL=1100), episodes=2000)
         # 100 episodes in 10 s, 900 to go: 90 s.
-        assert printed(target).splitlines()[1].endswith("1:30 left")
+        assert printed(target).splitlines()[1].endswith("0:01:30 left")
 
     def test_one_line_on_a_narrow_screen_and_brackets_as_they_are(self) -> None:
         target = Console(file=io.StringIO(), width=20)
@@ -124,50 +126,36 @@ def phase(**changes: Any) -> dict[str, Any]:
 
 
 class TestTable:
-    def test_a_row_a_phase(self) -> None:
-        target = console()
-        target.print(PhaseTable({"phases": [phase(), phase(phase="[/fine]", learning_rate=5e-5)]}))
-        text = printed(target)
-        (warmup,) = [line for line in text.splitlines() if "warmup" in line]
-        cells = [cell.strip() for cell in warmup.strip("│").split("│")]
-        assert cells == [
-            "warmup",
-            "softmax",
-            "1000",
-            "8.50 ± 0.25",
-            "7.90",
-            "207",
-            "1.385 (1.380)",
-            "0.01 (0.02)",
-            "25 75",
-            "1.00",
-            "1.0e-04",
+    def test_a_column_a_phase_fits_into_80_columns(self) -> None:
+        narrow = Console(file=io.StringIO(), width=80)
+        names = ("warmup", "transition", "[/fine]")
+        narrow.print(phase_table({"phases": [phase(phase=name, expert_share=[0.25] * 4) for name in names]}))
+        title, _, head, _, *lines, _ = printed(narrow).splitlines()
+        assert title.strip() == "Phases played"
+        assert max(map(len, (head, *lines))) <= 80
+        rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in (head, *lines)]
+        assert rows == [
+            ["phase", *names],
+            *(
+                [heading, *[value] * 3]
+                for heading, value in {
+                    "routing": "softmax",
+                    "episodes": "1000",
+                    "score mean ± SE": "8.50 ± 0.25",
+                    "std": "7.90",
+                    "best": "207",
+                    "alpha entropy (end)": "1.385 (1.380)",
+                    "MI (end)": "0.01 (0.02)",
+                    "expert shares %": "25 25 25 25",
+                    "T": "1.00",
+                    "learning rate": "1.0e-04",
+                }.items()
+            ),
         ]
-        assert "[/fine]" in text
-        assert "5.0e-05" in text
 
     def test_what_was_not_measured_is_a_dash(self) -> None:
         names = ("score_mean", "score_se", "score_std", "score_max", "alpha_entropy", "mutual_information_end")
         target = console()
-        target.print(PhaseTable({"phases": [phase(expert_share=[], **dict.fromkeys(names))]}))
+        target.print(phase_table({"phases": [phase(expert_share=[], **dict.fromkeys(names))]}))
         assert "- ± -" in printed(target)
         assert "None" not in printed(target)
-
-    def test_80_columns_hold_it_all(self) -> None:
-        """Turned about: a line a measure, with nothing cut or broken."""
-        narrow = Console(file=io.StringIO(), width=80)
-        names = ("warmup", "transition", "fine-tune")
-        table = PhaseTable({"phases": [phase(phase=name, expert_share=[0.25] * 4) for name in names]})
-        narrow.print(table)
-        lines = printed(narrow).splitlines()
-        assert max(map(len, lines)) <= 80
-        assert len(lines) == 1 + 3 + 10 + 1  # title, head, all measures but the name, end
-        cells = [cell.strip() for cell in lines[7].strip("│").split("│")]
-        assert cells == ["std", "7.90", "7.90", "7.90"]
-        for heading in progress.HEADINGS:
-            assert heading in printed(narrow)
-
-    def test_no_phase(self) -> None:
-        target = console()
-        target.print(PhaseTable({"phases": []}))
-        assert "Phases played" in printed(target)

@@ -132,14 +132,17 @@ def test_a_fetched_run_whose_first_iteration_fails_can_go_on_where_it_was_put(
     assert len(RunDirectory(tmp_path / "mine").rows()) == 4
 
 
-def test_a_fetched_run_is_gone_with_its_owner(tmp_path: Path) -> None:
-    run = tmp_path / "mine"
-    mirror = RunMirror(run_at(tmp_path / "storage" / "mine"), run)
-    (run / "checkpoints").mkdir(parents=True)
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[RunMirror, Path, str]:
+    """A mirror with checkpoints 100 and 200, the storage's directory of checkpoints, and the URI of the run."""
+    mirror = RunMirror(run_at(tmp_path / "storage" / "mine"), tmp_path / "mine")
     for episodes in (100, 200):
-        mirror.copy_checkpoint(make_checkpoint(run, episodes), keep=5)
-    uri = (tmp_path / "storage" / "mine").as_uri()
+        mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", episodes), keep=5)
+    return mirror, tmp_path / "storage" / "mine" / "checkpoints", (tmp_path / "storage" / "mine").as_uri()
 
+
+def test_a_fetched_run_is_gone_with_its_owner(stored: tuple[RunMirror, Path, str], tmp_path: Path) -> None:
+    uri = stored[2]
     for asked, name in (("", "200"), ("/checkpoints/latest", "200"), ("/checkpoints/episode_000100", "100")):
         fetched = fetch(uri + asked)
         assert (fetched.uri, fetched.run.name, fetched.checkpoint.name) == (uri, "mine", f"episode_000{name}")
@@ -149,15 +152,6 @@ def test_a_fetched_run_is_gone_with_its_owner(tmp_path: Path) -> None:
     assert not kept.exists()
     assert fetch_run(uri, tmp_path / "copy") == 5  # two checkpoints of two files, and the links
     assert (tmp_path / "copy" / "checkpoints" / "episode_000100" / "manifest.json").exists()
-
-
-@pytest.fixture
-def stored(tmp_path: Path) -> tuple[RunMirror, Path, str]:
-    """A mirror with checkpoints 100 and 200, the storage's directory of checkpoints, and the URI of the run."""
-    mirror = RunMirror(run_at(tmp_path / "storage" / "mine"), tmp_path / "mine")
-    for episodes in (100, 200):
-        mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", episodes), keep=5)
-    return mirror, tmp_path / "storage" / "mine" / "checkpoints", (tmp_path / "storage" / "mine").as_uri()
 
 
 @pytest.mark.parametrize("text", ["", '{"latest": "epi', "[1]", "7", '{"latest": "../../x"}'])

@@ -9,6 +9,7 @@ import pytest
 
 from rllib_moe import metrics as m
 from rllib_moe.training.summary import summarize
+from tests.training.rows import row_of
 
 
 def row(scores: list[float], phase: str = "warmup", **changes: Any) -> dict[str, Any]:
@@ -32,24 +33,17 @@ def row(scores: list[float], phase: str = "warmup", **changes: Any) -> dict[str,
         m.expert_share(0): 0.25,
         m.expert_share(1): 0.75,
     }
-    return {metric.key: value for metric, value in values.items()} | {getattr(m, k).key: v for k, v in changes.items()}
+    return row_of(values, **changes)
+
+
+def random_scores(seed: int) -> list[list[float]]:
+    random = np.random.default_rng(seed)
+    return [list(random.gamma(0.5, 20, size)) for size in (5, 0, 31, 1, 12)]
 
 
 class TestScores:
-    def test_two_iterations_by_hand(self) -> None:
-        # Scores 2, 4 (mean 3, variance 1) and 7 (mean 7, variance 0): mean 13 / 3; squared distances from it
-        # 49/9 + 1/9 + 64/9 = 114/9, so the variance is 38/9.
-        (phase,) = summarize([row([2, 4]), row([7])])["phases"]
-        assert phase["episodes"] == 3
-        assert phase["score_mean"] == round(13 / 3, 4)
-        assert phase["score_std"] == round(math.sqrt(38 / 9), 4)
-        assert phase["score_se"] == round(math.sqrt(38 / 27), 4)
-        assert phase["score_max"] == 7
-
-    @pytest.mark.parametrize("seed", range(5))
-    def test_equals_numpy_over_all_episodes(self, seed: int) -> None:
-        random = np.random.default_rng(seed)
-        parts = [list(random.gamma(0.5, 20, size)) for size in (5, 0, 31, 1, 12)]
+    @pytest.mark.parametrize("parts", [[[2, 4], [7]], [[3.0]], *map(random_scores, range(5))])
+    def test_equals_numpy_over_all_episodes(self, parts: list[list[float]]) -> None:
         every = np.concatenate(parts)
         (phase,) = summarize([row(part) for part in parts])["phases"]
         assert phase["episodes"] == len(every)
@@ -62,10 +56,6 @@ class TestScores:
         (phase,) = summarize([row([]), row([])])["phases"]
         assert phase["episodes"] == 0
         assert [phase[name] for name in ("score_mean", "score_std", "score_se", "score_max")] == [None] * 4
-
-    def test_one_episode(self) -> None:
-        (phase,) = summarize([row([3.0])])["phases"]
-        assert (phase["score_mean"], phase["score_std"], phase["score_se"]) == (3.0, 0.0, 0.0)
 
 
 class TestPhases:
@@ -85,19 +75,12 @@ class TestPhases:
         assert phases[0]["learning_rate"] == 2e-4
         assert phases[1]["temperature"] == 0.75
 
-    def test_shares_are_means_over_iterations(self) -> None:
+    def test_shares_are_means_over_the_iterations_that_measured_them(self) -> None:
         second = row([1]) | {m.expert_share(0).key: 0.75, m.expert_share(1).key: 0.25}
-        (phase,) = summarize([row([1]), second])["phases"]
+        unknown = row([1], ALPHA_ENTROPY=math.nan) | {m.expert_share(index).key: math.nan for index in range(2)}
+        (phase,) = summarize([row([1]), second, unknown])["phases"]
         assert phase["expert_share"] == [0.5, 0.5]
-
-    def test_shares_that_were_not_measured_are_left_out(self) -> None:
-        unknown = row([1]) | {m.expert_share(index).key: math.nan for index in range(2)}
-        (phase,) = summarize([row([1]), unknown])["phases"]
-        assert phase["expert_share"] == summarize([row([1])])["phases"][0]["expert_share"]
-
-    def test_what_was_not_measured_is_left_out_of_a_mean(self) -> None:
-        (phase,) = summarize([row([1], ALPHA_ENTROPY=1.0), row([1], ALPHA_ENTROPY=math.nan)])["phases"]
-        assert (phase["alpha_entropy"], phase["alpha_entropy_end"]) == (1.0, None)
+        assert (phase["alpha_entropy"], phase["alpha_entropy_end"]) == (1.2, None)
 
 
 class TestTotals:

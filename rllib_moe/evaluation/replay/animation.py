@@ -11,11 +11,11 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from rllib_moe.envs.description import expert_names
 from rllib_moe.evaluation.replay.recording import Recording
-from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, Box, Line, Screens
+from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, Box, Line, crop
 from rllib_moe.runtime.colors import DARK, expert_color
 
 CELL = (8, 15)
@@ -31,13 +31,7 @@ _SHADES = 4  # of a color, for smooth letters; more cost bytes and show nothing
 
 
 def write_gif(recording: Recording, path: Path, milliseconds: int = 120) -> None:
-    """Write the recording as a GIF that plays for ever.
-
-    Args:
-        recording: The episode, of one step at least.
-        path: File to write.
-        milliseconds: Time that a step is shown; browsers honour 20 and more.
-    """
+    """Write a recording of one step at least as a GIF that plays for ever, each step shown for some milliseconds."""
     palette = _palette(recording.num_experts)
     frames = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in _frames(recording))
     first = next(frames)
@@ -45,7 +39,7 @@ def write_gif(recording: Recording, path: Path, milliseconds: int = 120) -> None
 
 
 def _frames(recording: Recording) -> Iterator[Image.Image]:
-    stage = _ScreenStage(recording, recording.screens) if recording.screens else _GraphStage(recording)
+    stage = _ScreenStage(recording) if recording.screens else _GraphStage(recording)
     size = (stage.width, stage.height + _STRIP)
     for step in range(recording.steps):
         frame = Image.new("RGB", size, GROUND)
@@ -57,13 +51,14 @@ def _frames(recording: Recording) -> Iterator[Image.Image]:
 class _ScreenStage:
     """The explored part of the map between its lines of text, with what the ego node attends to."""
 
-    def __init__(self, recording: Recording, screens: Screens) -> None:
-        self._nodes, self._screens = recording.nodes, screens.screens()
-        self._crop = screens.crop(recording.description.map_lines, recording.level)
-        self.width = max(_WIDTH, screens.width * CELL[0] + 2 * _MARGIN)
+    def __init__(self, recording: Recording) -> None:
+        self._nodes, self._screens = recording.nodes, recording.screens
+        self._crop = crop(recording.screens, recording.description.map_lines, recording.level)
+        lines, columns = self._crop.size
+        self.width = max(_WIDTH, columns * CELL[0] + 2 * _MARGIN)
         self._top = _MARGIN + self._crop.lines[0] * CELL[1]
         self._end = self._top + max(box.lines * self._cell_of(box)[1] for box in self._crop.boxes)
-        self.height = self._end + max(0, screens.height - self._crop.lines[1]) * CELL[1] + _MARGIN
+        self.height = self._end + max(0, lines - self._crop.lines[1]) * CELL[1] + _MARGIN
 
     def _cell_of(self, box: Box) -> tuple[int, int]:
         """Return the pixels of a cell, as large as the part of the map leaves room for."""
@@ -209,13 +204,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 def _palette(num_experts: int) -> Image.Image:
     """All colors in use, each in steps towards the ground for smooth letters."""
     colors = [*TERMINAL, LIT, DARK.text, "#ffffff", *(expert_color(k) for k in range(min(num_experts, 8)))]
-    ground = np.array(_rgb(GROUND))
+    ground, *others = (np.array(ImageColor.getrgb(color)) for color in (GROUND, *colors))
     steps = np.linspace(1, 0, _SHADES, endpoint=False)[:, None]
-    table = np.concatenate([ground + steps * (np.array(_rgb(color)) - ground) for color in colors])
+    table = np.concatenate([*(ground + steps * (color - ground) for color in others), ground[None]])
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*np.rint(table).astype(int).ravel().tolist(), *_rgb(GROUND)])
+    palette.putpalette(np.rint(table).astype(int).ravel().tolist())
     return palette
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

@@ -16,20 +16,14 @@ import jinja2
 
 from rllib_moe.envs.description import expert_names
 from rllib_moe.evaluation.replay.recording import Recording
-from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL
+from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, crop
 from rllib_moe.runtime.colors import ACCENT, DARK, LIGHT, WARNING, Surface, expert_color
 
 _SCRIPTS = ("stage.js", "timeline.js", "panels.js", "player.js")
 
 
 def page(recording: Recording, title: str, facts: Sequence[tuple[str, str]]) -> str:
-    """Build the page.
-
-    Args:
-        recording: The episode, of one step at least.
-        title: Heading of the page.
-        facts: Names and values for its head line.
-    """
+    """Build the page of an episode of one step at least, with the names and values of `facts` in its head line."""
     assets = resources.files("rllib_moe.evaluation.replay") / "assets"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = environment.from_string((assets / "page.html").read_text(encoding="utf-8"))
@@ -50,20 +44,16 @@ def page(recording: Recording, title: str, facts: Sequence[tuple[str, str]]) -> 
 
 
 def page_data(recording: Recording) -> Mapping[str, Any]:
-    """Return the data of the page's scripts; messages are kept once each."""
-    screens = recording.screens
-    messages = {text: place for place, text in enumerate(dict.fromkeys(recording.message))}
-    plain = {name: value for name, value in vars(recording).items() if name not in ("description", "screens", "level")}
+    """Return the data of the page's scripts."""
+    description, screens = recording.description, recording.screens
+    plain = {name: value for name, value in vars(recording).items() if name not in ("description", "level")}
     return plain | {
-        "experts": expert_names(recording.num_experts, recording.description.role_names),
+        "experts": expert_names(recording.num_experts, description.role_names),
         "colors": [expert_color(k) for k in range(recording.num_experts)],
-        "actions": recording.description.action_names,
-        "node_types": recording.description.node_type_names,
-        "distance_unit": recording.description.distance_unit,
-        "screens": screens and screens.to_dict(),
-        "crop": screens and screens.crop(recording.description.map_lines, recording.level)._asdict(),
-        "messages": list(messages),
-        "message": [messages[text] for text in recording.message],
+        "actions": description.action_names,
+        "node_types": description.node_type_names,
+        "distance_unit": description.distance_unit,
+        "crop": crop(screens, description.map_lines, recording.level)._asdict() if screens else None,
     }
 
 

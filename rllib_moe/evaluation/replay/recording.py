@@ -6,6 +6,7 @@ The actions are those of an evaluation on the same seed: the same actor chooses 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.actors import Player
-from rllib_moe.evaluation.replay.screen import Screens, parse_ansi
+from rllib_moe.evaluation.replay.screen import Screen, parse_ansi
 from rllib_moe.metrics import rounded
 from rllib_moe.models.policy_network import ILLEGAL, PolicyOutput
 
@@ -39,8 +40,8 @@ class Recording:
     """Attention heads H; 0 for an encoder without attention."""
     scene_names: list[str] = field(default_factory=list)
     """Names of the scene's flags."""
-    screens: Screens | None = None
-    """Screens of the environment, where it renders text."""
+    screens: list[Screen] = field(default_factory=list)
+    """Screens of the environment; empty where it renders no text."""
     gate: list[list[float]] = field(default_factory=list)
     """Weights of the experts [K]."""
     probabilities: list[list[float]] = field(default_factory=list)
@@ -84,20 +85,12 @@ class Recording:
 def record(
     environment: EnvironmentConfig, player: Player, seed: int, on_step: Callable[[int], None] | None = None
 ) -> Recording:
-    """Play one episode.
+    """Play one episode with a `watched` player, in an environment that is asked to render text where it can.
 
-    Args:
-        environment: The environment; it is asked to render text where it can.
-        player: A `watched` player with a network.
-        seed: Seed of the episode.
-        on_step: Told the number of steps after each.
+    `on_step` is told the number of steps after each.
     """
-    env = _make_env(environment)
-    try:
-        with torch.inference_mode():
-            return _record(env, player, seed, on_step or (lambda _: None))
-    finally:
-        env.close()
+    with closing(_make_env(environment)) as env, torch.inference_mode():
+        return _record(env, player, seed, on_step or (lambda _: None))
 
 
 def _make_env(environment: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
@@ -140,8 +133,7 @@ def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Ca
 def _add_screen(recording: Recording, env: gymnasium.Env[Any, Any]) -> None:
     shown: Any = env.render() if env.render_mode == "ansi" else None
     if isinstance(shown, str):
-        recording.screens = recording.screens or Screens()
-        recording.screens.add(parse_ansi(shown))
+        recording.screens.append(parse_ansi(shown))
 
 
 def _add_decision(recording: Recording, output: PolicyOutput, action_mask: np.ndarray | None) -> None:

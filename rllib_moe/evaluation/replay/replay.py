@@ -21,11 +21,7 @@ _PROGRESS_EVERY = 100
 
 
 def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, Any]:
-    """Play the episode and write what was asked for.
-
-    Args:
-        request: The replay.
-        console: Output for progress; None prints nothing.
+    """Play the episode and write what was asked for, with progress where there is a console.
 
     Returns:
         `steps`, `score`, the environment's own `measures`, `ending`, and `bytes` of each file by its path.

@@ -1,10 +1,9 @@
-"""Screens of text in color: read from ANSI text, kept by the lines that change, cropped to what is explored."""
+"""Screens of text in color: read from ANSI text, and cropped to what is explored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.ansi import AnsiDecoder
 from rich.style import Style
@@ -46,7 +45,11 @@ class Line(NamedTuple):
     """A code of `COLOR_CODES` or `INVERSE_CODES` for each."""
 
 
-def parse_ansi(text: str) -> list[Line]:
+Screen = list[Line]
+"""A screen of text, from the top."""
+
+
+def parse_ansi(text: str) -> Screen:
     """Read text with ANSI colors; other escape sequences are left out, and colors beyond the sixteen."""
     decoder = AnsiDecoder()
     return [_line(decoder.decode_line(row)) for row in text.split("\n")]
@@ -86,92 +89,42 @@ class Box(NamedTuple):
 class Crop(NamedTuple):
     """The part of the map that is shown: what its level shows in all its steps."""
 
+    size: tuple[int, int]
+    """Lines of the tallest screen, columns of the widest line."""
     lines: tuple[int, int]
     """First line of the map, and the line after its last; the other lines are text and shown whole."""
     boxes: list[Box]
     """The part shown in each step."""
 
 
-@dataclass
-class Screens:
-    """The screens of an episode: every line once, and for each step the lines that changed."""
+def crop(screens: Sequence[Screen], map_lines: tuple[int, int] | None, levels: Sequence[str]) -> Crop:
+    """Find the part of the map that is worth showing, by the name of each step's level.
 
-    lines: dict[Line, int] = field(default_factory=dict)
-    """Number of each line."""
-    changes: list[list[tuple[int, int]]] = field(default_factory=list)
-    """For each step, place on the screen and number of every line that is another than before."""
-    height: int = 0
-    """Lines of the tallest screen."""
-    width: int = 0
-    """Columns of the widest line."""
-
-    def __post_init__(self) -> None:
-        self._shown: list[Line] = []
-
-    def add(self, screen: list[Line]) -> None:
-        """Add the next step's screen."""
-        blank = Line("", "")
-        self.height = max(self.height, len(screen))
-        self.width = max([self.width, *(len(line.text) for line in screen)])
-        after = screen + [blank] * (self.height - len(screen))
-        before = self._shown + [blank] * (self.height - len(self._shown))
-        self.changes.append(
-            [
-                (row, self.lines.setdefault(line, len(self.lines)))
-                for row, line in enumerate(after)
-                if line != before[row]
-            ]
-        )
-        self._shown = after
-
-    def screens(self) -> list[list[Line]]:
-        """Every step's screen, whole."""
-        known = list(self.lines)
-        shown = [Line("", "")] * self.height
-        whole = []
-        for changes in self.changes:
-            shown = list(shown)
-            for row, number in changes:
-                shown[row] = known[number]
-            whole.append(shown)
-        return whole
-
-    def crop(self, map_lines: tuple[int, int] | None, levels: Sequence[str]) -> Crop:
-        """Find the part of the map that is worth showing.
-
-        Args:
-            map_lines: First line of the map, and the line after its last; None shows everything.
-            levels: Name of each step's level.
-        """
-        if map_lines is None:
-            return Crop((0, self.height), [Box(0, 0, self.height, self.width)] * len(levels))
-        first, end = map_lines
-        edges: dict[str, tuple[int, int, int, int]] = {}
-        for screen, level in zip(self.screens(), levels, strict=True):
-            for row, (text, _) in enumerate(screen[first:end], first):
-                if text.strip():
-                    top, left, bottom, right = edges.get(level, (row, self.width, row, 0))
-                    left, right = min(left, len(text) - len(text.lstrip())), max(right, len(text))
-                    edges[level] = min(top, row), left, max(bottom, row + 1), right
-        whole = Box(first, 0, end - first, self.width)
-        return Crop(map_lines, [_box(edges[level], whole) if level in edges else whole for level in levels])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "height": self.height,
-            "width": self.width,
-            "lines": [list(line) for line in self.lines],
-            "changes": self.changes,
-        }
+    Args:
+        screens: Each step's screen.
+        map_lines: First line of the map, and the line after its last; None shows everything.
+        levels: Each step's level.
+    """
+    height = max(map(len, screens))
+    width = max(len(line.text) for screen in screens for line in screen)
+    if map_lines is None:
+        return Crop((height, width), (0, height), [Box(0, 0, height, width)] * len(levels))
+    first, end = map_lines
+    edges: dict[str, tuple[int, int, int, int]] = {}
+    for screen, level in zip(screens, levels, strict=True):
+        for row, (text, _) in enumerate(screen[first:end], first):
+            if text.strip():
+                top, left, bottom, right = edges.get(level, (row, width, row, 0))
+                left, right = min(left, len(text) - len(text.lstrip())), max(right, len(text))
+                edges[level] = min(top, row), left, max(bottom, row + 1), right
+    whole = Box(first, 0, end - first, width)
+    return Crop((height, width), map_lines, [_box(edges[each], whole) if each in edges else whole for each in levels])
 
 
 def _box(edges: tuple[int, int, int, int], whole: Box) -> Box:
-    """Return what is within the edges, with a margin and at least `LEAST` large, as far as the whole reaches.
+    """Return what is within the edges, with a margin and at least `LEAST` large, as far as the whole map reaches.
 
-    Args:
-        edges: First line and column, and the line and column after the last.
-        whole: The map.
+    The edges are first line and column, and the line and column after the last.
     """
     top, left, bottom, right = edges
     lines = min(whole.lines, max(LEAST[0], bottom - top + 2 * MARGIN[0]))

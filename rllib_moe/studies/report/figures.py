@@ -22,7 +22,7 @@ from rllib_moe.runtime.figures import WIDTH, add_legend, fit_y, panels, percent,
 from rllib_moe.studies.report.comparison import Group
 from rllib_moe.studies.report.curves import CONFIDENCE, Curve, mean_of, metric_curve, score_curve
 from rllib_moe.studies.report.runs import PhaseSpan, Run
-from rllib_moe.training.entropy_windows import window_at
+from rllib_moe.training.health import window_at
 from rllib_moe.training.summary import SCORE_WINDOW
 
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))

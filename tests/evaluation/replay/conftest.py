@@ -1,4 +1,4 @@
-"""A checkpoint and a recording to show, made once."""
+"""Recordings to show, made once."""
 
 import pytest
 
@@ -9,25 +9,20 @@ from tests.untrained_checkpoint import save_untrained
 
 
 @pytest.fixture(scope="session")
-def regimes_checkpoint(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("regimes"), "regimes", max_steps=20, num_cues=4)
-
-
-@pytest.fixture(scope="session")
 def nethack_checkpoint(tmp_path_factory):
     pytest.importorskip("nle")
     return save_untrained(tmp_path_factory.mktemp("nethack"), "nethack", max_steps=40)
 
 
-def watch(checkpoint, seed, **environment):
+def watch(checkpoint, seed):
     loaded = load_checkpoint(checkpoint)
     player = Player(policy="checkpoint", watched=True, model=loaded.experiment.model, weights=loaded.weights())
-    return record(loaded.experiment.environment.replace(**environment), player, seed)
+    return record(loaded.experiment.environment, player, seed)
 
 
 @pytest.fixture(scope="session")
-def regimes_recording(regimes_checkpoint):
-    return watch(regimes_checkpoint, seed=3)
+def regimes_recording(checkpoint):
+    return watch(checkpoint, seed=3)
 
 
 @pytest.fixture(scope="session")

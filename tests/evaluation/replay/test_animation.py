@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from rllib_moe.evaluation.replay.animation import write_gif
-from rllib_moe.evaluation.replay.screen import LIT
+from rllib_moe.evaluation.replay.screen import LIT, crop
 from rllib_moe.runtime.colors import DARK, expert_color
 
 
@@ -32,12 +32,12 @@ def test_shows_the_screen(nethack_recording, tmp_path):
     with Image.open(file) as image:
         assert image.n_frames > 10  # steps that look alike are one frame
         frame = np.array(image.convert("L"))
-    crop = nethack_recording.screens.crop(nethack_recording.description.map_lines, nethack_recording.level)
+    found = crop(nethack_recording.screens, nethack_recording.description.map_lines, nethack_recording.level)
     # As many pixels for each of the map's lines and columns, between a line of text above it and two below.
     across, down = 14, 26
-    assert crop.lines == (1, 22)
-    assert len(set(crop.boxes)) == 1  # one level
-    box = crop.boxes[0]
+    assert found.lines == (1, 22)
+    assert len(set(found.boxes)) == 1  # one level
+    box = found.boxes[0]
     assert frame.shape[0] == 8 + 15 + box.lines * down + 2 * 15 + 8 + 78
     row, column = nethack_recording.nodes[0]["cells"][0]
     x = (frame.shape[1] - box.columns * across) // 2 + (column - box.left) * across

@@ -23,12 +23,12 @@ def check_columns(recording):
         assert attention.sum(1) == pytest.approx(np.ones(recording.num_heads), abs=3e-3)
 
 
-def test_is_the_episode_that_an_evaluation_plays(regimes_checkpoint, regimes_recording):
+def test_is_the_episode_that_an_evaluation_plays(checkpoint, regimes_recording):
     check_columns(regimes_recording)
-    assert evaluated(regimes_checkpoint, 3)["episode_scores"] == [regimes_recording.final_score]
+    assert evaluated(checkpoint, 3)["episode_scores"] == [regimes_recording.final_score]
     assert (regimes_recording.steps, regimes_recording.ending) == (20, "truncated")
     assert sum(regimes_recording.reward) == regimes_recording.final_score
-    assert regimes_recording.screens is None
+    assert regimes_recording.screens == []
     # Where one expert has all the weight, the policy is that expert's.
     alone = [step for step, gate in enumerate(regimes_recording.gate) if max(gate) == 1]
     assert alone
@@ -45,13 +45,14 @@ def test_shows_nethack_with_the_nodes_where_they_lie(nethack_checkpoint, nethack
     assert (len(depths), depths[0], recording.final_measures["max_depth"]) == (recording.steps, 1, max(depths))
     # The screen is only looked at: the game is the one that is played without it.
     assert evaluated(nethack_checkpoint, 3)["episode_scores"] == [recording.final_score]
-    assert recording.screens.height == 24
+    assert {len(screen) for screen in recording.screens} == {24}
     assert recording.level[0] == "0.1"  # the first level of the Dungeons of Doom
-    assert 60 < recording.screens.width <= 80  # of the widest line, without the blanks at its end
+    width = max(len(line.text) for screen in recording.screens for line in screen)
+    assert 60 < width <= 80  # without the blanks at its end
     names = recording.description.node_type_names
     shown = {"ego": "@", "stairs_down": ">", "stairs_up": "<", "gold": "$"}
     found = []
-    for nodes, screen in zip(recording.nodes, recording.screens.screens(), strict=True):
+    for nodes, screen in zip(recording.nodes, recording.screens, strict=True):
         for kind, (row, column) in zip(nodes["types"], nodes["cells"], strict=True):
             if names[kind] in shown:
                 found.append(screen[row].text[column : column + 1] == shown[names[kind]])

@@ -1,4 +1,4 @@
-from rllib_moe.evaluation.replay.screen import Box, Line, Screens, parse_ansi
+from rllib_moe.evaluation.replay.screen import Box, Line, crop, parse_ansi
 
 
 def test_reads_colors_and_leaves_blanks_at_the_end_out():
@@ -21,20 +21,6 @@ def test_what_cannot_be_printed_becomes_a_blank():
     assert parse_ansi("a\0b\x1b") == [Line("a b", "777")]
 
 
-def test_screens_keep_each_line_once_and_give_all_back():
-    first = [Line("ab", "77"), Line("cd", "77")]
-    second = [Line("ab", "77"), Line("ce", "77"), Line("ab", "77")]
-    third = [Line("", ""), Line("ce", "77")]
-    screens = Screens()
-    for screen in (first, second, second, third):
-        screens.add(screen)
-    assert (screens.height, screens.width) == (3, 2)
-    # Lines by number: ab 0, cd 1, ce 2, blank 3. The second screen twice changes nothing.
-    assert screens.changes == [[(0, 0), (1, 1)], [(1, 2), (2, 0)], [], [(0, 3), (2, 3)]]
-    blank = [Line("", "")]
-    assert screens.screens() == [first + blank, second, second, third + blank]
-
-
 def test_crops_every_level_to_what_it_shows_over_the_episode():
     def screen(*shown):
         lines = [Line("", "")] * 12
@@ -42,18 +28,15 @@ def test_crops_every_level_to_what_it_shows_over_the_episode():
             lines[row] = Line(" " * column + text, "7" * (column + len(text)))
         return lines
 
-    screens = Screens()
-    for each in ([(4, 20, "a" * 32)], [(6, 18, "ab")], [(10, 70, "abcdefghij")], [(4, 20, "a")]):
-        screens.add(screen(*each))
+    shown = [(4, 20, "a" * 32)], [(6, 18, "ab")], [(10, 70, "abcdefghij")], [(4, 20, "a")]
     # Level 1: columns 18 to 51 and the margin of three; level 2: columns 70 to 79, widened to 30 and
     # moved back to the edge. Nine lines of the map's ten are the least.
-    crop = screens.crop((1, 11), ["1", "1", "2", "1"])
+    found = crop([screen(*each) for each in shown], (1, 11), ["1", "1", "2", "1"])
     first = Box(1, 18 - 3, 9, 34 + 6)
-    assert crop == ((1, 11), [first, first, Box(11 - 9, 80 - 30, 9, 30), first])
+    assert found == ((12, 80), (1, 11), [first, first, Box(11 - 9, 80 - 30, 9, 30), first])
 
 
 def test_shows_everything_where_no_lines_are_a_map():
-    screens = Screens()
-    screens.add([Line("", ""), Line("  ab", "7777")])
-    assert screens.crop(None, [""]) == ((0, 2), [Box(0, 0, 2, 4)])
-    assert screens.crop((0, 2), [""]).boxes == [Box(0, 0, 2, 4)]
+    screens = [[Line("", ""), Line("  ab", "7777")]]
+    assert crop(screens, None, [""]) == ((2, 4), (0, 2), [Box(0, 0, 2, 4)])
+    assert crop(screens, (0, 2), [""]).boxes == [Box(0, 0, 2, 4)]

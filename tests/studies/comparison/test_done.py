@@ -30,9 +30,9 @@ from rllib_moe.training.checkpoints import (
     AlgorithmState,
     Checkpoint,
     load_checkpoint,
-    point,
     save_checkpoint,
 )
+from rllib_moe.training.run_checkpoints import point
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 

@@ -20,7 +20,7 @@ from rllib_moe.studies.report.comparison import Group
 from rllib_moe.studies.report.figures import alpha_entropy, score
 from rllib_moe.studies.report.page import shell_lines
 from rllib_moe.studies.report.runs import Run, read_run
-from rllib_moe.training.entropy_windows import window_at
+from rllib_moe.training.health import window_at
 from rllib_moe.validation import ConfigError
 from scripts.report import main
 from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, row, write_run

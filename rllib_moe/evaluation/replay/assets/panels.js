@@ -97,7 +97,7 @@ class Panels {
       });
     });
     this.drawNodes(step, attention);
-    document.getElementById("message").textContent = data.messages[data.message[step]];
+    document.getElementById("message").textContent = data.message[step];
   }
 
   drawNodes(step, attention) {

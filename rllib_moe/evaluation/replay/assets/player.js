@@ -14,7 +14,7 @@ class Player {
     this.step = 0;
     this.isPlaying = false;
     const hasPlaces = data.nodes.some((nodes) => nodes.cells);
-    this.screen = data.screens ? new Screen(byId("screen"), data) : null;
+    this.screen = data.screens.length ? new Screen(byId("screen"), data) : null;
     this.graph = hasPlaces && this.screen ? null : new GraphView(byId("graph"), data);
     this.panels = new Panels(data);
     this.timeline = new Timeline(byId("track"), data, (step) => { this.pause(); this.show(step); });

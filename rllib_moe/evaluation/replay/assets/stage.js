@@ -15,31 +15,20 @@ function prepareCanvas(canvas, width, height) {
   return pen;
 }
 
-// Every step's screen as numbers of lines, from the changes.
-function wholeScreens(screens) {
-  let shown = new Array(screens.height).fill(-1);
-  return screens.changes.map((changes) => {
-    shown = shown.slice();
-    for (const [row, line] of changes) shown[row] = line;
-    return shown;
-  });
-}
-
 // The explored part of the map, between the lines of text that stand above and below it.
 class Screen {
   constructor(canvas, data) {
     this.canvas = canvas;
     this.data = data;
-    this.frames = wholeScreens(data.screens);
-    const [first, end] = data.crop.lines;
-    this.above = Math.min(first, data.screens.height);
-    this.below = Math.max(0, data.screens.height - end);
+    const [first, end] = data.crop.lines, [height] = data.crop.size;
+    this.above = Math.min(first, height);
+    this.below = Math.max(0, height - end);
     canvas.hidden = false;
   }
 
   resize(width) {
     this.width = width;
-    this.textWidth = Math.min(9, width / (this.data.screens.width + 1));
+    this.textWidth = Math.min(9, width / (this.data.crop.size[1] + 1));
     const textHeight = this.textWidth * ASPECT, texts = (this.above + this.below) * textHeight;
     // As wide as there is room, yet not so tall that the timeline is off the window.
     const tall = SHARE_OF_WINDOW * window.innerHeight - texts;
@@ -50,7 +39,7 @@ class Screen {
   }
 
   draw(step) {
-    const pen = this.pen, [, end] = this.data.crop.lines, box = this.data.crop.boxes[step], lines = this.frames[step];
+    const pen = this.pen, [, end] = this.data.crop.lines, box = this.data.crop.boxes[step], lines = this.data.screens[step];
     const [top, left, rows, columns] = box;
     this.corner = [top, left];
     this.cellWidth = this.fit(box);
@@ -69,9 +58,9 @@ class Screen {
     for (let row = 0; row < this.below; row++) this.drawLine(lines[end + row], w / 2, this.bottom + (row + 0.25) * h, w);
   }
 
-  drawLine(number, x, y, w, from = 0, to = Infinity) {
-    if (!(number >= 0)) return;
-    const pen = this.pen, h = w * ASPECT, [text, colors] = this.data.screens.lines[number];
+  drawLine(shown, x, y, w, from = 0, to = Infinity) {
+    if (!shown) return;
+    const pen = this.pen, h = w * ASPECT, [text, colors] = shown;
     pen.font = `${h * 0.76}px ${MONO}`;
     for (let column = from; column < Math.min(text.length, to); column++) {
       const inverse = INVERSE.indexOf(colors[column]), at = x + (column - from) * w;

@@ -40,6 +40,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
+    "axes.ymargin": 0.06,
     "axes.facecolor": "none",
     "axes.formatter.limits": (-3, 5),
     "axes.formatter.useoffset": False,
@@ -67,67 +68,38 @@ def styled() -> Iterator[None]:
 
 
 def panels(count: int, columns: int = 1, height: float = 2.6, *, shared: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure with axes over episodes, all of one size and in the same places in every figure.
+    """Return a figure with axes over episodes.
 
     Args:
         count: Number of axes.
         columns: Maximum number of axes beside each other.
-        height: Inches from a row to the next.
+        height: Inches of a row.
         shared: Whether all have the same axes.
     """
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    left, right, bottom, top = 0.7, 0.12, 0.48, 0.26  # inches
-    down, across = (0.32, 0.14) if shared else (0.54, 0.66)
-    total = rows * height - down + bottom + top
-    figure = Figure(figsize=(WIDTH, total))
-    room = (WIDTH - left - right - (columns - 1) * across) / columns
-    figure.subplots_adjust(left / WIDTH, bottom / total, 1 - right / WIDTH, 1 - top / total)
-    figure.subplots_adjust(wspace=across / room, hspace=down / (height - down))
+    figure = Figure(figsize=(WIDTH, rows * height + 0.5), layout="constrained")
     axes = list(figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).flat)
     for each in axes[count:]:
         each.remove()
     for each in axes[:count]:
         each.xaxis.set_major_locator(MaxNLocator(nbins=8 if columns == 1 else 4, integer=True))
         each.tick_params(labelbottom=not shared or each in axes[max(0, count - columns) : count])
-    figure.supxlabel("episodes", y=0.06 / total, fontsize=9.5, color=LIGHT.muted)
+    figure.supxlabel("episodes", fontsize=9.5, color=LIGHT.muted)
     return figure, axes[:count]
 
 
 def add_legend(figure: Figure, legend: Mapping[str, Any], columns: int = 4) -> None:
-    """Make room above the panels for one legend of all.
+    """Put one legend of all axes above them.
 
     Args:
-        figure: A figure of `panels`.
-        legend: What was drawn, by its label.
+        figure: Figure of `panels`.
+        legend: Artists by their labels.
         columns: Maximum number of labels beside each other.
     """
     rows = math.ceil(len(legend) / columns)
-    before, extra = figure.get_figheight(), 0.21 * rows + 0.02
-    share = before / (before + extra)
-    figure.set_figheight(before + extra)
-    for text in figure.texts:  # the label of the x axis
-        text.set_y(text.get_position()[1] * share)
-    figure.subplots_adjust(bottom=figure.subplotpars.bottom * share, top=figure.subplotpars.top * share)
-    place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.04 / (before + extra)), "borderpad": 0}
-    figure.legend(legend.values(), legend.keys(), ncols=math.ceil(len(legend) / rows), borderaxespad=0, **place)
-
-
-def fit_y(axes: Axes) -> None:
-    """Fit the y axis to the curves, and to bands as far as half their range beyond them.
-
-    It begins at 0 only where the curves spread as widely as they are far from 0.
-    """
-    values = np.array([value for line in axes.lines for value in np.asarray(line.get_ydata(), float)])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return
-    lines, band = (values.min(), values.max()), axes.dataLim.intervaly
-    reach = (lines[1] - lines[0]) / 2
-    low, high = max(band[0], lines[0] - reach), min(band[1], lines[1] + reach)
-    from_zero = lines[0] >= 0 and (reach == 0 or lines[0] <= 2 * reach)
-    margin = 0.06 * (high - low or abs(high) or 1)
-    axes.set_ylim(0 if from_zero else low - margin, high + margin)
+    figure.set_figheight(figure.get_figheight() + 0.21 * rows)
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=math.ceil(len(legend) / rows))
 
 
 def percent(share: float, _: object = None) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rllib_moe.studies.report.comparison import group_runs
 from rllib_moe.studies.report.curves import Curve, mean_of, score_curve
+from rllib_moe.studies.report.groups import group_runs
 from rllib_moe.studies.report.runs import read_run
 from tests.studies.report.report_runs import write_run
 
@@ -71,7 +71,6 @@ def test_runs_that_differ_in_seed_only_are_a_group(tmp_path: Path) -> None:
     first, second = (write_run(tmp_path / f"s{seed}", [1, 2], seed=seed) for seed in (3, 4))
     other = write_run(tmp_path / "other", [1, 2], seed=3, gamma=0.9)
     runs = [read_run(path) for path in (first, other, second)]
-    assert [[run.name for run in group.runs] for group in group_runs(runs, "seed")] == [["s3", "s4"], ["other"]]
-    assert "seeds 3, 4" in group_runs(runs, "seed")[0].name
-    assert len(group_runs(runs, "none")) == 3
-    assert len(group_runs(runs, "all")) == 1
+    pair, alone = group_runs(runs)
+    assert ([run.name for run in pair.runs], [run.name for run in alone.runs]) == (["s3", "s4"], ["other"])
+    assert "seeds 3, 4" in pair.name

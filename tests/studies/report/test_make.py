@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,9 @@ from selenium.webdriver.common.by import By
 
 from rllib_moe import metrics as m
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
-from rllib_moe.studies.report.comparison import Group
-from rllib_moe.studies.report.figures import alpha_entropy, score
-from rllib_moe.studies.report.page import shell_lines
-from rllib_moe.studies.report.runs import Run, read_run
+from rllib_moe.studies.report.figures import alpha_entropy
+from rllib_moe.studies.report.groups import Group
+from rllib_moe.studies.report.runs import Run
 from rllib_moe.training.entropy_windows import window_at
 from rllib_moe.validation import ConfigError
 from scripts.report import main
@@ -84,11 +82,11 @@ def test_experts_have_their_colors_in_every_figure(published: Path) -> None:
 
 def test_the_page_says_what_the_run_was(published: Path) -> None:
     page = (published / "index.html").read_text()
-    assert "--exp-name nethack-2000 --episodes 2000 \\\n    --phase-boundaries 400,1200" in page
+    assert "--exp-name nethack-2000 --episodes 2000 --phase-boundaries 400,1200" in page
     for part in (
         "nethack (500 steps)",
         "PPO",
-        "20 min",
+        "0:20:08",
         "90.0 ± 2.4",
         "1.034 (0.707)",
         "127.3 ± 2.7",
@@ -174,29 +172,11 @@ def test_a_run_of_one_iteration_without_a_finished_episode(tmp_path: Path) -> No
     assert made["page"] == str(path / "report" / "index.html")
 
 
-def test_the_axis_of_narrow_scores_does_not_begin_at_zero(tmp_path: Path) -> None:
-    def lowest(scores: list[float]) -> float:
-        run = read_run(write_run(tmp_path / str(scores[0]), scores))
-        return float(score([Group("mine", (run,))]).figure.axes[0].get_ylim()[0])
-
-    assert lowest([7.0, 9.0, 8.0]) > 5
-    assert lowest([1.0, 9.0, 8.0]) == 0
-    assert lowest([-7.0, -9.0, -8.0]) < -9
-
-
-def test_commands_break_between_flags_only() -> None:
-    command = ["scripts/train.py", "--exp-name", "a b", *("--phase-boundaries", "100,200") * 4, "--mixed-precision"]
-    lines = shell_lines(command).split("\n")
-    assert all(line.endswith(" \\") and len(line) <= 80 for line in lines[:-1])
-    assert all(line.startswith("    --") for line in lines[1:])
-    assert shlex.split(" ".join(line.removesuffix("\\") for line in lines)) == ["python", *command]
-
-
 def test_what_is_refused_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such directory"):
         main([str(tmp_path / "none"), "--output", str(tmp_path / "report")])
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"expected a directory, .* is a file"):
+    with pytest.raises(ConfigError, match=r"output: cannot write to .* is no directory"):
         main([str(PUBLISHED), "--output", str(tmp_path / "file")])
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -1,4 +1,4 @@
-"""Several runs beside each other: which belong together, and their means over seeds as a table. Pure."""
+"""Runs that differ in seed only as groups, and their means over seeds as a table. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rllib_moe import metrics as m
 from rllib_moe.studies.report.curves import Curve, mean_of, metric_curve, score_curve
 from rllib_moe.studies.report.runs import Run
-
-Grouping = Literal["seed", "none", "all"]
-"""`seed`: runs that differ in seed only are one group; `none`: each run is its own; `all`: one group."""
 
 COMPARED: dict[str, Callable[[Run], Curve | None]] = {
     "score": score_curve,
@@ -37,12 +34,11 @@ class Group:
     """At least one."""
 
 
-def group_runs(runs: Sequence[Run], grouping: Grouping) -> list[Group]:
-    """Put runs together, in the order of their first members."""
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Put runs together that differ in seed only, in the order of their first members."""
     parts: dict[str, list[Run]] = {}
     for run in runs:
-        key = {"none": str(run.path), "all": ""}.get(grouping)
-        parts.setdefault(_identity(run) if key is None else key, []).append(run)
+        parts.setdefault(_identity(run), []).append(run)
     return [Group(_title(members), tuple(members)) for members in parts.values()]
 
 

@@ -28,7 +28,6 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises what it refuses.
 
     Args:
-        name: Name of the command.
         description: Text above the flags; commands in it, as scripts, are shown as the user calls them.
     """
 
@@ -57,9 +56,6 @@ class Parser(argparse.ArgumentParser):
         """Add a flag for each field of a settings class.
 
         Args:
-            title: Heading of the flags in the help.
-            settings: The class.
-            leave_out: Names of fields without a flag.
             prefix: Prefix of the flags and of the names under which `read` returns their values.
         """
         group = self.add_argument_group(title)
@@ -83,7 +79,6 @@ class Parser(argparse.ArgumentParser):
         """Return what is made of the values that were given.
 
         Args:
-            arguments: Words of the command line.
             make: Function of the values by the names of their fields.
 
         Raises:

@@ -36,9 +36,6 @@ class JobError(FailedError):
 class JobServer:
     """Client of one job server.
 
-    Args:
-        address: The dashboard's address.
-
     Raises:
         JobError: nothing answers there, or it asks for a token.
     """
@@ -56,7 +53,6 @@ class JobServer:
         """Send a job; a cluster that starts gets `AGENT_SECONDS` to be ready for it.
 
         Args:
-            entrypoint: Its command.
             **options: Of `JobSubmissionClient.submit_job`.
 
         Returns:
@@ -91,7 +87,6 @@ class JobServer:
         """Write a job's log from its beginning until it ends; a log that breaks off is taken up again.
 
         Args:
-            job: Its id.
             write: Function that gets the text as it comes, each piece once.
 
         Returns:

@@ -26,7 +26,6 @@ def run(config: SubmitConfig, experiment: Experiment | None) -> int:
     """Do what a checked command line asks, and return the exit status for this process.
 
     Args:
-        config: Request.
         experiment: Experiment of a new job; None where there is a job already.
 
     Raises:

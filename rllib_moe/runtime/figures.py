@@ -71,7 +71,6 @@ def panels(count: int, columns: int = 1, height: float = 2.6, *, shared: bool = 
     """Return a figure with axes over episodes.
 
     Args:
-        count: Number of axes.
         columns: Maximum number of axes beside each other.
         height: Inches of a row.
         shared: Whether all have the same axes.
@@ -90,13 +89,7 @@ def panels(count: int, columns: int = 1, height: float = 2.6, *, shared: bool = 
 
 
 def add_legend(figure: Figure, legend: Mapping[str, Any], columns: int = 4) -> None:
-    """Put one legend of all axes above them.
-
-    Args:
-        figure: Figure of `panels`.
-        legend: Artists by their labels.
-        columns: Maximum number of labels beside each other.
-    """
+    """Put one legend of all axes above them."""
     rows = math.ceil(len(legend) / columns)
     figure.set_figheight(figure.get_figheight() + 0.21 * rows)
     figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=math.ceil(len(legend) / rows))
@@ -111,7 +104,6 @@ def share_bars(axes: Axes, bars: Sequence[tuple[str, Sequence[float]]], names: S
     """Draw stacked horizontal bars of the experts' shares, the first on top, with their percentages.
 
     Args:
-        axes: Empty axes.
         bars: Label of each bar, and the share of each expert [K].
         names: Names of the experts [K].
     """
@@ -150,7 +142,6 @@ def svg(figure: Figure, key: str) -> str:
     """Return the figure as an SVG element for a page that defines `--text`, `--muted` and `--line`.
 
     Args:
-        figure: The figure.
         key: Prefix of all ids, unique on the page.
     """
     stream = io.StringIO()

@@ -23,7 +23,6 @@ def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int]
     Args:
         curves: The score curves of each variant's runs, at least one each; the first variant is the reference.
         boundaries: First episodes of the phases after the first, marked by lines.
-        path: The file.
     """
     reference = next(iter(curves))
     figure, axes = panels(len(curves), COLUMNS, 1.6 if len(curves) > 1 else 2.6, shared=True)

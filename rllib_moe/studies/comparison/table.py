@@ -25,11 +25,7 @@ NULLS = {"random_router": "random routers", "permuted": "labels permuted"}
 
 
 def columns(measures: Iterable[str]) -> dict[str, str]:
-    """Return the headings of the columns by key.
-
-    Args:
-        measures: Names of the environment's own measures.
-    """
+    """Return the headings of the columns by key."""
     return {
         "score_mean": "score",
         "deterministic_score_mean": "most probable action",
@@ -45,8 +41,6 @@ def run_numbers(seed: int, primary: str, drawn: Numbers, most_probable: Numbers 
     """The numbers of one run.
 
     Args:
-        seed: Of the training.
-        primary: Name of the primary outcome.
         drawn: Its evaluation with actions drawn from the policy.
         most_probable: Its evaluation with the most probable actions; None where the plan leaves that out.
     """
@@ -63,7 +57,6 @@ def variant_rows(plan: Plan, runs: Mapping[str, Sequence[Numbers]]) -> dict[str,
     """Return the variants that have runs, in the plan's order.
 
     Args:
-        plan: The plan.
         runs: `run_numbers` of the runs that are done, by variant, at least one each.
 
     Returns:
@@ -129,9 +122,6 @@ def removal_row(variant: str, seed: int, expert: int, whole: Numbers, without: N
     """Return the worth of one expert to its network: the score lost without it, on the same evaluation seeds.
 
     Args:
-        variant: Of the training.
-        seed: Of the training.
-        expert: The one removed.
         whole: Evaluation of the whole network.
         without: Evaluation without the expert, on the first of the same seeds.
 

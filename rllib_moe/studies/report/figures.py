@@ -15,7 +15,7 @@ from rllib_moe.runtime.colors import LIGHT, expert_color
 from rllib_moe.runtime.figures import add_legend, panels, percent
 from rllib_moe.studies.report.curves import CONFIDENCE, metric_curve, score_curve
 from rllib_moe.studies.report.groups import Group
-from rllib_moe.studies.report.overlay import Drawing, draw_curves, finish, only_run, shade_phases, typical_run
+from rllib_moe.studies.report.overlay import Drawing, finish, only_run, overlay, shade_phases, typical_run
 from rllib_moe.studies.report.runs import Run
 from rllib_moe.training.entropy_windows import window_at
 from rllib_moe.training.summary import SCORE_WINDOW
@@ -34,7 +34,7 @@ def score(groups: Sequence[Group]) -> Drawing:
     if run := only_run(groups):
         points: Any = {"color": LIGHT.muted, "alpha": 0.45, "markersize": 4, "label": "one iteration"}
         axes.plot(run.column(m.EPISODES_TOTAL), run.column(m.SCORE_MEAN), ".", **points)
-    if not draw_curves(axes, groups, score_curve, label):
+    if not overlay(axes, groups, score_curve, label):
         raise NotLoggedError(f"no episode with {m.SCORE_MEAN.key}")
     axes.set_ylabel("raw score (points)")
     caption = f"Mean raw score of the last {SCORE_WINDOW} episodes, or of all so far; whole iterations are taken."
@@ -47,7 +47,7 @@ def score(groups: Sequence[Group]) -> Drawing:
 def alpha_entropy(groups: Sequence[Group]) -> Drawing:
     """Draw alpha entropy, in the windows where it is expected."""
     figure, (axes,) = panels(1)
-    if not draw_curves(axes, groups, lambda run: metric_curve(run, m.ALPHA_ENTROPY), "alpha entropy"):
+    if not overlay(axes, groups, lambda run: metric_curve(run, m.ALPHA_ENTROPY), "alpha entropy"):
         raise NotLoggedError(f"no {m.ALPHA_ENTROPY.key}")
     if run := typical_run(groups):
         _draw_windows(axes, run)
@@ -168,7 +168,7 @@ def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
     for each, metric in zip(axes, measured, strict=True):
         # A phase's value holds from the end of the iteration before.
         steps = "steps-pre" if metric.key.startswith("phase/") else "default"
-        draw_curves(each, groups, lambda run, metric=metric: metric_curve(run, metric), drawstyle=steps)  # type: ignore[misc]
+        overlay(each, groups, lambda run, metric=metric: metric_curve(run, metric), drawstyle=steps)  # type: ignore[misc]
         unit = "" if metric.unit in ("", "1", "share") else f" ({metric.unit})"
         each.set_title(f"{metric.title}{unit}", fontsize=9)
         each.yaxis.set_major_formatter(percent if metric.unit == "share" else lambda value, _: f"{value:.5g}")

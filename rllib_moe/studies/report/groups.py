@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rllib_moe import metrics as m
-from rllib_moe.studies.report.curves import Curve, mean_of, metric_curve, score_curve
+from rllib_moe.studies.report.curves import Curve, half_width, metric_curve, score_curve
 from rllib_moe.studies.report.runs import Run
 
 COMPARED: dict[str, Callable[[Run], Curve | None]] = {
@@ -26,12 +26,10 @@ COMPARED: dict[str, Callable[[Run], Curve | None]] = {
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are compared as one, by their mean."""
+    """Runs, at least one, that are compared as one, by their mean."""
 
     name: str
-    """Name in figures."""
     runs: tuple[Run, ...]
-    """At least one."""
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
@@ -82,8 +80,5 @@ def _at(group: Group, episode: int, curve_of: Callable[[Run], Curve | None]) -> 
     curves = [curve for run in group.runs if (curve := curve_of(run)) is not None and curve.episodes[0] <= episode]
     if not curves:
         return None
-    here = np.array([float(episode)])
-    values = [np.interp(here, curve.episodes, curve.mean) for curve in curves]
-    mean = mean_of([Curve(episodes=here, mean=value, low=value, high=value) for value in values])
-    assert mean is not None
-    return float(mean.mean[0]), None if len(values) == 1 else float(mean.high[0] - mean.mean[0])
+    values = np.array([np.interp(episode, curve.episodes, curve.mean) for curve in curves])
+    return float(values.mean()), None if len(values) == 1 else float(half_width(values))

@@ -25,7 +25,6 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
     """Write the page and one PNG a figure.
 
     Args:
-        request: Request.
         command: Command line, to be written on the page.
 
     Returns:

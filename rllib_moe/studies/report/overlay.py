@@ -35,13 +35,10 @@ class Drawing:
     key: str
     """Name of its file, and of its element on the page."""
     title: str
-    """Heading."""
     caption: str
     """Explanation: what a point is, what smoothing, what the bands are."""
     metrics: Sequence[m.Metric] = ()
-    """Metrics that it shows."""
     figure: Figure
-    """The figure."""
 
 
 def only_run(groups: Sequence[Group]) -> Run | None:
@@ -57,7 +54,7 @@ def typical_run(groups: Sequence[Group]) -> Run | None:
     return longest if alike and longest.schedule is not None else None
 
 
-def draw_curves(
+def overlay(
     axes: Axes,
     groups: Sequence[Group],
     curve_of: Callable[[Run], Curve | None],
@@ -67,7 +64,6 @@ def draw_curves(
     """Lay the curves of all runs and the means of the groups over each other; return whether there was any.
 
     Args:
-        axes: Axes over episodes.
         groups: The runs; a run alone is drawn with its own interval.
         curve_of: Curve of one run.
         label: Name of the curve of a run alone.
@@ -90,8 +86,9 @@ def draw_curves(
         mean = next(iter(curves.values())) if is_alone else mean_of(list(curves.values()), steps=drawstyle != "default")
         if mean is None:
             continue
-        if is_alone or len(curves) >= MIN_BAND:
-            axes.fill_between(mean.episodes, mean.low, mean.high, color=color, alpha=0.22, linewidth=0)
+        if mean.half is not None and (is_alone or len(curves) >= MIN_BAND):
+            low, high = mean.mean - mean.half, mean.mean + mean.half
+            axes.fill_between(mean.episodes, low, high, color=color, alpha=0.22, linewidth=0)
         line: Any = {"color": color, "linestyle": DASHES[index % len(DASHES)], "drawstyle": drawstyle}
         marker = "." if len(mean.mean) < 5 else None
         axes.plot(mean.episodes, mean.mean, linewidth=1.6, marker=marker, label=name, **line)
@@ -125,9 +122,6 @@ def shade_phases(axes: Axes, phases: Sequence[PhaseSpan], *, named: bool, color:
     """Lay each phase's shade behind the curves, with its name along the top where there is room.
 
     Args:
-        axes: Axes over episodes.
-        phases: The phases played, at least one.
-        named: Whether to write the names.
         color: Color of the lines between the phases.
     """
     begin, end = phases[0].first, max(phases[-1].last, phases[0].first + 1)

@@ -36,11 +36,9 @@ def render(
     """Fill the template.
 
     Args:
-        runs: The runs.
         rows: Lines of the table that compares them; empty for one run.
         drawings: The figures, in order.
         omissions: What was left out, by the name of the run.
-        command: The command that made the report.
     """
     environment = Environment(
         loader=PackageLoader("rllib_moe.studies.report", "templates"),
@@ -132,7 +130,7 @@ def _numbers(run: Run) -> dict[str, str]:
     """Return key numbers, by name, with their units."""
     summary, last, curve = run.summary(), run.rows[-1], score_curve(run)
     wall = summary["wall_seconds"] or math.nan
-    score = "-" if curve is None else f"{curve.mean[-1]:.1f} ± {curve.high[-1] - curve.mean[-1]:.1f} points"
+    score = "-" if curve is None or curve.half is None else f"{curve.mean[-1]:.1f} ± {curve.half[-1]:.1f} points"
     return {
         f"score, last {SCORE_WINDOW} episodes": score,
         "best score": _number(max(filter(math.isfinite, run.column(m.SCORE_MAX)), default=None), 0, " points"),

@@ -31,29 +31,24 @@ class PhaseSpan(NamedTuple):
     """A phase as a run played it."""
 
     name: str
-    """Its name."""
     first: float
     """First episode; a run that branched off another one may begin in the middle of a phase."""
     last: float
-    """Last episode."""
     position: int
     """Its position in the schedule."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One run."""
+    """One run, as far as its directory tells it."""
 
     path: Path
-    """Its directory."""
     rows: list[m.Row]
     """One an iteration, at least one."""
     config: dict[str, Any] | None
     """Its configuration, in plain form, without the command."""
     command: list[str] | None
-    """The command that was given."""
     schedule: PhaseSchedule | None
-    """Its phases."""
     evaluations: dict[str, dict[str, Any]]
     """Contents of evaluation*.json, by file name."""
     omissions: tuple[str, ...]

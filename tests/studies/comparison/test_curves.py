@@ -15,7 +15,7 @@ POINTS = np.linspace(0, 100, GRID)
 
 
 def curve(scores: np.ndarray) -> Curve:
-    return Curve(episodes=POINTS, mean=scores, low=scores, high=scores)
+    return Curve(episodes=POINTS, mean=scores)
 
 
 @pytest.fixture

@@ -63,20 +63,13 @@ def run(script: str) -> tuple[dict[str, Any], str]:
 
 
 @pytest.mark.slow
-def test_ray_starts_after_it_gave_up() -> None:
+def test_ray_starts_after_it_gave_up_without_a_dashboard_or_a_fixed_port() -> None:
     found, told = run(TOO_SLOW + SESSION)
     names = [name for name, _ in {(name, pid) for _, _, name, pid in found["listening"]}]
     print(found)
     assert "another attempt (2 of 4)" in told
     assert names.count("raylet") == names.count("gcs_server") == 1  # nothing is left of the first
-
-
-@pytest.mark.slow
-def test_a_run_starts_no_dashboard_and_takes_no_fixed_port() -> None:
-    found, _ = run(SESSION)
-    print(found)
     assert not found["url"]
-    assert found["listening"]  # Ray itself runs
     # The ports of a dashboard and of a job agent, which a head on this machine needs to take jobs.
     assert not [port for _, port, _, _ in found["listening"] if port in (8265, 52365)]
 

@@ -129,6 +129,9 @@ def test_runs_of_an_edited_plan_are_refused_by_field(finished: Path) -> None:
     told = refused(changed(variants=[WHOLE, SOFT | {"overrides": {"gamma": 0.8}}]), finished)
     assert told == ["soft-seed0: training.gamma: trained with 0.9, the plan says 0.8"]
 
+    told = refused(changed(episodes=30), finished)
+    assert told[0] == "whole-seed0: episodes: trained for 40 (it stands at 41), the plan says 30"
+
 
 def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_factory: Any) -> None:
     file = tmp_path_factory.mktemp("plan") / "plan.yaml"
@@ -143,11 +146,6 @@ def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_fac
         "reference: fixed as None before the first run, the plan says 'soft'",
         "test: fixed as 'sign-flips' before the first run, the plan says 't'",
     )
-
-
-def test_a_shorter_plan_is_refused(finished: Path) -> None:
-    told = refused(changed(episodes=30), finished)
-    assert told[0] == "whole-seed0: episodes: trained for 40 (it stands at 41), the plan says 30"
 
 
 def test_nothing_starts_in_a_directory_of_another_plan(finished: Path, tmp_path_factory: Any) -> None:

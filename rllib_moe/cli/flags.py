@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
@@ -32,13 +33,14 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, name: str, description: str) -> None:
+        width = min(120, shutil.get_terminal_size((100, 40)).columns)
         super().__init__(
             prog=shlex.join(called_as(name)),
             description=re.sub(
                 r"(?:python )?scripts/(\w+)\.py", lambda found: shlex.join(called_as(found[1])), description
             ),
             allow_abbrev=False,
-            formatter_class=_HelpFormatter,
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=34, width=width),
             argument_default=argparse.SUPPRESS,
         )
 
@@ -97,11 +99,6 @@ class Parser(argparse.ArgumentParser):
     def note(self, error: str) -> None:
         """Note an error of a word, to be told with all others."""
         self._errors.append(error)
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=min(120, shutil.get_terminal_size((100, 40)).columns))
 
 
 class Assignments(argparse.Action):

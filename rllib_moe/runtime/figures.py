@@ -1,7 +1,7 @@
 """The look of every figure, panels of one size, and the one way to write them.
 
-`png` gives a picture on white, `svg` an element whose text and lines follow the theme of the page around it. SVG text
-is drawn as paths: it needs no font, and is as wide in every browser.
+`save` writes a picture on white, `svg` gives an element whose text and lines follow the theme of the page around it.
+SVG text is drawn as paths: it needs no font, and is as wide in every browser.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,8 @@ THEMED = {LIGHT.text: "var(--text)", LIGHT.muted: "var(--muted)", LIGHT.line: "v
 """Colors that the page's theme replaces."""
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Apply the style inside the block, or in the function that this decorates."""
-    with mpl.rc_context(STYLE):
-        yield
+styled = partial(mpl.rc_context, STYLE)
+"""Context manager, and decorator, that applies the style."""
 
 
 def panels(count: int, columns: int = 1, height: float = 2.6, *, shared: bool = False) -> tuple[Figure, list[Axes]]:
@@ -123,19 +120,12 @@ def share_bars(axes: Axes, bars: Sequence[tuple[str, Sequence[float]]], names: S
     axes.xaxis.set_major_formatter(percent)
 
 
-def png(figure: Figure) -> bytes:
-    """Return the figure as a picture on white."""
-    stream = io.BytesIO()
-    _lay_out(figure)
-    figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor=LIGHT.background, metadata={"Software": None})
-    return stream.getvalue()
-
-
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as a PNG file on white."""
-    content = png(figure)
-    with atomic_write(path) as partial:
-        partial.write_bytes(content)
+    _lay_out(figure)
+    with atomic_write(path) as partial_file:
+        look = {"dpi": PNG_DPI, "facecolor": LIGHT.background, "metadata": {"Software": None}}
+        figure.savefig(partial_file, format="png", **look)
 
 
 def svg(figure: Figure, key: str) -> str:

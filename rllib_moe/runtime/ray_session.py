@@ -88,7 +88,7 @@ def _check_address(address: str) -> None:
     """Refuse the address of a head node that takes no connection.
 
     Raises:
-        ConfigError: so it is.
+        ConfigError: Nothing takes the connection.
     """
     found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
     if not found:  # `auto`, and whatever else Ray can read

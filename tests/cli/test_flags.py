@@ -110,15 +110,8 @@ def test_errors_of_every_kind_in_one_message() -> None:
         *("--phase-boundaries", "1", "--set", "nobody.temperature=1", "--env-arg", "oops"),
     )
     for word in (
-        "episodes",
-        "num_experts",
-        "gamma",
-        "exp_name",
-        "--gama",
-        "--set",
-        "boundaries",
-        "nobody",
-        "--env-arg",
+        *("episodes", "num_experts", "gamma", "exp_name"),
+        *("--gama", "--set", "boundaries", "nobody", "--env-arg"),
     ):
         assert any(word in error for error in found), word
 

@@ -255,7 +255,7 @@ def _scheduler(config: SearchConfig, space: SearchSpace) -> Any:
             mode="max",
             max_t=episodes,
             grace_period=config.grace_episodes or max(1, episodes // 4),
-            reduction_factor=config.reduction_factor or 3.0,
+            reduction_factor=3,
         )
     if config.scheduler == "pbt":
         return CurriculumPBT(space, metric=config.metric, every=config.perturb_every or max(1, episodes // 5))

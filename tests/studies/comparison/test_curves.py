@@ -22,7 +22,7 @@ def curve(scores: np.ndarray) -> Curve:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are written."""
     figures: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
+    monkeypatch.setattr("rllib_moe.studies.comparison.curves.save", lambda figure, _: figures.append(figure))
     return figures
 
 

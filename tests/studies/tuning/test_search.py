@@ -109,7 +109,7 @@ def test_asha_stops_the_weak_also_when_a_search_goes_on(search: Search, rows: Ro
 
     Of 16 steps, chance gets 8 among 2 regimes and 2.3 among 7.
     """
-    flags = ("--search", "grid", "--scheduler", "asha", "--grace-episodes", "16", "--reduction-factor", "2")
+    flags = ("--search", "grid", "--scheduler", "asha", "--grace-episodes", "16")
 
     def first_row() -> list[m.Row]:
         if len(rows) == 1:

@@ -124,7 +124,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write the figure as a PNG file on white."""
     _lay_out(figure)
     with atomic_write(path) as partial_file:
-        look = {"dpi": PNG_DPI, "facecolor": LIGHT.background, "metadata": {"Software": None}}
+        look: Any = {"dpi": PNG_DPI, "facecolor": LIGHT.background, "metadata": {"Software": None}}
         figure.savefig(partial_file, format="png", **look)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def score(groups: Sequence[Group]) -> Drawing:
 def alpha_entropy(groups: Sequence[Group]) -> Drawing:
     """Draw alpha entropy, in the windows where it is expected."""
     figure, (axes,) = panels(1)
-    if not overlay(axes, groups, lambda run: metric_curve(run, m.ALPHA_ENTROPY), "alpha entropy"):
+    if not overlay(axes, groups, partial(metric_curve, metric=m.ALPHA_ENTROPY), "alpha entropy"):
         raise NotLoggedError(f"no {m.ALPHA_ENTROPY.key}")
     if run := typical_run(groups):
         _draw_windows(axes, run)
@@ -168,7 +169,7 @@ def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
     for each, metric in zip(axes, measured, strict=True):
         # A phase's value holds from the end of the iteration before.
         steps = "steps-pre" if metric.key.startswith("phase/") else "default"
-        overlay(each, groups, lambda run, metric=metric: metric_curve(run, metric), drawstyle=steps)  # type: ignore[misc]
+        overlay(each, groups, partial(metric_curve, metric=metric), drawstyle=steps)
         unit = "" if metric.unit in ("", "1", "share") else f" ({metric.unit})"
         each.set_title(f"{metric.title}{unit}", fontsize=9)
         each.yaxis.set_major_formatter(percent if metric.unit == "share" else lambda value, _: f"{value:.5g}")
@@ -183,8 +184,8 @@ def draw_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
         The figures, and the names of those that could not be drawn, with the reason.
     """
     makers: dict[str, Callable[[], Drawing]] = {
-        **{draw.__name__: lambda draw=draw: draw(groups) for draw in (score, alpha_entropy, shares)},  # type: ignore[misc]
-        **{key: lambda key=key: small_panels(key, groups) for key in PANELS},  # type: ignore[misc]
+        **{draw.__name__: partial(draw, groups) for draw in (score, alpha_entropy, shares)},
+        **{key: partial(small_panels, key, groups) for key in PANELS},
     }
     drawings, omitted = [], []
     for name, make in makers.items():

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,9 @@ from rllib_moe.studies.report.runs import Run
 
 COMPARED: dict[str, Callable[[Run], Curve | None]] = {
     "score": score_curve,
-    **{
-        metric.key.partition("/")[2]: lambda run, metric=metric: metric_curve(run, metric)  # type: ignore[misc]
-        for metric in (m.ALPHA_ENTROPY, m.MUTUAL_INFORMATION, m.MIN_EXPERT_SHARE)
-    },
+    "alpha_entropy": partial(metric_curve, metric=m.ALPHA_ENTROPY),
+    "mutual_information": partial(metric_curve, metric=m.MUTUAL_INFORMATION),
+    "min_expert_share": partial(metric_curve, metric=m.MIN_EXPERT_SHARE),
 }
 """Curve of one run by the name of its column."""
 

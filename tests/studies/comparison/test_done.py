@@ -217,15 +217,6 @@ def test_baselines_play_the_same_episodes_in_the_first_variants_environment(fini
     assert "| random | 2.000 ± 0.500 |" in (finished / "table.md").read_text()
 
 
-def test_overrides_that_are_valid_with_a_variants_alone_make_a_plan() -> None:
-    """A minibatch of 256 would not divide the batch."""
-    overrides = {"env": "regimes", "num_workers": 0, "num_envs_per_worker": 8, "batch_size": 64}
-    variant = WHOLE | {"overrides": {"minibatch_size": 64, "env_args.num_cues": 4}}
-    evaluation = {"episodes": 1, "seed_base": 0, "baselines": ["random"]}
-    plan = changed(overrides=overrides, variants=[variant], evaluation=evaluation)
-    assert baselines(plan, Path())["random"].env_args == {"num_cues": 4}
-
-
 def test_experts_are_removed_from_reference_and_frozen_and_old_ones_do_not_count(finished: Path) -> None:
     plan = evaluated(without_expert_episodes=3)
     whole, soft = PLAN.runs()

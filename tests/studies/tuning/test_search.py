@@ -21,7 +21,7 @@ import yaml
 from rllib_moe import metrics as m
 from rllib_moe.experiment import Experiment
 from rllib_moe.studies.tuning.progress import SearchProgress
-from rllib_moe.studies.tuning.trial import MOE
+from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.validation import ConfigError
 from scripts.tune import main
@@ -101,6 +101,66 @@ def test_a_search_leaves_a_table_curves_and_the_best_ready_to_train(
 
     with pytest.raises(ConfigError, match="is not empty; choose another name"):
         search(parameters, "--search", "grid", "--episodes", "48")
+
+
+@pytest.mark.slow
+def test_optuna_proposes_in_view_of_what_trials_scored(search: Search) -> None:
+    """By chance, 16 steps earn 16 / R among R regimes: 8 with 2 of them, 2.3 with 7. Trials 0 to 3 are drawn evenly."""
+    outcome = search(
+        {
+            "env_args.num_regimes": {"randint": [2, 7]},
+            "*.load_balance_coef": {"loguniform": [0.001, 0.1]},
+            "env_args.num_cues": 2,
+        },
+        *("--search", "optuna", "--trials", "12", "--episodes", "24", "--max-concurrent", "1"),
+    )
+    trials = sorted(outcome["trials"], key=lambda trial: trial["number"])
+    proposed = [trial["values"]["env_args.num_regimes"] for trial in trials]
+    print("regimes proposed:", proposed, "score:", [round(trial["score"], 1) for trial in trials])
+    assert [trial["state"] for trial in trials] == ["finished"] * 12
+    assert all(type(number) is int and 2 <= number <= 7 for number in proposed)
+    coefficients = {trial["values"]["*.load_balance_coef"] for trial in trials}
+    assert len(coefficients) == 12
+    assert 0.001 <= min(coefficients) < max(coefficients) <= 0.1
+    assert proposed[4:].count(2) >= 3  # of 8; evenly drawn, a sixth of them
+    best = outcome["trials"][0]
+    assert best["score"] == max(trial["score"] for trial in trials)
+    experiment = Experiment.load(outcome["paths"]["config"])
+    assert experiment.environment.env_args == {"num_cues": 2, "num_regimes": best["values"]["env_args.num_regimes"]}
+    assert experiment.schedule.at(0).load_balance_coef == best["values"]["*.load_balance_coef"]
+
+
+@pytest.mark.slow
+def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search, rows: Rows) -> None:
+    """Copies are made at 24 (in transition), 48 and 72 episodes (in fine-tune).
+
+    A clone's next iteration follows the donor's count, in the phase of that count, at the values of its own schedule.
+    Trials take turns (each wants all CPUs), so that whatever the load is, all are compared with all.
+    """
+    outcome = search(
+        {"*.load_balance_coef": {"uniform": [0.01, 0.5]}, "fine-tune.learning_rate": {"loguniform": [1e-5, 1e-3]}},
+        *("--scheduler", "pbt", "--perturb-every", "24", "--trials", "4", "--episodes", "96", "--cpus-per-trial", "4"),
+    )
+    assert {(trial["state"], trial["episodes"]) for trial in outcome["trials"]} == {("finished", 96)}
+    assert any(trial["clones"] for trial in outcome["trials"])
+    for trial in outcome["trials"]:
+        told = rows[Path(trial["path"]).name]
+        coefficients = [clone["values"]["*.load_balance_coef"] for clone in trial["clones"]]
+        for clone, coefficient in zip(trial["clones"], coefficients, strict=True):
+            if coefficients.count(coefficient) > 1:  # at the edge of its range: whose iterations they are is not told
+                continue
+            after = [row for row in told if row[LOAD_BALANCE] == pytest.approx(coefficient, rel=1e-6)]
+            print(trial["number"], clone, after[0][m.EPISODES_TOTAL.key], after[0][m.PHASE.key])
+            # 8 episodes an iteration: the first one of the clone ends 8 after the donor's checkpoint.
+            assert after[0][m.EPISODES_TOTAL.key] == clone[EPISODES_TOTAL] + 8
+            assert after[0][m.ITERATION.key] == after[0][m.EPISODES_TOTAL.key] / 8
+            for row in after:
+                before = row[m.EPISODES_TOTAL.key] - 8
+                phase = "warmup" if before < 16 else "transition" if before < 32 else "fine-tune"
+                assert row[m.PHASE.key] == phase
+                if before >= 32:
+                    learning_rate = clone["values"]["fine-tune.learning_rate"]
+                    assert row[m.LEARNING_RATE.key] == pytest.approx(learning_rate, rel=1e-6)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What Tune's schedulers lack here: ASHA's rungs outlive the process, and PBT leaves the curriculum whole."""
+"""Parts that Tune's schedulers lack: rungs of ASHA that outlive the process, a PBT that leaves the curriculum whole."""
 
 from __future__ import annotations
 

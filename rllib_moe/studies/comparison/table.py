@@ -14,7 +14,7 @@ from typing import Any
 from rllib_moe import metrics as m
 from rllib_moe.metrics import rounded
 from rllib_moe.studies.comparison.inference import LEVEL, holm, least_p, paired, summary
-from rllib_moe.studies.comparison.plan import FROZEN, INFORMATION, Plan
+from rllib_moe.studies.comparison.plan import FROZEN, INFORMATION, Plan, Variant
 
 Numbers = Mapping[str, Any]
 
@@ -71,14 +71,7 @@ def variant_rows(plan: Plan, runs: Mapping[str, Sequence[Numbers]]) -> dict[str,
     for variant in plan.variants:
         if not (own := runs.get(variant.name)):
             continue
-        measures = list(dict.fromkeys(name for run in own for name in run["measures"]))
-        told = _told(own)
-        for label, numbers in told.items():
-            numbers[FROZEN] = frozen.get(label, {}).get("mean")
-        outcomes = [run["primary"] for run in own if run["primary"] is not None]
-        row: dict[str, Any] = {"about": variant.about, "seeds": [run["seed"] for run in own], "measures": measures}
-        row["primary"] = summary(outcomes) if outcomes else None
-        rows[variant.name] = row | {key: _over_seeds(run.get(key) for run in own) for key in columns(measures)} | told
+        rows[variant.name] = _row(variant, own, frozen)
         pairs = {run["seed"]: (run["primary"], reference.get(run["seed"])) for run in own}
         differences = {seed: a - b for seed, (a, b) in pairs.items() if a is not None and b is not None}
         if variant.name != plan.reference_name and differences:
@@ -89,6 +82,21 @@ def variant_rows(plan: Plan, runs: Mapping[str, Sequence[Numbers]]) -> dict[str,
     for name, each in tested.items():
         each["p_holm"] = corrected.get(name)
     return {name: rounded(row) | {"runs": list(runs[name])} for name, row in rows.items()}
+
+
+def _row(variant: Variant, own: Sequence[Numbers], frozen: Mapping[str, Numbers]) -> dict[str, Any]:
+    """Return a variant's numbers over its seeds; `frozen` has what the gate of the frozen router tells."""
+    measures = list(dict.fromkeys(name for run in own for name in run["measures"]))
+    outcomes = [run["primary"] for run in own if run["primary"] is not None]
+    told = {label: {**numbers, FROZEN: frozen.get(label, {}).get("mean")} for label, numbers in _told(own).items()}
+    return {
+        "about": variant.about,
+        "seeds": [run["seed"] for run in own],
+        "measures": measures,
+        "primary": summary(outcomes) if outcomes else None,
+        **{key: _over_seeds(run.get(key) for run in own) for key in columns(measures)},
+        **told,
+    }
 
 
 def _told(runs: Sequence[Numbers]) -> dict[str, dict[str, Any]]:

@@ -48,7 +48,7 @@ HEAVY = {
     "train": "rllib_moe.training.run.train",
     "evaluate": "rllib_moe.evaluation.evaluate.evaluate",
     "replay": "rllib_moe.evaluation.replay.replay.replay",
-    "report": "rllib_moe.studies.report.make.make_report",
+    "report": "rllib_moe.cli.report.make_report",
     "experiment": "rllib_moe.cli.experiment.compare",
     "tune": "rllib_moe.studies.tuning.search.run_search",
     "submit": "rllib_moe.jobs.submit.run",

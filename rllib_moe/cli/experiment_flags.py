@@ -15,13 +15,7 @@ CONFIG = "config"
 
 
 def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, leave_out: Iterable[str] = ()) -> None:
-    """Add the flags of an experiment.
-
-    Args:
-        parser: The parser.
-        sections: Names of the sections whose fields become flags.
-        leave_out: Names of fields without a flag.
-    """
+    """Add the flags of an experiment."""
     group = parser.add_argument_group("start")
     group.add_argument(
         "--config", metavar="FILE", help="Experiment to begin with, such as config.yaml of a run; flags override."
@@ -50,11 +44,7 @@ def _boundaries(word: str) -> Any:
 
 
 def overrides_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the overrides of an experiment that flags ask for; flags of anything else are left out.
-
-    Args:
-        given: Values of the flags that were given, by name.
-    """
+    """Return the overrides of an experiment that flags ask for; flags of anything else are left out."""
     fields = {field for section in SECTIONS.values() for field in section.model_fields} | {SCHEDULE, BOUNDARIES}
     overrides = {name: value for name, value in given.items() if name in fields and name != "env_args"}
     overrides |= {f"{ENV_ARG}{name}": value for name, value in given.get("env_args", {}).items()}
@@ -65,7 +55,6 @@ def experiment_of(given: Mapping[str, Any], base: Experiment | None = None) -> E
     """Return the experiment that flags ask for.
 
     Args:
-        given: Values of the flags that were given, by name.
         base: Values where neither a flag nor `--config` says otherwise; None takes the defaults.
 
     Raises:

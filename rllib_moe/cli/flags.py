@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
@@ -28,18 +29,18 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises what it refuses.
 
     Args:
-        name: Name of the command.
         description: Text above the flags; commands in it, as scripts, are shown as the user calls them.
     """
 
     def __init__(self, name: str, description: str) -> None:
+        width = min(120, shutil.get_terminal_size((100, 40)).columns)
         super().__init__(
             prog=shlex.join(called_as(name)),
             description=re.sub(
                 r"(?:python )?scripts/(\w+)\.py", lambda found: shlex.join(called_as(found[1])), description
             ),
             allow_abbrev=False,
-            formatter_class=_HelpFormatter,
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=34, width=width),
             argument_default=argparse.SUPPRESS,
         )
 
@@ -57,9 +58,6 @@ class Parser(argparse.ArgumentParser):
         """Add a flag for each field of a settings class.
 
         Args:
-            title: Heading of the flags in the help.
-            settings: The class.
-            leave_out: Names of fields without a flag.
             prefix: Prefix of the flags and of the names under which `read` returns their values.
         """
         group = self.add_argument_group(title)
@@ -83,7 +81,6 @@ class Parser(argparse.ArgumentParser):
         """Return what is made of the values that were given.
 
         Args:
-            arguments: Words of the command line.
             make: Function of the values by the names of their fields.
 
         Raises:
@@ -102,11 +99,6 @@ class Parser(argparse.ArgumentParser):
     def note(self, error: str) -> None:
         """Note an error of a word, to be told with all others."""
         self._errors.append(error)
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=min(120, shutil.get_terminal_size((100, 40)).columns))
 
 
 class Assignments(argparse.Action):

@@ -17,7 +17,7 @@ from typing import Any
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.runtime.exit_status import exit_statuses
 from rllib_moe.runtime.invocation import called_as
-from rllib_moe.studies.report.request import ReportRequest
+from rllib_moe.studies.report.make import ReportRequest, make_report
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -26,8 +26,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = Parser("report", str(__doc__))
     parser.add_settings("report", ReportRequest)
     request = parser.read(words, lambda given: ReportRequest(**given))
-
-    from rllib_moe.studies.report.make import make_report  # late, so that help and most refusals take no time
 
     made = make_report(request, called_as("report", *words))
     for name, state in made["runs"].items():

@@ -28,8 +28,8 @@ from rllib_moe.runtime.exit_status import exit_statuses
 from rllib_moe.validation import ConfigError, collected
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Send, follow, stop or fetch one job, and return its id, its exit status and where its results are."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Send, follow, stop or fetch one job, and return the exit status."""
     config, experiment = read(words_of(argv))
 
     from rllib_moe.jobs import submit  # late, so that help and most refusals take no time
@@ -74,5 +74,5 @@ def _request(training: Sequence[str], given: dict[str, Any]) -> tuple[SubmitConf
 def run() -> None:
     """Run the command as a process."""
     with exit_statuses("Interrupted before a job was sent."):
-        status = main()["status"]
+        status = main()
     sys.exit(status)

@@ -41,11 +41,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 def read_experiment(words: Sequence[str], name: str, description: str) -> tuple[Experiment, Resumed | None]:
     """Return the experiment that a command line asks for, and the checkpoint that `--resume` names.
 
-    Args:
-        words: Words of the command line.
-        name: Name of the command.
-        description: Text above the flags.
-
     Raises:
         ConfigError: naming every error.
         CheckpointError: The checkpoint is missing or damaged.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,9 +36,6 @@ class JobError(FailedError):
 class JobServer:
     """Client of one job server.
 
-    Args:
-        address: The dashboard's address.
-
     Raises:
         JobError: nothing answers there, or it asks for a token.
     """
@@ -47,17 +45,14 @@ class JobServer:
             logging.getLogger(name).setLevel(logging.WARNING)
         _take_token(address)
         self.address = address
-        try:
+        with _refusals(address):
             self._client = JobSubmissionClient(address)
             self._client.list_jobs()
-        except (ConnectionError, RuntimeError, AuthenticationError) as error:
-            raise JobError(_explained(address, error)) from error
 
     def send(self, entrypoint: str, **options: Any) -> str:
         """Send a job; a cluster that starts gets `AGENT_SECONDS` to be ready for it.
 
         Args:
-            entrypoint: Its command.
             **options: Of `JobSubmissionClient.submit_job`.
 
         Returns:
@@ -69,10 +64,11 @@ class JobServer:
         deadline, has_said = time.monotonic() + AGENT_SECONDS, False
         while True:
             try:
-                return self._client.submit_job(entrypoint=entrypoint, **options)
-            except (RuntimeError, ConnectionError) as error:
+                with _refusals(self.address):
+                    return self._client.submit_job(entrypoint=entrypoint, **options)
+            except JobError as error:
                 if NO_AGENT not in str(error) or time.monotonic() > deadline:
-                    raise JobError(_explained(self.address, error)) from error
+                    raise
             if not has_said:
                 print(f"The cluster is not ready for jobs yet; waiting up to {AGENT_SECONDS} s ...", flush=True)
                 has_said = True
@@ -84,17 +80,14 @@ class JobServer:
         Raises:
             JobError: it knows no such job, or cannot be reached.
         """
-        try:
+        with _refusals(self.address):
             return self._client.get_job_info(job)
-        except (RuntimeError, ConnectionError) as error:
-            raise JobError(_explained(self.address, error)) from error
 
     def follow(self, job: str, write: Callable[[str], object]) -> int:
         """Write a job's log from its beginning until it ends; a log that breaks off is taken up again.
 
         Args:
-            job: Its id.
-            write: Function that gets the text as it comes.
+            write: Function that gets the text as it comes, each piece once.
 
         Returns:
             Its exit status, as in `status_of`.
@@ -102,22 +95,27 @@ class JobServer:
         Raises:
             JobError: there is no such job.
         """
-        log = LogOnce(write)
+        written = 0
+
+        async def tail() -> None:
+            nonlocal written
+            seen = 0  # the server sends the log from its beginning
+            async for text in self._client.tail_job_logs(job):
+                seen += len(text)
+                if seen > written:
+                    write(text[written - seen :])
+                    written = seen
+
         while True:
             details = self.details(job)  # before the log, so that the log of a job that ended is read to its end
             pause = POLL_SECONDS
             try:
-                asyncio.run(self._tail(job, log))
+                asyncio.run(tail())
             except (RuntimeError, OSError, aiohttp.ClientError):
                 pause = RECONNECT_SECONDS
             if details.status.is_terminal():
                 return status_of(details, write)
             time.sleep(pause)
-
-    async def _tail(self, job: str, log: LogOnce) -> None:
-        log.rewind()
-        async for text in self._client.tail_job_logs(job):
-            log.add(text)
 
     def stop(self, job: str) -> str:
         """Ask a job to stop, and wait until it has.
@@ -129,36 +127,11 @@ class JobServer:
             JobError: there is no such job.
         """
         if not self.details(job).status.is_terminal():
-            try:
+            with _refusals(self.address):
                 self._client.stop_job(job)
-            except RuntimeError as error:
-                raise JobError(_explained(self.address, error)) from error
         while not (details := self.details(job)).status.is_terminal():
             time.sleep(POLL_SECONDS)
         return str(details.status.value)
-
-
-class LogOnce:
-    """Writes a log once, however often the server sends it from its beginning.
-
-    Args:
-        write: Function that gets what is new.
-    """
-
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self._write = write
-        self._written = self._seen = 0
-
-    def rewind(self) -> None:
-        """Note that the log begins again."""
-        self._seen = 0
-
-    def add(self, text: str) -> None:
-        """Add the next piece, of any length."""
-        self._seen += len(text)
-        if self._seen > self._written:
-            self._write(text[-(self._seen - self._written) :])
-            self._written = self._seen
 
 
 def status_of(details: JobDetails, write: Callable[[str], object]) -> int:
@@ -187,13 +160,22 @@ def _take_token(address: str) -> None:
         authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
-def _explained(address: str, error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    if isinstance(error, AuthenticationError):
-        return f"{address}: {TOKEN_ADVICE}"
-    if isinstance(error, ConnectionError):
-        return (
+@contextmanager
+def _refusals(address: str) -> Iterator[None]:
+    """Turn what Ray's client raises inside the block into an error that says what to do.
+
+    Raises:
+        JobError: The server cannot be reached, or refuses.
+    """
+    try:
+        yield
+    except AuthenticationError as error:
+        raise JobError(f"{address}: {TOKEN_ADVICE}") from error
+    except ConnectionError as error:
+        raise JobError(
             f"{address}: no job server answers. Start one on this machine by `ray start --head`, or reach a cluster's "
             "by `ray dashboard cluster.yaml` or `kubectl port-forward`"
-        )
-    return f"{address}: {text.splitlines()[-1]}"
+        ) from error
+    except RuntimeError as error:
+        told = str(error).strip() or type(error).__name__
+        raise JobError(f"{address}: {told.splitlines()[-1]}") from error

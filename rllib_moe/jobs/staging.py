@@ -27,8 +27,6 @@ def stage(target: Path, experiment: Experiment, config: SubmitConfig) -> float:
 
     Args:
         target: An empty directory.
-        experiment: The experiment to run.
-        config: The tree to send along, and the largest sum.
 
     Returns:
         The sum of the files, MB.

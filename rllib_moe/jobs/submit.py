@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,11 @@ ENTRYPOINT = f"exec python -m rllib_moe.cli train --config {EXPERIMENT}"
 """Command of a job. `exec`: the signal that stops the job reaches Python, with no shell between."""
 
 
-def run(config: SubmitConfig, experiment: Experiment | None) -> dict[str, Any]:
-    """Do what a checked command line asks.
+def run(config: SubmitConfig, experiment: Experiment | None) -> int:
+    """Do what a checked command line asks, and return the exit status for this process.
 
     Args:
-        config: What to do.
-        experiment: The experiment of a new job; None where there is a job already.
-
-    Returns:
-        `job` (its id) and `status` (the exit status for this process), and what else there is to say.
+        experiment: Experiment of a new job; None where there is a job already.
 
     Raises:
         ConfigError: What would be sent, or the place to fetch to, is refused.
@@ -42,16 +37,16 @@ def run(config: SubmitConfig, experiment: Experiment | None) -> dict[str, Any]:
     server = JobServer(config.address)
     if config.stop:
         print(f"Stopping {config.stop}: it finishes its iteration and saves ...", flush=True)
-        state = server.stop(config.stop)
-        print(f"{config.stop} is {state}", flush=True)
-        return {"job": config.stop, "status": 0, "state": state}
+        print(f"{config.stop} is {server.stop(config.stop)}", flush=True)
+        return 0
     if config.fetch:
-        return _fetch(server, config.fetch, Path(config.into))
+        _fetch(server, config.fetch, Path(config.into))
+        return 0
     server.details(str(config.attach))
     return _follow(server, str(config.attach))
 
 
-def _send(config: SubmitConfig, experiment: Experiment) -> dict[str, Any]:
+def _send(config: SubmitConfig, experiment: Experiment) -> int:
     metadata = places(experiment.run)
     with tempfile.TemporaryDirectory(prefix="rllib_moe-job-") as directory:
         size = stage(Path(directory), experiment, config)
@@ -70,30 +65,29 @@ def _send(config: SubmitConfig, experiment: Experiment) -> dict[str, Any]:
     print(f"Results on the cluster: {metadata['results']}", flush=True)
     if "storage" in metadata:
         print(f"Copied to: {metadata['storage']}", flush=True)
-    sent = {"job": job, "megabytes": size, **metadata}
     if config.follow:
-        return {**sent, **_follow(server, job)}
+        return _follow(server, job)
     _say_how_to_return(config.address, job)
-    return {**sent, "status": 0}
+    return 0
 
 
-def _follow(server: JobServer, job: str) -> dict[str, Any]:
+def _follow(server: JobServer, job: str) -> int:
     """Show the log until the job ends, or until Ctrl-C, which the job does not notice."""
     try:
-        status = server.follow(job, _write)
+        status = server.follow(job, lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
         print(f"\nNot followed any more; job {job} goes on.", flush=True)
         _say_how_to_return(server.address, job)
-        return {"job": job, "status": INTERRUPTED}
+        return INTERRUPTED
     except JobError:
         print(f"\nLost the server; job {job} may go on.", flush=True)
         _say_how_to_return(server.address, job)
         raise
     print(f"Job {job} {server.details(job).status.value.lower()}, exit status {status}", flush=True)
-    return {"job": job, "status": status}
+    return status
 
 
-def _fetch(server: JobServer, job: str, into: Path) -> dict[str, Any]:
+def _fetch(server: JobServer, job: str, into: Path) -> None:
     """Copy a job's results here: from the storage where it has one, else from a directory that this machine sees."""
     metadata = server.details(job).metadata or {}
     source = metadata.get("storage") or metadata.get("results")
@@ -111,12 +105,6 @@ def _fetch(server: JobServer, job: str, into: Path) -> dict[str, Any]:
         raise ConfigError([f"fetch: {error}. The results are on the cluster, at {source}; {hint}"]) from error
     partial.rename(target)
     print(f"Fetched {files} files from {source} to {target}", flush=True)
-    return {"job": job, "status": 0, "files": files, "target": str(target)}
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _say_how_to_return(address: str, job: str) -> None:

@@ -29,18 +29,13 @@ WARNING = "#D9534F"
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Background of a picture or page, and what goes with it."""
+    """Colors of a picture or page: its background, boxes, text, text of less weight with axes, and grid lines."""
 
     background: str
-    """The page."""
     panel: str
-    """A box on the page."""
     text: str
-    """Text."""
     muted: str
-    """Text of less weight, axes."""
     line: str
-    """Grid lines and borders."""
 
 
 LIGHT = Surface(background="#FFFFFF", panel="#F5F6F8", text="#1B1F26", muted="#59616E", line="#D5D9E0")

@@ -1,7 +1,7 @@
 """The look of every figure, panels of one size, and the one way to write them.
 
-`png` gives a picture on white, `svg` an element whose text and lines follow the theme of the page around it. SVG text
-is drawn as paths: it needs no font, and is as wide in every browser.
+`save` writes a picture on white, `svg` gives an element whose text and lines follow the theme of the page around it.
+SVG text is drawn as paths: it needs no font, and is as wide in every browser.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
+    "axes.ymargin": 0.06,
     "axes.facecolor": "none",
     "axes.formatter.limits": (-3, 5),
     "axes.formatter.useoffset": False,
@@ -59,75 +60,36 @@ THEMED = {LIGHT.text: "var(--text)", LIGHT.muted: "var(--muted)", LIGHT.line: "v
 """Colors that the page's theme replaces."""
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Apply the style inside the block, or in the function that this decorates."""
-    with mpl.rc_context(STYLE):
-        yield
+styled = partial(mpl.rc_context, STYLE)
+"""Context manager, and decorator, that applies the style."""
 
 
 def panels(count: int, columns: int = 1, height: float = 2.6, *, shared: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure with axes over episodes, all of one size and in the same places in every figure.
+    """Return a figure with axes over episodes.
 
     Args:
-        count: Number of axes.
         columns: Maximum number of axes beside each other.
-        height: Inches from a row to the next.
+        height: Inches of a row.
         shared: Whether all have the same axes.
     """
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    left, right, bottom, top = 0.7, 0.12, 0.48, 0.26  # inches
-    down, across = (0.32, 0.14) if shared else (0.54, 0.66)
-    total = rows * height - down + bottom + top
-    figure = Figure(figsize=(WIDTH, total))
-    room = (WIDTH - left - right - (columns - 1) * across) / columns
-    figure.subplots_adjust(left / WIDTH, bottom / total, 1 - right / WIDTH, 1 - top / total)
-    figure.subplots_adjust(wspace=across / room, hspace=down / (height - down))
+    figure = Figure(figsize=(WIDTH, rows * height + 0.5), layout="constrained")
     axes = list(figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).flat)
     for each in axes[count:]:
         each.remove()
     for each in axes[:count]:
         each.xaxis.set_major_locator(MaxNLocator(nbins=8 if columns == 1 else 4, integer=True))
         each.tick_params(labelbottom=not shared or each in axes[max(0, count - columns) : count])
-    figure.supxlabel("episodes", y=0.06 / total, fontsize=9.5, color=LIGHT.muted)
+    figure.supxlabel("episodes", fontsize=9.5, color=LIGHT.muted)
     return figure, axes[:count]
 
 
 def add_legend(figure: Figure, legend: Mapping[str, Any], columns: int = 4) -> None:
-    """Make room above the panels for one legend of all.
-
-    Args:
-        figure: A figure of `panels`.
-        legend: What was drawn, by its label.
-        columns: Maximum number of labels beside each other.
-    """
+    """Put one legend of all axes above them."""
     rows = math.ceil(len(legend) / columns)
-    before, extra = figure.get_figheight(), 0.21 * rows + 0.02
-    share = before / (before + extra)
-    figure.set_figheight(before + extra)
-    for text in figure.texts:  # the label of the x axis
-        text.set_y(text.get_position()[1] * share)
-    figure.subplots_adjust(bottom=figure.subplotpars.bottom * share, top=figure.subplotpars.top * share)
-    place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.04 / (before + extra)), "borderpad": 0}
-    figure.legend(legend.values(), legend.keys(), ncols=math.ceil(len(legend) / rows), borderaxespad=0, **place)
-
-
-def fit_y(axes: Axes) -> None:
-    """Fit the y axis to the curves, and to bands as far as half their range beyond them.
-
-    It begins at 0 only where the curves spread as widely as they are far from 0.
-    """
-    values = np.array([value for line in axes.lines for value in np.asarray(line.get_ydata(), float)])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return
-    lines, band = (values.min(), values.max()), axes.dataLim.intervaly
-    reach = (lines[1] - lines[0]) / 2
-    low, high = max(band[0], lines[0] - reach), min(band[1], lines[1] + reach)
-    from_zero = lines[0] >= 0 and (reach == 0 or lines[0] <= 2 * reach)
-    margin = 0.06 * (high - low or abs(high) or 1)
-    axes.set_ylim(0 if from_zero else low - margin, high + margin)
+    figure.set_figheight(figure.get_figheight() + 0.21 * rows)
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=math.ceil(len(legend) / rows))
 
 
 def percent(share: float, _: object = None) -> str:
@@ -139,7 +101,6 @@ def share_bars(axes: Axes, bars: Sequence[tuple[str, Sequence[float]]], names: S
     """Draw stacked horizontal bars of the experts' shares, the first on top, with their percentages.
 
     Args:
-        axes: Empty axes.
         bars: Label of each bar, and the share of each expert [K].
         names: Names of the experts [K].
     """
@@ -159,26 +120,18 @@ def share_bars(axes: Axes, bars: Sequence[tuple[str, Sequence[float]]], names: S
     axes.xaxis.set_major_formatter(percent)
 
 
-def png(figure: Figure) -> bytes:
-    """Return the figure as a picture on white."""
-    stream = io.BytesIO()
-    _lay_out(figure)
-    figure.savefig(stream, format="png", dpi=PNG_DPI, facecolor=LIGHT.background, metadata={"Software": None})
-    return stream.getvalue()
-
-
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as a PNG file on white."""
-    content = png(figure)
-    with atomic_write(path) as partial:
-        partial.write_bytes(content)
+    _lay_out(figure)
+    with atomic_write(path) as partial_file:
+        look: Any = {"dpi": PNG_DPI, "facecolor": LIGHT.background, "metadata": {"Software": None}}
+        figure.savefig(partial_file, format="png", **look)
 
 
 def svg(figure: Figure, key: str) -> str:
     """Return the figure as an SVG element for a page that defines `--text`, `--muted` and `--line`.
 
     Args:
-        figure: The figure.
         key: Prefix of all ids, unique on the page.
     """
     stream = io.StringIO()

@@ -28,7 +28,6 @@ def file_errors(name: str, file: str) -> Iterator[str]:
     """Yield the reasons why a file cannot be written.
 
     Args:
-        name: Name of the option that asks for it.
         file: Path; directories on the way may be missing.
     """
     path = Path(file)
@@ -46,7 +45,6 @@ def directory_errors(name: str, directory: Path) -> Iterator[str]:
     """Yield the reasons why a directory cannot be made or written to.
 
     Args:
-        name: Name of the option that asks for it.
         directory: Path; it and directories on the way may be missing.
     """
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())

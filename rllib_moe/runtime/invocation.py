@@ -14,7 +14,6 @@ def called_as(name: str, *words: str) -> list[str]:
 
     Args:
         name: Name of the command, such as `train`.
-        *words: Words after it.
     """
     called = Path(sys.argv[0])
     is_script = called.parent.name == "scripts"

@@ -31,7 +31,6 @@ def compiled(function: F, *, fastmath: bool | set[str] = False) -> F:
     """Compile a function at its first call, without the interpreter lock, and keep the machine code on disk.
 
     Args:
-        function: A function that numba compiles.
         fastmath: LLVM's flags of inexact arithmetic; none by default.
     """
     _drop_stale_caches(Path(function.__code__.co_filename).parent)

@@ -16,11 +16,11 @@ KEPT_BYTES = 1 << 28
 
 def apply() -> None:
     """Apply all of them."""
-    spin_briefly()
-    keep_freed_memory()
+    _spin_briefly()
+    _keep_freed_memory()
 
 
-def spin_briefly() -> None:
+def _spin_briefly() -> None:
     """Let OpenMP's threads wait for each other for some ten microseconds before they sleep.
 
     By default they spin for milliseconds. Where a core is shared (Ray's own processes, another job) they spin away the
@@ -31,7 +31,7 @@ def spin_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def keep_freed_memory() -> None:
+def _keep_freed_memory() -> None:
     """Let glibc's malloc keep what torch frees.
 
     By default large blocks go back to the system and are asked for anew at every gradient step, and the system clears

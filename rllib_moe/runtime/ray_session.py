@@ -88,7 +88,7 @@ def _check_address(address: str) -> None:
     """Refuse the address of a head node that takes no connection.
 
     Raises:
-        ConfigError: so it is.
+        ConfigError: Nothing takes the connection.
     """
     found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
     if not found:  # `auto`, and whatever else Ray can read
@@ -111,9 +111,6 @@ def start(options: dict[str, Any]) -> None:
 
     Its raylet gives its agents 15 s, and it gives the raylet 30; both are fixed (`WaitForPersistedPort` in
     `ray/util/port_persistence.h`, `ray/_private/node.py`). Where many processes wait for each core that is too little.
-
-    Args:
-        options: Of `ray.init`.
     """
     for attempt in range(ATTEMPTS):
         before = set(_children())

@@ -35,7 +35,7 @@ def run(*words: str, cwd: Path, path: Path = ROOT) -> subprocess.CompletedProces
         ("train --env nope --exp-name x", 2, "env: unknown environment 'nope'"),
         ("train --env regimes --env-arg num_cue=1", 2, "no argument 'num_cue' (did you mean 'num_cues'?)"),
         ("train --resume nope", 2, "checkpoint nope: no such directory"),
-        ("report --group some", 2, "group: expected 'seed' or 'none' or 'all', got 'some'"),
+        ("report --out x", 2, "unknown argument '--out' (did you mean '--output'?)"),
         *((f"{command} --help", 0, "How to run") for command in COMMANDS),
     ],
 )

@@ -59,14 +59,6 @@ def test_help_names_every_flag_and_its_default(capsys: pytest.CaptureFixture[str
     assert "Environment steps of a learning iteration. Default: 4096." in text
 
 
-@pytest.mark.parametrize(
-    ("exp_name", "episodes"), [("full_training", 3000), ("transition_3000", 3000), ("finetune_5000", 5000)]
-)
-def test_the_users_commands(exp_name: str, episodes: int) -> None:
-    run = read("--exp-name", exp_name, "--episodes", str(episodes), "--max-steps", "500")
-    assert (run.run.exp_name, run.run.episodes, run.environment.max_steps) == (exp_name, episodes, 500)
-
-
 def test_schedule_then_boundaries_then_single_values() -> None:
     words = "--schedule v3 --phase-boundaries 10,20 --set fine-tune.start=30 --set warmup.temperature=2"
     schedule = read(
@@ -118,15 +110,8 @@ def test_errors_of_every_kind_in_one_message() -> None:
         *("--phase-boundaries", "1", "--set", "nobody.temperature=1", "--env-arg", "oops"),
     )
     for word in (
-        "episodes",
-        "num_experts",
-        "gamma",
-        "exp_name",
-        "--gama",
-        "--set",
-        "boundaries",
-        "nobody",
-        "--env-arg",
+        *("episodes", "num_experts", "gamma", "exp_name"),
+        *("--gama", "--set", "boundaries", "nobody", "--env-arg"),
     ):
         assert any(word in error for error in found), word
 

@@ -1,22 +1,36 @@
 """The parts of following a job that need no server."""
 
-from typing import Any
+from collections.abc import AsyncIterator
 from unittest.mock import Mock
 
 import pytest
 from ray.job_submission import JobDetails, JobStatus
 
-from rllib_moe.jobs.server import JobError, JobServer, LogOnce, status_of
+from rllib_moe.jobs.server import JobError, JobServer, status_of
 
 
-def test_a_log_that_begins_again_is_written_once() -> None:
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Ray's client, with answers that a test chooses, and no time between two questions."""
+    client = Mock()
+    monkeypatch.setattr("rllib_moe.jobs.server.JobSubmissionClient", lambda _: client)
+    monkeypatch.setattr("rllib_moe.jobs.server.RECONNECT_SECONDS", 0)
+    return client
+
+
+def test_a_log_that_breaks_off_is_written_once(client: Mock) -> None:
+    logs = iter((["one\n", "tw"], ["one\ntwo\nth", "ree\n"], ["one\ntwo\n", "three\nfour\n"]))
+    states = iter((JobStatus.RUNNING, JobStatus.RUNNING, JobStatus.SUCCEEDED))
+
+    async def tail(_: str) -> AsyncIterator[str]:
+        for piece in next(logs):
+            yield piece
+        raise RuntimeError("broken off")
+
+    client.tail_job_logs = tail
+    client.get_job_info = lambda _: JobDetails(type="SUBMISSION", status=next(states), entrypoint="python")
     written: list[str] = []
-    log = LogOnce(written.append)
-    for pieces in (["one\n", "tw"], ["one\ntwo\nth", "ree\n"], ["one\ntwo\n", "three\nfour\n"]):
-        log.rewind()
-        for piece in pieces:
-            log.add(piece)
-
+    assert JobServer("http://head:8265").follow("raysubmit_1", written.append) == 0
     assert "".join(written) == "one\ntwo\nthree\nfour\n"
 
 
@@ -46,21 +60,16 @@ def test_no_server_is_one_clear_error() -> None:
 
 
 def test_waits_for_a_job_agent_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: Mock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     busy = RuntimeError("Request failed: No available agent to submit job, please try again later.")
-    client = Mock()
-    client.return_value.submit_job.side_effect = [busy, busy, "raysubmit_1", busy, RuntimeError("no such option")]
-    monkeypatch.setattr("rllib_moe.jobs.server.JobSubmissionClient", client)
-    monkeypatch.setattr("rllib_moe.jobs.server.RECONNECT_SECONDS", 0)
+    client.submit_job.side_effect = [busy, busy, "raysubmit_1", busy, RuntimeError("no such option")]
     server = JobServer("http://head:8265")
-    options: dict[str, Any] = {"metadata": {}}
-
-    assert server.send("true", **options) == "raysubmit_1"
+    assert server.send("true", metadata={}) == "raysubmit_1"
     assert capsys.readouterr().out.count("waiting up to 60 s") == 1
     with pytest.raises(JobError, match="no such option"):
         server.send("true")
     monkeypatch.setattr("rllib_moe.jobs.server.AGENT_SECONDS", -1)
-    client.return_value.submit_job.side_effect = [busy]
+    client.submit_job.side_effect = [busy]
     with pytest.raises(JobError, match="No available agent"):
         server.send("true")

@@ -19,20 +19,15 @@ def test_what_can_be_made_has_no_fault(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
 
 
-def test_a_directory_where_a_file_is_due(tmp_path: Path) -> None:
-    assert list(file_errors("json", str(tmp_path))) == [f"json: expected a file, {str(tmp_path)!r} is a directory"]
-
-
-def test_a_device_is_not_replaced_by_a_file() -> None:
-    assert list(file_errors("json", "/dev/null")) == ["json: expected a file, '/dev/null' is none"]
-
-
-def test_a_file_on_the_way(tmp_path: Path) -> None:
+def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     place = str(tmp_path / "file" / "a")
-    assert list(file_errors("json", f"{place}/x.json")) == [
-        f"json: cannot write to {place!r} ({tmp_path / 'file'} is no directory)"
-    ]
+    for file, error in (
+        (str(tmp_path), f"expected a file, {str(tmp_path)!r} is a directory"),
+        ("/dev/null", "expected a file, '/dev/null' is none"),  # a device is not replaced
+        (f"{place}/x.json", f"cannot write to {place!r} ({tmp_path / 'file'} is no directory)"),
+    ):
+        assert list(file_errors("json", file)) == [f"json: {error}"]
 
 
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

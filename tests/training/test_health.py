@@ -104,7 +104,7 @@ def test_the_users_windows(
 
 
 def test_a_target_outside_the_users_window_has_its_own() -> None:
-    window = window_at(DEFAULT.with_overrides({"fine-tune.alpha_entropy_target": 0.9}), 3000, 4)
+    window = window_at(override_schedule(DEFAULT, {"fine-tune.alpha_entropy_target": 0.9}), 3000, 4)
     assert window == pytest.approx((0.8, 1.0), abs=1e-3)
 
 

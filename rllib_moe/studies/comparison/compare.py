@@ -34,9 +34,6 @@ class ComparisonRequest(Settings):
 def compare(request: ComparisonRequest) -> dict[str, Any]:
     """Carry out a plan; the table is written also where a run failed, or all were interrupted.
 
-    Args:
-        request: The plan and the place of its runs.
-
     Returns:
         The result of `write_result`, and `failures`, a line for each run that failed.
 

@@ -23,7 +23,6 @@ def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int]
     Args:
         curves: The score curves of each variant's runs, at least one each; the first variant is the reference.
         boundaries: First episodes of the phases after the first, marked by lines.
-        path: The file.
     """
     reference = next(iter(curves))
     figure, axes = panels(len(curves), COLUMNS, 1.6 if len(curves) > 1 else 2.6, shared=True)
@@ -37,7 +36,7 @@ def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int]
         each.set_title(f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})")
     axes[0].set(ylim=(min(0, *(each.dataLim.y0 for each in axes)), None), xlim=(0, None))
     add_legend(figure, marks)
-    figure.supylabel("score (points, raw)", x=0.01, fontsize=9.5)
+    figure.supylabel("score (points, raw)", fontsize=9.5)
     save(figure, path)
 
 

@@ -32,14 +32,7 @@ def without_expert(expert: int) -> str:
 
 
 def evaluations(plan: Plan, run: PlannedRun, checkpoint: Checkpoint, directory: Path) -> dict[str, EvaluationRequest]:
-    """Return the evaluations that a plan asks of a run by name, that with drawn actions first.
-
-    Args:
-        plan: The plan.
-        run: The run.
-        checkpoint: Its last checkpoint.
-        directory: Directory of all runs.
-    """
+    """Return the evaluations that a plan asks of a run by name, that with drawn actions first."""
     spec, num_experts = plan.evaluation, checkpoint.experiment.model.num_experts
     asked: dict[str, dict[str, Any]] = {DRAWN: {"episodes": spec.episodes}}
     if spec.most_probable:
@@ -74,7 +67,6 @@ def measured(request: EvaluationRequest, checkpoint_episodes: int | None) -> dic
     """Return the numbers of an evaluation; None where it is not done, or on other episodes, or of another checkpoint.
 
     Args:
-        request: The evaluation.
         checkpoint_episodes: Episodes of the run's final checkpoint; None of a baseline.
     """
     try:

@@ -44,7 +44,6 @@ def paired(differences: Sequence[float], comparisons: int, test: Test) -> dict[s
     Args:
         differences: One a seed.
         comparisons: Comparisons of the plan, for the level of `visible`.
-        test: The test.
 
     Returns:
         Their `mean`, its 95 % t interval (`low`, `high`), the two-sided `p`, and `visible`: the smallest difference

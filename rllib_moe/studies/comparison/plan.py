@@ -73,9 +73,8 @@ class PlannedRun:
     """One training of a plan."""
 
     variant: str
-    """The variant's name."""
     experiment: Experiment
-    """The experiment but its `output_dir`."""
+    """Its experiment but the `output_dir`."""
 
     @property
     def name(self) -> str:

@@ -29,10 +29,6 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
 
     A run that is not trained to the end, or not evaluated since, does not count yet.
 
-    Args:
-        plan: The plan.
-        directory: Directory of its runs.
-
     Returns:
         The question (`primary`, `reference`, `test`), the rows of the baselines (`baselines`), of the variants with at
         least one run done (`variants`), of the experts removed (`removed_experts`), and the names of what is not done

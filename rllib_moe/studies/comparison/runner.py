@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -29,23 +30,18 @@ from rllib_moe.training.progress import say
 from rllib_moe.validation import FailedError, Settings
 
 
+@dataclass
 class Runner:
-    """Carries out a plan.
+    """Carries out a plan."""
 
-    Args:
-        plan: The plan.
-        directory: Directory of the runs.
-        jobs: Runs at a time; the machine's cores are shared out among them.
-        console: Gets a line as each process begins and ends.
-    """
-
-    def __init__(self, plan: Plan, directory: Path, jobs: int, console: Console) -> None:
-        self._plan = plan
-        self._directory = directory
-        self._jobs = jobs
-        self._console = console
-        self._processes: set[subprocess.Popen[bytes]] = set()
-        self._stopping = False
+    plan: Plan
+    directory: Path
+    jobs: int
+    """Runs at a time; the machine's cores are shared out among them."""
+    console: Console
+    """Gets a line as each process begins and ends."""
+    _processes: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    _stopping: bool = False
 
     def run(self, runs: Sequence[PlannedRun]) -> list[str]:
         """Do what is left of the baselines and of some runs.
@@ -57,8 +53,8 @@ class Runner:
             KeyboardInterrupt: After a signal; the runs were told to save, and have ended.
         """
         failures = []
-        with ThreadPoolExecutor(self._jobs) as pool:
-            running = [pool.submit(self._evaluate, BASELINES, baselines(self._plan, self._directory), None)]
+        with ThreadPoolExecutor(self.jobs) as pool:
+            running = [pool.submit(self._evaluate, BASELINES, baselines(self.plan, self.directory), None)]
             running += [pool.submit(self._train_and_evaluate, run) for run in runs]
             try:
                 for done, each in enumerate(as_completed(running), start=1):
@@ -69,7 +65,7 @@ class Runner:
                     self._say(f"{done} of {len(running)} done, {len(failures)} failed")
             except KeyboardInterrupt:
                 self._stopping = True
-                self._console.print("Stopping: the runs save and end. The same command goes on from there.")
+                self.console.print("Stopping: the runs save and end. The same command goes on from there.")
                 for each in running:
                     each.cancel()
                 for process in tuple(self._processes):
@@ -78,10 +74,10 @@ class Runner:
         return failures
 
     def _train_and_evaluate(self, run: PlannedRun) -> None:
-        directory, episodes = self._directory / run.name, self._plan.episodes
+        directory, episodes = self.directory / run.name, self.plan.episodes
         checkpoint = trained(directory, episodes)
         if checkpoint is None:
-            place = {"output_dir": str(self._directory)}
+            place = {"output_dir": str(self.directory)}
             if (directory / "checkpoints" / LATEST).exists():
                 place["resume"] = str(directory)
             else:
@@ -90,7 +86,7 @@ class Runner:
             checkpoint = trained(directory, episodes)
         if checkpoint is None:
             raise FailedError(f"{run.name}: was trained, and has no whole checkpoint of {episodes} episodes")
-        self._evaluate(run.name, evaluations(self._plan, run, checkpoint, self._directory), checkpoint.episodes)
+        self._evaluate(run.name, evaluations(self.plan, run, checkpoint, self.directory), checkpoint.episodes)
 
     def _evaluate(self, run: str, requests: Mapping[str, EvaluationRequest], checkpoint_episodes: int | None) -> None:
         for name, request in requests.items():
@@ -110,10 +106,10 @@ class Runner:
         Raises:
             FailedError: It failed, or all are told to stop.
         """
-        log, config = (self._directory / f"{run}.{name}.{suffix}" for suffix in ("log", "yaml"))
+        log, config = (self.directory / f"{run}.{name}.{suffix}" for suffix in ("log", "yaml"))
         config.write_text(settings.to_yaml())
         words = [sys.executable, "-m", "rllib_moe.cli", command, "--config", str(config)]
-        cores = max(1, (os.cpu_count() or 1) // self._jobs)
+        cores = max(1, (os.cpu_count() or 1) // self.jobs)
         environment = {"OMP_NUM_THREADS": str(cores), **os.environ}
         began = time.perf_counter()
         if self._stopping:
@@ -134,4 +130,4 @@ class Runner:
         self._say(f"{run}: {log.stem} done in {time.perf_counter() - began:.0f} s")
 
     def _say(self, text: str) -> None:
-        say(self._console, f"{time.strftime('%H:%M:%S')}  {text}")
+        say(self.console, f"{time.strftime('%H:%M:%S')}  {text}")

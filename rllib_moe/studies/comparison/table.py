@@ -14,7 +14,7 @@ from typing import Any
 from rllib_moe import metrics as m
 from rllib_moe.metrics import rounded
 from rllib_moe.studies.comparison.inference import LEVEL, holm, least_p, paired, summary
-from rllib_moe.studies.comparison.plan import FROZEN, INFORMATION, Plan
+from rllib_moe.studies.comparison.plan import FROZEN, INFORMATION, Plan, Variant
 
 Numbers = Mapping[str, Any]
 
@@ -25,11 +25,7 @@ NULLS = {"random_router": "random routers", "permuted": "labels permuted"}
 
 
 def columns(measures: Iterable[str]) -> dict[str, str]:
-    """Return the headings of the columns by key.
-
-    Args:
-        measures: Names of the environment's own measures.
-    """
+    """Return the headings of the columns by key."""
     return {
         "score_mean": "score",
         "deterministic_score_mean": "most probable action",
@@ -45,8 +41,6 @@ def run_numbers(seed: int, primary: str, drawn: Numbers, most_probable: Numbers 
     """The numbers of one run.
 
     Args:
-        seed: Of the training.
-        primary: Name of the primary outcome.
         drawn: Its evaluation with actions drawn from the policy.
         most_probable: Its evaluation with the most probable actions; None where the plan leaves that out.
     """
@@ -63,7 +57,6 @@ def variant_rows(plan: Plan, runs: Mapping[str, Sequence[Numbers]]) -> dict[str,
     """Return the variants that have runs, in the plan's order.
 
     Args:
-        plan: The plan.
         runs: `run_numbers` of the runs that are done, by variant, at least one each.
 
     Returns:
@@ -78,14 +71,7 @@ def variant_rows(plan: Plan, runs: Mapping[str, Sequence[Numbers]]) -> dict[str,
     for variant in plan.variants:
         if not (own := runs.get(variant.name)):
             continue
-        measures = list(dict.fromkeys(name for run in own for name in run["measures"]))
-        told = _told(own)
-        for label, numbers in told.items():
-            numbers[FROZEN] = frozen.get(label, {}).get("mean")
-        outcomes = [run["primary"] for run in own if run["primary"] is not None]
-        row: dict[str, Any] = {"about": variant.about, "seeds": [run["seed"] for run in own], "measures": measures}
-        row["primary"] = summary(outcomes) if outcomes else None
-        rows[variant.name] = row | {key: _over_seeds(run.get(key) for run in own) for key in columns(measures)} | told
+        rows[variant.name] = _row(variant, own, frozen)
         pairs = {run["seed"]: (run["primary"], reference.get(run["seed"])) for run in own}
         differences = {seed: a - b for seed, (a, b) in pairs.items() if a is not None and b is not None}
         if variant.name != plan.reference_name and differences:
@@ -96,6 +82,21 @@ def variant_rows(plan: Plan, runs: Mapping[str, Sequence[Numbers]]) -> dict[str,
     for name, each in tested.items():
         each["p_holm"] = corrected.get(name)
     return {name: rounded(row) | {"runs": list(runs[name])} for name, row in rows.items()}
+
+
+def _row(variant: Variant, own: Sequence[Numbers], frozen: Mapping[str, Numbers]) -> dict[str, Any]:
+    """Return a variant's numbers over its seeds; `frozen` has what the gate of the frozen router tells."""
+    measures = list(dict.fromkeys(name for run in own for name in run["measures"]))
+    outcomes = [run["primary"] for run in own if run["primary"] is not None]
+    told = {label: {**numbers, FROZEN: frozen.get(label, {}).get("mean")} for label, numbers in _told(own).items()}
+    return {
+        "about": variant.about,
+        "seeds": [run["seed"] for run in own],
+        "measures": measures,
+        "primary": summary(outcomes) if outcomes else None,
+        **{key: _over_seeds(run.get(key) for run in own) for key in columns(measures)},
+        **told,
+    }
 
 
 def _told(runs: Sequence[Numbers]) -> dict[str, dict[str, Any]]:
@@ -129,9 +130,6 @@ def removal_row(variant: str, seed: int, expert: int, whole: Numbers, without: N
     """Return the worth of one expert to its network: the score lost without it, on the same evaluation seeds.
 
     Args:
-        variant: Of the training.
-        seed: Of the training.
-        expert: The one removed.
         whole: Evaluation of the whole network.
         without: Evaluation without the expert, on the first of the same seeds.
 

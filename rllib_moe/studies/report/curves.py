@@ -21,16 +21,14 @@ MIN_EPISODES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A mean with an interval around it."""
+    """A mean over episodes."""
 
     episodes: np.ndarray
     """Global episode counts [n], increasing."""
     mean: np.ndarray
     """Means [n]."""
-    low: np.ndarray
-    """Lower ends of the interval [n]; NaN where there is none."""
-    high: np.ndarray
-    """Upper ends [n]."""
+    half: np.ndarray | None = None
+    """Half widths of the intervals around them [n]."""
 
 
 def score_curve(run: Run, window: int = SCORE_WINDOW) -> Curve | None:
@@ -61,7 +59,7 @@ def score_curve(run: Run, window: int = SCORE_WINDOW) -> Curve | None:
     average = (sums[last] - sums[first]) / number
     variance = np.maximum((squares[last] - squares[first]) / number - average**2, 0)
     half = stats.norm.ppf(0.5 + CONFIDENCE / 2) * np.sqrt(variance / number)
-    return Curve(episodes=total, mean=average, low=average - half, high=average + half)
+    return Curve(episodes=total, mean=average, half=half)
 
 
 def metric_curve(run: Run, metric: m.Metric) -> Curve | None:
@@ -70,10 +68,7 @@ def metric_curve(run: Run, metric: m.Metric) -> Curve | None:
     measured = np.isfinite(values)
     if not measured.any():
         return None
-    nothing = np.full(int(measured.sum()), np.nan)
-    return Curve(
-        episodes=run.column(m.EPISODES_TOTAL)[measured], mean=values[measured], low=nothing, high=nothing.copy()
-    )
+    return Curve(episodes=run.column(m.EPISODES_TOTAL)[measured], mean=values[measured])
 
 
 def mean_of(curves: Sequence[Curve], *, steps: bool = False) -> Curve | None:
@@ -90,14 +85,16 @@ def mean_of(curves: Sequence[Curve], *, steps: bool = False) -> Curve | None:
         where the runs have no episode in common.
     """
     if len(curves) == 1:
-        nothing = np.full(len(curves[0].mean), np.nan)
-        return Curve(episodes=curves[0].episodes, mean=curves[0].mean, low=nothing, high=nothing.copy())
+        return Curve(episodes=curves[0].episodes, mean=curves[0].mean)
     if (common := on_grid(curves, steps=steps)) is None:
         return None
     grid, values = common
-    mean = values.mean(0)
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, len(curves) - 1) * values.std(0, ddof=1) / np.sqrt(len(curves))
-    return Curve(episodes=grid, mean=mean, low=mean - half, high=mean + half)
+    return Curve(episodes=grid, mean=values.mean(0), half=half_width(values))
+
+
+def half_width(values: np.ndarray) -> np.ndarray:
+    """Return half of the confidence interval (Student's t) of the mean over the first axis, of two values or more."""
+    return np.asarray(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1) * stats.sem(values, axis=0))
 
 
 def on_grid(curves: Sequence[Curve], *, steps: bool = False) -> tuple[np.ndarray, np.ndarray] | None:

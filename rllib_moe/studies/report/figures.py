@@ -1,57 +1,27 @@
-"""The figures of a report, over episodes: one run, or groups of runs laid over each other.
-
-Scores, routing, the phase's values as applied, losses and speed; and which expert acts in which scene, from an
-evaluation.
-"""
+"""The figures of a report over episodes: scores, routing, the phase's values as applied, losses and speed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
-from rllib_moe.runtime.colors import ACCENT, LIGHT, PHASE_OPACITY, RUN_COLORS, expert_color, phase_color
-from rllib_moe.runtime.figures import WIDTH, add_legend, fit_y, panels, percent, share_bars
-from rllib_moe.studies.report.comparison import Group
-from rllib_moe.studies.report.curves import CONFIDENCE, Curve, mean_of, metric_curve, score_curve
-from rllib_moe.studies.report.runs import PhaseSpan, Run
+from rllib_moe.runtime.colors import LIGHT, expert_color
+from rllib_moe.runtime.figures import add_legend, panels, percent
+from rllib_moe.studies.report.curves import CONFIDENCE, metric_curve, score_curve
+from rllib_moe.studies.report.groups import Group
+from rllib_moe.studies.report.overlay import Drawing, finish, only_run, overlay, shade_phases, typical_run
+from rllib_moe.studies.report.runs import Run
 from rllib_moe.training.health import window_at
 from rllib_moe.training.summary import SCORE_WINDOW
 
-DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))
-SHORT_NAME = 24
-"""Letters of a name up to which several stand in a row of the legend."""
 RAW = "Each point is one iteration, unsmoothed."
-MIN_BAND = 3
-"""Runs from which the interval of their mean is drawn: that of two is thirteen times as wide as its standard error."""
-SEVERAL = (
-    f"Thick: mean of a group's runs, as far as its shortest run, from {MIN_BAND} runs on with the "
-    f"{percent(CONFIDENCE)} confidence interval of that mean (Student's t). Thin: the runs of a group."
-)
-"""Caption of all figures of several runs, said once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """One figure of the report."""
-
-    key: str
-    """Name of its file, and of its element on the page."""
-    title: str
-    """Heading."""
-    caption: str
-    """Explanation: what a point is, what smoothing, what the bands are."""
-    metrics: Sequence[m.Metric] = ()
-    """Metrics that it shows."""
-    figure: Figure
-    """The figure."""
 
 
 class NotLoggedError(ValueError):
@@ -62,25 +32,25 @@ def score(groups: Sequence[Group]) -> Drawing:
     """Draw the score, with its confidence band."""
     figure, (axes,) = panels(1)
     label = f"mean of the last {SCORE_WINDOW} episodes, and its {percent(CONFIDENCE)} interval"
-    if run := _only(groups):
+    if run := only_run(groups):
         points: Any = {"color": LIGHT.muted, "alpha": 0.45, "markersize": 4, "label": "one iteration"}
         axes.plot(run.column(m.EPISODES_TOTAL), run.column(m.SCORE_MEAN), ".", **points)
-    if not _draw(axes, groups, score_curve, label):
+    if not overlay(axes, groups, score_curve, label):
         raise NotLoggedError(f"no episode with {m.SCORE_MEAN.key}")
     axes.set_ylabel("raw score (points)")
     caption = f"Mean raw score of the last {SCORE_WINDOW} episodes, or of all so far; whole iterations are taken."
     if run:
         caption += f" Band: {percent(CONFIDENCE)} confidence interval of that mean over the episodes of this run. "
         caption += "Points: mean of one iteration's episodes."
-    return _finish("score", "Score", caption, figure, groups, [m.SCORE_MEAN, m.SCORE_STD], named=True)
+    return finish("score", "Score", caption, figure, groups, [m.SCORE_MEAN, m.SCORE_STD], named=True)
 
 
 def alpha_entropy(groups: Sequence[Group]) -> Drawing:
     """Draw alpha entropy, in the windows where it is expected."""
     figure, (axes,) = panels(1)
-    if not _draw(axes, groups, lambda run: metric_curve(run, m.ALPHA_ENTROPY), "alpha entropy"):
+    if not overlay(axes, groups, partial(metric_curve, metric=m.ALPHA_ENTROPY), "alpha entropy"):
         raise NotLoggedError(f"no {m.ALPHA_ENTROPY.key}")
-    if run := _typical(groups):
+    if run := typical_run(groups):
         _draw_windows(axes, run)
     top = _draw_ceiling(axes, groups)
     axes.set_ylabel("alpha entropy (nats)")
@@ -89,7 +59,7 @@ def alpha_entropy(groups: Sequence[Group]) -> Drawing:
         "is what is expected: undecided in warmup (1.386 for four experts), falling to about 0.7 in transition, 0.3 to "
         f"0.5 in fine-tune; in other phases a band around the schedule's target. {RAW}"
     )
-    drawing = _finish("alpha_entropy", "Alpha entropy", caption, figure, groups, [m.ALPHA_ENTROPY], named=True)
+    drawing = finish("alpha_entropy", "Alpha entropy", caption, figure, groups, [m.ALPHA_ENTROPY], named=True)
     axes.set_ylim(0, 1.06 * top)
     return drawing
 
@@ -201,12 +171,12 @@ def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
     for each, metric in zip(axes, measured, strict=True):
         # A phase's value holds from the end of the iteration before.
         steps = "steps-pre" if metric.key.startswith("phase/") else "default"
-        _draw(each, groups, lambda run, metric=metric: metric_curve(run, metric), drawstyle=steps)  # type: ignore[misc]
+        overlay(each, groups, partial(metric_curve, metric=metric), drawstyle=steps)
         unit = "" if metric.unit in ("", "1", "share") else f" ({metric.unit})"
         each.set_title(f"{metric.title}{unit}", fontsize=9)
         each.yaxis.set_major_formatter(percent if metric.unit == "share" else lambda value, _: f"{value:.5g}")
         each.tick_params(labelsize=9)
-    return _finish(key, title, caption, figure, groups, measured)
+    return finish(key, title, caption, figure, groups, measured)
 
 
 def draw_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
@@ -216,8 +186,8 @@ def draw_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
         The figures, and the names of those that could not be drawn, with the reason.
     """
     makers: dict[str, Callable[[], Drawing]] = {
-        **{draw.__name__: lambda draw=draw: draw(groups) for draw in (score, alpha_entropy, shares)},  # type: ignore[misc]
-        **{key: lambda key=key: small_panels(key, groups) for key in PANELS},  # type: ignore[misc]
+        **{draw.__name__: partial(draw, groups) for draw in (score, alpha_entropy, shares)},
+        **{key: partial(small_panels, key, groups) for key in PANELS},
     }
     drawings, omitted = [], []
     for name, make in makers.items():
@@ -226,156 +196,3 @@ def draw_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
         except NotLoggedError as error:
             omitted.append(f"figure {name}: {error}")
     return drawings, omitted
-
-
-def scene_figures(runs: Sequence[Run]) -> Iterator[Drawing]:
-    """Draw for each file of evaluations the experts' shares as stacked bars, a panel for each run, a bar for a scene.
-
-    Evaluations without an expert, of a policy without experts, or of an environment without scenes have none.
-    """
-    for file_name in dict.fromkeys(name for run in runs for name in run.evaluations):
-        shown: dict[Run, list[tuple[str, list[float]]]] = {}
-        for run in runs:
-            numbers = run.evaluations.get(file_name, {})
-            scenes = {"all": {"steps": numbers.get("env_steps"), **numbers}, **numbers.get("by_scene", {})}
-            bars = [
-                (name.replace("_", " ") + (f" ({scene['steps']:,})" if len(runs) == 1 else ""), scene["expert_share"])
-                for name, scene in scenes.items()
-                if _is_share(scene.get("expert_share"))
-            ]
-            if len(bars) > 1 and numbers.get("removed_expert") is None:
-                shown[run] = bars
-        if not shown:
-            continue
-        columns = min(3, len(shown))
-        rows = math.ceil(len(shown) / columns)
-        height = rows * (0.25 * max(map(len, shown.values())) + 0.5) + 0.4
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for each in axes[len(shown) :]:
-            each.remove()
-        labels: list[str] = []
-        for place, (each, (run, bars)) in enumerate(zip(axes, shown.items(), strict=False)):
-            share_bars(each, bars, expert_names(len(bars[0][1]), run.role_names))
-            if len(runs) > 1:
-                each.set_title(run.name)
-            if place % columns and [name for name, _ in bars] == labels:
-                each.set_yticklabels([])
-            labels = [name for name, _ in bars]
-        counted = " (steps of the scene in brackets)" if len(runs) == 1 else ""
-        figure.supxlabel(f"share of the gate{counted}", fontsize=9.5)
-        widest = max(axes[: len(shown)], key=lambda each: len(each.get_legend_handles_labels()[1]))
-        figure.legend(*widest.get_legend_handles_labels(), loc="outside upper center", ncols=6)
-        episodes = ", ".join(dict.fromkeys(f"{run.evaluations[file_name]['episodes']:,}" for run in shown))
-        yield Drawing(
-            key=f"scenes-{file_name.removesuffix('.json')}",
-            title=f"Expert by scene ({file_name})",
-            caption=f"Mean gate weight over the steps at which the scene held, in {episodes} episodes. "
-            "A step can belong to several scenes. Numbers are percentages.",
-            figure=figure,
-        )
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, (int, float)) for each in value)
-
-
-def _only(groups: Sequence[Group]) -> Run | None:
-    """Return the run, where there is just one."""
-    return groups[0].runs[0] if len(groups) == len(groups[0].runs) == 1 else None
-
-
-def _typical(groups: Sequence[Group]) -> Run | None:
-    """Return the longest run, where all follow the same schedule."""
-    runs = [run for group in groups for run in group.runs]
-    longest = max(runs, key=lambda run: run.episodes_total)
-    alike = all(run.schedule == longest.schedule and run.num_experts == longest.num_experts for run in runs)
-    return longest if alike and longest.schedule is not None else None
-
-
-def _draw(
-    axes: Axes,
-    groups: Sequence[Group],
-    curve_of: Callable[[Run], Curve | None],
-    label: str = "",
-    drawstyle: Any = "default",
-) -> bool:
-    """Lay the curves of all runs and the means of the groups over each other; return whether there was any.
-
-    Args:
-        axes: Axes over episodes.
-        groups: The runs; a run alone is drawn with its own interval.
-        curve_of: Curve of one run.
-        label: Name of the curve of a run alone.
-        drawstyle: As in matplotlib.
-    """
-    is_alone, has_curves = _only(groups) is not None, False
-    for index, group in enumerate(groups):
-        curves = {run: curve for run in group.runs if (curve := curve_of(run)) is not None}
-        if not curves:
-            continue
-        has_curves = True
-        color, mean_name = RUN_COLORS[index % len(RUN_COLORS)], group.name
-        dashes = DASHES[index % len(DASHES)]
-        if len(groups) == 1 and not is_alone:
-            color, mean_name = LIGHT.text, f"mean of {len(curves)} runs"
-        for place, (run, curve) in enumerate(curves.items()):
-            if len(curves) > 1:
-                own: Any = {"color": RUN_COLORS[place % len(RUN_COLORS)], "label": run.name}
-                own = own if len(groups) == 1 else {"color": color}
-                axes.plot(curve.episodes, curve.mean, linewidth=0.9, alpha=0.75, drawstyle=drawstyle, **own)
-        mean = next(iter(curves.values())) if is_alone else mean_of(list(curves.values()), steps=drawstyle != "default")
-        if mean is not None:
-            line: Any = {"color": ACCENT if is_alone else color, "linestyle": dashes, "drawstyle": drawstyle}
-            marker = "." if len(mean.mean) < 5 else None
-            if is_alone or len(curves) >= MIN_BAND:
-                axes.fill_between(mean.episodes, mean.low, mean.high, color=line["color"], alpha=0.22, linewidth=0)
-            name = label if is_alone else mean_name
-            axes.plot(mean.episodes, mean.mean, linewidth=1.6, marker=marker, label=name, **line)
-    return has_curves
-
-
-def _finish(
-    key: str,
-    title: str,
-    caption: str,
-    figure: Figure,
-    groups: Sequence[Group],
-    metrics: Sequence[m.Metric],
-    *,
-    named: bool = False,
-) -> Drawing:
-    """Shade the phases, fit the axes, and explain the lines in one legend."""
-    typical = _only(groups) or _typical(groups)
-    for axes in figure.axes:
-        fit_y(axes)
-        axes.margins(x=0)
-        if typical:
-            shade_phases(axes, typical.phases(), named=named)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if labels:
-        columns = 4 if all(len(label) <= SHORT_NAME for label in labels) else 2
-        add_legend(figure, dict(zip(labels, handles, strict=True)), columns)
-    return Drawing(key=key, title=title, caption=caption, figure=figure, metrics=metrics)
-
-
-def shade_phases(axes: Axes, phases: Sequence[PhaseSpan], *, named: bool, color: str = LIGHT.muted) -> None:
-    """Lay each phase's shade behind the curves, with its name along the top where there is room.
-
-    Args:
-        axes: Axes over episodes.
-        phases: The phases played, at least one.
-        named: Whether to write the names.
-        color: Color of the lines between the phases.
-    """
-    begin, end = phases[0].first, max(phases[-1].last, phases[0].first + 1)
-    for place, (name, first, last, position) in enumerate(phases):
-        axes.axvspan(first, last, color=phase_color(position), alpha=PHASE_OPACITY, linewidth=0, zorder=0)
-        if place:
-            axes.axvline(first, color=color, linewidth=0.8, linestyle=(0, (1, 2)))
-        # A letter is about 1.2 % of the width of a figure with one column.
-        if named and (last - first) / (end - begin) > 0.012 * len(name) + 0.01:
-            middle, above = ((first + last) / 2, 1), {"xytext": (0, 2), "textcoords": "offset points"}
-            at: Any = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom", **above}
-            axes.annotate(name, middle, fontsize=9, color=LIGHT.muted, **at)
-    axes.set_xlim(begin, end)

@@ -6,23 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.runtime.figures import save, styled
-from rllib_moe.runtime.files import atomic_write
-from rllib_moe.studies.report.comparison import comparison_rows, group_runs
-from rllib_moe.studies.report.figures import draw_figures, scene_figures
-from rllib_moe.studies.report.page import render, state_of
-from rllib_moe.studies.report.request import ReportRequest
-from rllib_moe.studies.report.runs import read_runs
-from rllib_moe.validation import ConfigError
+from pydantic import Field
+
+from rllib_moe.runtime.files import atomic_write, directory_errors
+from rllib_moe.validation import ConfigError, Settings
 
 
-@styled()
+class ReportRequest(Settings):
+    """Runs to report on, and the place of the report."""
+
+    runs: list[str] = Field(min_length=1, json_schema_extra={"positional": True, "nargs": "*", "metavar": "RUN"})
+    """Run directories, such as results/full_training; the first one gets the report."""
+    output: str | None = Field(None, min_length=1)
+    """Directory for the page and the pictures; by default `report` in the first run's directory."""
+
+
 def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any]:
     """Write the page and one PNG a figure.
 
     Args:
-        request: What to report on.
-        command: The command line, to be written on the page.
+        command: Command line, to be written on the page.
 
     Returns:
         `page` (its path), `pictures` (file names), `runs` (name and state of each) and `omissions` (by name).
@@ -30,24 +33,30 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
     Raises:
         ConfigError: naming every run that cannot be read, or the place that cannot be written; nothing was written.
     """
+    # Late, so that help and most refusals take no time.
+    from rllib_moe.runtime.figures import save, styled
+    from rllib_moe.studies.report.figures import draw_figures
+    from rllib_moe.studies.report.groups import comparison_rows, group_runs
+    from rllib_moe.studies.report.page import render, state_of
+    from rllib_moe.studies.report.runs import read_runs
+    from rllib_moe.studies.report.scenes import scene_figures
+
     places = [Path(run) for run in request.runs]
     runs = read_runs(places)
     output = Path(request.output) if request.output else places[0] / "report"
-    if output.exists() and not output.is_dir():
-        raise ConfigError([f"output: expected a directory, {output} is a file"], "report")
-    groups = group_runs(runs, request.group)
-    drawings, omitted = draw_figures(groups)
-    drawings += scene_figures(runs)
+    if errors := list(directory_errors("output", output)):
+        raise ConfigError(errors, "report")
+    groups = group_runs(runs)
     rows = comparison_rows(groups) if len(runs) > 1 else []
-    omissions = {run.name: [*run.omissions, *omitted] for run in runs}
-    page = render(runs, rows, drawings, omissions, command)
-    try:
+    with styled():
+        drawings, omitted = draw_figures(groups)
+        drawings += scene_figures(runs)
+        omissions = {run.name: [*run.omissions, *omitted] for run in runs}
+        page = render(runs, rows, drawings, omissions, command)
         for drawing in drawings:
             save(drawing.figure, output / f"{drawing.key}.png")
-        with atomic_write(output / "index.html") as partial:
-            partial.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError([f"output: cannot write to {output} ({error.strerror})"], "report") from error
+    with atomic_write(output / "index.html") as partial:
+        partial.write_text(page, encoding="utf-8")
     return {
         "page": str(output / "index.html"),
         "pictures": sorted(f"{drawing.key}.png" for drawing in drawings),

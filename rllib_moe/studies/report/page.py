@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import yaml
@@ -17,14 +18,12 @@ from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.runtime.figures import svg
 from rllib_moe.studies.report.curves import score_curve
-from rllib_moe.studies.report.figures import SEVERAL, Drawing
+from rllib_moe.studies.report.overlay import SEVERAL, Drawing
 from rllib_moe.studies.report.runs import PROGRESS, Run
 from rllib_moe.training.summary import SCORE_WINDOW
 
 STALE_SECONDS = 600
 """A run that is short of its episodes and wrote nothing for so long is called stopped."""
-COMMAND_WIDTH = 72
-"""Letters of a line of a command: what fits beside each other on a page of 600 px."""
 
 
 def render(
@@ -37,11 +36,9 @@ def render(
     """Fill the template.
 
     Args:
-        runs: The runs.
         rows: Lines of the table that compares them; empty for one run.
         drawings: The figures, in order.
         omissions: What was left out, by the name of the run.
-        command: The command that made the report.
     """
     environment = Environment(
         loader=PackageLoader("rllib_moe.studies.report", "templates"),
@@ -50,7 +47,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "interval": _interval, "shell": shell_lines, "yaml": _yaml}
+    environment.filters |= {"number": _number, "interval": _interval, "shell": _shell, "yaml": _yaml}
     environment.filters["heading"] = m.measure_heading
     return environment.get_template("report.html").render(
         title=", ".join(run.name for run in runs),
@@ -97,19 +94,8 @@ def state_of(run: Run) -> str:
     return f"stopped at {played} of {asked} episodes"
 
 
-def shell_lines(command: Sequence[str]) -> str:
-    """Return a command for a shell, in lines that break between flags only."""
-    parts = ["python"] if command[0].endswith(".py") else []
-    for word in command:
-        is_value = len(parts) > 1 and not word.startswith("-")
-        parts = [*parts[:-1], f"{parts[-1]} {shlex.quote(word)}"] if is_value else [*parts, shlex.quote(word)]
-    lines = parts[:1]
-    for part in parts[1:]:
-        if len(lines[-1]) + len(part) < COMMAND_WIDTH:
-            lines[-1] += f" {part}"
-        else:
-            lines.append(f"    {part}")
-    return " \\\n".join(lines)
+def _shell(command: Sequence[str]) -> str:
+    return shlex.join(["python", *command] if command[0].endswith(".py") else command)
 
 
 def _settings(run: Run) -> dict[str, str]:
@@ -142,50 +128,29 @@ def _common(settings: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
 
 def _numbers(run: Run) -> dict[str, str]:
     """Return key numbers, by name, with their units."""
-    summary, last = run.summary(), run.rows[-1]
-    curve = score_curve(run)
-    best = _finite(run.column(m.SCORE_MAX))
-    wall = summary["wall_seconds"]
-    numbers = {
-        f"score, last {SCORE_WINDOW} episodes": ""
-        if curve is None
-        else f"{curve.mean[-1]:.1f} ± {curve.high[-1] - curve.mean[-1]:.1f} points",
-        "best score": f"{max(best):.0f} points" if best else "",
-        **{
-            metric.title.lower(): f"{_number(last.get(metric.key), 3)} nats"
-            for metric in (m.ALPHA_ENTROPY, m.MUTUAL_INFORMATION)
-        },
-        "least used expert": f"{_percent(last.get(m.MIN_EXPERT_SHARE.key))}",
-        "wall time": _duration(wall),
-        "speed": f"{_number(summary['env_steps_per_second'], 0)} steps/s" if wall else "",
+    summary, last, curve = run.summary(), run.rows[-1], score_curve(run)
+    wall = summary["wall_seconds"] or math.nan
+    score = "-" if curve is None or curve.half is None else f"{curve.mean[-1]:.1f} ± {curve.half[-1]:.1f} points"
+    return {
+        f"score, last {SCORE_WINDOW} episodes": score,
+        "best score": _number(max(filter(math.isfinite, run.column(m.SCORE_MAX)), default=None), 0, " points"),
+        "alpha entropy": _number(last.get(m.ALPHA_ENTROPY.key), 3, " nats"),
+        "mutual information": _number(last.get(m.MUTUAL_INFORMATION.key), 3, " nats"),
+        "least used expert": _number(last.get(m.MIN_EXPERT_SHARE.key), 1, " %", times=100),
+        "wall time": str(timedelta(seconds=round(wall))) if math.isfinite(wall) else "-",
+        "speed": _number(summary["env_steps_per_second"] if math.isfinite(wall) else None, 0, " steps/s"),
         "skipped updates": _number(summary["skipped_updates"], 0),
     }
-    return {name: "-" if value in ("", "- nats", "- steps/s") else value for name, value in numbers.items()}
 
 
-def _finite(values: Iterable[float]) -> list[float]:
-    return [value for value in values if math.isfinite(value)]
-
-
-def _number(value: Any, digits: int = 2) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, (int, float)) and math.isfinite(value) else "-"
-
-
-def _percent(share: Any) -> str:
-    return f"{_number(100 * share, 1)} %" if isinstance(share, (int, float)) and math.isfinite(share) else ""
+def _number(value: Any, digits: int = 2, unit: str = "", times: float = 1) -> str:
+    is_known = isinstance(value, (int, float)) and math.isfinite(value)
+    return f"{times * value:.{digits}f}{unit}" if is_known else "-"
 
 
 def _interval(value: tuple[float, float | None] | None, digits: int = 2, times: float = 1) -> str:
-    parts = ["-"] if value is None else [_number(times * part, digits) for part in value if part is not None]
-    return " ± ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds) or seconds <= 0:
-        return ""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"
+    mean, half = value or (None, None)
+    return _number(mean, digits, times=times) + ("" if half is None else f" ± {_number(half, digits, times=times)}")
 
 
 def _yaml(value: Any) -> str:

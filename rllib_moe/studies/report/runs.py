@@ -31,29 +31,24 @@ class PhaseSpan(NamedTuple):
     """A phase as a run played it."""
 
     name: str
-    """Its name."""
     first: float
     """First episode; a run that branched off another one may begin in the middle of a phase."""
     last: float
-    """Last episode."""
     position: int
     """Its position in the schedule."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One run."""
+    """One run, as far as its directory tells it."""
 
     path: Path
-    """Its directory."""
     rows: list[m.Row]
     """One an iteration, at least one."""
     config: dict[str, Any] | None
     """Its configuration, in plain form, without the command."""
     command: list[str] | None
-    """The command that was given."""
     schedule: PhaseSchedule | None
-    """Its phases."""
     evaluations: dict[str, dict[str, Any]]
     """Contents of evaluation*.json, by file name."""
     omissions: tuple[str, ...]
@@ -182,23 +177,9 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
         raise ConfigError([f"{progress}: no row with numbers in {', '.join(needed)}"], "report")
     if len(whole) < len(rows):
         omissions.append(f"{PROGRESS}: {len(rows) - len(whole)} damaged rows, left out")
-    own = [m.episode_measure(name) for name in m.measures_of(rows[-1])]
-    known = {metric.key for metric in (*m.METRICS, *own)} | {m.expert_share(k).key for k in range(len(rows[0]))}
-    if unknown := [str(key) for key in rows[0] if key not in known]:
-        omissions.append(f"{PROGRESS}: columns that this version does not know, not drawn: {', '.join(unknown)}")
     if missing := [metric.key for metric in m.METRICS if metric.key not in rows[0]]:
         omissions.append(f"{PROGRESS}: metrics that this run did not log: {', '.join(missing)}")
-    damaged = [
-        key
-        for key in rows[0]
-        if key in known and key not in TEXT_KEYS and any(isinstance(row[key], str) for row in whole)
-    ]
-    if damaged:
-        omissions.append(f"{PROGRESS}: values that are no numbers, taken as missing, in {', '.join(damaged)}")
-    return [
-        {key: _number(value) if key in known and key not in TEXT_KEYS else value for key, value in row.items()}
-        for row in whole
-    ]
+    return [{key: value if key in TEXT_KEYS else _number(value) for key, value in row.items()} for row in whole]
 
 
 def _read(file: Path, reader: Callable[[Path], Any], omissions: list[str]) -> Any:

@@ -76,10 +76,6 @@ class Parameter:
         value = min(max(float(f"{value:.{DIGITS}g}"), self.values[0]), self.values[1])
         return round(value) if self.kind == "randint" else value
 
-    def to_plain(self) -> Any:
-        """Return the form in a file."""
-        return {self.kind: list(self.values)}
-
 
 def split_names(name: str) -> tuple[str, ...]:
     """Return the names that a parameter's name joins by commas."""
@@ -90,7 +86,6 @@ def read_parameter(name: str, form: Mapping[Any, Any]) -> Parameter:
     """Read one parameter.
 
     Args:
-        name: Name, or several joined by commas.
         form: Plain form, as read from YAML.
 
     Raises:

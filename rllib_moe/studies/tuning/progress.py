@@ -1,4 +1,4 @@
-"""Tune's callback of a search: writes down what trials report, shows it, and hands a stop signal on.
+"""Tune's callback of a search: shows what trials report, and hands a stop signal on.
 
 Tune's own output knows no phases, and its answer to Ctrl-C no `--resume`.
 """
@@ -14,8 +14,7 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe.studies.tuning.results import ITERATION, append_result, trial_directory
-from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, MUTUAL_INFORMATION, SCORE
+from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, SCORE
 from rllib_moe.training.progress import say
 from rllib_moe.training.stop_signals import StopSignals
 
@@ -24,17 +23,13 @@ SHOWN_PARTS = 5
 
 
 class SearchProgress(tune.Callback):
-    """Keeps the journal, prints a line now and then, and ends the search when a signal came.
-
-    Args:
-        console: Console to print on.
-        episodes: Episodes of a trial.
-        stop: Signals received.
-    """
+    """Prints a line now and then, and ends the search when a signal came."""
 
     def __init__(self, console: Console, episodes: int, stop: StopSignals) -> None:
         self._console, self._episodes, self._stop = console, episodes, stop
         self._shown: dict[str, int] = {}
+        self.interrupted: set[Trial] = set()
+        """Trials that a signal ended: Tune calls them terminated, as those that its scheduler stopped."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune saves its callbacks with the search, and a console is of one process."""
@@ -42,8 +37,9 @@ class SearchProgress(tune.Callback):
 
     def on_step_end(self, *args: Any, **info: Any) -> None:
         """End the search at the first signal: on this one Tune saves its state and stops the trials."""
-        del args, info
+        del args
         if self._stop:
+            self.interrupted = {trial for trial in info["trials"] if not trial.is_finished()}
             os.kill(os.getpid(), signal.SIGUSR1)
 
     def on_trial_restore(self, *args: Any, **info: Any) -> None:
@@ -55,11 +51,9 @@ class SearchProgress(tune.Callback):
         say(self._console, f"{trial}  goes on from episode {saved.metrics.get(EPISODES_TOTAL, 0) if saved else 0}")
 
     def on_trial_result(self, *args: Any, **info: Any) -> None:
-        """Write a trial's measures down, and show them a few times over its episodes."""
+        """Show a trial's measures a few times over its episodes."""
         del args
         trial, result = info["trial"], info["result"]
-        kept = (SCORE, MUTUAL_INFORMATION, EPISODES_TOTAL, MOE, ITERATION)
-        append_result(trial_directory(trial), {key: result[key] for key in kept})
         part = SHOWN_PARTS * result[EPISODES_TOTAL] // self._episodes
         if self._shown.get(trial.trial_id) == part:
             return
@@ -75,4 +69,4 @@ class SearchProgress(tune.Callback):
     def on_trial_error(self, *args: Any, **info: Any) -> None:
         """Say that a trial failed for good."""
         del args
-        say(self._console, f"{info['trial']}  failed; see {trial_directory(info['trial']) / 'error.txt'}")
+        say(self._console, f"{info['trial']}  failed; see {info['trial'].path}/error.txt")

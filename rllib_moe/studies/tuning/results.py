@@ -1,17 +1,14 @@
-"""Results of a search: what each trial reported, the table of trials, and the files that are left.
+"""Results of a search: the table of its trials, and the files that are left.
 
 results/tune/<exp-name>/
   search.yaml  trials.csv  trials.json  trial_00000/ ...
   best/config.yaml  best/checkpoint/
 
-Closes gaps of Tune's own: its `result.json` is copied back from the last upload whenever a trial that was paused (PBT)
-or interrupted starts again, and loses the lines since, of which a resumed ASHA needs every one; its data frame has no
-column for a trial that was stopped early, cloned or interrupted.
+Tune's own data frame does not tell a trial that was stopped early, cloned or interrupted from others.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -21,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd  # type: ignore[import-untyped]
 from ray.tune.experiment import Trial
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -32,21 +30,12 @@ from rllib_moe.runtime.invocation import called_as
 from rllib_moe.studies.tuning.search_space import SearchSpace
 from rllib_moe.studies.tuning.trial import CHECKPOINT, CLONES, EPISODES_TOTAL, MOE, MUTUAL_INFORMATION, SCORE
 
-RESULTS = "results.jsonl"
-"""File, in a trial's directory, of what it reported, one JSON object a line."""
-ITERATION = "training_iteration"
-"""Tune's count in a result: it goes back when a trial goes on from a checkpoint."""
 STATES = FINISHED, STOPPED, UNFINISHED, FAILED = "finished", "stopped early", "unfinished", "failed"
 """States of a trial: reached its total, was stopped by the scheduler, was interrupted, ended with an error."""
 _SHOWN = {"alpha_entropy": ".2f", "mutual_information": ".2f", "min_expert_share": ".0%"}
 
 Record = Mapping[str, Any]
 """Row of the table, as `record_of` returns it."""
-
-
-def trial_directory(trial: Trial) -> Path:
-    """Return the directory of a trial's files."""
-    return Path(str(trial.path))
 
 
 def trial_number(trial: Trial) -> int:
@@ -58,32 +47,7 @@ def trial_number(trial: Trial) -> int:
     return int(trial.experiment_tag.partition("_")[0]) - 1
 
 
-def append_result(directory: Path, result: dict[str, Any]) -> None:
-    """Add a result; it begins a line of its own also after one that was cut off (killed, disk full)."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / RESULTS).open("a") as stream:
-        stream.write(f"\n{json.dumps(result)}")
-
-
-def read_results(directory: Path) -> list[dict[str, Any]]:
-    """Return the results of a trial's directory that still count, in order.
-
-    Iterations that were played again, after an interruption or as a clone of another trial, replace those of before.
-    """
-    file = directory / RESULTS
-    kept: list[dict[str, Any]] = []
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            result = json.loads(line)
-        except ValueError:  # empty, or cut off
-            continue
-        while kept and kept[-1][ITERATION] >= result[ITERATION]:
-            kept.pop()
-        kept.append(result)
-    return kept
-
-
-def record_of(trial: Trial, space: SearchSpace) -> dict[str, Any]:
+def record_of(trial: Trial, space: SearchSpace, *, is_interrupted: bool) -> dict[str, Any]:
     """Return the record of a trial of Tune's, in plain form; what is not known is None.
 
     Its measures are those of the last result (`score` and `mutual_information` means over the last episodes), its
@@ -93,7 +57,7 @@ def record_of(trial: Trial, space: SearchSpace) -> dict[str, Any]:
     last: dict[str, Any] = trial.last_result or {}
     row: m.Row = last.get(MOE, {})
     episodes, has_failed = last.get(EPISODES_TOTAL, 0), trial.status == Trial.ERROR
-    interrupted = STOPPED if trial.status == Trial.TERMINATED else UNFINISHED
+    short = UNFINISHED if is_interrupted or trial.status != Trial.TERMINATED else STOPPED
     measures = {
         "score": last.get(SCORE),
         "alpha_entropy": row.get(m.ALPHA_ENTROPY.key),
@@ -102,14 +66,14 @@ def record_of(trial: Trial, space: SearchSpace) -> dict[str, Any]:
     }
     return {
         "number": trial_number(trial),
-        "state": FAILED if has_failed else FINISHED if episodes >= space.example.run.episodes else interrupted,
+        "state": FAILED if has_failed else FINISHED if episodes >= space.example.run.episodes else short,
         **{key: value if value is not None and math.isfinite(value) else None for key, value in measures.items()},
         "episodes": episodes,
         "phase": row.get(m.PHASE.key),
         "values": space.values(trial.config["overrides"]),
         "clones": trial.config.get(CLONES, []),
         "error": _error(trial) if has_failed else None,
-        "path": str(trial_directory(trial)),
+        "path": str(trial.path),
         "checkpoint": str(Path(trial.checkpoint.path) / CHECKPOINT) if trial.checkpoint else None,
     }
 
@@ -136,7 +100,6 @@ def trial_table(records: Sequence[Record], metric: str) -> RenderableType:
 
     Args:
         records: The trials, best first.
-        metric: Metric that the search maximizes.
     """
     table = Table(title=f"Trials by {metric}, whole ones first", title_justify="left")
     for heading in ("trial", "score", "alpha entropy", "MI", "least share", "episodes"):
@@ -174,8 +137,6 @@ def write_outcome(records: Sequence[Record], space: SearchSpace, directory: Path
 
     Args:
         records: The trials, best first.
-        space: The search space.
-        directory: The search's directory.
 
     Returns:
         Paths by content. Without a trial that was scored there is no best one.
@@ -184,11 +145,8 @@ def write_outcome(records: Sequence[Record], space: SearchSpace, directory: Path
     with atomic_write(paths["numbers"]) as partial:
         partial.write_text(json.dumps(records, indent=1) + "\n")
     rows = [{**record, "clones": len(record["clones"]), **record["values"]} for record in records]
-    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "values"]
-    with atomic_write(paths["table"]) as partial, partial.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    with atomic_write(paths["table"]) as partial:
+        pd.DataFrame(rows).drop(columns="values", errors="ignore").to_csv(partial, index=False)
     best = next((record for record in records[:1] if record["state"] != FAILED and record["score"] is not None), None)
     copy = directory / "best" / "checkpoint"
     shutil.rmtree(copy, ignore_errors=True)  # of another trial, of an earlier part of the search

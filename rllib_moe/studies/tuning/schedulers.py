@@ -1,4 +1,4 @@
-"""Tune's schedulers by episodes, with what they lack here: ASHA stops the weak, PBT lets them copy the strong."""
+"""Parts that Tune's schedulers lack: rungs of ASHA that outlive the process, a PBT that leaves the curriculum whole."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray.tune import Checkpoint
+from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
 
-from rllib_moe.studies.tuning.results import read_results, trial_directory
 from rllib_moe.studies.tuning.search_space import SearchSpace
 from rllib_moe.studies.tuning.trial import CLONES, EPISODES_TOTAL
 
@@ -20,21 +19,19 @@ CLONED_CHECKPOINT = "cloned_checkpoint_"
 """Begin of the names of the directories, in a trial's own, of the checkpoints that it was cloned from."""
 
 
-class ResumableASHA(AsyncHyperBandScheduler):
-    """ASHA (https://arxiv.org/abs/1810.05934) that outlives its process.
+class KeptRungs(tune.Callback):
+    """Saves the rungs of ASHA with a search: Tune does not save its schedulers, and a resumed one would begin empty."""
 
-    Tune does not save its schedulers: the rungs of a resumed search would be empty. This one is told again what its
-    trials had reported.
-    """
+    def __init__(self, scheduler: AsyncHyperBandScheduler) -> None:
+        (self._bracket,) = scheduler._brackets
 
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Take a trial, with what it has reported already."""
-        super().on_trial_add(tune_controller, trial)
-        if trial.storage is None or trial.storage.trial_dir_name is None:
-            return  # a new one: it gets its directory when it starts
-        bracket = self._trial_info[trial.trial_id]
-        for result in read_results(trial_directory(trial)):
-            bracket.on_result(trial, result[EPISODES_TOTAL], result[str(self._metric)])
+    def get_state(self) -> dict[str, Any]:
+        """Return what Tune saves."""
+        return {"rungs": self._bracket._rungs}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take what Tune saved."""
+        self._bracket._rungs = state["rungs"]
 
 
 class CurriculumPBT(PopulationBasedTraining):
@@ -46,7 +43,6 @@ class CurriculumPBT(PopulationBasedTraining):
     checkpoint does.
 
     Args:
-        space: The search space.
         metric: Key that is maximized.
         every: Episodes between two comparisons.
     """
@@ -89,10 +85,10 @@ class CurriculumPBT(PopulationBasedTraining):
             donor.last_train_time = latest.metrics[EPISODES_TOTAL]
         super()._exploit(tune_controller, trial, trial_to_clone)
         # All of them stay, some MB each: a killed search may go on from an earlier moment.
-        directory = trial_directory(trial)
+        directory = Path(str(trial.path))
         begun_from = directory / f"{CLONED_CHECKPOINT}{len(list(directory.glob(CLONED_CHECKPOINT + '*'))):06d}"
         shutil.copytree(donor.last_checkpoint.path, begun_from)
-        checkpoints.latest_checkpoint_result.checkpoint = Checkpoint(str(begun_from))
+        checkpoints.latest_checkpoint_result.checkpoint = tune.Checkpoint(str(begun_from))
 
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the configuration of a trial that becomes a clone: Tune's hook, which its own PB2 overrides too."""

@@ -16,6 +16,7 @@ import yaml
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.logger import TBXLoggerCallback
+from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from rllib_moe.envs.registry import environment_errors, prepare
 from rllib_moe.experiment import ENV_ARG, Experiment
@@ -32,7 +33,7 @@ from rllib_moe.studies.tuning.results import (
     trial_table,
     write_outcome,
 )
-from rllib_moe.studies.tuning.schedulers import CurriculumPBT, ResumableASHA
+from rllib_moe.studies.tuning.schedulers import CurriculumPBT, KeptRungs
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
 from rllib_moe.studies.tuning.searchers import OptunaProposals
@@ -49,7 +50,7 @@ KEEP_CHECKPOINTS = 4
 """Checkpoints of a trial that stay: PBT may copy one a little later than it was written."""
 TUNE_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its answer to Ctrl-C knows no `--resume`, and it has none to SIGTERM
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal is ours
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # curves for TensorBoard alone
     "TUNE_GLOBAL_CHECKPOINT_S": "1",  # not ten or more: a killed search would go on from deleted checkpoints
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths, of a module say, mean in a trial what they mean here
     "RAY_AIR_NEW_OUTPUT": "0",  # prints also when told not to
@@ -76,8 +77,6 @@ class Search:
 
         Args:
             config: Settings of the search; `exp_name` and `num_workers` replace those of the experiment.
-            base: Experiment that all trials begin with.
-            shared: Overrides of all trials.
 
         Raises:
             ConfigError: naming every error.
@@ -104,10 +103,6 @@ class Search:
     def load(cls, directory: str | Path, address: str | None = None) -> Search:
         """Return the search that began earlier in a directory.
 
-        Args:
-            directory: Directory of the search, wherever it is now.
-            address: Address of a Ray cluster; None starts Ray on this machine.
-
         Raises:
             ConfigError: There is none, or it was written by another version.
         """
@@ -131,7 +126,7 @@ class Search:
             "search": self.config.to_dict(),
             "experiment": self.space.base.to_dict(),
             "overrides": dict(self.space.shared),
-            "space": self.space.to_dict(),
+            "space": {"parameters": {each.name: {each.kind: list(each.values)} for each in self.space.parameters}},
         }
         with atomic_write(self.config.directory / SEARCH) as partial:
             partial.write_text(f"# {shlex.join(command)}\n{yaml.safe_dump(plain, sort_keys=False)}")
@@ -141,7 +136,6 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
     """Run all trials, or those that an earlier process left, and write the outcome.
 
     Args:
-        search: The search.
         command: Command line, to be written down with the search.
 
     Returns:
@@ -166,9 +160,10 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
             how = f"{config.search}, scheduler {config.scheduler}"
             say(console, f"{count} trials of {run.episodes} episodes ({how}): {', '.join(names)}")
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        # ResultGrid tells no trial that was stopped early from one that was interrupted; its trials do.
-        trials = _tuner(search, SearchProgress(console, run.episodes, stop)).fit()._experiment_analysis.trials
-    records = best_first([record_of(trial, space) for trial in trials], config.metric)
+        progress = SearchProgress(console, run.episodes, stop)
+        trials = _tuner(search, progress).fit()._experiment_analysis.trials
+    told = [record_of(trial, space, is_interrupted=trial in progress.interrupted) for trial in trials]
+    records = best_first(told, config.metric)
     paths = write_outcome(records, space, directory)
     console.print(trial_table(records, config.metric))
     for name, path in paths.items():
@@ -221,20 +216,19 @@ def _tuner(search: Search, progress: SearchProgress) -> tune.Tuner:
     training = space.example.training
     bundles = [{"CPU": config.cpus_per_trial, "GPU": training.num_gpus}] + [{"CPU": 1.0}] * training.num_workers
     trainable = tune.with_resources(MoETrial, tune.PlacementGroupFactory(bundles))
-    callbacks = [progress, TBXLoggerCallback()]
     if search.is_resumed:
         tuner = tune.Tuner.restore(str(directory), trainable)
-        assert tuner._local_tuner is not None
-        tuner._local_tuner.get_run_config().callbacks = callbacks
+        local: Any = tuner._local_tuner
+        local.get_run_config().callbacks = _callbacks(progress, local._tune_config.scheduler)
         return tuner
-    is_optuna = config.search == "optuna"
+    is_optuna, scheduler = config.search == "optuna", _scheduler(config, space)
     overrides = tune.grid_search([space.overrides(values) for values in search.candidates])
     return tune.Tuner(
         trainable,
         param_space={"experiment": space.base.to_dict(), "overrides": {} if is_optuna else overrides},
         tune_config=tune.TuneConfig(
             search_alg=OptunaProposals(space, metric=config.metric, trials=config.num_trials) if is_optuna else None,
-            scheduler=_scheduler(config, space),
+            scheduler=scheduler,
             num_samples=config.num_trials if is_optuna else 1,
             max_concurrent_trials=config.max_concurrent,
             reuse_actors=True,
@@ -246,7 +240,7 @@ def _tuner(search: Search, progress: SearchProgress) -> tune.Tuner:
             storage_path=str(directory.parent),
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=KEEP_CHECKPOINTS),
-            callbacks=callbacks,
+            callbacks=_callbacks(progress, scheduler),
             verbose=0,
         ),
     )
@@ -256,17 +250,22 @@ def _scheduler(config: SearchConfig, space: SearchSpace) -> Any:
     """Return the scheduler; ASHA lets a trial be for a quarter of its episodes, PBT compares after every fifth."""
     episodes = space.example.run.episodes
     if config.scheduler == "asha":
-        return ResumableASHA(
+        return AsyncHyperBandScheduler(
             time_attr=EPISODES_TOTAL,
             metric=config.metric,
             mode="max",
             max_t=episodes,
             grace_period=config.grace_episodes or max(1, episodes // 4),
-            reduction_factor=config.reduction_factor or 3.0,
+            reduction_factor=3,
         )
     if config.scheduler == "pbt":
         return CurriculumPBT(space, metric=config.metric, every=config.perturb_every or max(1, episodes // 5))
     return None
+
+
+def _callbacks(progress: SearchProgress, scheduler: Any) -> list[tune.Callback]:
+    kept = [KeptRungs(scheduler)] if isinstance(scheduler, AsyncHyperBandScheduler) else []
+    return [progress, TBXLoggerCallback(), *kept]
 
 
 def _trial_name(trial: Trial) -> str:

@@ -11,7 +11,7 @@ from rllib_moe.validation import ConfigError, Settings, bundled_files
 
 BUNDLED = bundled_files(Path(__file__).parent / "spaces")
 """Files of the search spaces that come with the package, by name."""
-_SCHEDULERS = {"grace_episodes": "asha", "reduction_factor": "asha", "perturb_every": "pbt"}
+_SCHEDULERS = {"grace_episodes": "asha", "perturb_every": "pbt"}
 
 
 class SearchConfig(Settings):
@@ -39,8 +39,6 @@ class SearchConfig(Settings):
     """Trials at once; by default as many as there are CPUs for."""
     grace_episodes: int | None = Field(None, ge=1)
     """Episodes before which ASHA stops no trial; a quarter of --episodes by default."""
-    reduction_factor: float | None = Field(None, gt=1)
-    """ASHA reduction factor and rung spacing; 3 by default."""
     perturb_every: int | None = Field(None, ge=1)
     """Episodes between two comparisons of PBT; a fifth of --episodes by default."""
 

@@ -88,10 +88,6 @@ class SearchSpace:
             raise ConfigError(errors)
         return space
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain form, which `from_dict` reads back over the same shared overrides."""
-        return {"parameters": {parameter.name: parameter.to_plain() for parameter in self.parameters}}
-
     def overrides(self, values: Values) -> dict[str, Any]:
         """Return the overrides of the base experiment that make a trial."""
         return {**self.shared, **{name: values[each.name] for each in self.parameters for name in each.names}}

@@ -22,11 +22,6 @@ class OptunaProposals(OptunaSearch):
     """Optuna's proposals as trials.
 
     Tune's own would start a combination that is not valid; here Optuna is told that it failed, and asked again.
-
-    Args:
-        space: The search space.
-        metric: Key that is maximized.
-        trials: Number of trials of the search.
     """
 
     def __init__(self, space: SearchSpace, *, metric: str, trials: int) -> None:

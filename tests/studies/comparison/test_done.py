@@ -129,6 +129,9 @@ def test_runs_of_an_edited_plan_are_refused_by_field(finished: Path) -> None:
     told = refused(changed(variants=[WHOLE, SOFT | {"overrides": {"gamma": 0.8}}]), finished)
     assert told == ["soft-seed0: training.gamma: trained with 0.9, the plan says 0.8"]
 
+    told = refused(changed(episodes=30), finished)
+    assert told[0] == "whole-seed0: episodes: trained for 40 (it stands at 41), the plan says 30"
+
 
 def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_factory: Any) -> None:
     file = tmp_path_factory.mktemp("plan") / "plan.yaml"
@@ -143,11 +146,6 @@ def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_fac
         "reference: fixed as None before the first run, the plan says 'soft'",
         "test: fixed as 'sign-flips' before the first run, the plan says 't'",
     )
-
-
-def test_a_shorter_plan_is_refused(finished: Path) -> None:
-    told = refused(changed(episodes=30), finished)
-    assert told[0] == "whole-seed0: episodes: trained for 40 (it stands at 41), the plan says 30"
 
 
 def test_nothing_starts_in_a_directory_of_another_plan(finished: Path, tmp_path_factory: Any) -> None:
@@ -217,15 +215,6 @@ def test_baselines_play_the_same_episodes_in_the_first_variants_environment(fini
     assert result["missing"] == []
     assert result["baselines"]["random"]["score_mean"] == {"mean": 2.0, "se": 0.5}
     assert "| random | 2.000 ± 0.500 |" in (finished / "table.md").read_text()
-
-
-def test_overrides_that_are_valid_with_a_variants_alone_make_a_plan() -> None:
-    """A minibatch of 256 would not divide the batch."""
-    overrides = {"env": "regimes", "num_workers": 0, "num_envs_per_worker": 8, "batch_size": 64}
-    variant = WHOLE | {"overrides": {"minibatch_size": 64, "env_args.num_cues": 4}}
-    evaluation = {"episodes": 1, "seed_base": 0, "baselines": ["random"]}
-    plan = changed(overrides=overrides, variants=[variant], evaluation=evaluation)
-    assert baselines(plan, Path())["random"].env_args == {"num_cues": 4}
 
 
 def test_experts_are_removed_from_reference_and_frozen_and_old_ones_do_not_count(finished: Path) -> None:

@@ -104,14 +104,11 @@ def test_every_experiment_is_made_before_anything_starts(tmp_path: Path) -> None
         assert errors.count(error) == 1, errors
 
 
-def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    (error,) = refused(tmp_path, config="nowhere.yaml")
-    assert "config: cannot read 'nowhere.yaml'" in error
-
-
-def test_a_missing_file_names_the_bundled_plans() -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read 'nowhere.yaml'.*one of experts-regimes, nethack"):
         load_plan("nowhere.yaml")
+    (error,) = refused(tmp_path, config="nowhere.yaml")
+    assert "config: cannot read 'nowhere.yaml'" in error
 
 
 @pytest.mark.parametrize("name", BUNDLED)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rllib_moe.studies.report.comparison import group_runs
 from rllib_moe.studies.report.curves import Curve, mean_of, score_curve
+from rllib_moe.studies.report.groups import group_runs
 from rllib_moe.studies.report.runs import read_run
 from tests.studies.report.report_runs import write_run
 
@@ -22,8 +22,8 @@ def test_score_is_that_of_the_last_episodes(tmp_path: Path) -> None:
     np.testing.assert_allclose(curve.mean, [10, 15, 30])
     # Variance within, 4, and between, 5^2 and 10^2; 10 and 20 episodes.
     half = 1.959964 * np.sqrt(np.array([4 / 10, 29 / 20, 104 / 20]))
-    np.testing.assert_allclose(curve.high - curve.mean, half, rtol=1e-6)
-    np.testing.assert_allclose(curve.mean - curve.low, half, rtol=1e-6)
+    assert curve.half is not None
+    np.testing.assert_allclose(curve.half, half, rtol=1e-6)
 
 
 def test_a_run_shorter_than_the_window_has_a_curve(tmp_path: Path) -> None:
@@ -34,8 +34,7 @@ def test_a_run_shorter_than_the_window_has_a_curve(tmp_path: Path) -> None:
 
 def _line(start: float, end: float, slope: float) -> Curve:
     episodes = np.linspace(start, end, 7)
-    nothing = np.full(7, np.nan)
-    return Curve(episodes=episodes, mean=slope * episodes, low=nothing, high=nothing)
+    return Curve(episodes=episodes, mean=slope * episodes)
 
 
 def test_mean_over_seeds_where_all_have_been() -> None:
@@ -43,13 +42,12 @@ def test_mean_over_seeds_where_all_have_been() -> None:
     assert mean is not None
     assert (mean.episodes[0], mean.episodes[-1]) == (20, 80)
     np.testing.assert_allclose(mean.mean, 2.5 * mean.episodes)
-    low, high = stats.t.interval(0.95, 2, loc=200, scale=stats.sem([80, 160, 360]))
-    assert (mean.low[-1], mean.high[-1]) == (pytest.approx(low), pytest.approx(high))
+    assert mean.half is not None
+    assert mean.half[-1] == pytest.approx(stats.t.interval(0.95, 2, scale=stats.sem([80, 160, 360]))[1])
 
 
 def test_steps_hold_until_the_next_point() -> None:
-    nothing = np.full(3, np.nan)
-    step = Curve(episodes=np.array([0.0, 10, 20]), mean=np.array([0.0, 0, 1]), low=nothing, high=nothing)
+    step = Curve(episodes=np.array([0.0, 10, 20]), mean=np.array([0.0, 0, 1]))
     mean = mean_of([step, step], steps=True)
     assert mean is not None
     np.testing.assert_array_equal(mean.mean, np.where(mean.episodes > 10, 1, 0))
@@ -59,7 +57,7 @@ def test_one_run_has_no_interval_over_seeds() -> None:
     curve = _line(0, 100, 1.0)
     mean = mean_of([curve])
     assert mean is not None
-    assert np.isnan(mean.low).all()
+    assert mean.half is None
     assert mean.mean is curve.mean
 
 
@@ -71,7 +69,6 @@ def test_runs_that_differ_in_seed_only_are_a_group(tmp_path: Path) -> None:
     first, second = (write_run(tmp_path / f"s{seed}", [1, 2], seed=seed) for seed in (3, 4))
     other = write_run(tmp_path / "other", [1, 2], seed=3, gamma=0.9)
     runs = [read_run(path) for path in (first, other, second)]
-    assert [[run.name for run in group.runs] for group in group_runs(runs, "seed")] == [["s3", "s4"], ["other"]]
-    assert "seeds 3, 4" in group_runs(runs, "seed")[0].name
-    assert len(group_runs(runs, "none")) == 3
-    assert len(group_runs(runs, "all")) == 1
+    pair, alone = group_runs(runs)
+    assert ([run.name for run in pair.runs], [run.name for run in alone.runs]) == (["s3", "s4"], ["other"])
+    assert "seeds 3, 4" in pair.name

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,10 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from rllib_moe import metrics as m
-from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
-from rllib_moe.studies.report.comparison import Group
-from rllib_moe.studies.report.figures import alpha_entropy, score
-from rllib_moe.studies.report.page import shell_lines
-from rllib_moe.studies.report.runs import Run, read_run
+from rllib_moe.runtime.colors import DARK, LIGHT
+from rllib_moe.studies.report.figures import alpha_entropy
+from rllib_moe.studies.report.groups import Group
+from rllib_moe.studies.report.runs import Run
 from rllib_moe.training.health import window_at
 from rllib_moe.validation import ConfigError
 from scripts.report import main
@@ -72,26 +69,16 @@ def test_every_figure_is_a_picture_in_which_something_is_drawn(published: Path) 
         assert (edges == 255).all(), path.name
 
 
-def test_experts_have_their_colors_in_every_figure(published: Path) -> None:
-    page = (published / "index.html").read_text()
-    bars = page[page.index('id="scenes-') :].lower()
-    assert all(expert_color(index).lower() in bars for index in range(4))
-    pixels = np.asarray(Image.open(published / "scenes-evaluation-checkpoint.png").convert("RGB")).reshape(-1, 3)
-    for index in range(4):
-        color = [int(expert_color(index)[place : place + 2], 16) for place in (1, 3, 5)]
-        assert (pixels == color).all(1).sum() > 10_000
-
-
 def test_the_page_says_what_the_run_was(published: Path) -> None:
     page = (published / "index.html").read_text()
-    assert "--exp-name nethack-2000 --episodes 2000 \\\n    --phase-boundaries 400,1200" in page
+    assert "--exp-name nethack-2000 --episodes 2000 --phase-boundaries 400,1200" in page
     for part in (
         "nethack (500 steps)",
         "PPO",
-        "20 min",
+        "0:20:08",
         "90.0 ± 2.4",
         "1.034 (0.707)",
-        "127.3 ± 2.7",
+        "127.3 ± 2.7",  # the evaluation
         "mean of the last 100 episodes",
         "num_heads: 4",
         "58 %",
@@ -100,6 +87,7 @@ def test_the_page_says_what_the_run_was(published: Path) -> None:
     # Named as left out: this run was made before the metric was.
     assert m.NONFINITE_LOSS.key in page
     assert not re.search(r'(src|href)="(?!#|data:)', page)
+    assert len(re.findall(r'class="share".*?width:([\d.]+)%', page)) == 3
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(set(ids)) == len(ids)
     assert set(re.findall(r'(?:url\(|href=")#([^")]+)', page)) <= set(ids)
@@ -123,12 +111,6 @@ def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> Non
             assert expected is not None
             edge = band[np.abs(band[:, 0] - episode) <= 1, 1]
             assert (edge.min(), edge.max()) == pytest.approx((expected.low, expected.high), abs=0.02)
-
-
-def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / place / "mine", np.arange(12)) for place in ("a", "b")]
-    made = main([*map(str, runs), "--output", str(tmp_path / "report")])
-    assert made["runs"].keys() == made["omissions"].keys() == {"a/mine", "b/mine"}
 
 
 def test_several_runs_are_compared_by_group(compared: Path) -> None:
@@ -174,29 +156,11 @@ def test_a_run_of_one_iteration_without_a_finished_episode(tmp_path: Path) -> No
     assert made["page"] == str(path / "report" / "index.html")
 
 
-def test_the_axis_of_narrow_scores_does_not_begin_at_zero(tmp_path: Path) -> None:
-    def lowest(scores: list[float]) -> float:
-        run = read_run(write_run(tmp_path / str(scores[0]), scores))
-        return float(score([Group("mine", (run,))]).figure.axes[0].get_ylim()[0])
-
-    assert lowest([7.0, 9.0, 8.0]) > 5
-    assert lowest([1.0, 9.0, 8.0]) == 0
-    assert lowest([-7.0, -9.0, -8.0]) < -9
-
-
-def test_commands_break_between_flags_only() -> None:
-    command = ["scripts/train.py", "--exp-name", "a b", *("--phase-boundaries", "100,200") * 4, "--mixed-precision"]
-    lines = shell_lines(command).split("\n")
-    assert all(line.endswith(" \\") and len(line) <= 80 for line in lines[:-1])
-    assert all(line.startswith("    --") for line in lines[1:])
-    assert shlex.split(" ".join(line.removesuffix("\\") for line in lines)) == ["python", *command]
-
-
 def test_what_is_refused_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such directory"):
         main([str(tmp_path / "none"), "--output", str(tmp_path / "report")])
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"expected a directory, .* is a file"):
+    with pytest.raises(ConfigError, match=r"output: cannot write to .* is no directory"):
         main([str(PUBLISHED), "--output", str(tmp_path / "file")])
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -225,11 +189,3 @@ def test_the_page_reads_in_light_and_dark(
     assert ink == f"rgb{text}"
     # Nothing sticks out to the side.
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_the_published_evaluation_is_what_the_bars_show(published: Path) -> None:
-    page = (published / "index.html").read_text()
-    numbers = json.loads((PUBLISHED / "evaluation-checkpoint.json").read_text())
-    widths = [float(each) for each in re.findall(r'class="share".*?width:([\d.]+)%', page)]
-    assert len(widths) == 3
-    assert f"{numbers['score_mean']:.1f} ± {numbers['score_se']:.1f}" in page

@@ -49,7 +49,7 @@ def test_every_error_of_search_experiment_and_space_is_in_one_message(tmp_path: 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("--reduction-factor 3", "reduction_factor: is for --scheduler asha, got --scheduler none"),
+        ("--grace-episodes 3", "grace_episodes: is for --scheduler asha, got --scheduler none"),
         ("--scheduler asha --perturb-every 9", "perturb_every: is for --scheduler pbt, got --scheduler asha"),
         ("--scheduler asha --grace-episodes 6000", "grace_episodes: expected at most episodes=5000, got 6000"),
         ("--scheduler pbt --trials 1", "trials: pbt compares trials; expected 2 or more, got 1"),

@@ -1,4 +1,4 @@
-"""The table, the journal and the best trial: what is sorted, shown, dropped and written."""
+"""The table and the best trial: what is sorted, shown, dropped and written."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.studies.tuning.results import (
     FAILED,
     FINISHED,
-    RESULTS,
     STOPPED,
     UNFINISHED,
-    append_result,
     best_first,
-    read_results,
     trial_table,
     write_outcome,
 )
@@ -57,22 +54,6 @@ def test_the_table_shows_measures_values_states_and_why_a_trial_failed() -> None
         assert text in shown
     assert "1 finished, 1 stopped early, 1 failed" in shown
     assert f"trial 0 failed: {error}" in shown
-
-
-def test_iterations_played_again_replace_those_of_before(tmp_path: Path) -> None:
-    for number, tag in [(1, "a"), (2, "a"), (3, "a"), (2, "b"), (3, "b")]:
-        append_result(tmp_path, {"training_iteration": number, "tag": tag})
-    kept = [(result["training_iteration"], result["tag"]) for result in read_results(tmp_path)]
-    assert kept == [(1, "a"), (2, "b"), (3, "b")]
-    assert read_results(tmp_path / "none") == []
-
-
-def test_a_line_that_was_cut_off_takes_no_other_along(tmp_path: Path) -> None:
-    for number in (1, 2, 3):
-        append_result(tmp_path, {"training_iteration": number})
-        with (tmp_path / RESULTS).open("a") as stream:
-            stream.write('\n{"training_iteration": 4, "ta')
-    assert [result["training_iteration"] for result in read_results(tmp_path)] == [1, 2, 3]
 
 
 def test_the_best_trial_is_an_experiment_to_train_and_its_checkpoint_nobody_elses(tmp_path: Path) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
-import pickle
+import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.experiment import Experiment
-from rllib_moe.studies.tuning.results import ITERATION, read_results
+from rllib_moe.studies.tuning.progress import SearchProgress
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.validation import ConfigError
@@ -30,20 +32,47 @@ PATIENCE = 600
 """Seconds until a test gives up waiting, many times what is needed."""
 
 
-def trial_directories(search: Path) -> list[Path]:
-    return sorted(search.glob("trial_*"))
+Rows = defaultdict[str, list[m.Row]]
 
 
-def lines_of(trial: Path) -> int:
-    file = trial / "results.jsonl"  # not there before the first iteration
-    return len(file.read_text().splitlines()) if file.exists() else 0
+@pytest.fixture
+def search_flags(small_flags: tuple[str, ...], tmp_path: Path) -> Callable[..., list[str]]:
+    """Make the command line of a small search from its parameters: 8 episodes an iteration, phases at 16 and 32."""
+
+    def make(parameters: dict[str, Any], *flags: str) -> list[str]:
+        (tmp_path / "space.yaml").write_text(yaml.safe_dump({"parameters": parameters}))
+        place = ["--output-dir", str(tmp_path / "tune"), "--exp-name", "mine", "--space", str(tmp_path / "space.yaml")]
+        return [*small_flags, *place, "--cpus-per-trial", "0.5", *flags]
+
+    return make
+
+
+@pytest.fixture
+def search(ray_session: None, search_flags: Callable[..., list[str]]) -> Search:
+    """Run a search in this process."""
+    del ray_session
+    return lambda *words: main(search_flags(*words))
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """The rows of measures that trials report, by the trial's name, in the order in which they come."""
+    told = Rows(list)
+    show = SearchProgress.on_trial_result
+
+    def note(self: SearchProgress, *args: Any, **info: Any) -> None:
+        told[str(info["trial"])].append(info["result"][MOE])
+        show(self, *args, **info)
+
+    monkeypatch.setattr(SearchProgress, "on_trial_result", note)
+    return told
 
 
 def test_a_search_leaves_a_table_curves_and_the_best_ready_to_train(
-    search: Search, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    search: Search, rows: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parameters = {"*.load_balance_coef": {"grid": [0.0, 0.5]}, "num_experts": 3, "gamma": 0.9}
-    outcome = search("mine", parameters, "--search", "grid", "--episodes", "48")
+    outcome = search(parameters, "--search", "grid", "--episodes", "48")
     shown = capsys.readouterr().out
     directory = tmp_path / "tune" / "mine"
     assert [trial["state"] for trial in outcome["trials"]] == ["finished", "finished"]
@@ -57,11 +86,10 @@ def test_a_search_leaves_a_table_curves_and_the_best_ready_to_train(
         assert text in shown
 
     # The curriculum, from the callback alone: phases at 16 and 32, each trial under its own coefficients.
-    for path in trial_directories(directory):
-        rows = [result[MOE] for result in read_results(path)]
-        assert [row[m.EPISODES_TOTAL.key] for row in rows] == [8, 16, 24, 32, 40, 48]
-        assert [row[m.PHASE.key] for row in rows] == [*["warmup"] * 2, *["transition"] * 2, *["fine-tune"] * 2]
-        assert len({row[LOAD_BALANCE] for row in rows}) == 1
+    for told in (rows["trial_00000"], rows["trial_00001"]):
+        assert [row[m.EPISODES_TOTAL.key] for row in told] == [8, 16, 24, 32, 40, 48]
+        assert [row[m.PHASE.key] for row in told] == [*["warmup"] * 2, *["transition"] * 2, *["fine-tune"] * 2]
+        assert len({row[LOAD_BALANCE] for row in told}) == 1
 
     best = outcome["trials"][0]["values"]["*.load_balance_coef"]
     experiment, saved = Experiment.load(outcome["paths"]["config"]), load_checkpoint(outcome["paths"]["checkpoint"])
@@ -72,7 +100,7 @@ def test_a_search_leaves_a_table_curves_and_the_best_ready_to_train(
     assert (experiment.run.episodes, saved.episodes) == (48, 48)
 
     with pytest.raises(ConfigError, match="is not empty; choose another name"):
-        search("mine", parameters, "--search", "grid", "--episodes", "48")
+        search(parameters, "--search", "grid", "--episodes", "48")
 
 
 def test_phases_that_ask_what_the_environment_does_not_take_are_refused(search: Search, tmp_path: Path) -> None:
@@ -83,28 +111,9 @@ def test_phases_that_ask_what_the_environment_does_not_take_are_refused(search: 
 
 
 @pytest.mark.slow
-def test_asha_stops_the_weak_on_episodes(search: Search) -> None:
-    """Rungs at 16 and 32 episodes: of three trials one after the other, a weaker one than before ends on a rung."""
-    outcome = search(
-        "mine",
-        {"env_args.num_regimes": {"grid": [4, 5, 7]}},  # of 16 steps, chance gets 4, 3.2 and 2.3
-        *("--search", "grid", "--scheduler", "asha", "--grace-episodes", "16", "--reduction-factor", "2"),
-        *("--episodes", "64", "--max-concurrent", "1"),
-    )
-    states = [trial["state"] for trial in outcome["trials"]]
-    print(*((trial["state"], trial["episodes"], trial["score"]) for trial in outcome["trials"]), sep="\n")
-    assert set(states) <= {"finished", "stopped early"}
-    assert "finished" in states
-    assert "stopped early" in states
-    for trial in outcome["trials"]:
-        assert trial["episodes"] == 64 if trial["state"] == "finished" else trial["episodes"] in (16, 32)
-
-
-@pytest.mark.slow
-def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path: Path) -> None:
+def test_optuna_proposes_in_view_of_what_trials_scored(search: Search) -> None:
     """By chance, 16 steps earn 16 / R among R regimes: 8 with 2 of them, 2.3 with 7. Trials 0 to 3 are drawn evenly."""
     outcome = search(
-        "mine",
         {
             "env_args.num_regimes": {"randint": [2, 7]},
             "*.load_balance_coef": {"loguniform": [0.001, 0.1]},
@@ -121,11 +130,6 @@ def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path:
     assert len(coefficients) == 12
     assert 0.001 <= min(coefficients) < max(coefficients) <= 0.1
     assert proposed[4:].count(2) >= 3  # of 8; evenly drawn, a sixth of them
-    # What Optuna was told, as it is kept for a resumed search.
-    (state,) = (tmp_path / "tune" / "mine").glob("searcher-state-*.pkl")
-    told = [trial.value for trial in pickle.loads(state.read_bytes())["_ot_study"].trials]
-    assert told == [trial["score"] for trial in trials]
-
     best = outcome["trials"][0]
     assert best["score"] == max(trial["score"] for trial in trials)
     experiment = Experiment.load(outcome["paths"]["config"])
@@ -134,27 +138,25 @@ def test_optuna_proposes_in_view_of_what_trials_scored(search: Search, tmp_path:
 
 
 @pytest.mark.slow
-def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search) -> None:
+def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search, rows: Rows) -> None:
     """Copies are made at 24 (in transition), 48 and 72 episodes (in fine-tune).
 
     A clone's next iteration follows the donor's count, in the phase of that count, at the values of its own schedule.
     Trials take turns (each wants all CPUs), so that whatever the load is, all are compared with all.
     """
     outcome = search(
-        "mine",
         {"*.load_balance_coef": {"uniform": [0.01, 0.5]}, "fine-tune.learning_rate": {"loguniform": [1e-5, 1e-3]}},
         *("--scheduler", "pbt", "--perturb-every", "24", "--trials", "4", "--episodes", "96", "--cpus-per-trial", "4"),
     )
     assert {(trial["state"], trial["episodes"]) for trial in outcome["trials"]} == {("finished", 96)}
     assert any(trial["clones"] for trial in outcome["trials"])
     for trial in outcome["trials"]:
-        lines = (Path(trial["path"]) / "results.jsonl").read_text().split("\n")
-        rows = [json.loads(line)[MOE] for line in lines if line]
+        told = rows[Path(trial["path"]).name]
         coefficients = [clone["values"]["*.load_balance_coef"] for clone in trial["clones"]]
         for clone, coefficient in zip(trial["clones"], coefficients, strict=True):
             if coefficients.count(coefficient) > 1:  # at the edge of its range: whose iterations they are is not told
                 continue
-            after = [row for row in rows if row[LOAD_BALANCE] == pytest.approx(coefficient, rel=1e-6)]
+            after = [row for row in told if row[LOAD_BALANCE] == pytest.approx(coefficient, rel=1e-6)]
             print(trial["number"], clone, after[0][m.EPISODES_TOTAL.key], after[0][m.PHASE.key])
             # 8 episodes an iteration: the first one of the clone ends 8 after the donor's checkpoint.
             assert after[0][m.EPISODES_TOTAL.key] == clone[EPISODES_TOTAL] + 8
@@ -169,6 +171,29 @@ def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search) -> Non
 
 
 @pytest.mark.slow
+def test_asha_stops_the_weak_also_when_a_search_goes_on(search: Search, rows: Rows, tmp_path: Path) -> None:
+    """The second trial is interrupted before the rung at 16 episodes, where it is weaker than the first one was.
+
+    Of 16 steps, chance gets 8 among 2 regimes and 2.3 among 7.
+    """
+    flags = ("--search", "grid", "--scheduler", "asha", "--grace-episodes", "16")
+
+    def first_row() -> list[m.Row]:
+        if len(rows) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return []
+
+    rows.default_factory = first_row
+    parameters = {"env_args.num_regimes": {"grid": [2, 7]}, "env_args.num_cues": 2}
+    interrupted = search(parameters, *flags, "--episodes", "32", "--max-concurrent", "1")
+    assert interrupted["stopped_by"] == "SIGINT"
+    assert {trial["number"]: trial["state"] for trial in interrupted["trials"]} == {0: "finished", 1: "unfinished"}
+    outcome = main(["--resume", str(tmp_path / "tune" / "mine")])
+    ends = {trial["number"]: (trial["state"], trial["episodes"]) for trial in outcome["trials"]}
+    assert ends == {0: ("finished", 32), 1: ("stopped early", 16)}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
 @pytest.mark.parametrize(
     "kind",
@@ -180,11 +205,14 @@ def test_pbt_clones_go_on_at_the_donors_episode_and_phase(search: Search) -> Non
     ],
 )
 def test_a_search_goes_on_after_its_driver_ended(
-    number: signal.Signals, kind: tuple[str, ...], search_flags: Callable[..., list[str]], tmp_path: Path
+    number: signal.Signals,
+    kind: tuple[str, ...],
+    search_flags: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The driver is stopped or killed half-way, Ray with it; `--resume` ends with every trial whole, none twice."""
     flags = search_flags(
-        "mine",
         {"*.load_balance_coef": {"uniform": [0.01, 0.5]}},
         *("--trials", "3", "--episodes", "240", "--checkpoint-every", "16", *kind),
     )
@@ -197,7 +225,7 @@ def test_a_search_goes_on_after_its_driver_ended(
             cwd=Path(__file__).parents[3],
         )
         deadline = time.monotonic() + PATIENCE
-        while not any(len(read_results(path)) >= 6 for path in trial_directories(directory)):
+        while not list(directory.glob("trial_*/checkpoint_000002")):
             assert process.poll() is None, (tmp_path / "output").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.5)
@@ -208,23 +236,15 @@ def test_a_search_goes_on_after_its_driver_ended(
     if number == signal.SIGINT:
         assert process.returncode == 128 + number, told
         assert f"To go on: python scripts/tune.py --resume {directory}" in told
-    before = {path.name: lines_of(path) for path in trial_directories(directory)}
 
     outcome = main(["--resume", str(directory)])
 
     assert [trial["state"] for trial in outcome["trials"]] == ["finished"] * 3
-    assert {trial["episodes"] for trial in outcome["trials"]} == {240}
-    assert {path.name for path in trial_directories(directory)} >= before.keys()
-    went_on = 0
     for trial in outcome["trials"]:
-        path = Path(trial["path"])
-        iterations = [row[ITERATION] for row in read_results(path)]
-        leaps = [later - earlier for earlier, later in itertools.pairwise(iterations) if later != earlier + 1]
-        assert iterations[-1] == 30
-        assert all(leap > 1 for leap in leaps), "an iteration counts twice"
-        assert len(leaps) <= len(trial["clones"]), "only a clone leaps, to its donor's count"
-        went_on += before.get(path.name, 0) > 2 and lines_of(path) < before[path.name] + 30
+        saved = load_checkpoint(trial["checkpoint"])
+        assert (saved.episodes, saved.iteration) == (240, 30), "8 episodes an iteration, none twice"
+    went_on = [int(number) for number in re.findall(r"goes on from episode (\d+)", capsys.readouterr().out)]
+    print(number.name, *kind, "went on from:", went_on)
+    assert max(went_on) >= 16
     coefficients = {trial["values"]["*.load_balance_coef"] for trial in outcome["trials"]}
     assert len(coefficients) == 3 or any(trial["clones"] for trial in outcome["trials"])  # copies may share a step
-    print(number.name, *kind, before, "went on from a checkpoint:", went_on)
-    assert went_on > 0

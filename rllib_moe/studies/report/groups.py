@@ -1,4 +1,4 @@
-"""Several runs beside each other: which belong together, and their means over seeds as a table. Pure."""
+"""Runs that differ in seed only as groups, and their means over seeds as a table. Pure."""
 
 from __future__ import annotations
 
@@ -6,43 +6,37 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from rllib_moe import metrics as m
-from rllib_moe.studies.report.curves import Curve, mean_of, metric_curve, score_curve
+from rllib_moe.studies.report.curves import Curve, half_width, metric_curve, score_curve
 from rllib_moe.studies.report.runs import Run
-
-Grouping = Literal["seed", "none", "all"]
-"""`seed`: runs that differ in seed only are one group; `none`: each run is its own; `all`: one group."""
 
 COMPARED: dict[str, Callable[[Run], Curve | None]] = {
     "score": score_curve,
-    **{
-        metric.key.partition("/")[2]: lambda run, metric=metric: metric_curve(run, metric)  # type: ignore[misc]
-        for metric in (m.ALPHA_ENTROPY, m.MUTUAL_INFORMATION, m.MIN_EXPERT_SHARE)
-    },
+    "alpha_entropy": partial(metric_curve, metric=m.ALPHA_ENTROPY),
+    "mutual_information": partial(metric_curve, metric=m.MUTUAL_INFORMATION),
+    "min_expert_share": partial(metric_curve, metric=m.MIN_EXPERT_SHARE),
 }
 """Curve of one run by the name of its column."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are compared as one, by their mean."""
+    """Runs, at least one, that are compared as one, by their mean."""
 
     name: str
-    """Name in figures."""
     runs: tuple[Run, ...]
-    """At least one."""
 
 
-def group_runs(runs: Sequence[Run], grouping: Grouping) -> list[Group]:
-    """Put runs together, in the order of their first members."""
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Put runs together that differ in seed only, in the order of their first members."""
     parts: dict[str, list[Run]] = {}
     for run in runs:
-        key = {"none": str(run.path), "all": ""}.get(grouping)
-        parts.setdefault(_identity(run) if key is None else key, []).append(run)
+        parts.setdefault(_identity(run), []).append(run)
     return [Group(_title(members), tuple(members)) for members in parts.values()]
 
 
@@ -86,8 +80,5 @@ def _at(group: Group, episode: int, curve_of: Callable[[Run], Curve | None]) -> 
     curves = [curve for run in group.runs if (curve := curve_of(run)) is not None and curve.episodes[0] <= episode]
     if not curves:
         return None
-    here = np.array([float(episode)])
-    values = [np.interp(here, curve.episodes, curve.mean) for curve in curves]
-    mean = mean_of([Curve(episodes=here, mean=value, low=value, high=value) for value in values])
-    assert mean is not None
-    return float(mean.mean[0]), None if len(values) == 1 else float(mean.high[0] - mean.mean[0])
+    values = np.array([np.interp(episode, curve.episodes, curve.mean) for curve in curves])
+    return float(values.mean()), None if len(values) == 1 else float(half_width(values))

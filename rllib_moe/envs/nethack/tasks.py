@@ -39,7 +39,7 @@ TASKS: Final = {
     GOLD: Task("gold pieces", 4.0),
     SCOUT: Task("cells", 0.25),
     EAT: Task("nutrition", 0.5),
-    STAIRCASE: Task("share", 500.0),
+    STAIRCASE: Task("share", 200.0),
 }
 """The tasks by name."""
 

@@ -110,7 +110,7 @@ def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_the_bundled_plans() -> None:
-    with pytest.raises(ConfigError, match=r"cannot read 'nowhere.yaml'.*one of experts-regimes, nethack"):
+    with pytest.raises(ConfigError, match=r"cannot read 'nowhere.yaml'.*one of experts-regimes, nethack, tasks"):
         load_plan("nowhere.yaml")
 
 

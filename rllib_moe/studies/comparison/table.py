@@ -41,7 +41,7 @@ def columns(measures: Iterable[str]) -> dict[str, str]:
     }
 
 
-def with_normalized(plan: Plan, numbers: Numbers) -> Numbers:
+def with_normalized(plan: Plan, numbers: dict[str, Any]) -> dict[str, Any]:
     """Return an evaluation with `normalized_mean`, where the plan normalizes and the evaluation has all it takes."""
     if not plan.normalize or any(numbers.get(name) is None for name in plan.normalize):
         return numbers

@@ -15,6 +15,10 @@ from rllib_moe.envs.nethack.environment import NetHackGraphEnv, episode_seeds
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
 from rllib_moe.envs.nethack.tasks import TASKS
 from rllib_moe.envs.registry import make_env as make_registered
+from rllib_moe.evaluation.evaluate import evaluate
+from rllib_moe.evaluation.replay.replay import replay
+from rllib_moe.evaluation.spec import EvaluationRequest, ReplayRequest
+from tests.untrained_checkpoint import save_untrained
 
 ALL = ",".join(TASKS)
 CLASSES = {
@@ -205,3 +209,17 @@ def test_the_description_tells_scores_apart_by_task(make_env):
         assert values[f"task_{info['task']}"] == 0
         assert np.isnan(values[f"task_{other}"])
     assert describe(make_env()).labels == ()
+
+
+def test_evaluation_and_replay_tell_the_task(tmp_path):
+    checkpoint = str(save_untrained(tmp_path, "nethack", max_steps=30, tasks="gold,scout"))
+    numbers = evaluate(EvaluationRequest(checkpoint=checkpoint, episodes=6, seed_base=0, num_workers=0))
+    told = {name: numbers["measures"][f"task_{name}_mean"]["episodes"] for name in ("gold", "scout")}
+    assert sum(told.values()) == 6 > max(told.values())
+    total = sum(count * numbers[f"task_{name}_mean"] for name, count in told.items())
+    assert total == pytest.approx(6 * numbers["score_mean"], abs=1e-4) and total > 0
+    assert numbers["information"]["task"]["values"] == 2
+    result = replay(ReplayRequest(checkpoint=checkpoint, seed=0, out=str(tmp_path / "page.html")))
+    (played,) = (name for name in told if result["measures"][f"task_{name}"] is not None)
+    page = (tmp_path / "page.html").read_text()
+    assert [f"task {name}" in page for name in told] == [name == played for name in told]

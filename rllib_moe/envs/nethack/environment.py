@@ -189,6 +189,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._game = self._gold_game if task == GOLD else self._usual_game
         self._game.start(*episode_seeds(self._seed, self._episode))
         self._progress = None if task is None else TaskProgress(task, self._game)
+        self._task_leaf = np.array([name == task for name in self._task_names], np.float32)
         self._running = True
         self._is_over = False
         self._steps = 0
@@ -326,9 +327,9 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         }
         if (progress := self._progress) is not None:
             info |= {"score": progress.score, "task": progress.task, f"task_{progress.task}": progress.score}
-            observation["task"] = np.array([progress.task == name for name in self._task_names], np.float32)
+            observation["task"] = self._task_leaf.copy()
             if self._roles_are_tasks:
-                observation["roles"] = observation["task"].copy()
+                observation["roles"] = self._task_leaf.copy()
         return observation, info, new_tiles
 
     def _score(self) -> int:

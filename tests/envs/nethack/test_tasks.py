@@ -217,7 +217,8 @@ def test_evaluation_and_replay_tell_the_task(tmp_path):
     told = {name: numbers["measures"][f"task_{name}_mean"]["episodes"] for name in ("gold", "scout")}
     assert sum(told.values()) == 6 > max(told.values())
     total = sum(count * numbers[f"task_{name}_mean"] for name, count in told.items())
-    assert total == pytest.approx(6 * numbers["score_mean"], abs=1e-4) and total > 0
+    assert total == pytest.approx(6 * numbers["score_mean"], abs=1e-4)
+    assert total > 0
     assert numbers["information"]["task"]["values"] == 2
     result = replay(ReplayRequest(checkpoint=checkpoint, seed=0, out=str(tmp_path / "page.html")))
     (played,) = (name for name in told if result["measures"][f"task_{name}"] is not None)

@@ -202,10 +202,10 @@ def test_the_table_is_over_all_that_is_done_whatever_is_trained_now(
         compare(ComparisonRequest(plan=str(plan), variants="sotf"))
 
 
-def test_normalized_takes_measures_that_the_environment_has(finished: Path, tmp_path: Path) -> None:
+def test_normalized_takes_measures_that_the_environment_has(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAIN | {"primary": "normalized_mean"}))
     request = ComparisonRequest(plan=str(tmp_path / "plan.yaml"), output_dir=str(tmp_path / "out"))
-    with pytest.raises(ConfigError, match="normalize: normalized_mean takes the values .* got none"):
+    with pytest.raises(ConfigError, match=r"normalize: normalized_mean takes the values .* got none"):
         compare(request)
     normalize = {"normalize": {"gold_mean": [0.0, 1.0]}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAIN | {"primary": "normalized_mean"} | normalize))

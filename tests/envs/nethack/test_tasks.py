@@ -64,10 +64,12 @@ def test_reward_and_end_are_nles_own(make_env, task):
             points = 0.0
             for _ in range(300):
                 action = player(observation)
-                _, expected, done, _, nle_info = reference.step(action)
+                shown, expected, done, _, nle_info = reference.step(action)
                 observation, reward, terminated, truncated, info = env.step(action)
                 assert (terminated, truncated) == (done, False)
                 assert reward == pytest.approx(scale * expected)
+                # What is picked up is no longer shown: `gold` has options of its own.
+                assert done or (shown["glyphs"] == env._game.glyphs).all()
                 points += round(expected)  # the penalty is a hundredth
                 assert info["score"] == info[f"task_{task}"] == points
                 gains += max(0.0, round(expected))

@@ -47,8 +47,9 @@ def evaluation_numbers(
         removed_expert: Expert that was taken away; it does not count for `min_expert_share`.
 
     Returns:
-        Plain numbers. None where something has no meaning: routing without experts, the spread of one episode, a
-        measure that no episode has.
+        Plain numbers; `measures` has the standard error of each own measure, and the number of episodes that have it.
+        None where something has no meaning: routing without experts, the spread of one episode, a measure that no
+        episode has.
     """
     records = sorted(records, key=lambda record: record.seed)
     scores = [record.score for record in records]
@@ -59,6 +60,7 @@ def evaluation_numbers(
     usage = m.entropy(share) if share else None
     names = dict.fromkeys(name for record in records for name in record.scenes)
     kept = [each for index, each in enumerate(share or ()) if index != removed_expert]
+    own = {each.name: [record.measures[each.name] for record in records] for each in measures}
     return rounded(
         {
             "episodes": len(records),
@@ -67,7 +69,8 @@ def evaluation_numbers(
             "score_median": statistics.median(scores),
             "score_std": spread,
             "score_max": max(scores),
-            **{each.name: m.mean_measure(record.measures[each.name] for record in records) for each in measures},
+            **{name: m.mean_measure(values) for name, values in own.items()},
+            "measures": {name: _certainty(values) for name, values in own.items()},
             "length_mean": steps / len(records),
             "return_mean": statistics.fmean(record.total_reward for record in records),
             "alpha_entropy": entropy,
@@ -94,8 +97,13 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
     table.add_column("unit")
     table.add_column("meaning")
     for key, unit, meaning in (*_SCORE_ROWS, *((each.name, each.unit, each.meaning) for each in measures), *_ROWS):
-        if (value := numbers[key]) is not None:
-            table.add_row(key, _text(value), unit, meaning)
+        if (value := numbers[key]) is None:
+            continue
+        told, over = _text(value), ""
+        if part := numbers["measures"].get(key):
+            told += "" if part["se"] is None else f" ± {part['se']:.3f}"
+            over = "" if part["episodes"] == numbers["episodes"] else f" ({part['episodes']} episodes)"
+        table.add_row(key, told, unit, meaning + over)
     yield table
     if numbers["information"]:
         yield _information_table(numbers["information"])
@@ -131,6 +139,13 @@ def _information_table(information: Mapping[str, Any]) -> Table:
         cells = [f"{mean:.1f} ({most:.1f})" for mean, most in zip(nulls[::2], nulls[1::2], strict=True)]
         table.add_row(name, f"{row['entropy']:.3f}", f"{value:.1f}", *cells)
     return table
+
+
+def _certainty(values: Sequence[float]) -> dict[str, Any]:
+    """Return the number of episodes that have a measure, and the standard error of its mean over them."""
+    measured = [value for value in values if not math.isnan(value)]
+    error = statistics.stdev(measured) / math.sqrt(len(measured)) if len(measured) > 1 else None
+    return {"episodes": len(measured), "se": error}
 
 
 def _scene(records: Sequence[EpisodeRecord], name: str) -> dict[str, Any]:

@@ -88,7 +88,12 @@ def test_a_baseline_plays_each_episode_anew_and_measures_are_over_those_that_tel
     assert numbers["episode_scores"] == [0, 1, 2, 3]
     assert (numbers["streak_mean"], numbers["good_rate"]) == (2, pytest.approx(1 / 3, abs=1e-6))
     assert json.loads(file.read_text()) == numbers
-    assert "longest run of right actions" in told.getvalue()
+    # Over the three episodes that tell: 1, 2, 3 and 0, 0, 1.
+    se = {"streak_mean": math.sqrt(1 / 3), "good_rate": 1 / 3}
+    assert numbers["measures"] == {name: {"episodes": 3, "se": pytest.approx(se[name], abs=1e-6)} for name in se}
+    (shown,) = (line for line in told.getvalue().splitlines() if "streak_mean" in line)
+    assert "2.000 ± 0.577" in shown
+    assert "longest run of right actions (3 episodes)" in shown
     with pytest.raises(ConfigError, match=r"one of checkpoint.*, oracle, got 'orcale' \(did you mean 'oracle'\?\)"):
         play("orcale")
 

@@ -111,7 +111,7 @@ def test_scenes_add_up_and_all_keys_are_in_the_file(checkpoint, tmp_path):
         *("information", "role_names", "return_mean", "alpha_entropy", "usage_entropy", "mutual_information"),
         *("expert_share", "min_expert_share", "env_steps", "env_steps_per_second", "wall_seconds", "by_scene"),
         *("policy", "checkpoint", "checkpoint_episodes", "routing", "temperature", "deterministic", "removed_expert"),
-        *("seed_base", "env", "max_steps", "env_args", "episode_scores"),
+        *("seed_base", "env", "max_steps", "env_args", "episode_scores", "measures"),
     }
     assert (numbers["env"], numbers["max_steps"], numbers["env_args"]) == ("regimes", 20, {"num_cues": 4})
     assert numbers["env_steps"] == 12 * 20
@@ -239,6 +239,8 @@ def test_numbers_by_hand():
     assert numbers["score_std"] == pytest.approx(math.sqrt(21), abs=1e-6)
     assert numbers["score_se"] == pytest.approx(math.sqrt(7), abs=1e-6)
     assert numbers["depth2_rate"] == pytest.approx(1 / 3, abs=1e-6)
+    # One episode in three: deviations 2/3, -1/3, -1/3, of squares 6/9, over 2 degrees of freedom 1/3.
+    assert numbers["measures"]["max_depth_mean"] == {"episodes": 3, "se": pytest.approx(1 / 3, abs=1e-6)}
     assert numbers["max_depth_mean"] == pytest.approx(4 / 3, abs=1e-6)
     assert (numbers["env_steps"], numbers["length_mean"]) == (4, pytest.approx(4 / 3, abs=1e-6))
     # Shares over the four steps: (0.5 + 1 + 1 + 0) / 4 = 0.625 and 0.375.

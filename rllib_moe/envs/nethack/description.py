@@ -1,6 +1,6 @@
 """NetHack's observations in words: what actions are for, node types, walking distances, places on the screen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import gymnasium
@@ -27,6 +27,7 @@ from rllib_moe.envs.nethack.scene_graph import (
     WALKING_DISTANCE,
 )
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
+from rllib_moe.envs.nethack.tasks import TASKS
 
 _GOALS: Final = {
     g.NODE_STAIRS_UP: "to stairs up",
@@ -58,18 +59,30 @@ _MEASURES: Final = (
 )
 
 
-class NetHackDescription(GraphDescription):
-    """The description of ``NetHackGraphEnv``."""
+def _task_measure(task: str) -> EpisodeMeasure:
+    return EpisodeMeasure(
+        key=f"task_{task}", unit=TASKS[task].unit, meaning=f"mean score of the episodes of task {task}"
+    )
 
-    def __init__(self) -> None:
+
+class NetHackDescription(GraphDescription):
+    """The description of ``NetHackGraphEnv``.
+
+    Args:
+        tasks: names of its tasks, if it was given any.
+        role_names: names of its roles.
+    """
+
+    def __init__(self, tasks: Sequence[str] = (), role_names: Sequence[str] = ROLE_NAMES) -> None:
         super().__init__(
             action_names=ACTION_NAMES,
             node_type_names=g.NODE_TYPE_NAMES,
-            role_names=ROLE_NAMES,
+            role_names=tuple(role_names),
             distance_unit="steps to walk",
             map_lines=(1, 22),
             baselines={"scripted": ScriptedStairsPolicy},
-            episode_measures=_MEASURES,
+            episode_measures=(*map(_task_measure, tasks), *_MEASURES),
+            labels=("task",) if tasks else (),
         )
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -5,7 +5,8 @@ game itself is the subject of ``game``, the observation of ``observation``.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from functools import partial
+from typing import Any, Final
 
 import gymnasium
 import numpy as np
@@ -21,7 +22,9 @@ from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.observation import ObservationBuilder, observation_space
 from rllib_moe.envs.nethack.prompts import Prompt, settle
+from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
+from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, TaskProgress, task_names
 
 MAX_NODES: Final = 24
 """Nodes of a scene graph, the hero included."""
@@ -42,14 +45,18 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     plus shaping. That is the score task's own reward, scaled. Its last reward is counted up to the last reading
     before death, never as the fall to zero that the game shows afterwards.
 
-    ``terminated``: the game ended by itself (death, or leaving the dungeon). ``truncated``: cut by ``max_steps`` or
-    ``no_progress_limit``; NetHack itself is not told.
+    With ``tasks`` each episode has one of them, drawn by the environment's generator and shown as the leaf ``task``
+    (one-hot). Its points (see ``tasks``), times the task's weight, stand in place of score, in the reward too.
 
-    ``info``: ``score`` (raw, as last read alive), ``max_depth``, ``scene`` (flags, see ``scene_flags.SCENE_FLAGS``),
-    ``shaping`` (share of the step's reward that is shaping), ``nodes_cut``, ``prompts_dismissed`` (keys spent on
-    closing questions after this step), ``no_progress`` (steps in a row without the game clock moving).
+    ``terminated``: the game ended by itself (death, or leaving the dungeon), or the task is done. ``truncated``: cut by
+    ``max_steps`` or ``no_progress_limit``; NetHack itself is not told.
 
-    All numbers may change while it lives (``changeable``).
+    ``info``: ``score`` (raw, as last read alive; of a task its points), ``max_depth``, ``scene`` (flags, see
+    ``scene_flags.SCENE_FLAGS``), ``shaping`` (share of the step's reward that is shaping), ``nodes_cut``,
+    ``prompts_dismissed`` (keys spent on closing questions after this step), ``no_progress`` (steps in a row without the
+    game clock moving); with ``tasks`` also ``task`` (its name) and ``task_<name>`` (its points).
+
+    All numbers may change while it lives (``changeable``), and ``tasks`` to some of those that it was made with.
 
     Args:
         max_steps: steps after which the episode is truncated.
@@ -61,6 +68,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         tile_bonus: shaping reward for each passable tile seen for the first time.
         dismiss_prompts: close questions the actions cannot usefully answer, within the step that opened them.
         no_progress_limit: steps in a row without the game clock moving after which the episode is truncated.
+        tasks: names of tasks, separated by commas; None plays for score without a leaf ``task``.
+        roles: what the leaf ``roles`` names: the ``scene``'s (see ``scene_flags``), or the ``task`` itself.
         character: role, race, gender and alignment, see ``characters``.
         temp_root: directory for NLE's temporary files, see ``temp_dirs.temp_root``.
         render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
@@ -71,7 +80,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 (gymnasium's own declaration)
     description = NetHackDescription()
-    changeable: ClassVar[Mapping[str, Check]] = {
+    changeable: Mapping[str, Check] = {
         **dict.fromkeys(("max_steps", "no_progress_limit"), STEP_LIMIT),
         **dict.fromkeys(("reward_scale", "frozen_penalty", "depth_bonus", "tile_bonus"), Bounds(0)),
     }
@@ -94,6 +103,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         tile_bonus: float = 0.0,
         dismiss_prompts: bool = True,
         no_progress_limit: int = 150,
+        tasks: str | None = None,
+        roles: str = "scene",
         character: str = "mon-hum-neu-mal",
         temp_root: str | None = None,
         render_mode: str | None = None,
@@ -107,6 +118,10 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             "tile_bonus": tile_bonus,
         }
         errors = argument_errors(NetHackGraphEnv.changeable, changeable)
+        if tasks is not None:
+            errors += argument_errors({"tasks": SomeTasks(TASKS)}, {"tasks": tasks})
+        if roles not in ("scene", "task") or (roles == "task" and tasks is None):
+            errors.append(f"roles must be 'scene', or 'task' where there are tasks, got {roles!r}")
         if fault := character_fault(character):
             errors.append(fault)
         if render_mode not in (None, "ansi"):
@@ -116,12 +131,25 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         for name, value in changeable.items():
             setattr(self, name, value)
         self._dismiss_prompts = dismiss_prompts
-        self._game = Game(character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
+        self.tasks = tasks
+        self._task_names = [] if tasks is None else task_names(tasks)
+        role_names = self._task_names if roles == "task" else ROLE_NAMES
+        if self._task_names:
+            self.changeable = {**self.changeable, "tasks": SomeTasks(self._task_names)}
+            self.description = NetHackDescription(self._task_names, role_names)
+        self._roles_are_tasks = roles == "task"
+        make_game = partial(Game, character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
+        self._game = self._usual_game = make_game()
+        self._gold_game = make_game(options=GOLD_OPTIONS)
         self.render_mode = render_mode
         self._shown: str | None = None
         self._builder = ObservationBuilder(max_nodes=MAX_NODES, action_mask=action_mask, path_summary=path_summary)
         self.observation_space = observation_space(
-            max_nodes=MAX_NODES, action_mask=action_mask, path_summary=path_summary
+            max_nodes=MAX_NODES,
+            action_mask=action_mask,
+            path_summary=path_summary,
+            num_tasks=len(self._task_names),
+            num_roles=len(role_names),
         )
         self.action_space = spaces.Discrete(NUM_ACTIONS)
         self._seed: int | None = None
@@ -157,7 +185,11 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         else:
             self._episode += 1
         super().reset(seed=seed)
+        task = None if self.tasks is None else str(self.np_random.choice(task_names(self.tasks)))
+        self._game = self._gold_game if task == GOLD else self._usual_game
         self._game.start(*episode_seeds(self._seed, self._episode))
+        self._progress = None if task is None else TaskProgress(task, self._game)
+        self._task_leaf = np.array([name == task for name in self._task_names], np.float32)
         self._running = True
         self._is_over = False
         self._steps = 0
@@ -187,11 +219,11 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         score, time, depth = self._score(), self._time(), self._max_depth
         asked = self._prompt
         dismissed = 0
-        terminated = game.press(ACTION_KEYS[action])
-        message = b"" if terminated else game.message_bytes()
-        if not terminated:
-            self._prompt, dismissed, terminated = settle(game, before=asked, dismiss=self._dismiss_prompts)
-        if terminated:
+        is_over = game.press(ACTION_KEYS[action])
+        message = b"" if is_over else game.message_bytes()
+        if not is_over:
+            self._prompt, dismissed, is_over = settle(game, before=asked, dismiss=self._dismiss_prompts)
+        if is_over:
             self._prompt = Prompt.NONE
         else:
             np.copyto(self._living_glyphs, game.glyphs)
@@ -201,7 +233,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._clock_stands = self._time() == time
         self._no_progress = self._no_progress + 1 if self._clock_stands else 0
         self._max_depth = max(depth, self._depth())
-        if not terminated:
+        if not is_over:
             self._memory.record(
                 action,
                 self._game.living_blstats,
@@ -211,14 +243,18 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
                 clock_stands=self._clock_stands,
                 in_prompt=asked != Prompt.NONE or self._prompt != Prompt.NONE,
             )
+        gain, weight, terminated = float(self._score() - score), 1.0, is_over
+        if self._progress is not None:
+            gain, weight = 0.0 if is_over else self._progress.gain(), TASKS[self._progress.task].weight
+            terminated |= self._progress.is_done
         observation, info, new_tiles = self._observe()
 
         shaping = self.depth_bonus * (self._max_depth - depth) + self.tile_bonus * new_tiles
-        penalty = self.frozen_penalty if self._clock_stands and not terminated else 0.0
-        reward = self.reward_scale * (self._score() - score - penalty) + shaping
+        penalty = self.frozen_penalty if self._clock_stands and not is_over else 0.0
+        reward = self.reward_scale * weight * (gain - penalty) + shaping
         truncated = not terminated and (self._steps >= self.max_steps or self._no_progress >= self.no_progress_limit)
         self._running = not (terminated or truncated)
-        self._is_over = terminated
+        self._is_over = is_over
         return (
             observation,
             float(reward),
@@ -261,7 +297,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         """End the game and remove its temporary files; `reset` starts anew."""
         self._running = False
         self._is_over = None
-        self._game.close()
+        self._usual_game.close()
+        self._gold_game.close()
 
     def _observe(self) -> tuple[Observation, dict[str, Any], int]:
         """Observation, info without the step's own entries, and new tiles; after death of the last living state."""
@@ -288,6 +325,11 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             "nodes_cut": nodes_cut,
             "no_progress": self._no_progress,
         }
+        if (progress := self._progress) is not None:
+            info |= {"score": progress.score, "task": progress.task, f"task_{progress.task}": progress.score}
+            observation["task"] = self._task_leaf.copy()
+            if self._roles_are_tasks:
+                observation["roles"] = self._task_leaf.copy()
         return observation, info, new_tiles
 
     def _score(self) -> int:

@@ -6,6 +6,7 @@ every observation twice, answers questions by its own rules, and quits the game 
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,8 +18,8 @@ from rllib_moe.envs.nethack.shared_code import share_code
 
 logger = logging.getLogger(__name__)
 
-OBSERVATION_KEYS: Final = ("glyphs", "blstats", "message", "misc", "program_state")
-"""The observations asked of the library; each further one costs thousands of steps a second."""
+OBSERVATION_KEYS: Final = ("glyphs", "blstats", "message", "misc", "program_state", "internal")
+"""The observations asked of the library; each further one but the smallest costs thousands of steps a second."""
 
 SCREEN_KEYS: Final = ("tty_chars", "tty_colors")
 """Asked for as well where somebody looks on."""
@@ -44,19 +45,29 @@ class Game:
         character: role, race, gender and alignment as NLE spells them.
         temp_root: where temporary directories go, see ``temp_dirs.temp_root``.
         has_screen: whether the library is asked for the terminal's screen.
+        options: NetHack's.
 
     Attributes:
         glyphs: int16 [21, 79], the map; zeros after death. Shared with the library, like the other arrays.
         blstats: int64 [27], see ``nethack.NLE_BL_*``; zeros after death.
         message: uint8 [256].
         misc: int32 [3], which kind of question is open.
+        internal: int32 [9], what the hero need not know, such as the exact nutrition.
         living_blstats: int64 [27], the last reading while alive.
     """
 
-    def __init__(self, *, character: str, temp_root: str | None = None, has_screen: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        character: str,
+        temp_root: str | None = None,
+        has_screen: bool = False,
+        options: Sequence[str] = nethack.NETHACKOPTIONS,
+    ) -> None:
         self._character = character
         self._temp_root = temp_root
         self._has_screen = has_screen
+        self._options = options
         self._library: nethack.Nethack | None = None
         self.living_blstats = np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64)
 
@@ -101,10 +112,12 @@ class Game:
                 observation_keys=OBSERVATION_KEYS + (SCREEN_KEYS if self._has_screen else ()),
                 playername=f"Agent-{self._character}",
                 ttyrec=None,
+                options=self._options,
                 fix_moon_phase=True,
             )
         # The library fills the same arrays at every step.
-        self.glyphs, self.blstats, self.message, self.misc, self._program_state, *self._screen = library._obs
+        self.glyphs, self.blstats, self.message, self.misc, *others = library._obs
+        self._program_state, self.internal, *self._screen = others
         self._library = library
         return library
 

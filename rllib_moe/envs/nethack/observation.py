@@ -28,14 +28,21 @@ CROP_RADIUS: Final = 4
 CROP_SIZE: Final = 2 * CROP_RADIUS + 1
 
 
-def observation_space(*, max_nodes: int, action_mask: bool, path_summary: bool) -> spaces.Dict:
+def observation_space(
+    *, max_nodes: int, action_mask: bool, path_summary: bool, num_tasks: int = 0, num_roles: int = len(ROLE_NAMES)
+) -> spaces.Dict:
     """Build the space of NetHack's graph observation.
 
     Args:
         max_nodes: N.
         action_mask: whether it has the leaf ``action_mask``.
         path_summary: whether ``features`` ends with the path summary.
+        num_tasks: width of the leaf ``task``; 0 leaves it out.
+        num_roles: K.
     """
+    extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
+    if num_tasks:
+        extras["task"] = spaces.Box(0, 1, (num_tasks,), np.float32)
     return graph_space(
         max_nodes=max_nodes,
         node_features=NUM_NODE_FEATURES,
@@ -43,8 +50,8 @@ def observation_space(*, max_nodes: int, action_mask: bool, path_summary: bool) 
         num_edge_types=NUM_EDGE_TYPES,
         num_node_types=g.NUM_NODE_TYPES,
         num_actions=NUM_ACTIONS if action_mask else None,
-        num_roles=len(ROLE_NAMES),
-        extras={"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)},
+        num_roles=num_roles,
+        extras=extras,
     )
 
 

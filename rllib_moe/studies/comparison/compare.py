@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from rllib_moe.runtime.files import directory_errors
-from rllib_moe.studies.comparison.plan import INFORMATION, OUTCOMES, Plan, load_plan
+from rllib_moe.studies.comparison.plan import INFORMATION, NORMALIZED, OUTCOMES, Plan, load_plan
 from rllib_moe.validation import ConfigError, Settings, did_you_mean
 
 
@@ -87,11 +87,18 @@ def _play_errors(plan: Plan, directory: Path) -> list[str]:
     environment = plan.runs()[0].experiment.environment
     try:
         with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:
-            known = [*OUTCOMES, *(measure.name for measure in describe(env).episode_measures)]
+            measures = [measure.name for measure in describe(env).episode_measures]
     except (ValueError, TypeError, ImportError) as error:
         return [f"env: {error}"]
-    errors = []
-    if plan.primary not in known and not plan.primary.startswith(INFORMATION):
+    errors = [
+        f"normalize: no evaluation has {name!r}{did_you_mean(name, measures)}"
+        for name in plan.normalize
+        if name not in measures
+    ]
+    known = [*OUTCOMES, *measures, *([NORMALIZED] if plan.normalize else ())]
+    if plan.primary == NORMALIZED and not plan.normalize:
+        errors.append(f"normalize: {NORMALIZED} takes the values of each measure that count as 0 and as 1, got none")
+    elif plan.primary not in known and not plan.primary.startswith(INFORMATION):
         hint = did_you_mean(plan.primary, known)
         errors.append(f"primary: no evaluation has {plan.primary!r}{hint} or {INFORMATION}<label>")
     for policy, request in baselines(plan, directory).items():

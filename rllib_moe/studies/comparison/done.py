@@ -113,7 +113,7 @@ def reuse_errors(plan: Plan, directory: Path) -> list[str]:
 def _outcome_errors(plan: Plan, file: Path) -> Iterator[str]:
     """Yield an error for each part of the question that was put otherwise before the first run."""
     before = load_yaml(file) if file.exists() else {}
-    for name in ("primary", "reference", "test"):
+    for name in ("primary", "reference", "test", "normalize"):
         if name in before and before[name] != getattr(plan, name):
             yield f"{name}: fixed as {before[name]!r} before the first run, the plan says {getattr(plan, name)!r}"
 

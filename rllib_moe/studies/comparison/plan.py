@@ -9,7 +9,7 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +20,8 @@ BUNDLED = bundled_files(Path(__file__).parent / "plans")
 """Files of the plans that come with the package, by name."""
 FROZEN = "frozen"
 """Name of the variant, where there is one, whose router keeps its random start: the null of what the gate tells."""
+NORMALIZED = "normalized_mean"
+"""Name of the outcome that a plan with `normalize` adds to every evaluation."""
 INFORMATION = "information."
 """Begin of the name of an outcome: the share of a label's entropy that the gate tells."""
 OUTCOMES = ("score_mean", "score_median", "return_mean", "length_mean", "alpha_entropy", "mutual_information")
@@ -106,6 +108,9 @@ class Plan(Settings):
     """The variants."""
     seeds: list[int] = Field(min_length=1)
     """Seeds that each variant is trained with: variants are compared seed by seed."""
+    normalize: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = Field(default_factory=dict)
+    """Values of the environment's own measures that count as 0 and as 1 (a random player's and the best single-task
+    policy's): the mean over these measures, so normalized, is the outcome `normalized_mean`."""
     primary: str = "score_mean"
     """The outcome that is tested: a number of the evaluation with drawn actions, or `information.<label>`."""
     reference: str | None = None
@@ -119,6 +124,13 @@ class Plan(Settings):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"expected different seeds, got {seeds!r}")
         return seeds
+
+    @field_validator("normalize")
+    @classmethod
+    def _check_normalize(cls, normalize: dict[str, list[float]]) -> dict[str, list[float]]:
+        if alike := [name for name, (zero, one) in normalize.items() if zero == one]:
+            raise ValueError(f"expected two different values, got one for {', '.join(alike)}")
+        return normalize
 
     @field_validator("config", mode="before")
     @classmethod

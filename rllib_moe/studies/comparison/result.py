@@ -19,7 +19,14 @@ from rllib_moe.studies.comparison.done import (
     without_expert,
 )
 from rllib_moe.studies.comparison.plan import Plan, PlannedRun
-from rllib_moe.studies.comparison.table import baseline_row, markdown, removal_row, run_numbers, variant_rows
+from rllib_moe.studies.comparison.table import (
+    baseline_row,
+    markdown,
+    removal_row,
+    run_numbers,
+    variant_rows,
+    with_normalized,
+)
 from rllib_moe.studies.report.curves import score_curve
 from rllib_moe.studies.report.runs import read_run
 
@@ -55,7 +62,7 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
     played = {}
     for policy, request in baselines(plan, directory).items():
         if numbers_played := measured(request, None):
-            played[policy] = baseline_row(numbers_played)
+            played[policy] = baseline_row(with_normalized(plan, numbers_played))
         else:
             missing.append(f"{BASELINES}/{policy}")
     table = variant_rows(plan, done)
@@ -83,7 +90,7 @@ def _evaluated(plan: Plan, run: PlannedRun, directory: Path) -> dict[str, dict[s
         return None
     asked = evaluations(plan, run, checkpoint, directory)
     found = {
-        name: numbers
+        name: with_normalized(plan, numbers)
         for name, request in asked.items()
         if (numbers := measured(request, checkpoint.episodes)) is not None
     }

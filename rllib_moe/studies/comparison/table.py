@@ -14,7 +14,7 @@ from typing import Any
 from rllib_moe import metrics as m
 from rllib_moe.metrics import rounded
 from rllib_moe.studies.comparison.inference import LEVEL, holm, least_p, paired, summary
-from rllib_moe.studies.comparison.plan import FROZEN, INFORMATION, Plan, Variant
+from rllib_moe.studies.comparison.plan import FROZEN, INFORMATION, NORMALIZED, Plan, Variant
 
 Numbers = Mapping[str, Any]
 
@@ -35,6 +35,14 @@ def columns(measures: Iterable[str]) -> dict[str, str]:
         "mutual_information": "MI",
         "min_expert_share": "least share",
     }
+
+
+def with_normalized(plan: Plan, numbers: dict[str, Any]) -> dict[str, Any]:
+    """Return an evaluation with `normalized_mean`, where the plan normalizes and the evaluation has all it takes."""
+    if not plan.normalize or any(numbers.get(name) is None for name in plan.normalize):
+        return numbers
+    parts = [(numbers[name] - zero) / (one - zero) for name, (zero, one) in plan.normalize.items()]
+    return {**numbers, NORMALIZED: statistics.fmean(parts)}
 
 
 def run_numbers(seed: int, primary: str, drawn: Numbers, most_probable: Numbers | None) -> dict[str, Any]:

@@ -138,13 +138,15 @@ def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_fac
     request = ComparisonRequest(plan=str(file), output_dir=str(finished))
     file.write_text(changed(primary="information.regime").to_yaml())
     assert compare(request)["variants"]["whole"]["primary"]["iqm"] == 0.25
-    file.write_text(changed(primary="score_median", reference="soft", test="t").to_yaml())
+    normalize = {"deep_mean": [0.0, 1.0]}
+    file.write_text(changed(primary="score_median", reference="soft", test="t", normalize=normalize).to_yaml())
     with pytest.raises(ConfigError) as error:
         compare(request)
-    assert error.value.errors[:3] == (
+    assert error.value.errors[1:5] == (
         "primary: fixed as 'information.regime' before the first run, the plan says 'score_median'",
         "reference: fixed as None before the first run, the plan says 'soft'",
         "test: fixed as 'sign-flips' before the first run, the plan says 't'",
+        "normalize: fixed as {} before the first run, the plan says {'deep_mean': [0.0, 1.0]}",
     )
 
 
@@ -196,6 +198,18 @@ def test_the_table_is_over_all_that_is_done_whatever_is_trained_now(
     assert not any("began" in line for line in told), "nothing was started"
     with pytest.raises(ConfigError, match=r"variants: no variant 'sotf' \(did you mean 'soft'\?\)"):
         compare(ComparisonRequest(plan=str(plan), variants="sotf"))
+
+
+def test_normalized_takes_measures_that_the_environment_has(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAIN | {"primary": "normalized_mean"}))
+    request = ComparisonRequest(plan=str(tmp_path / "plan.yaml"), output_dir=str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match=r"normalize: normalized_mean takes the values .* got none"):
+        compare(request)
+    normalize = {"normalize": {"gold_mean": [0.0, 1.0]}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAIN | {"primary": "normalized_mean"} | normalize))
+    with pytest.raises(ConfigError, match="normalize: no evaluation has 'gold_mean'"):
+        compare(request)
+    assert not (tmp_path / "out").exists()
 
 
 def test_baselines_play_the_same_episodes_in_the_first_variants_environment(finished: Path) -> None:

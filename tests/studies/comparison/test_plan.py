@@ -104,8 +104,15 @@ def test_every_experiment_is_made_before_anything_starts(tmp_path: Path) -> None
         assert errors.count(error) == 1, errors
 
 
+def test_what_counts_as_0_and_1_are_two_values(tmp_path: Path) -> None:
+    told = "normalize: expected two different values, got one for a_mean"
+    assert refused(tmp_path, normalize={"a_mean": [1.0, 1.0], "b_mean": [0.0, 2]}) == [told]
+    assert load(tmp_path, normalize={"b_mean": [0.0, 2]}).normalize == {"b_mean": [0.0, 2.0]}
+    assert len(refused(tmp_path, normalize={"a_mean": [1.0]})) == 1
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read 'nowhere.yaml'.*one of experts-regimes, nethack"):
+    with pytest.raises(ConfigError, match=r"cannot read 'nowhere.yaml'.*one of experts-regimes, nethack, tasks"):
         load_plan("nowhere.yaml")
     (error,) = refused(tmp_path, config="nowhere.yaml")
     assert "config: cannot read 'nowhere.yaml'" in error

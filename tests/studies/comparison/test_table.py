@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from rllib_moe.studies.comparison.plan import Plan
-from rllib_moe.studies.comparison.table import baseline_row, limits, markdown, removal_row, run_numbers, variant_rows
+from rllib_moe.studies.comparison.table import (
+    baseline_row,
+    limits,
+    markdown,
+    removal_row,
+    run_numbers,
+    variant_rows,
+    with_normalized,
+)
 
 
 def plan(*names: str, seeds: int = 3, **changes: Any) -> Plan:
@@ -86,6 +94,21 @@ def test_information_stands_beside_its_nulls_and_the_frozen_arms() -> None:
     assert rows["frozen"]["difference"]["mean"] == pytest.approx(-0.4)
     shown = markdown(asked, {}, rows, [])
     assert "| learned | 0.700 ± 0.100 (random routers 0.20, labels permuted 0.01, frozen 0.30) |" in shown
+
+
+def test_normalized_is_the_mean_over_measures_between_their_0_and_their_1() -> None:
+    asked = plan("whole", seeds=1, primary="normalized_mean", normalize={"gold_mean": [10, 30], "won_rate": [0.0, 0.5]})
+    evaluated = {"score_mean": 1.0, "score_median": 1.0, "expert_share": [1.0], "gold_mean": 40.0, "won_rate": 0.25}
+    # (40 - 10) / 20 = 1.5 and 0.25 / 0.5 = 0.5.
+    run = run_numbers(0, asked.primary, with_normalized(asked, evaluated), None)
+    assert run["primary"] == 1.0
+    rows = variant_rows(asked, {"whole": [run]})
+    assert rows["whole"]["normalized_mean"]["mean"] == 1.0
+    (head, *_) = (line for line in markdown(asked, {}, rows, []).splitlines() if "| median |" in line)
+    assert "| gold | won rate | normalized |" in head
+    lacking = evaluated | {"won_rate": None}
+    assert with_normalized(asked, lacking) == lacking
+    assert with_normalized(plan("whole"), evaluated) == evaluated
 
 
 def test_an_outcome_that_no_evaluation_has_is_told() -> None:

@@ -84,12 +84,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         **dict.fromkeys(("max_steps", "no_progress_limit"), STEP_LIMIT),
         **dict.fromkeys(("reward_scale", "frozen_penalty", "depth_bonus", "tile_bonus"), Bounds(0)),
     }
-    max_steps: int
-    no_progress_limit: int
-    reward_scale: float
-    frozen_penalty: float
-    depth_bonus: float
-    tile_bonus: float
 
     def __init__(
         self,
@@ -109,17 +103,17 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         temp_root: str | None = None,
         render_mode: str | None = None,
     ) -> None:
-        changeable = {
-            "max_steps": max_steps,
-            "no_progress_limit": no_progress_limit,
-            "reward_scale": reward_scale,
-            "frozen_penalty": frozen_penalty,
-            "depth_bonus": depth_bonus,
-            "tile_bonus": tile_bonus,
-        }
-        errors = argument_errors(NetHackGraphEnv.changeable, changeable)
+        self.max_steps = max_steps
+        self.no_progress_limit = no_progress_limit
+        self.reward_scale = reward_scale
+        self.frozen_penalty = frozen_penalty
+        self.depth_bonus = depth_bonus
+        self.tile_bonus = tile_bonus
+        self.tasks = tasks
+        checks = dict(self.changeable)
         if tasks is not None:
-            errors += argument_errors({"tasks": SomeTasks(TASKS)}, {"tasks": tasks})
+            checks["tasks"] = SomeTasks(TASKS)
+        errors = argument_errors(checks, {name: getattr(self, name) for name in checks})
         if roles not in ("scene", "task") or (roles == "task" and tasks is None):
             errors.append(f"roles must be 'scene', or 'task' where there are tasks, got {roles!r}")
         if fault := character_fault(character):
@@ -128,10 +122,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             errors.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
         if errors:
             raise ValueError("NetHackGraphEnv: " + "; ".join(errors))
-        for name, value in changeable.items():
-            setattr(self, name, value)
         self._dismiss_prompts = dismiss_prompts
-        self.tasks = tasks
         self._task_names = [] if tasks is None else task_names(tasks)
         role_names = self._task_names if roles == "task" else ROLE_NAMES
         if self._task_names:

@@ -30,19 +30,14 @@ MAX_GOLD_DETOUR = 12
 
 
 class ScriptedStairsPolicy:
-    """Path-to-stairs player for one environment.
+    """Path-to-stairs player of one episode.
 
     Args:
         seed: of the random moves made when nothing else is left.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._seed = seed
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the last episode."""
-        self._rng = np.random.default_rng(self._seed)
+        self._rng = np.random.default_rng(seed)
         self._idle = 0
 
     def act(self, observation: Mapping[str, np.ndarray]) -> int:

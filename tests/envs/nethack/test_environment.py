@@ -164,11 +164,10 @@ def test_score_and_depth_survive_death(make_env):
 
 def test_shaping_is_reported_apart(make_env):
     plain, shaped = make_env(), make_env(depth_bonus=3.0, tile_bonus=0.01)
-    policy = ScriptedStairsPolicy()
     for env in (plain, shaped):
+        policy = ScriptedStairsPolicy()
         observation, info = env.reset(seed=QUICK_SEED)
         env.history = []
-        policy.reset()
         for _ in range(100):
             observation, reward, terminated, truncated, info = env.step(policy.act(observation))
             env.history.append((reward, info["shaping"], info["max_depth"]))

@@ -189,3 +189,14 @@ def test_the_page_reads_in_light_and_dark(
     assert ink == f"rgb{text}"
     # Nothing sticks out to the side.
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_an_evaluation_tells_how_sure_a_measure_is_and_over_how_many_episodes(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", np.arange(4))
+    numbers = {"policy": "random", "episodes": 6, "score_mean": 1.0, "by_scene": {}, "env_steps": 60}
+    own = {"gold_mean": 2.5, "depth_mean": 1.5, "old_mean": 3.0}
+    measures = {"gold_mean": {"episodes": 4, "se": 0.25}, "depth_mean": {"episodes": 6, "se": 0.5}}
+    (run / "evaluation.json").write_text(json.dumps(numbers | own | {"measures": measures}))
+    main([str(run), "--output", str(tmp_path / "report")])
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "<td>2.50 ± 0.25 (4 episodes)</td><td>1.50 ± 0.50</td><td>3.00</td>" in page

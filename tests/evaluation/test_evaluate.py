@@ -259,6 +259,7 @@ def test_numbers_by_hand():
         "policy": "checkpoint",
         "checkpoint": "c",
         "env": "e",
+        "max_steps": 500,
         "seed_base": 7,
         "role_names": [],
         "env_steps_per_second": 1.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_a_run_writes_everything(train: Train, tmp_path: Path, capsys: pytest.Ca
     assert shown.count("=====") == 6
     assert shown.startswith("This run: warmup 0 to 16, transition 16 to 32, fine-tune 32 to 48\n")
     for command in ("train --resume {} --episodes 96", "report {}", "evaluate --checkpoint {}"):
-        assert f"rllib-moe {command.format(run)}\n" in shown
+        assert f"rllib-moe {command.format(shlex.quote(str(run)))}\n" in shown
     for text in ("Phases played", "episode 48/48", *(f"{name}: {path}\n" for name, path in summary["paths"].items())):
         assert text in shown
 

@@ -91,6 +91,7 @@ def test_what_phases_gave_before_a_resume_and_give_no_more_is_the_environments_o
     resumed.stop()
 
 
+@pytest.mark.slow
 def test_under_appo_too(small_config: SmallConfig) -> None:
     """Workers lag behind; what they play is of some phase, in order, and the last one's in the end."""
     algorithm = small_config(2, algo="appo", **LATER).build_algo()

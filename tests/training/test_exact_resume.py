@@ -68,8 +68,12 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stop", "flags"),
-    [(6, UNEVEN), (18, UNEVEN), (31, UNEVEN), (18, (*UNEVEN, *GROWING))],
-    ids=["warmup", "transition", "fine-tune", "growing"],
+    [
+        pytest.param(6, UNEVEN, id="warmup", marks=pytest.mark.slow),
+        pytest.param(18, UNEVEN, id="transition"),
+        pytest.param(31, UNEVEN, id="fine-tune", marks=pytest.mark.slow),
+        pytest.param(18, (*UNEVEN, *GROWING), id="growing"),
+    ],
 )
 def test_a_resumed_run_is_the_run_that_was_never_stopped(
     stop: int, flags: tuple[str, ...], train: Train, tmp_path: Path

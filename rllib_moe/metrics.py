@@ -31,8 +31,7 @@ class Metric:
     @property
     def title(self) -> str:
         """Heading of a figure, such as `Policy loss`."""
-        group, _, name = self.key.partition("/")
-        name = name.removeprefix("env/")
+        group, *_, name = self.key.split("/")
         words = _TITLES.get(self.key) or measure_heading(name).replace(" coef", " coefficient").capitalize()
         return f"{words} loss" if group == "loss" and self.key not in _TITLES else words
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from rllib_moe.phases import VALUES, PhaseSchedule
 from rllib_moe.schedule_overrides import override_schedule
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.validation import ConfigError
+from tests.callbacks.restart import restart_worker
 
 SmallConfig = Callable[..., MoEPPOConfig]
 AT_24 = (5e-5, 5e-5, 0.02, 0.75)
@@ -107,13 +105,7 @@ def test_workers_act_as_the_learner_does_whatever_happens_to_phase_and_worker(
     assert states[0]["episodes"] == 40
     assert all(str(state) == str(states[0]) for state in states)  # as text: NaN is not equal to itself
 
-    worker = algorithm.env_runner_group._worker_manager.actors()[1]
-    before = process_id = ray.get(worker.apply.remote(lambda _: os.getpid()))
-    ray.kill(worker, no_restart=False)
-    while process_id == before:
-        time.sleep(0.1)
-        with suppress(ray.exceptions.RayActorError):  # while it is not back
-            process_id = ray.get(worker.apply.remote(lambda _: os.getpid()))
+    restart_worker(algorithm)
     algorithm.train()
     algorithm.stop()
     assert [routing for routing, _, _ in records[5:]] == ["sparsemax"]

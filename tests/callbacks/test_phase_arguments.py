@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
-import ray
 
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
 from rllib_moe.algorithms.ppo import MoEPPOConfig
@@ -19,6 +16,7 @@ from rllib_moe.metrics import env_argument
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.validation import ConfigError
+from tests.callbacks.restart import restart_worker
 
 SmallConfig = Callable[..., MoEPPOConfig]
 KEY = env_argument("max_steps").key
@@ -62,13 +60,7 @@ def test_every_episode_has_the_arguments_of_its_phase(
     assert phases == {"warmup", "transition", "fine-tune"}
     state = capture(algorithm)
     if num_workers:
-        worker = algorithm.env_runner_group._worker_manager.actors()[1]
-        old = process_id = ray.get(worker.apply.remote(lambda _: os.getpid()))
-        ray.kill(worker, no_restart=False)
-        while process_id == old:
-            time.sleep(0.1)
-            with suppress(ray.exceptions.RayActorError):  # while it is not back
-                process_id = ray.get(worker.apply.remote(lambda _: os.getpid()))
+        restart_worker(algorithm)
         assert set(play(algorithm)) == {5}
     algorithm.stop()
 

@@ -42,14 +42,6 @@ class SearchProgress(tune.Callback):
             self.interrupted = {trial for trial in info["trials"] if not trial.is_finished()}
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    def on_trial_restore(self, *args: Any, **info: Any) -> None:
-        """Say that a trial goes on from a checkpoint."""
-        del args
-        trial: Trial = info["trial"]
-        manager = trial.run_metadata.checkpoint_manager
-        saved = manager.latest_checkpoint_result if manager else None
-        say(self._console, f"{trial}  goes on from episode {saved.metrics.get(EPISODES_TOTAL, 0) if saved else 0}")
-
     def on_trial_result(self, *args: Any, **info: Any) -> None:
         """Show a trial's measures a few times over its episodes."""
         del args

@@ -1,4 +1,4 @@
-"""What is read executes nothing: nothing is unpickled, whatever a checkpoint holds."""
+"""Reading executes nothing: nothing is unpickled, whatever a checkpoint holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will play, said before it starts: phases that it reaches, and phases too short to be played."""
+"""Forecast of a run, said before it starts: phases that it reaches, and phases too short to be played."""
 
 from __future__ import annotations
 

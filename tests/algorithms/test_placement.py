@@ -1,4 +1,4 @@
-"""Where processes go on a real cluster of several nodes, and training while nodes come and go."""
+"""Placement of processes on a real cluster of several nodes, and training while nodes come and go."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ with ray_session(sys.argv[1], 5):
     algorithm.stop()
 print(json.dumps({"nodes": Counter(where), "said": said, "refused": refused}))
 """
-"""Where four workers are started."""
+"""Places where four workers are started."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is added to RLlib's PPO: the guard against updates that are not finite, shuffled rows, keys, seeds."""
+"""Additions to RLlib's PPO: the guard against updates that are not finite, shuffled rows, keys, seeds."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def give_gradients(policy: MoEPPOPolicy, value: float = 0.0) -> None:
 
 
 def step(policy: MoEPPOPolicy) -> None:
-    """What RLlib does after the backward pass on one device."""
+    """Steps that RLlib takes after the backward pass on one device."""
     policy.apply_gradients(_directStepOptimizerSingleton)
 
 

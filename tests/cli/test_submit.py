@@ -1,4 +1,4 @@
-"""What `rllib-moe submit` reads, and what it refuses before anything is sent."""
+"""Flags that `rllib-moe submit` reads, and refusals before anything is sent."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ import pytest
 PATIENCE = 400
 """Seconds until a test gives up waiting."""
 STARTED = "Ray runtime started"
-"""What `ray start` prints once the node stands; its dashboard answers earlier."""
+"""Line that `ray start` prints once the node stands; its dashboard answers earlier."""
 ATTEMPTS = 5
 """Times a head is started, at most."""
 

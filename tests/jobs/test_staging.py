@@ -1,4 +1,4 @@
-"""What is sent with a job: the package, the experiment, its checkpoint and a tree of the user's own."""
+"""Files that are sent with a job: the package, the experiment, its checkpoint and a tree of the user's own."""
 
 import os
 import subprocess

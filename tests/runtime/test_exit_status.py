@@ -1,4 +1,4 @@
-"""How a script ends after an error: its status, and why on the error output."""
+"""End of a script after an error: its status, and why on the error output."""
 
 from __future__ import annotations
 

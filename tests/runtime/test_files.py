@@ -1,4 +1,4 @@
-"""Where results cannot be written is told beforehand, and nothing is made."""
+"""Places that cannot be written to are told beforehand, and nothing is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What importing the package asks of the native libraries, each in a process of its own."""
+"""Settings that importing the package asks of the native libraries, each in a process of its own."""
 
 import os
 import subprocess

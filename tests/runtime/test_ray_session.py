@@ -48,7 +48,7 @@ services.get_node = too_late
 
 
 def run(script: str) -> tuple[dict[str, Any], str]:
-    """What a script prints last, and what it says besides."""
+    """Return what a script prints last, and what it says besides."""
     process = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,

@@ -20,7 +20,7 @@ from tests.training_process import PATIENCE, Process
 Train = Callable[..., dict[str, Any]]
 
 TIMED = {m.STEPS_PER_SECOND.key, m.WALL_SECONDS.key, m.SAMPLE_SECONDS.key, m.LEARN_SECONDS.key}
-"""What the clock says, which no run repeats."""
+"""Columns that the clock fills, which no run repeats."""
 EPISODE = 24
 """Steps of an episode; an iteration has 32 of each environment, so every checkpoint falls into episodes under way."""
 UNEVEN = ("--max-steps", str(EPISODE), "--phase-boundaries", "12,30")

@@ -1,4 +1,4 @@
-"""What a run says before it starts: the phases it plays, and those that may be skipped."""
+"""Forecast of a run before it starts: the phases it plays, and those that may be skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: a line of an iteration and the table of phases, read back from a console."""
+"""Output for a person: a line of an iteration and the table of phases, read back from a console."""
 
 import io
 import math

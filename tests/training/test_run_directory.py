@@ -1,4 +1,4 @@
-"""What a run leaves on disk: rows there and back, rows dropped on resume, and a directory that is nobody else's."""
+"""Files of a run: rows there and back, rows dropped on resume, and a directory that is nobody else's."""
 
 import errno
 import json

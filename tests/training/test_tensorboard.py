@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run, read from its event file by TensorBoard's own reader."""
+"""Values that TensorBoard shows of a run, read from its event file by TensorBoard's own reader."""
 
 from __future__ import annotations
 

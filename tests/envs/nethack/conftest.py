@@ -13,7 +13,7 @@ from rllib_moe.envs.nethack.observation import ObservationBuilder
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
 
 TOP, LEFT = 4, 20
-"""Where a drawing's upper left corner lies on the map."""
+"""Place of a drawing's upper left corner on the map."""
 
 
 def _monster(name: str) -> int:

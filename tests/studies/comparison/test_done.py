@@ -1,4 +1,4 @@
-"""What of a plan counts as done: only what was trained and judged as the plan says now."""
+"""Parts of a plan that count as done: only what was trained and judged as the plan says now."""
 
 from __future__ import annotations
 

@@ -46,12 +46,17 @@ class ModelConfig(Settings):
     router_inputs: str = Field("graph", min_length=1)
     """Inputs of the router, comma-separated: the joint `state`, the `graph`, the status `features`, or extra leaves of
     the observation by their names. Experts divide the work better where the router reads something else than they."""
+    router_candidates: int = Field(4, ge=1)
+    """Candidates of a learned router, each from a random start; the one that divides the experts best answers."""
     expert_inputs: str = Field("state", min_length=1)
     """Inputs of the experts, as for `router_inputs`."""
     trunk_size: int = Field(128, ge=2)
     """Width of the joint state that router, experts and critic read, at least 2 (the router normalizes it)."""
     expert_hidden_size: int = Field(64, ge=1)
     """Hidden width of each expert."""
+    shared_hidden_size: int = Field(64, ge=0)
+    """Hidden width of a shared expert, whose action logits are added to those of each expert; 0: none. What is right in
+    every state is then learned once, from all states, and the experts divide only what differs."""
     critic_hidden_size: int = Field(64, ge=1)
     """Hidden width of the critic."""
     category_size: int = Field(8, ge=1)

@@ -11,8 +11,8 @@ from rllib_moe.validation import ConfigError
 
 OTHER: dict[str, Any] = {
     **{"hidden_size": 30, "graph_encoder": "mean", "num_heads": 5, "num_layers": 3, "num_experts": 6, "trunk_size": 7},
-    **{"expert_hidden_size": 8, "critic_hidden_size": 9, "category_size": 10},
-    **{"router": "frozen", "router_inputs": "state,graph", "expert_inputs": "features"},
+    **{"expert_hidden_size": 8, "shared_hidden_size": 5, "critic_hidden_size": 9, "category_size": 10},
+    **{"router": "frozen", "router_inputs": "state,graph", "router_candidates": 2, "expert_inputs": "features"},
     **{"env": "regimes", "max_steps": 7, "env_args": {"deep": {"list": [1, 2.5, None]}, "ü": "@"}, "step_timeout": 8.5},
     **{"algo": "appo", "batch_size": 120, "minibatch_size": 30, "num_epochs": 3, "gamma": 0.5, "gae_lambda": 0.25},
     **{"clip_param": 0.3, "vf_loss_coef": 0.125, "grad_clip": 2.5, "num_workers": 3, "num_envs_per_worker": 4},

@@ -54,3 +54,9 @@ def test_experts_find_the_regimes_and_those_of_a_frozen_router_do_not(play: Call
     assert learned[m.SCORE_MEAN.key] > 28, learned  # of 32; at random 8
     # What the gate alone shows tells them apart less than their meaning does.
     assert frozen[m.MUTUAL_INFORMATION.key] > 0.5, frozen
+
+
+def test_a_training_whose_temperature_stays_ends_with_a_softer_gate(play: Callable[..., Measured]) -> None:
+    short = ("--episodes", "640", "--phase-boundaries", "160,320")
+    cooled, constant = play("cooled", *short), play("constant", *short, "--set", "*.temperature=1.0")
+    assert cooled[m.ALPHA_ENTROPY.key] < constant[m.ALPHA_ENTROPY.key] - 0.2, (cooled, constant)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from rllib_moe.phases import PhaseConfig
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""
+
+logger = logging.getLogger("rllib_moe.curriculum")
 
 
 class CannotGoOnError(RuntimeError):
@@ -76,7 +79,15 @@ class MoEPPOPolicy(PPOTorchPolicy):
         return torch.optim.Adam(groups, lr=self.config["lr"], fused=True)
 
     def request_phase(self, phase: PhaseConfig, episodes: int) -> None:
-        """Activate the phase of an episode count: gate, temperature, all coefficients and the learning rate."""
+        """Activate the phase of an episode count: gate, temperature, all coefficients and the learning rate.
+
+        Between two batches as this is, a better candidate of the router takes over too.
+        """
+        router = self.model.network.router
+        if router.choose():
+            logger.info(
+                f"Episode {episodes}, Router: candidate {int(router.chosen) + 1} of {router.num_candidates} takes over"
+            )
         self.model.network.phase.apply_phase(phase, episodes)
         self.sync_optimizer()
 

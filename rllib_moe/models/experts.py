@@ -23,11 +23,15 @@ class ExpertBank(nn.Module):
     yet has its own preferences. SiLU takes half of tanh's time on a CPU and leaves no dead units in an expert that
     rests for a while.
 
+    A shared expert (https://arxiv.org/abs/2401.06066) is added to each: since a gate sums to 1, the policy's logits are
+    the shared expert's plus the mixture of what each adds of its own.
+
     Args:
         in_size: Width D of the encoded state.
         num_experts: Number K of experts; 1 is an ordinary policy head.
         hidden_size: Hidden width of one expert.
         num_actions: Number A of actions.
+        shared_size: Hidden width of the shared expert; 0: there is none.
         output_gain: Orthogonal gain of the last layer.
 
     Raises:
@@ -35,7 +39,14 @@ class ExpertBank(nn.Module):
     """
 
     def __init__(
-        self, in_size: int, num_experts: int, hidden_size: int, num_actions: int, output_gain: float = 0.3
+        self,
+        in_size: int,
+        num_experts: int,
+        hidden_size: int,
+        num_actions: int,
+        *,
+        shared_size: int = 0,
+        output_gain: float = 0.3,
     ) -> None:
         super().__init__()
         if min(in_size, num_experts, hidden_size, num_actions) < 1:
@@ -55,6 +66,7 @@ class ExpertBank(nn.Module):
                 nn.init.orthogonal_(expert, gain=math.sqrt(2))
             for expert in self.output_weight:
                 nn.init.orthogonal_(expert, gain=output_gain)
+        self.shared = ExpertBank(in_size, 1, shared_size, num_actions, output_gain=output_gain) if shared_size else None
 
     def forward(self, z: Tensor) -> Tensor:
         """Action logits of every expert.
@@ -72,7 +84,8 @@ class ExpertBank(nn.Module):
             raise ValueError(f"z: expected [B, {self.in_size}], got shape {tuple(z.shape)}")
         h = functional.silu(functional.linear(z, self.hidden_weight, self.hidden_bias))  # [B, K * hidden]
         h = h.unflatten(1, (self.num_experts, -1)).transpose(0, 1)  # [K, B, hidden]
-        return torch.baddbmm(self.output_bias, h, self.output_weight).transpose(0, 1)  # [B, K, A]
+        logits = torch.baddbmm(self.output_bias, h, self.output_weight).transpose(0, 1)  # [B, K, A]
+        return logits if self.shared is None else logits + self.shared(z)
 
 
 def combine_experts(gate: Tensor, expert_logits: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Routing statistics and the auxiliary losses, as pure functions of gate and expert logits.
 
 Every loss is raw (its coefficient belongs to the phase) and a scalar tensor, also where it has nothing to say (one
-expert). Entropies are in nats. Shapes follow the legend of `rllib_moe.models`.
+expert); those that divide the experts are one for each of the router's candidates. Entropies are in nats. Shapes
+follow the legend of `rllib_moe.models`.
 
 `gate_entropy` is that of the gate in one state, low where it is decided; the entropy of `expert_share` is high where
 all experts are used. Their difference is the mutual information of expert and state (`metrics.MUTUAL_INFORMATION`).
@@ -173,23 +174,24 @@ def persistence_loss(router_logits: Tensor, is_followed: Tensor) -> Tensor:
     never chosen.
 
     Args:
-        router_logits: Router logits [B, K], with a standard deviation of `routing.SCALE`.
+        router_logits: Logits of the router's candidates [M, B, K], with a standard deviation of `routing.SCALE`.
         is_followed: Where the next row is the next step of the same episode, bool [B]; the last row's has no next one.
 
     Returns:
-        Raw loss, a scalar, at least `-(2 * _USE_WEIGHT - 1) ln K`; 0 without a pair.
+        Raw losses [M], each at least `-(2 * _USE_WEIGHT - 1) ln K`; 0 without a pair.
 
     Raises:
-        ValueError: On shapes other than [B, K] and [B].
+        ValueError: On shapes other than [M, B, K] and [B].
     """
-    _check_gate(router_logits)
-    if is_followed.shape != router_logits.shape[:1]:
-        raise ValueError(f"is_followed: expected [{len(router_logits)}], got shape {tuple(is_followed.shape)}")
+    if router_logits.dim() != 3:
+        raise ValueError(f"router_logits: expected [M, B, K], got shape {tuple(router_logits.shape)}")
+    if is_followed.shape != router_logits.shape[1:2]:
+        raise ValueError(f"is_followed: expected [{router_logits.shape[1]}], got shape {tuple(is_followed.shape)}")
     choice = (router_logits / _PERSISTENCE_TEMPERATURE).softmax(-1)
-    first = choice[:-1] * is_followed[:-1, None]
-    joint = first.T @ choice[1:] / is_followed[:-1].sum().clamp(min=1)  # [K, K]
-    joint = (joint + joint.T) / 2
-    return -(2 * _USE_WEIGHT * _entropy(joint.sum(0)) - _entropy(joint.flatten()))
+    first = choice[:, :-1] * is_followed[:-1, None]
+    joint = first.mT @ choice[:, 1:] / is_followed[:-1].sum().clamp(min=1)  # [M, K, K]
+    joint = (joint + joint.mT) / 2
+    return -(2 * _USE_WEIGHT * _entropy(joint.sum(1)) - _entropy(joint.flatten(1)))
 
 
 def role_loss(router_logits: Tensor, temperature: Tensor | float, roles: Tensor) -> Tensor:
@@ -198,21 +200,22 @@ def role_loss(router_logits: Tensor, temperature: Tensor | float, roles: Tensor)
     Of the softmax of the logits, whatever gate the phase has: a sparse gate has no gradient where it is 0.
 
     Args:
-        router_logits: Router logits [B, K].
+        router_logits: Logits of the router's candidates [M, B, K].
         temperature: The phase's.
         roles: Weights of the roles in each state [B, K], rows that sum to 1.
 
     Returns:
-        Raw loss in nats, a scalar.
+        Raw losses [M] in nats.
 
     Raises:
-        ValueError: On shapes that differ.
+        ValueError: On shapes other than [M, B, K] and [B, K].
     """
-    if router_logits.shape != roles.shape:
+    if router_logits.shape[1:] != roles.shape:
         raise ValueError(
-            f"expected router_logits and roles of one shape, got {tuple(router_logits.shape)} and {tuple(roles.shape)}"
+            "expected router_logits [M, B, K] and roles [B, K], "
+            f"got {tuple(router_logits.shape)} and {tuple(roles.shape)}"
         )
-    return -(roles * (router_logits / temperature).log_softmax(-1)).sum(-1).mean()
+    return -(roles * (router_logits / temperature).log_softmax(-1)).sum(-1).mean(-1)
 
 
 def routing_losses(

@@ -40,10 +40,23 @@ class PolicyOutput(NamedTuple):
     """Rows [B, R] that the router read."""
     router_logits: Tensor
     """Logits of the router [B, K], before gate function and temperature."""
+    router_candidates: Tensor
+    """Logits of all its candidates [M, B, K], of which `router_logits` are the chosen one's."""
     expert_logits: Tensor
     """Action logits of each expert [B, K, A], unmasked."""
     attention: Tensor | None
     """Attention [B, H, N] of the ego node over the nodes; only when asked for."""
+
+
+class AuxiliaryLosses(NamedTuple):
+    """Losses of the routing in a batch, under the active phase."""
+
+    total: Tensor
+    """What is added to the loss of the policy, a scalar."""
+    raw: dict[str, Tensor]
+    """Scalars by name, before their coefficients; of the router's candidates the chosen one's."""
+    division: Tensor
+    """Weighted losses [M] by which the router's candidates divide the experts: persistence and roles."""
 
 
 class GATMoEPolicy(nn.Module):
@@ -74,10 +87,18 @@ class GATMoEPolicy(nn.Module):
         self.encoder = ObservationEncoder(shape, config)
         self.router_inputs, self.expert_inputs = config.names(config.router_inputs), config.names(config.expert_inputs)
         self.has_roles, self.follows_roles = shape.num_roles == config.num_experts, config.router == "roles"
-        self.router = Router(_width(self.router_inputs, config), config.num_experts)
-        self.router.requires_grad_(config.router == "learned")
+        is_learned = config.router == "learned"
+        num_candidates = config.router_candidates if is_learned and config.num_experts > 1 else 1
+        width = _width(self.router_inputs, config)
+        self.router = Router(width, config.num_experts, num_candidates=num_candidates).requires_grad_(is_learned)
         expert_width = _width(self.expert_inputs, config)
-        self.experts = ExpertBank(expert_width, config.num_experts, config.expert_hidden_size, num_actions)
+        self.experts = ExpertBank(
+            expert_width,
+            config.num_experts,
+            config.expert_hidden_size,
+            num_actions,
+            shared_size=config.shared_hidden_size,
+        )
         self.critic = nn.Sequential(
             nn.Linear(config.trunk_size, config.critic_hidden_size), nn.ELU(), nn.Linear(config.critic_hidden_size, 1)
         )
@@ -103,7 +124,8 @@ class GATMoEPolicy(nn.Module):
         # Detached: what divides the experts would else take the encoder away from the policy, and most of the clipped
         # gradient.
         router_input = _read(self.router_inputs, z, state.leaves).detach()
-        router_logits = self.router(router_input)
+        router_candidates = self.router.candidates(router_input)
+        router_logits = self.router.of_chosen(router_candidates)
         gate = gate_weights(router_logits, self.phase.routing, self.phase.get_buffer("temperature"))
         if self.follows_roles:
             gate = observation["roles"]
@@ -114,12 +136,14 @@ class GATMoEPolicy(nn.Module):
         if "action_mask" in observation:
             logits = logits.masked_fill(observation["action_mask"] == 0, ILLEGAL)
         value = self.critic(z).squeeze(-1)
-        return PolicyOutput(logits, value, gate, router_input, router_logits, expert_logits, state.attention)
+        return PolicyOutput(
+            logits, value, gate, router_input, router_logits, router_candidates, expert_logits, state.attention
+        )
 
     def auxiliary_losses(
         self, output: PolicyOutput, observation: Mapping[str, Tensor], is_followed: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum of the routing losses under the active phase, and the raw losses by name.
+    ) -> AuxiliaryLosses:
+        """Losses of the routing under the active phase. All candidates of the router learn to divide the experts.
 
         Args:
             output: What `forward` returned, with its graph.
@@ -137,15 +161,18 @@ class GATMoEPolicy(nn.Module):
             target_entropy=phase.get_buffer("alpha_entropy_target"),
             action_mask=observation.get("action_mask"),
         )
-        raw["persistence"] = (
-            output.router_logits.new_zeros(())
+        candidates = output.router_candidates
+        dividing = {
+            "persistence": candidates.new_zeros(len(candidates))
             if is_followed is None
-            else persistence_loss(output.router_logits, is_followed)
-        )
+            else persistence_loss(candidates, is_followed)
+        }
         if self.has_roles:
-            raw["role"] = role_loss(output.router_logits, phase.get_buffer("temperature"), observation["roles"])
+            dividing["role"] = role_loss(candidates, phase.get_buffer("temperature"), observation["roles"])
+        division = torch.stack([phase.get_buffer(f"{name}_coef") * losses for name, losses in dividing.items()]).sum(0)
         total = torch.stack([phase.get_buffer(f"{name}_coef") * loss for name, loss in raw.items()]).sum()
-        return total, raw
+        raw |= {name: self.router.of_chosen(losses) for name, losses in dividing.items()}
+        return AuxiliaryLosses(total + division.sum(), raw, division)
 
 
 def _width(inputs: Sequence[str], config: ModelConfig) -> int:

@@ -94,14 +94,14 @@ class GATMoEModel(TorchModelV2, nn.Module):
         PPO runs one forward pass a minibatch before this call, so the cached output is that of the same rows.
         """
         output = self._cached()
-        added, raw = self.network.auxiliary_losses(output, self._observation, loss_inputs.get(IS_FOLLOWED))
+        losses = self.network.auxiliary_losses(output, self._observation, loss_inputs.get(IS_FOLLOWED))
         # The forward pass is done: what moves here is first seen by the next minibatch.
-        self.network.router.update_statistics(output.router_logits)
+        self.network.router.update_statistics(output.router_candidates, losses.division)
         self._learned_gate = output.gate.detach()
         with torch.no_grad():
-            names = [f"{name}_loss" for name in raw]
-            values = [loss.detach() for loss in raw.values()]
-            scalars = torch.stack([*values, added, policy_loss[0], gate_entropy(output.gate).mean()])
+            names = [f"{name}_loss" for name in losses.raw]
+            values = [loss.detach() for loss in losses.raw.values()]
+            scalars = torch.stack([*values, losses.total, policy_loss[0], gate_entropy(output.gate).mean()])
             share = expert_share(output.gate)
             numbers = torch.cat((scalars, share)).tolist()  # one transfer from a GPU instead of a dozen
         names += ["routing_loss", "policy_objective", "alpha_entropy"]
@@ -110,7 +110,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
         # RLlib averages over minibatches with nanmean, which hides what it should show: a flag, of which it keeps the
         # largest (by its name).
         self._metrics["max_nonfinite_loss"] = float(not math.isfinite(sum(numbers)))
-        return [loss + added for loss in policy_loss]
+        return [loss + losses.total for loss in policy_loss]
 
     def metrics(self) -> dict[str, float]:  # type: ignore[override]
         """Routing measures of the last minibatch, one float a key (RLlib averages over minibatches)."""

@@ -1,8 +1,8 @@
 """Gates and the router: which experts answer for a state, and how decided that choice is.
 
 Owns the exact gates (softmax, entmax15, sparsemax) with their temperature, the removal of experts, and the `Router`
-whose logits have a fixed spread. It does not own the phase (which gate, how hot): the model
-passes it in. Shapes follow the legend of `rllib_moe.models`.
+whose logits have a fixed spread and whose candidates compete. It does not own the phase (which gate, how hot): the
+model passes it in. Shapes follow the legend of `rllib_moe.models`.
 
 Papers: sparsemax https://arxiv.org/abs/1602.02068, entmax https://arxiv.org/abs/1905.05702.
 """
@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -28,6 +29,10 @@ softmax at temperature 1 has an entropy of about 1.36 of ln 4 = 1.386; sparsemax
 
 STATISTICS_DECAY = 0.95
 """Weight of the past in the router's mean and std, a minibatch."""
+
+MARGIN = 0.05
+"""Loss in nats by which another candidate of the router must be better to take over. Two situations that share one of
+seven experts cost 0.2."""
 
 _LEAST_STD = 1e-3
 _BELOW_SUPPORT = -1.0  # see _SparseGate.forward
@@ -173,10 +178,16 @@ class Router(nn.Module):
     by `update_statistics` once a minibatch and constant in between, so that sampling and learning agree on the gate of
     a batch.
 
+    Several candidates learn side by side from random starts of their own, and one of them answers. What divides the
+    experts has local optima (two situations share an expert, another is split), where gradients stay; of several starts
+    the best seldom does. `choose` lets a better candidate take over, its experts renumbered so that as many states as
+    possible keep the expert that they had.
+
     Args:
         in_size: Width R of the input.
         num_experts: Number K of experts; 1 is allowed.
-        hidden_size: Width of the hidden layer, at least 2.
+        hidden_size: Width of the hidden layer of each candidate, at least 2.
+        num_candidates: Number M of candidates.
 
     Raises:
         ValueError: On sizes below their least value.
@@ -185,37 +196,49 @@ class Router(nn.Module):
     mean: Tensor
     std: Tensor
     num_updates: Tensor
+    loss: Tensor
+    overlap: Tensor
+    chosen: Tensor
 
-    def __init__(self, in_size: int, num_experts: int, hidden_size: int = 64) -> None:
+    def __init__(self, in_size: int, num_experts: int, hidden_size: int = 64, num_candidates: int = 1) -> None:
         super().__init__()
-        if in_size < 2 or hidden_size < 2 or num_experts < 1:
+        if in_size < 2 or hidden_size < 2 or min(num_experts, num_candidates) < 1:
             raise ValueError(
-                "expected in_size >= 2, hidden_size >= 2 and num_experts >= 1, "
-                f"got {in_size}, {hidden_size} and {num_experts}"
+                "expected in_size >= 2, hidden_size >= 2, num_experts >= 1 and num_candidates >= 1, "
+                f"got {in_size}, {hidden_size}, {num_experts} and {num_candidates}"
             )
         self.in_size = in_size
         self.num_experts = num_experts
-        self.hidden = nn.Linear(in_size, hidden_size)
-        nn.init.orthogonal_(self.hidden.weight)
+        self.num_candidates = num_candidates
+        self.hidden = nn.Linear(in_size, num_candidates * hidden_size)
+        self.directions = nn.Parameter(torch.empty(num_candidates, num_experts, hidden_size))
+        for hidden, directions in zip(self.hidden.weight.chunk(num_candidates), self.directions, strict=True):
+            nn.init.orthogonal_(hidden)
+            nn.init.orthogonal_(directions)
         nn.init.zeros_(self.hidden.bias)
-        self.directions = nn.Parameter(torch.empty(num_experts, hidden_size))
-        nn.init.orthogonal_(self.directions)
-        self.register_buffer("mean", torch.zeros(num_experts))
-        self.register_buffer("std", torch.ones(num_experts))
+        self.register_buffer("mean", torch.zeros(num_candidates, num_experts))
+        self.register_buffer("std", torch.ones(num_candidates, num_experts))
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("loss", torch.zeros(num_candidates))
+        self.register_buffer("overlap", torch.zeros(num_candidates, num_experts, num_experts))
+        self.register_buffer("chosen", torch.zeros(1, dtype=torch.int64))
 
     @torch.no_grad()
-    def update_statistics(self, logits: Tensor) -> None:
-        """Move mean and std towards those of a batch of logits [B, K] that `forward` returned.
+    def update_statistics(self, candidates: Tensor, loss: Tensor | float = 0.0) -> None:
+        """Move mean and std of each candidate towards those of a batch, and what `choose` compares.
 
         The first batches count alike, later ones decay with `STATISTICS_DECAY`; one that is not finite changes nothing.
+
+        Args:
+            candidates: Logits [M, B, K] that `candidates` returned.
+            loss: Loss of each candidate's division of the batch [M].
         """
-        seen = logits / SCALE  # how far the raw logits are from the mean, in units of std
-        shift = seen.mean(0)
+        seen = candidates / SCALE  # how far the raw logits are from the mean, in units of std
+        shift = seen.mean(1)  # [M, K]
         # Measured about the mean that was in use: while the mean runs away from it, the std grows with the distance
         # and the gate grows soft, instead of preferring one expert everywhere. The first mean of all is no measure.
         about = torch.where(self.num_updates > 0, 0.0, shift)
-        variance = (seen - about).square().mean(0)
+        variance = (seen - about.unsqueeze(1)).square().mean(1)
         is_finite = variance.isfinite().all()
         weight = (1 / (self.num_updates + 1)).clamp(min=1 - STATISTICS_DECAY) * is_finite
         # New tensors, not written in place: the backward pass of this batch still needs the old ones.
@@ -224,9 +247,38 @@ class Router(nn.Module):
         # One expert, or a batch of equal states, has no spread: the floor keeps the division finite.
         self.std = (self.std * spread).clamp(min=_LEAST_STD)
         self.num_updates = self.num_updates + is_finite
+        if self.num_candidates > 1:
+            choice = functional.one_hot(candidates.argmax(-1), self.num_experts).to(candidates.dtype)  # [M, B, K]
+            together = self.of_chosen(choice).T @ choice / choice.shape[1]  # [M, K, K]
+            self.overlap = self.overlap + weight * (together - self.overlap)
+            self.loss = self.loss + weight * (torch.as_tensor(loss, device=weight.device).nan_to_num() - self.loss)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K] of what is read of states x [B, R].
+    @torch.no_grad()
+    def choose(self) -> bool:
+        """Let the candidate with the least loss take over, where it is better than the chosen one by `MARGIN`.
+
+        Its experts are renumbered: the assignment to the experts of the present one that most states agree with.
+        Reads on the host and writes weights in place, so it belongs between two batches.
+
+        Returns:
+            Whether another one answers now.
+        """
+        best = int(self.loss.argmin())
+        if not self.loss[best] < self.loss[self.chosen] - MARGIN:
+            return False
+        _, order = linear_sum_assignment(self.overlap[best].cpu(), maximize=True)
+        for of_experts in (self.directions, self.mean, self.std):
+            of_experts[best] = of_experts[best, torch.as_tensor(order)]
+        self.chosen.fill_(best)
+        self.overlap.zero_()  # it was with the experts of the one before
+        return True
+
+    def of_chosen(self, candidates: Tensor) -> Tensor:
+        """Return the chosen candidate's part [...] of something of all [M, ...]."""
+        return candidates.index_select(0, self.chosen).squeeze(0)
+
+    def candidates(self, x: Tensor) -> Tensor:
+        """Logits [M, B, K] of all candidates for what is read of states x [B, R].
 
         Raises:
             ValueError: On an input that is not [B, R].
@@ -234,7 +286,16 @@ class Router(nn.Module):
         if x.dim() != 2 or x.shape[1] != self.in_size:
             raise ValueError(f"x: expected [B, {self.in_size}], got shape {tuple(x.shape)}")
         # eps 1e-6: a smaller one would blow up the gradient of an all-zero row, a larger one let magnitude through.
-        h = torch.tanh(self.hidden(functional.layer_norm(x, x.shape[1:], eps=1e-6)))  # [B, hidden]
-        h = functional.layer_norm(h, h.shape[1:], eps=1e-6)
-        raw = functional.linear(h, functional.normalize(self.directions, dim=1))  # [B, K]
-        return SCALE / self.std * (raw - self.mean)
+        h = torch.tanh(self.hidden(functional.layer_norm(x, x.shape[1:], eps=1e-6)))  # [B, M * hidden]
+        h = h.unflatten(1, (self.num_candidates, -1)).transpose(0, 1)  # [M, B, hidden]
+        h = functional.layer_norm(h, h.shape[2:], eps=1e-6)
+        raw = h @ functional.normalize(self.directions, dim=2).mT  # [M, B, K]
+        return SCALE / self.std.unsqueeze(1) * (raw - self.mean.unsqueeze(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, K] of the chosen candidate for what is read of states x [B, R].
+
+        Raises:
+            ValueError: On an input that is not [B, R].
+        """
+        return self.of_chosen(self.candidates(x))

@@ -53,20 +53,23 @@ def sparsemax(scores: list[float]) -> list[float]:
     return [max(score - threshold, 0.0) for score in scores]
 
 
-def plain_router(network: GATMoEPolicy, z: Tensor) -> list[float]:
+def plain_router(network: GATMoEPolicy, z: Tensor, candidate: int) -> list[float]:
     router = network.router
     hidden = torch.tanh(router.hidden((z - z.mean()) / (z.var(unbiased=False) + 1e-6).sqrt()))
+    hidden = hidden.chunk(router.num_candidates)[candidate]
     hidden = (hidden - hidden.mean()) / (hidden.var(unbiased=False) + 1e-6).sqrt()
-    raw = [float(hidden @ row / row.norm()) for row in router.directions]
-    spread = zip(raw, router.mean, router.std, strict=True)
+    raw = [float(hidden @ row / row.norm()) for row in router.directions[candidate]]
+    spread = zip(raw, router.mean[candidate], router.std[candidate], strict=True)
     return [SCALE * (value - float(mean)) / float(std) for value, mean, std in spread]
 
 
 def plain_experts(network: GATMoEPolicy, z: Tensor) -> list[Tensor]:
-    bank = network.experts
+    bank, shared = network.experts, network.experts.shared
+    always = functional.silu(shared.hidden_weight @ z + shared.hidden_bias) @ shared.output_weight[0]
+    always += shared.output_bias[0, 0]
     weights, biases = bank.hidden_weight.chunk(bank.num_experts), bank.hidden_bias.chunk(bank.num_experts)
     return [
-        functional.silu(weights[k] @ z + biases[k]) @ bank.output_weight[k] + bank.output_bias[k, 0]
+        functional.silu(weights[k] @ z + biases[k]) @ bank.output_weight[k] + bank.output_bias[k, 0] + always
         for k in range(bank.num_experts)
     ]
 
@@ -76,13 +79,13 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
     """PPO's clipped loss, the critic's, the entropy bonus and the routing losses, written out."""
     network, config = policy.model.network, policy.config
     temperature = network.phase.value("temperature")
-    per_row, scores, gates, experts = [], [], [], []
+    per_row, candidates, gates, experts = [], [], [], []
     for i in range(len(rows["actions"])):
         leaves = convert_to_torch_tensor({name: leaf[i : i + 1] for name, leaf in rows["obs"].items()})
         state = network.encoder(leaves)  # alone: no buckets, no neighbors
         z = state.z[0]
-        logits = plain_router(network, state.leaves["graph"][0])
-        gate = sparsemax([score / temperature for score in logits])
+        routed = [plain_router(network, state.leaves["graph"][0], m) for m in range(network.router.num_candidates)]
+        gate = sparsemax([score / temperature for score in routed[int(network.router.chosen)]])
         opinions = plain_experts(network, z)
         mixed = sum(weight * opinion for weight, opinion in zip(gate, opinions, strict=True))
         logp = torch.log_softmax(torch.as_tensor(mixed), -1)
@@ -92,10 +95,11 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
         error = float(network.critic(z)) - float(rows["value_targets"][i])
         entropy = -float((logp.exp() * logp).sum())
         per_row.append(-surrogate + config["vf_loss_coeff"] * error**2 - policy.entropy_coeff * entropy)
-        scores.append(logits)
+        candidates.append(routed)
         gates.append(gate)
         experts.append(opinions)
 
+    scores = [routed[int(network.router.chosen)] for routed in candidates]
     number = len(gates[0])
     means = [float(np.mean([row[k] for row in scores])) for k in range(number)]
     apart = [sparsemax([(row[k] - means[k]) / temperature for k in range(number)]) for row in scores]
@@ -109,12 +113,14 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
         for one, other in itertools.combinations(centred, 2):
             norms = math.sqrt((float(one @ one) + 1e-4) * (float(other @ other) + 1e-4))
             cosines.append(max(0.0, float(one @ other) / norms))
-    persistence, role = plain_persistence(scores, rows[IS_FOLLOWED]), 0.0
-    for score, belongs in zip(scores, rows["obs"]["roles"], strict=True):
-        total = sum(math.exp(value / temperature) for value in score)
-        role -= sum(
-            weight * (value / temperature - math.log(total)) for weight, value in zip(belongs, score, strict=True)
-        ) / len(scores)
+    persistence = role = 0.0
+    for each in zip(*candidates, strict=True):  # all of them learn
+        persistence += plain_persistence(list(each), rows[IS_FOLLOWED])
+        for score, belongs in zip(each, rows["obs"]["roles"], strict=True):
+            total = sum(math.exp(value / temperature) for value in score)
+            role -= sum(
+                weight * (value / temperature - math.log(total)) for weight, value in zip(belongs, score, strict=True)
+            ) / len(scores)
     phase = network.phase
     return (
         float(np.mean(per_row))
@@ -148,6 +154,7 @@ def test_the_whole_loss_is_that_of_the_plain_form() -> None:
     small = {
         **{"env": "regimes", "max_steps": 16, "num_workers": 0, "num_envs_per_worker": 4},
         **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
+        **{"shared_hidden_size": 8, "router_candidates": 3},
     }
     experiment = Experiment().with_overrides({**small, "batch_size": 40, "minibatch_size": 40})
     config = algorithm_config(experiment)
@@ -165,6 +172,7 @@ def test_the_whole_loss_is_that_of_the_plain_form() -> None:
         for parameter in policy.model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         policy.model.network.router.std.mul_(0.125)  # some gates with zeros
+        policy.model.network.router.chosen.fill_(1)
     expected = plain_loss(policy, rows)  # first: learning moves the router's statistics
     minibatch = SampleBatch(convert_to_torch_tensor(rows))
     minibatch.set_training(True)

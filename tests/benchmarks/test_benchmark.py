@@ -103,6 +103,7 @@ def test_minutes_until_a_score_is_passed():
     assert [minutes_until(rows, score) for score in (5, 6, 7, 8)] == [3, 5, 5, None]
 
 
+@pytest.mark.slow
 def test_minutes_to_score_are_those_of_the_training(tmp_path, capsys):
     file, flags = tmp_path / "numbers.json", "--seeds 0,1 --episodes 240 --num-workers 0 --phase-boundaries 50,100"
     main(f"--minutes-to-score 1,16 --json {file} {flags} {TINY} --env-arg num_cues=4".split())

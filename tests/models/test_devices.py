@@ -27,11 +27,11 @@ def made(graph_encoder: str = "attention", episode: int = 2000) -> GATMoEPolicy:
 def learn(network: GATMoEPolicy, observation: Observation) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, value and loss of one learning step, gradients taken and the router's statistics moved."""
     output = network(observation)
-    added, _ = network.auxiliary_losses(output, observation)
+    added = network.auxiliary_losses(output, observation).total
     loss = torch.log_softmax(output.logits, -1)[:, 0].clamp(min=-20).mean() + output.value.square().mean() + added
     network.zero_grad()
     loss.backward()
-    network.router.update_statistics(output.router_logits)
+    network.router.update_statistics(output.router_candidates)
     return output.logits, output.value, loss
 
 

@@ -216,7 +216,7 @@ class TestPersistence:
     @staticmethod
     def loss(choices: list[int], is_followed: list[bool], strength: float = 5.0) -> float:
         logits = strength * torch.nn.functional.one_hot(torch.tensor(choices), 4).float()
-        return persistence_loss(logits, torch.tensor(is_followed)).item()
+        return persistence_loss(logits[None], torch.tensor(is_followed)).item()
 
     def test_lasting_choices_earn_the_most(self) -> None:
         every = [0, 0, 1, 1, 2, 2, 3, 3]
@@ -235,21 +235,28 @@ class TestPersistence:
         assert self.loss([0, 0, 1, 1], [True, False, True, True]) == self.loss([0, 0, 1, 1], [True, False, True, False])
 
     def test_gradient(self) -> None:
-        logits = torch.randn(10, 3, dtype=torch.float64, requires_grad=True)
+        logits = torch.randn(2, 10, 3, dtype=torch.float64, requires_grad=True)
         is_followed = torch.rand(10) > 0.4
         assert torch.autograd.gradcheck(lambda each: persistence_loss(each / 4, is_followed), logits)
 
     def test_refusal(self) -> None:
         with pytest.raises(ValueError, match=r"is_followed: expected \[4\]"):
-            persistence_loss(torch.zeros(4, 2), torch.zeros(3, dtype=torch.bool))
+            persistence_loss(torch.zeros(1, 4, 2), torch.zeros(3, dtype=torch.bool))
+        with pytest.raises(ValueError, match=r"expected \[M, B, K\], got shape \(4, 2\)"):
+            persistence_loss(torch.zeros(4, 2), torch.zeros(4, dtype=torch.bool))
+
+    def test_candidates_are_told_apart(self) -> None:
+        logits, is_followed = torch.randn(3, 10, 4), torch.rand(10) > 0.4
+        alone = torch.cat([persistence_loss(one[None], is_followed) for one in logits])
+        torch.testing.assert_close(persistence_loss(logits, is_followed), alone)
 
 
 class TestRoles:
     def test_it_is_the_cross_entropy(self) -> None:
-        logits, roles = torch.randn(20, 4), torch.rand(20, 4).softmax(-1)
-        expected = torch.nn.functional.cross_entropy(logits / 0.5, roles)
+        logits, roles = torch.randn(2, 20, 4), torch.rand(20, 4).softmax(-1)
+        expected = torch.stack([torch.nn.functional.cross_entropy(one / 0.5, roles) for one in logits])
         torch.testing.assert_close(role_loss(logits, 0.5, roles), expected)
 
     def test_refusal(self) -> None:
-        with pytest.raises(ValueError, match=r"\(4, 2\) and \(4, 3\)"):
-            role_loss(torch.zeros(4, 2), 1.0, torch.zeros(4, 3))
+        with pytest.raises(ValueError, match=r"\(1, 4, 2\) and \(4, 3\)"):
+            role_loss(torch.zeros(1, 4, 2), 1.0, torch.zeros(4, 3))

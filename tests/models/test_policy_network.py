@@ -76,7 +76,7 @@ class TestOutput:
         output = built(observation)
         for part in (output.logits, output.value, output.gate, output.expert_logits):
             assert part.isfinite().all()
-        loss, _ = built.auxiliary_losses(output, observation)
+        loss = built.auxiliary_losses(output, observation).total
         (loss + output.value.sum() + output.logits.softmax(-1).square().sum()).backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in built.parameters())
 
@@ -212,7 +212,7 @@ class TestSizes:
         assert built.critic[0].out_features == config.critic_hidden_size
         output = built(observation)
         assert output.gate.shape == (8, config.num_experts)
-        loss, raw = built.auxiliary_losses(output, observation)
+        loss, raw, _ = built.auxiliary_losses(output, observation)
         (output.logits.softmax(-1).square().sum() + output.value.sum() + loss).backward()
         for name, parameter in built.named_parameters():
             assert parameter.grad is not None, name
@@ -225,7 +225,7 @@ class TestSizes:
         assert (output.gate == 1).all()
         legal = observation["action_mask"].bool()
         assert torch.equal(output.logits[legal], output.expert_logits[:, 0][legal])
-        _, raw = built.auxiliary_losses(output, observation)
+        raw = built.auxiliary_losses(output, observation).raw
         assert [raw[name].item() for name in ("alpha_entropy", "load_balance", "diversity")] == [0.0] * 3
 
 
@@ -238,7 +238,7 @@ class TestAuxiliaryLosses:
         self, episode: int, alpha_entropy: float, load_balance: float, diversity: float
     ) -> None:
         built, observation = network(episode=episode), random_observation(shape(), 40)
-        total, raw = built.auxiliary_losses(built(observation), observation)
+        total, raw, _ = built.auxiliary_losses(built(observation), observation)
         assert set(raw) == {"alpha_entropy", "load_balance", "diversity", "persistence"}
         assert total.shape == ()
         expected = (
@@ -251,7 +251,7 @@ class TestAuxiliaryLosses:
     def test_raw_losses_by_their_formulas(self) -> None:
         built, observation = network("required leaves", episode=0), random_observation(shape("required leaves"), 40)
         output = built(observation)
-        _, raw = built.auxiliary_losses(output, {})
+        raw = built.auxiliary_losses(output, {}).raw
         share = output.gate.mean(0)
         assert raw["load_balance"].item() == pytest.approx(4 * share.square().sum().item() - 1, rel=1e-4, abs=1e-6)
         centred = output.expert_logits - output.expert_logits.mean(-1, keepdim=True)
@@ -264,13 +264,13 @@ class TestAuxiliaryLosses:
 
     def test_without_coefficients_nothing_is_added(self) -> None:
         built, observation = network(), random_observation(shape(), 10)
-        total, raw = built.auxiliary_losses(built(observation), observation)
+        total, raw, _ = built.auxiliary_losses(built(observation), observation)
         assert total.item() == 0
         assert any(each.item() != 0 for each in raw.values())
 
     def test_gradients_reach_router_and_experts(self) -> None:
         built, observation = network(episode=0), random_observation(shape(), 40)
-        total, _ = built.auxiliary_losses(built(observation), observation)
+        total = built.auxiliary_losses(built(observation), observation).total
         total.backward()
         for part in (built.router.directions, built.experts.output_weight):
             assert part.grad is not None
@@ -298,7 +298,7 @@ class TestRouterAndInputs:
     def test_a_frozen_router_learns_nothing(self) -> None:
         built = network(router="frozen", expert_inputs="features", episode=0)
         observation = random_observation(shape(), 40)
-        total, _ = built.auxiliary_losses(built(observation), observation)
+        total = built.auxiliary_losses(built(observation), observation).total
         total.backward()
         assert all(parameter.grad is None for parameter in built.router.parameters())
         assert all(parameter.grad is None for parameter in built.encoder.graph.parameters())  # what it reads

@@ -68,7 +68,7 @@ def test_custom_loss_adds_the_weighted_losses_and_nothing_else(
 ) -> None:
     model({"obs": observations})
     output, phase = model._cached(), model.network.phase
-    _, raw = model.network.auxiliary_losses(output, {})
+    raw = model.network.auxiliary_losses(output, {}).raw
     weights = {name: float(getattr(phase, f"{name}_coef")) for name in raw}
     assert {name for name, weight in weights.items() if weight} == {"alpha_entropy", "load_balance", "diversity"}
     added = sum(weights[name] * loss.item() for name, loss in raw.items())

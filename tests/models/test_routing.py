@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rllib_moe.metrics import entropy
 from rllib_moe.models.losses import expert_share, gate_entropy
-from rllib_moe.models.routing import GATES, SCALE, Router, gate_weights, mask_experts
+from rllib_moe.models.routing import GATES, MARGIN, SCALE, Router, gate_weights, mask_experts
 
 SPARSE = ("entmax15", "sparsemax")
 PACKAGE = {"entmax15": entmax.entmax15, "sparsemax": entmax.sparsemax}
@@ -256,9 +256,9 @@ class TestRouter:
     def test_statistics_give_each_experts_logits_the_scale(self) -> None:
         router, z = Router(16, 4).requires_grad_(False), 2 + torch.randn(512, 16)
         raw = router(z) / SCALE  # the mean begins at 0, the std at 1
-        router.update_statistics(router(z))
-        assert torch.allclose(router.mean, raw.mean(0), atol=1e-6)
-        assert torch.allclose(router.std, raw.std(0, correction=0), rtol=1e-4)
+        router.update_statistics(router.candidates(z))
+        assert torch.allclose(router.mean[0], raw.mean(0), atol=1e-6)
+        assert torch.allclose(router.std[0], raw.std(0, correction=0), rtol=1e-4)
         after = router(z)
         assert torch.allclose(after.mean(0), torch.zeros(4), atol=1e-6)
         assert torch.allclose(after.std(0, correction=0), torch.full((4,), SCALE), rtol=1e-4)
@@ -268,7 +268,7 @@ class TestRouter:
         router, z = Router(16, 4).requires_grad_(False), 5 + 20 * torch.randn(512, 16)
         router.directions *= 9
         for _ in range(30):
-            router.update_statistics(router(z))
+            router.update_statistics(router.candidates(z))
         entropies = []
         for temperature in (1.0, 0.5):
             gate = gate_weights(router(z), "softmax", temperature)
@@ -287,31 +287,82 @@ class TestRouter:
             z = common + 0.01 * torch.randn(256, 16)
             if step > 30:
                 router.hidden.bias += 0.01  # some ten standard deviations a minibatch
-            logits = router(z)
-            shares.append(gate_weights(logits, "softmax", 1.0).mean(0).min().item())
-            router.update_statistics(logits)
+            candidates = router.candidates(z)
+            shares.append(gate_weights(candidates[0], "softmax", 1.0).mean(0).min().item())
+            router.update_statistics(candidates)
         assert min(shares[35:]) > 0.1
 
     def test_statistics_ignore_what_is_not_finite(self) -> None:
         router = Router(16, 4)
         before = {name: value.clone() for name, value in router.state_dict().items() if name in ("mean", "std")}
-        router.update_statistics(torch.full((8, 4), math.nan))
-        router.update_statistics(torch.full((8, 4), math.inf))
+        router.update_statistics(torch.full((1, 8, 4), math.nan))
+        router.update_statistics(torch.full((1, 8, 4), math.inf))
         assert all(torch.equal(router.state_dict()[name], value) for name, value in before.items())
 
     def test_statistics_of_equal_states_stay_finite(self) -> None:
         router, z = Router(16, 4), torch.ones(8, 16)
         for _ in range(50):
-            router.update_statistics(router(z))
+            router.update_statistics(router.candidates(z))
         assert router(torch.randn(8, 16)).isfinite().all()
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
-        [((1, 4), "in_size >= 2"), ((8, 0), "num_experts >= 1"), ((8, 4, 1), "hidden_size >= 2")],
+        [
+            ((1, 4), "in_size >= 2"),
+            ((8, 0), "num_experts >= 1"),
+            ((8, 4, 1), "hidden_size >= 2"),
+            ((8, 4, 8, 0), "num_candidates >= 1"),
+        ],
     )
     def test_refusals(self, arguments: tuple, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             Router(*arguments)
+
+    def test_candidates_are_routers_of_their_own(self) -> None:
+        router, z = Router(16, 4, num_candidates=3), torch.randn(64, 16)
+        candidates = router.candidates(z)
+        assert torch.equal(router(z), candidates[0])
+        alone = Router(16, 4)
+        alone.load_state_dict(
+            alone.state_dict()
+            | {
+                "hidden.weight": router.hidden.weight[128:],
+                "hidden.bias": router.hidden.bias[128:],
+                "directions": router.directions[2:],
+            }
+        )
+        torch.testing.assert_close(candidates[2], alone(z))
+        assert (candidates[0] - candidates[2]).abs().mean() > 0.5 * SCALE
+
+    @staticmethod
+    def after(losses: list[float]) -> tuple[Router, bool]:
+        router, z = Router(16, 4, num_candidates=3), torch.randn(512, 16)
+        for _ in range(20):
+            router.update_statistics(router.candidates(z), torch.tensor(losses))
+        return router, router.choose()
+
+    def test_the_candidate_that_divides_best_takes_over(self) -> None:
+        router, has_changed = self.after([-1.0, -1.2, -1.5])
+        assert has_changed
+        assert router.chosen == 2
+        assert not router.choose()  # once
+
+    def test_a_candidate_that_is_hardly_better_does_not(self) -> None:
+        router, has_changed = self.after([-1.0, -1.0 - 0.5 * MARGIN, -0.5])
+        assert not has_changed
+        assert router.chosen == 0
+
+    def test_states_keep_their_experts_where_they_can(self) -> None:
+        """The second candidate is the first with its experts in another order, so renumbered it is the first."""
+        router, z = Router(16, 4, num_candidates=2), torch.randn(512, 16)
+        with torch.no_grad():
+            router.hidden.weight[64:] = router.hidden.weight[:64]
+            router.directions[1] = router.directions[0, [2, 0, 3, 1]]
+        for _ in range(20):
+            router.update_statistics(router.candidates(z), torch.tensor([-1.0, -2.0]))
+        before = router(z)
+        assert router.choose()
+        torch.testing.assert_close(router(z), before)
 
     def test_refuses_another_width(self) -> None:
         with pytest.raises(ValueError, match=r"\[B, 8\].*\(2, 9\)"):

@@ -100,7 +100,9 @@ def test_batches_do_not_share_memory(config: MoEPPOConfig, policy: MoEPPOPolicy,
     assert_equal(dict(first), kept)
 
 
-@pytest.mark.parametrize(("num_workers", "algo"), [(0, "ppo"), (2, "ppo"), (0, "appo")])
+@pytest.mark.parametrize(
+    ("num_workers", "algo"), [(0, "ppo"), pytest.param(2, "ppo", marks=pytest.mark.slow), (0, "appo")]
+)
 def test_episodes_do_not_end_in_waves(small_config: Callable[..., MoEPPOConfig], num_workers: int, algo: str) -> None:
     """64 environments of 32 steps, 8 in an iteration: 16 episodes each, not 64 in every fourth."""
     environments = {"max_steps": 32, "num_envs_per_worker": 64 // max(1, num_workers), "batch_size": 512}

@@ -16,9 +16,13 @@ TOLERANCE = 0.01
 
 
 def live_parameters(shape: GraphShape, num_actions: int, config: ModelConfig) -> int:
-    """Return the number of parameters that actions or values depend on: the router of one expert is dead."""
+    """Return the number of parameters that actions or values depend on.
+
+    Of the router's candidates those that are not chosen are dead, and the whole router of one expert.
+    """
     network = GATMoEPolicy(shape, num_actions, config)
-    dead = sum(parameter.numel() for parameter in network.router.parameters()) if config.num_experts == 1 else 0
+    router = sum(parameter.numel() for parameter in network.router.parameters())
+    dead = router if config.num_experts == 1 else router - router // network.router.num_candidates
     return sum(parameter.numel() for parameter in network.parameters()) - dead
 
 

@@ -3,12 +3,62 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 PERMUTATIONS = 100
+
+Evaluation = Mapping[str, Any]
+"""Numbers of an evaluation, of which `by_scene` and `information` are read here."""
+
+
+def agreement_numbers(evaluations: Sequence[Evaluation]) -> dict[str, float] | None:
+    """Return how far the experts of several networks agree about the scenes that their environment flags.
+
+    Args:
+        evaluations: One of each network.
+
+    Returns:
+        `value`, the `role_agreement`; beside it that of `random_router`s on the networks' encodings, and the mean and
+        95th percentile with scenes shuffled, `permuted` and `permuted_p95`. None with fewer than two networks or two
+        scenes that came up for all of them.
+    """
+    flags = [name for name, told in _information(evaluations[0]).items() if "random_router_share" in told]
+    scenes = [name.removeprefix("scene/") for name in flags]
+    profiles = [_profile([_share(each, scene) for scene in scenes]) for each in evaluations]
+    seen = [np.isfinite(each).all(0) for each in profiles]
+    if len(profiles) < 2 or not scenes or np.all(seen, axis=0).sum() < 2:
+        return None
+    random = [[_information(each)[flag]["random_router_share"] for flag in flags] for each in evaluations]
+    routers = [
+        [_profile([shares[router] for shares in each]) for each in random] for router in range(len(random[0][0]))
+    ]
+    permuted = permuted_agreement(profiles)
+    return {
+        "value": role_agreement(profiles),
+        "random_router": float(np.mean([role_agreement(each) for each in routers])),
+        "permuted": float(np.mean(permuted)),
+        "permuted_p95": float(np.quantile(permuted, 0.95)),
+    }
+
+
+def _information(evaluation: Evaluation) -> Mapping[str, Any]:
+    return evaluation.get("information") or {}
+
+
+def _share(evaluation: Evaluation, scene: str) -> list[float]:
+    """Return the experts' mean gate in a scene; NaN where it never came up."""
+    told = (evaluation.get("by_scene") or {}).get(scene)
+    return told["expert_share"] if told else [math.nan] * len(evaluation["expert_share"])
+
+
+def _profile(shares: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return the experts' shares of each scene as [K, scenes]."""
+    return np.array(shares, float).T
 
 
 def role_agreement(profiles: Sequence[np.ndarray]) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rllib_moe import metrics as m
+from rllib_moe.evaluation.role_agreement import agreement_numbers
 from rllib_moe.metrics import rounded
 from rllib_moe.studies.comparison.inference import LEVEL, holm, least_p, paired, summary
 from rllib_moe.studies.comparison.plan import FROZEN, INFORMATION, NORMALIZED, Plan, Variant
@@ -58,6 +59,7 @@ def run_numbers(seed: int, primary: str, drawn: Numbers, most_probable: Numbers 
     numbers["deterministic_score_mean"] = (most_probable or {}).get("score_mean")
     numbers |= {INFORMATION + label: told["value"] for label, told in information.items()}
     own = {"seed": seed, "measures": measures, "information": information, "expert_share": drawn["expert_share"]}
+    own["by_scene"] = drawn.get("by_scene")
     return own | {"primary": numbers.get(primary, drawn.get(primary))} | numbers
 
 
@@ -70,7 +72,8 @@ def variant_rows(plan: Plan, runs: Mapping[str, Sequence[Numbers]]) -> dict[str,
     Returns:
         For each its seeds, interquartile mean and interval of the primary outcome (`primary`), the `difference` from
         the reference over the seeds that both have (`inference.paired`, with `p_holm`), mean and standard error over
-        seeds of each column, and the runs. What the gate tells of a label stands beside its nulls.
+        seeds of each column, and the runs. What the gate tells of a label stands beside its nulls, and so does the
+        `agreement` of the experts' roles across seeds.
     """
     reference = {run["seed"]: run["primary"] for run in runs.get(plan.reference_name, ())}
     comparisons = len(plan.variants) - 1
@@ -102,6 +105,7 @@ def _row(variant: Variant, own: Sequence[Numbers], frozen: Mapping[str, Numbers]
         "seeds": [run["seed"] for run in own],
         "measures": measures,
         "primary": summary(outcomes) if outcomes else None,
+        "agreement": agreement_numbers(own),
         **{key: _over_seeds(run.get(key) for run in own) for key in columns(measures)},
         **told,
     }
@@ -175,6 +179,23 @@ def markdown(
             _table(
                 ("variant", *(key.removeprefix(INFORMATION) for key in labels)),
                 ((name, *(_beside_nulls(row.get(key)) for key in labels)) for name, row in rows.items()),
+            ),
+        ]
+    agreeing = {name: row["agreement"] for name, row in rows.items() if row["agreement"]}
+    if agreeing:
+        parts += [
+            "Agreement of roles across seeds: the mean correlation of the experts' shares of each scene, experts of two "
+            "networks matched one to one. Beside it random routers on the same encodings, and shuffled scenes.",
+            _table(
+                ("variant", "agreement", "random routers", "scenes shuffled (95th percentile)"),
+                (
+                    (
+                        name,
+                        *(f"{told[key]:.2f}" for key in ("value", "random_router")),
+                        f"{told['permuted']:.2f} ({told['permuted_p95']:.2f})",
+                    )
+                    for name, told in agreeing.items()
+                ),
             ),
         ]
     if removed:

@@ -134,3 +134,25 @@ def test_an_expert_is_worth_the_paired_difference() -> None:
     # Differences -2, -4, -6: mean -4, standard deviation 2.
     assert (row["episodes"], row["mean"], row["se"]) == (3, -4.0, pytest.approx(2 / math.sqrt(3)))
     assert "| frozen | 1 | 2 | -4.000 ± 1.155 |" in markdown(plan("whole"), {}, {}, [row])
+
+
+def test_agreement_of_roles_stands_beside_its_nulls() -> None:
+    """Two networks with the same roles under other numbers; random routers that take both scenes for one."""
+    flag = {"value": 0.5, "random_router": 0.1, "permuted": 0.0, "random_router_share": [[0.5, 0.5]]}
+    shares = [(0.9, 0.1), (0.2, 0.8), (0.5, 0.5)]
+
+    def of(seed: int, turned: bool) -> dict[str, Any]:
+        by_scene = {
+            f"s{i}": {"steps": 9, "expert_share": list(pair[::-1] if turned else pair)} for i, pair in enumerate(shares)
+        }
+        information = {f"scene/s{i}": flag for i in range(len(shares))}
+        return numbers(seed, 1.0, expert_share=[0.5, 0.5], by_scene=by_scene, information=information)
+
+    done = {"whole": [of(0, False), of(1, True)], "once": [of(0, False)]}
+    rows = variant_rows(plan("whole", "once"), done)
+    told = rows["whole"]["agreement"]
+    assert (told["value"], told["random_router"]) == (1.0, 0.0)
+    assert told["permuted"] < 0.9
+    assert rows["once"]["agreement"] is None
+    text = markdown(plan("whole", "once"), {}, rows, [])
+    assert f"| whole | 1.00 | 0.00 | {told['permuted']:.2f} ({told['permuted_p95']:.2f}) |" in text

@@ -184,8 +184,8 @@ def markdown(
     agreeing = {name: row["agreement"] for name, row in rows.items() if row["agreement"]}
     if agreeing:
         parts += [
-            "Agreement of roles across seeds: the mean correlation of the experts' shares of each scene, experts of two "
-            "networks matched one to one. Beside it random routers on the same encodings, and shuffled scenes.",
+            "Agreement of roles across seeds: the mean correlation of the experts' shares of each scene, experts of "
+            "two networks matched one to one. Beside it random routers on the same encodings, and shuffled scenes.",
             _table(
                 ("variant", "agreement", "random routers", "scenes shuffled (95th percentile)"),
                 (

@@ -107,34 +107,34 @@ def network() -> str:
     draw.arrow(linear.at(1, 0.5), trunk.at(0, 0.5))
     draw.arrow(cells.at(1, 0.5), (458, 333), (458, 242), (482, 242))
 
-    critic = draw.box(650, 60, 150, 58, ["critic", "value of the state"], GREEN)
-    router = draw.box(650, 190, 150, 70, ["router", "centred logits of", "one learned scale"], AMBER)
+    router = draw.box(650, 60, 150, 76, ["router", "best of M candidates;", "moves no encoder"], AMBER)
+    critic = draw.box(650, 196, 150, 58, ["critic", "value of the state"], GREEN)
     experts = [draw.box(650 + 6 * step, 330 + 6 * step, 150, 70, [], GREEN) for step in (3, 2, 1)]
-    experts.append(draw.box(650, 330, 150, 70, ["K experts", "action logits", "of each"], GREEN))
-    draw.arrow(trunk.at(1, 0.5), router.at(0, 0.5))
-    draw.arrow((626, 225), (626, 89), (650, 89))
+    experts.append(draw.box(650, 330, 150, 70, ["experts", "action logits of K", "and of a shared one"], GREEN))
+    draw.arrow(attention.at(1, 0.5), router.at(0, 0.5))
+    draw.arrow(trunk.at(1, 0.5), critic.at(0, 0.5))
     draw.arrow((626, 225), (626, 365), (650, 365))
 
     gate = draw.box(
         858,
-        180,
+        53,
         216,
         90,
         ["gate", "softmax, entmax15, sparsemax", "of logits / temperature", "weights [K], sum 1"],
         AMBER,
     )
     draw.arrow(router.at(1, 0.5), gate.at(0, 0.5))
-    mix = draw.box(858, 336, 216, 58, ["mixture", "Σ gate_k · expert_k"], GREEN)
-    draw.arrow(gate.at(0.5, 1), mix.at(0.5, 0))
+    mix = draw.box(858, 336, 216, 58, ["mixture", "shared + Σ gate_k · expert_k"], GREEN)
+    draw.arrow(gate.at(1, 0.5), (1096, 98), (1096, 365), mix.at(1, 0.5))
     draw.arrow(experts[0].at(1, 0.3), (858, experts[0].at(1, 0.3)[1]))
     logits = draw.box(858, 470, 216, 58, ["action logits", "illegal ones at -1e9"], GREY)
     draw.arrow(mix.at(0.5, 1), logits.at(0.5, 0))
     draw.arrow(mask.at(1, 0.5), logits.at(0, 0.5))
-    value = draw.box(858, 60, 216, 58, ["value", "for the advantage estimate"], GREY)
+    value = draw.box(858, 196, 216, 58, ["value", "for the advantage estimate"], GREY)
     draw.arrow(critic.at(1, 0.5), value.at(0, 0.5))
 
     draw.text(1066, 172, "the phase sets routing and temperature", anchor="end")
-    draw.text(248, 446, "losses of the phase: alpha entropy and load balance on the gate, diversity on the experts")
+    draw.text(248, 446, "losses of the phase: persistence divides the router's choices, diversity turns the experts apart")
     for index, (fill, word) in enumerate(((BLUE, "encode"), (AMBER, "route"), (GREEN, "answer"), (GREY, "in and out"))):
         draw.box(482 + 100 * index, 22, 16, 16, [], fill)
         draw.text(504 + 100 * index, 35, word)

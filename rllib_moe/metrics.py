@@ -109,6 +109,7 @@ MUTUAL_INFORMATION = Metric(
     "so too: see `information` of an evaluation for what experts mean",
 )
 MIN_EXPERT_SHARE = Metric("moe/min_expert_share", "share", "Share of the least used expert")
+ROUTER_CANDIDATE = Metric("moe/router_candidate", "number", "Candidate of the router that answers, counted from 1")
 
 TOTAL_LOSS = Metric("loss/total", "1", "PPO's loss plus the weighted routing losses")
 POLICY_LOSS = Metric("loss/policy", "1", "PPO's clipped surrogate loss")
@@ -117,7 +118,7 @@ ACTION_ENTROPY = Metric("loss/action_entropy", "nats", "Entropy of the action di
 ALPHA_ENTROPY_LOSS = Metric("loss/alpha_entropy", "nats", "Raw alpha entropy loss (bonus, or distance to the target)")
 LOAD_BALANCE_LOSS = Metric("loss/load_balance", "1", "Raw load balance loss: 0 even use, K - 1 collapse")
 DIVERSITY_LOSS = Metric("loss/diversity", "1", "Raw diversity loss: mean cosine similarity of the experts, hinged at 0")
-ROUTING_LOSS = Metric("loss/routing_weighted", "1", "The three routing losses, weighted and summed")
+ROUTING_LOSS = Metric("loss/routing_weighted", "1", "The routing losses, weighted and summed, over all candidates of the router")
 NONFINITE_LOSS = Metric(
     "loss/nonfinite", "0 or 1", "Whether any minibatch of the iteration had a loss that is not finite"
 )

@@ -133,7 +133,9 @@ def _phase_measures(algorithm: CurriculumAlgorithm) -> dict[m.Metric, Any]:
     policy = algorithm.learner_policy
     state, learning_rate = policy.learned_under
     row: dict[m.Metric, Any] = {metric: state.value(name) for name, metric in m.PHASE_VALUES.items()}
-    target, top = m.PHASE_VALUES["alpha_entropy_target"], math.log(policy.model.network.router.num_experts)
+    router = policy.model.network.router
+    row[m.ROUTER_CANDIDATE] = int(router.chosen) + 1
+    target, top = m.PHASE_VALUES["alpha_entropy_target"], math.log(router.num_experts)
     row[target] = min(row[target], top)  # NaN stays NaN
     row[m.PHASE] = algorithm.schedule.at(int(state.episodes)).name
     row[m.ROUTING] = state.routing

@@ -80,10 +80,11 @@ def play(config: MoEPPOConfig, iterations: int) -> Algorithm:
     return algorithm
 
 
-def test_workers_act_as_the_learner_does_whatever_happens_to_phase_and_worker(
+def test_workers_act_as_the_learner_does_whatever_happens_to_phase_router_and_worker(
     small_config: SmallConfig, records: list[tuple[str, float, float]]
 ) -> None:
-    """The gate of every row is the learner's: across each phase change, and in a worker that Ray restarted.
+    """The gate of every row is the learner's: across each phase change, as another candidate of the router takes over,
+    and in a worker that Ray restarted.
 
     That one was idle when it was killed, so Ray brings it back with initial weights and tells nobody.
     """
@@ -105,10 +106,20 @@ def test_workers_act_as_the_learner_does_whatever_happens_to_phase_and_worker(
     assert states[0]["episodes"] == 40
     assert all(str(state) == str(states[0]) for state in states)  # as text: NaN is not equal to itself
 
-    restart_worker(algorithm)
+    router = algorithm.get_policy().model.network.router
+    better = (int(router.chosen) + 1) % router.num_candidates
+    router.loss[better] = -1e3
     algorithm.train()
+    answering = algorithm.env_runner_group.foreach_env_runner(
+        lambda worker: int(worker.get_policy().model.network.router.chosen)
+    )
+    assert answering == [better] * 3
+
+    restart_worker(algorithm)
+    result = algorithm.train()
+    assert result["moe"]["moe/router_candidate"] == better + 1
     algorithm.stop()
-    assert [routing for routing, _, _ in records[5:]] == ["sparsemax"]
+    assert [routing for routing, _, _ in records[5:]] == ["sparsemax"] * 2
     assert max(error for _, _, error in records) < 1e-5
 
 

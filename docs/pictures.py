@@ -134,7 +134,7 @@ def network() -> str:
     draw.arrow(critic.at(1, 0.5), value.at(0, 0.5))
 
     draw.text(1066, 172, "the phase sets routing and temperature", anchor="end")
-    draw.text(248, 446, "losses of the phase: persistence divides the router's choices, diversity turns the experts apart")
+    draw.text(248, 446, "losses of the phase: persistence divides the choices, diversity turns experts apart")
     for index, (fill, word) in enumerate(((BLUE, "encode"), (AMBER, "route"), (GREEN, "answer"), (GREY, "in and out"))):
         draw.box(482 + 100 * index, 22, 16, 16, [], fill)
         draw.text(504 + 100 * index, 35, word)

@@ -118,7 +118,9 @@ ACTION_ENTROPY = Metric("loss/action_entropy", "nats", "Entropy of the action di
 ALPHA_ENTROPY_LOSS = Metric("loss/alpha_entropy", "nats", "Raw alpha entropy loss (bonus, or distance to the target)")
 LOAD_BALANCE_LOSS = Metric("loss/load_balance", "1", "Raw load balance loss: 0 even use, K - 1 collapse")
 DIVERSITY_LOSS = Metric("loss/diversity", "1", "Raw diversity loss: mean cosine similarity of the experts, hinged at 0")
-ROUTING_LOSS = Metric("loss/routing_weighted", "1", "The routing losses, weighted and summed, over all candidates of the router")
+ROUTING_LOSS = Metric(
+    "loss/routing_weighted", "1", "The routing losses, weighted and summed, over all candidates of the router"
+)
 NONFINITE_LOSS = Metric(
     "loss/nonfinite", "0 or 1", "Whether any minibatch of the iteration had a loss that is not finite"
 )

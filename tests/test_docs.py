@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from benchmarks.config import parse as parse_benchmark
+from rllib_moe import metrics as m
+from rllib_moe.cli import train as train_command
 from rllib_moe.cli.__main__ import COMMANDS
 from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import check_observation
@@ -27,6 +29,7 @@ from rllib_moe.metrics import GATE_ENTROPY, METRICS, episode_measure, expert_sha
 from rllib_moe.phases import VALUES, PhaseSchedule
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
 from rllib_moe.training.resume import Resumed
+from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.storage import Fetched
 
 ROOT = Path(__file__).parent.parent
@@ -197,6 +200,25 @@ def test_the_example_environment_keeps_the_contract() -> None:
         score += float(reward)
     assert score == info["score"] == 20
     assert len(describe(env).role_names) == len(observation["roles"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("learning_rate", ["3e-4", "1e-3"])
+@pytest.mark.parametrize("num_envs", ["8", "64"])
+@pytest.mark.usefixtures("ray_session")
+def test_no_expert_of_the_example_dies_in_warmup(
+    num_envs: str, learning_rate: str, seed: int, example_files: Path
+) -> None:
+    """States of its environment resemble each other, which is where a running mean that lags chooses one for all."""
+    words = (
+        "--exp-name doors --env my_doors:Doors-v0 --max-steps 20 --episodes 1600 --phase-boundaries 1600,3000 "
+        f"--num-workers 0 --num-envs-per-worker {num_envs} --batch-size 512 --minibatch-size 256 "
+        f"--set *.learning_rate={learning_rate} --seed {seed}"
+    )
+    train_command.main(words.split())
+    rows = RunDirectory(example_files / "results" / "doors").rows()
+    assert min(row[m.MIN_EXPERT_SHARE.key] for row in rows) > 0.10
 
 
 def test_the_network_example_runs(example_files: Path) -> None:

@@ -15,7 +15,7 @@ from rllib_moe.envs.nethack.description import NetHackDescription
 GROUPS = {
     "run": "Counts and times",
     "score": "Games",
-    "phase": "The phase in force",
+    "phase": "The active phase",
     "moe": "Routing",
     "loss": "Learning",
 }

@@ -118,6 +118,8 @@ ACTION_ENTROPY = Metric("loss/action_entropy", "nats", "Entropy of the action di
 ALPHA_ENTROPY_LOSS = Metric("loss/alpha_entropy", "nats", "Raw alpha entropy loss (bonus, or distance to the target)")
 LOAD_BALANCE_LOSS = Metric("loss/load_balance", "1", "Raw load balance loss: 0 even use, K - 1 collapse")
 DIVERSITY_LOSS = Metric("loss/diversity", "1", "Raw diversity loss: mean cosine similarity of the experts, hinged at 0")
+PERSISTENCE_LOSS = Metric("loss/persistence", "nats", "Raw persistence loss of the router that answers")
+ROLE_LOSS = Metric("loss/role", "nats", "Raw role loss of the router that answers, where the environment names roles")
 ROUTING_LOSS = Metric(
     "loss/routing_weighted", "1", "The routing losses, weighted and summed, over all candidates of the router"
 )
@@ -133,7 +135,11 @@ WEIGHT_KEPT = Metric(
     "APPO: mean of min(1, ratio) over the rows, the ratio of an action's probability before the update to that when it "
     "was taken; 1 without lag. NaN under PPO",
 )
-GRAD_NORM = Metric("loss/grad_norm", "1", "Global gradient norm, at most the clip: RLlib reports it clipped")
+GRAD_NORM = Metric(
+    "loss/grad_norm",
+    "1",
+    "Gradient norms of the router and of all else, added up; each is at most the clip: RLlib reports them clipped",
+)
 SKIPPED_UPDATES = Metric("run/skipped_updates", "count", "Gradient steps skipped as not finite, over the whole run")
 REPLACED_ENVIRONMENTS = Metric(
     "run/replaced_environments", "count", "Environments replaced because they failed, over the whole run"

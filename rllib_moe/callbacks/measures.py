@@ -39,6 +39,8 @@ MODEL_METRICS = {
     m.ALPHA_ENTROPY_LOSS: "alpha_entropy_loss",
     m.LOAD_BALANCE_LOSS: "load_balance_loss",
     m.DIVERSITY_LOSS: "diversity_loss",
+    m.PERSISTENCE_LOSS: "persistence_loss",
+    m.ROLE_LOSS: "role_loss",
     m.ROUTING_LOSS: "routing_loss",
     m.NONFINITE_LOSS: "max_nonfinite_loss",
 }

@@ -13,9 +13,8 @@ def forecast(experiment: Experiment, first: int) -> Iterator[str]:
 
     Such as `This run: warmup 0 to 1,000 (max_steps 500), transition 1,000 to 1,200 (max_steps 500 to 2000)`. Then a
     warning for each phase that may begin and end within one iteration, and so never be played: the phase changes
-    between iterations. One counts `batch_size / max_steps` episodes of full length, and more of shorter ones; where all
-    environments end theirs at once, as many as there are environments. The first episode is above 0 where a run is
-    resumed.
+    between iterations. One counts `batch_size / max_steps` episodes of full length, and more of shorter ones. The first
+    episode is above 0 where a run is resumed.
     """
     training, total = experiment.training, experiment.run.episodes
     phases = experiment.schedule.phases
@@ -30,13 +29,12 @@ def forecast(experiment: Experiment, first: int) -> Iterator[str]:
     for phase, end in spans:
         own = experiment.environment.max_steps
         max_steps = min(each.env.get("max_steps", own) for each in (phase.first, phase.last))
-        at_once, episodes = max(training.num_envs, training.batch_size // max_steps), end - phase.start
+        at_once, episodes = training.batch_size // max_steps, end - phase.start
         if episodes < at_once and end < total:
             yield (
                 f"warning: {phase.name} lasts {episodes:,} episodes, and one iteration may end {at_once:,} "
-                f"({training.num_envs:,} environments, batch_size {training.batch_size:,}, max_steps {max_steps:,}): "
-                "it may be shortened or skipped. Move its boundaries apart, or take fewer environments and a smaller "
-                "batch"
+                f"(batch_size {training.batch_size:,}, max_steps {max_steps:,}): it may be shortened or skipped. Move "
+                "its boundaries apart, or take a smaller batch"
             )
 
 

@@ -68,13 +68,14 @@ def concerns(row: m.Row, schedule: PhaseSchedule, episodes: int) -> Iterator[Con
 def window_at(schedule: PhaseSchedule, episode: int, num_experts: int) -> Window | None:
     """Return the alpha entropy expected at an episode.
 
-    The phases `warmup`, `transition` and `fine-tune` have the user's windows (ln K; from ln K down to about 0.7; 0.3 to
-    0.5, scaled by ln K / ln 4), unless the schedule aims outside of them. Any other phase has a band around its target.
+    Where the schedule pays for alpha entropy, the phases `warmup`, `transition` and `fine-tune` have the user's windows
+    (ln K; from ln K down to about 0.7; 0.3 to 0.5, scaled by ln K / ln 4), unless it aims outside of them. Any other
+    phase has a band around its target.
 
     Returns:
         The window; None for one expert, and where neither user nor schedule expects anything.
     """
-    if num_experts < 2:
+    if num_experts < 2 or schedule.at(episode).alpha_entropy_coef == 0:
         return None
     top = math.log(num_experts)
     scale = top / math.log(4)

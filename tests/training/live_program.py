@@ -25,7 +25,7 @@ def main(num_rows: int) -> None:
     logger.setLevel(logging.INFO)
     rows: list[m.Row] = []
     with StopSignals() as stop:
-        schedule = PhaseSchedule.load("default")
+        schedule = PhaseSchedule.load("v3")
         with LiveProgress(console, 5000, schedule, rows, stop) as progress:
             for iteration in range(1, num_rows + 1):
                 row_now = healthy_row(

@@ -44,13 +44,13 @@ def warned(
 
 
 def test_a_phase_shorter_than_the_episodes_of_an_iteration_is_warned_of() -> None:
-    assert warned([10, 20]) == ["warmup", "transition"], "32 environments"
-    assert warned([31, 63]) == ["warmup"]
-    assert warned([32, 64]) == []
-    assert warned([32, 64], num_envs_per_worker=64) == ["warmup", "transition"]
+    assert warned([5, 10]) == ["warmup", "transition"], "8 episodes of 500 steps"
+    assert warned([7, 15]) == ["warmup"]
+    assert warned([8, 16]) == []
+    assert warned([8, 16], num_envs_per_worker=64) == [], "environments do not end their episodes at once"
     assert warned([40, 480], batch_size=32000) == ["warmup"], "64 episodes of 500 steps"
     shorter = {"transition.env.max_steps": [500, 64]}
     assert warned([40, 80], shorter) == ["transition"], "64 episodes of 64 steps"
-    assert warned([10, 20], first=15) == ["transition"], "the warmup is over"
-    assert warned([10, 20], total=15) == ["warmup"], "the transition is cut by the run's end, not skipped"
-    assert warned([400, 480]) == [], "the last phase ends with the run"
+    assert warned([5, 10], first=7) == ["transition"], "the warmup is over"
+    assert warned([5, 10], total=7) == ["warmup"], "the transition is cut by the run's end, not skipped"
+    assert warned([400, 495]) == [], "the last phase ends with the run"

@@ -139,10 +139,10 @@ PANELS: dict[str, tuple[str, str, tuple[m.Metric, ...]]] = {
     ),
     "losses": (
         "Loss terms and learning",
-        f"Means over the iteration's minibatches; the three routing losses are raw, without their coefficients. {RAW}",
+        f"Means over the iteration's minibatches; those of the routing are raw, without their coefficients. {RAW}",
         (
             *(m.TOTAL_LOSS, m.POLICY_LOSS, m.VALUE_LOSS, m.ACTION_ENTROPY, m.ALPHA_ENTROPY_LOSS, m.LOAD_BALANCE_LOSS),
-            *(m.DIVERSITY_LOSS, m.ROUTING_LOSS, m.EXPLAINED_VARIANCE, m.GRAD_NORM),
+            *(m.DIVERSITY_LOSS, m.PERSISTENCE_LOSS, m.ROLE_LOSS, m.ROUTING_LOSS, m.EXPLAINED_VARIANCE, m.GRAD_NORM),
         ),
     ),
     "throughput": (

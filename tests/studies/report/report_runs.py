@@ -17,7 +17,7 @@ from rllib_moe.schedule_overrides import override_schedule
 from rllib_moe.training.run_directory import RunDirectory
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published" / "nethack-2000"
-SCHEDULE = override_schedule(PhaseSchedule.load("default"), {"phase_boundaries": [100, 200]})
+SCHEDULE = override_schedule(PhaseSchedule.load("v3"), {"phase_boundaries": [100, 200]})
 
 
 def row(iteration: int, **changes: Any) -> dict[str, Any]:

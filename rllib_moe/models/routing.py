@@ -258,7 +258,8 @@ class Router(nn.Module):
         """Let the candidate with the least loss take over, where it is better than the chosen one by `MARGIN`.
 
         Its experts are renumbered: the assignment to the experts of the present one that most states agree with.
-        Reads on the host and writes weights in place, so it belongs between two batches.
+        Reads on the host and writes weights in place, so it belongs between two batches. An optimizer's moments of the
+        renumbered rows stay where they are: they are forgotten within some gradient steps.
 
         Returns:
             Whether another one answers now.

@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_the_package_alone_runs_the_experiment(tmp_path: Path) -> None:
     experiment = Experiment().with_overrides({"exp_name": "mine", "phase_boundaries": [7, 9]})
-    assert 0.1 < stage(tmp_path, experiment, SubmitConfig()) < 1  # the guide says 0.8 MB
+    assert 0.1 < stage(tmp_path, experiment, SubmitConfig()) < 1.2  # the guide says 0.9 MB
     assert Experiment.load(tmp_path / "experiment.yaml") == experiment
     assert {path.split("/")[0] for path in sent(tmp_path)} == {"experiment.yaml", "rllib_moe"}
     program = "import rllib_moe, rllib_moe.cli.train as t; print(rllib_moe.__file__); t.read_experiment([], '', '')"

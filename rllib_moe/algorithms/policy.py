@@ -37,6 +37,8 @@ class ActivePhase(NamedTuple):
     """The model's phase."""
     learning_rate: float
     """The optimizer's learning rate."""
+    candidate: int
+    """Number of the router's candidate that answers."""
 
 
 def shuffled_pairs(batch: SampleBatch) -> SampleBatch:
@@ -81,15 +83,17 @@ class MoEPPOPolicy(PPOTorchPolicy):
     def request_phase(self, phase: PhaseConfig, episodes: int) -> None:
         """Activate the phase of an episode count: gate, temperature, all coefficients and the learning rate.
 
-        Between two batches as this is, a better candidate of the router takes over too.
+        Called between two batches, so before that a better candidate of the router takes over.
         """
-        router = self.model.network.router
-        if router.choose():
-            logger.info(
-                f"Episode {episodes}, Router: candidate {int(router.chosen) + 1} of {router.num_candidates} takes over"
-            )
+        self._choose_router(episodes)
         self.model.network.phase.apply_phase(phase, episodes)
         self.sync_optimizer()
+
+    def _choose_router(self, episodes: int) -> None:
+        network = self.model.network
+        if network.router.choose(renumber=network.phase.value("role_coef") == 0):
+            chosen, number = int(network.router.chosen) + 1, network.router.num_candidates
+            logger.info(f"Episode {episodes}, Router: candidate {chosen} of {number} takes over")
 
     def sync_optimizer(self) -> None:
         """Make the optimizer and the loss agree with the phase that the model holds.
@@ -105,7 +109,8 @@ class MoEPPOPolicy(PPOTorchPolicy):
     @property
     def learned_under(self) -> ActivePhase:
         """The phase that the last batch was learned under."""
-        return ActivePhase(self.model.network.phase, self._optimizers[0].param_groups[0]["lr"])
+        network = self.model.network
+        return ActivePhase(network.phase, self._optimizers[0].param_groups[0]["lr"], int(network.router.chosen))
 
     def load_batch_into_buffer(self, batch: SampleBatch, buffer_index: int = 0) -> int:
         """Shuffle the rows first, two consecutive ones together.

@@ -133,11 +133,10 @@ def _learner_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
 
 def _phase_measures(algorithm: CurriculumAlgorithm) -> dict[m.Metric, Any]:
     policy = algorithm.learner_policy
-    state, learning_rate = policy.learned_under
+    state, learning_rate, candidate = policy.learned_under
     row: dict[m.Metric, Any] = {metric: state.value(name) for name, metric in m.PHASE_VALUES.items()}
-    router = policy.model.network.router
-    row[m.ROUTER_CANDIDATE] = int(router.chosen) + 1
-    target, top = m.PHASE_VALUES["alpha_entropy_target"], math.log(router.num_experts)
+    row[m.ROUTER_CANDIDATE] = candidate + 1
+    target, top = m.PHASE_VALUES["alpha_entropy_target"], math.log(policy.model.network.router.num_experts)
     row[target] = min(row[target], top)  # NaN stays NaN
     row[m.PHASE] = algorithm.schedule.at(int(state.episodes)).name
     row[m.ROUTING] = state.routing

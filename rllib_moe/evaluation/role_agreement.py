@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,16 +26,13 @@ def agreement_numbers(evaluations: Sequence[Evaluation]) -> dict[str, float] | N
         95th percentile with scenes shuffled, `permuted` and `permuted_p95`. None with fewer than two networks or two
         scenes that came up for all of them.
     """
-    flags = [name for name, told in _information(evaluations[0]).items() if "random_router_share" in told]
-    scenes = [name.removeprefix("scene/") for name in flags]
-    profiles = [_profile([_share(each, scene) for scene in scenes]) for each in evaluations]
-    seen = [np.isfinite(each).all(0) for each in profiles]
-    if len(profiles) < 2 or not scenes or np.all(seen, axis=0).sum() < 2:
+    shares = [_shares(each) for each in evaluations]
+    scenes = [scene for scene in shares[0] if all(scene in each for each in shares)]
+    if len(shares) < 2 or len(scenes) < 2:
         return None
-    random = [[_information(each)[flag]["random_router_share"] for flag in flags] for each in evaluations]
-    routers = [
-        [_profile([shares[router] for shares in each]) for each in random] for router in range(len(random[0][0]))
-    ]
+    # [experts' own and then random routers, scenes, K] of each network.
+    told = [np.array([each[scene] for scene in scenes], float).transpose(1, 2, 0) for each in shares]
+    profiles, *routers = [list(each) for each in zip(*told, strict=True)]
     permuted = permuted_agreement(profiles)
     return {
         "value": role_agreement(profiles),
@@ -46,19 +42,14 @@ def agreement_numbers(evaluations: Sequence[Evaluation]) -> dict[str, float] | N
     }
 
 
-def _information(evaluation: Evaluation) -> Mapping[str, Any]:
-    return evaluation.get("information") or {}
+def _shares(evaluation: Evaluation) -> dict[str, list[list[float]]]:
+    """Return the mean gates in each scene that came up: the network's, and then those of its random routers [n, K].
 
-
-def _share(evaluation: Evaluation, scene: str) -> list[float]:
-    """Return the experts' mean gate in a scene; NaN where it never came up."""
-    told = (evaluation.get("by_scene") or {}).get(scene)
-    return told["expert_share"] if told else [math.nan] * len(evaluation["expert_share"])
-
-
-def _profile(shares: Sequence[Sequence[float]]) -> np.ndarray:
-    """Return the experts' shares of each scene as [K, scenes]."""
-    return np.array(shares, float).T
+    All steps count for `by_scene`, a part of the states for `information`: a rare scene may be in the former alone.
+    """
+    information, by_scene = evaluation.get("information") or {}, evaluation.get("by_scene") or {}
+    random = {scene: information.get(f"scene/{scene}", {}).get("random_router_share") for scene in by_scene}
+    return {scene: [by_scene[scene]["expert_share"], *shares] for scene, shares in random.items() if shares}
 
 
 def role_agreement(profiles: Sequence[np.ndarray]) -> float:

@@ -24,11 +24,11 @@ class ExpertBank(nn.Module):
     rests for a while.
 
     A shared expert (https://arxiv.org/abs/2401.06066) is added to each: since a gate sums to 1, the policy's logits are
-    the shared expert's plus the mixture of what each adds of its own.
+    the shared expert's plus the mixture of what each adds of its own. The diversity loss sees both together.
 
     Args:
         in_size: Width D of the encoded state.
-        num_experts: Number K of experts; 1 is an ordinary policy head.
+        num_experts: Number K of experts; 1 is an ordinary policy head (two added up with a shared expert).
         hidden_size: Hidden width of one expert.
         num_actions: Number A of actions.
         shared_size: Hidden width of the shared expert; 0: there is none.

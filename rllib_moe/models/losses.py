@@ -162,7 +162,7 @@ def diversity_loss(expert_logits: Tensor, action_mask: Tensor | None = None) -> 
     return cosine.clamp(min=0).mean()
 
 
-def persistence_loss(router_logits: Tensor, is_followed: Tensor) -> Tensor:
+def persistence_loss(candidates: Tensor, is_followed: Tensor) -> Tensor:
     """Minus the mutual information of the choices of experts in two consecutive states of an episode.
 
     Situations last and noise does not, so the experts become situations that persist: invariant information clustering
@@ -174,7 +174,7 @@ def persistence_loss(router_logits: Tensor, is_followed: Tensor) -> Tensor:
     never chosen.
 
     Args:
-        router_logits: Logits of the router's candidates [M, B, K], with a standard deviation of `routing.SCALE`.
+        candidates: Logits of the router's candidates [M, B, K], with a standard deviation of `routing.SCALE`.
         is_followed: Where the next row is the next step of the same episode, bool [B]; the last row's has no next one.
 
     Returns:
@@ -183,24 +183,24 @@ def persistence_loss(router_logits: Tensor, is_followed: Tensor) -> Tensor:
     Raises:
         ValueError: On shapes other than [M, B, K] and [B].
     """
-    if router_logits.dim() != 3:
-        raise ValueError(f"router_logits: expected [M, B, K], got shape {tuple(router_logits.shape)}")
-    if is_followed.shape != router_logits.shape[1:2]:
-        raise ValueError(f"is_followed: expected [{router_logits.shape[1]}], got shape {tuple(is_followed.shape)}")
-    choice = (router_logits / _PERSISTENCE_TEMPERATURE).softmax(-1)
+    if candidates.dim() != 3:
+        raise ValueError(f"candidates: expected [M, B, K], got shape {tuple(candidates.shape)}")
+    if is_followed.shape != candidates.shape[1:2]:
+        raise ValueError(f"is_followed: expected [{candidates.shape[1]}], got shape {tuple(is_followed.shape)}")
+    choice = (candidates / _PERSISTENCE_TEMPERATURE).softmax(-1)
     first = choice[:, :-1] * is_followed[:-1, None]
     joint = first.mT @ choice[:, 1:] / is_followed[:-1].sum().clamp(min=1)  # [M, K, K]
     joint = (joint + joint.mT) / 2
     return -(2 * _USE_WEIGHT * _entropy(joint.sum(1)) - _entropy(joint.flatten(1)))
 
 
-def role_loss(router_logits: Tensor, temperature: Tensor | float, roles: Tensor) -> Tensor:
+def role_loss(candidates: Tensor, temperature: Tensor | float, roles: Tensor) -> Tensor:
     """Cross-entropy of the router's choice to the roles that the environment names.
 
     Of the softmax of the logits, whatever gate the phase has: a sparse gate has no gradient where it is 0.
 
     Args:
-        router_logits: Logits of the router's candidates [M, B, K].
+        candidates: Logits of the router's candidates [M, B, K].
         temperature: The phase's.
         roles: Weights of the roles in each state [B, K], rows that sum to 1.
 
@@ -210,12 +210,11 @@ def role_loss(router_logits: Tensor, temperature: Tensor | float, roles: Tensor)
     Raises:
         ValueError: On shapes other than [M, B, K] and [B, K].
     """
-    if router_logits.shape[1:] != roles.shape:
+    if candidates.shape[1:] != roles.shape:
         raise ValueError(
-            "expected router_logits [M, B, K] and roles [B, K], "
-            f"got {tuple(router_logits.shape)} and {tuple(roles.shape)}"
+            f"expected candidates [M, B, K] and roles [B, K], got {tuple(candidates.shape)} and {tuple(roles.shape)}"
         )
-    return -(roles * (router_logits / temperature).log_softmax(-1)).sum(-1).mean(-1)
+    return -(roles * (candidates / temperature).log_softmax(-1)).sum(-1).mean(-1)
 
 
 def routing_losses(

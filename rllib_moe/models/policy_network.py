@@ -23,6 +23,7 @@ from rllib_moe.validation import ConfigError
 
 PHASE = "phase."
 """Prefix of the phase among the names of a state dict."""
+_LEAST_COEF = 1e-8  # where no loss divides the experts: 0 / 1e-8
 ILLEGAL = -1e9
 """Logit of a masked action: finite, so that a mask without any legal action gives no NaN."""
 
@@ -56,7 +57,7 @@ class AuxiliaryLosses(NamedTuple):
     raw: dict[str, Tensor]
     """Scalars by name, before their coefficients; of the router's candidates the chosen one's."""
     division: Tensor
-    """Weighted losses [M] by which the router's candidates divide the experts: persistence and roles."""
+    """Losses [M] by which the router's candidates divide the experts (persistence, roles), per unit of coefficients."""
 
 
 class GATMoEPolicy(nn.Module):
@@ -169,10 +170,11 @@ class GATMoEPolicy(nn.Module):
         }
         if self.has_roles:
             dividing["role"] = role_loss(candidates, phase.get_buffer("temperature"), observation["roles"])
-        division = torch.stack([phase.get_buffer(f"{name}_coef") * losses for name, losses in dividing.items()]).sum(0)
+        coefs = torch.stack([phase.get_buffer(f"{name}_coef") for name in dividing])
+        weighted = (coefs.unsqueeze(1) * torch.stack(list(dividing.values()))).sum(0)
         total = torch.stack([phase.get_buffer(f"{name}_coef") * loss for name, loss in raw.items()]).sum()
         raw |= {name: self.router.of_chosen(losses) for name, losses in dividing.items()}
-        return AuxiliaryLosses(total + division.sum(), raw, division)
+        return AuxiliaryLosses(total + weighted.sum(), raw, weighted / coefs.sum().clamp(min=_LEAST_COEF))
 
 
 def _width(inputs: Sequence[str], config: ModelConfig) -> int:
@@ -201,6 +203,11 @@ def weight_errors(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str
         network: The network that should take them; it does where they fit, and decides that itself.
         weights: A state dict.
     """
+    if "router.chosen" not in weights:
+        return [
+            "router: the checkpoint is older than the router's candidates; go on from it with the version that wrote "
+            "it, or train anew"
+        ]
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

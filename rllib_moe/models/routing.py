@@ -28,11 +28,11 @@ softmax at temperature 1 has an entropy of about 1.36 of ln 4 = 1.386; sparsemax
 0.5 it is decided where states form groups (four equal ones: one-hot) and undecided where they do not (about 0.8)."""
 
 STATISTICS_DECAY = 0.95
-"""Weight of the past in the router's mean and std, a minibatch."""
+"""Weight of the past in the router's statistics, a minibatch."""
 
 MARGIN = 0.05
-"""Loss in nats by which another candidate of the router must be better to take over. Two situations that share one of
-seven experts cost 0.2."""
+"""Loss in nats, per unit of its coefficients, by which another candidate of the router must be better to take over. Two
+situations that share one of seven experts cost 0.2."""
 
 _LEAST_STD = 1e-3
 _BELOW_SUPPORT = -1.0  # see _SparseGate.forward
@@ -181,7 +181,7 @@ class Router(nn.Module):
     Several candidates learn side by side from random starts of their own, and one of them answers. What divides the
     experts has local optima (two situations share an expert, another is split), where gradients stay; of several starts
     the best seldom does. `choose` lets a better candidate take over, its experts renumbered so that as many states as
-    possible keep the expert that they had.
+    possible keep the expert that they had. Nothing ends that: a candidate that became worse may lose its place again.
 
     Args:
         in_size: Width R of the input.
@@ -194,11 +194,17 @@ class Router(nn.Module):
     """
 
     mean: Tensor
+    """Mean of each expert's raw logit [M, K]."""
     std: Tensor
+    """Standard deviation of each expert's raw logit [M, K]."""
     num_updates: Tensor
+    """Number of batches seen, a scalar."""
     loss: Tensor
+    """Running loss of each candidate's division [M]."""
     overlap: Tensor
+    """Running share of states [M, K, K] in which the chosen candidate prefers one expert and a candidate another."""
     chosen: Tensor
+    """Number of the candidate that answers [1]."""
 
     def __init__(self, in_size: int, num_experts: int, hidden_size: int = 64, num_candidates: int = 1) -> None:
         super().__init__()
@@ -231,7 +237,7 @@ class Router(nn.Module):
 
         Args:
             candidates: Logits [M, B, K] that `candidates` returned.
-            loss: Loss of each candidate's division of the batch [M].
+            loss: Loss of each candidate's division of the batch [M], per unit of its coefficients.
         """
         seen = candidates / SCALE  # how far the raw logits are from the mean, in units of std
         shift = seen.mean(1)  # [M, K]
@@ -239,7 +245,8 @@ class Router(nn.Module):
         # and the gate grows soft, instead of preferring one expert everywhere. The first mean of all is no measure.
         about = torch.where(self.num_updates > 0, 0.0, shift)
         variance = (seen - about.unsqueeze(1)).square().mean(1)
-        is_finite = variance.isfinite().all()
+        loss = torch.as_tensor(loss, device=seen.device)
+        is_finite = variance.isfinite().all() & loss.isfinite().all()
         weight = (1 / (self.num_updates + 1)).clamp(min=1 - STATISTICS_DECAY) * is_finite
         # New tensors, not written in place: the backward pass of this batch still needs the old ones.
         self.mean = self.mean + weight * self.std * torch.nan_to_num(shift)
@@ -251,15 +258,18 @@ class Router(nn.Module):
             choice = functional.one_hot(candidates.argmax(-1), self.num_experts).to(candidates.dtype)  # [M, B, K]
             together = self.of_chosen(choice).T @ choice / choice.shape[1]  # [M, K, K]
             self.overlap = self.overlap + weight * (together - self.overlap)
-            self.loss = self.loss + weight * (torch.as_tensor(loss, device=weight.device).nan_to_num() - self.loss)
+            self.loss = self.loss + weight * (loss.nan_to_num() - self.loss)
 
     @torch.no_grad()
-    def choose(self) -> bool:
+    def choose(self, renumber: bool = True) -> bool:
         """Let the candidate with the least loss take over, where it is better than the chosen one by `MARGIN`.
 
-        Its experts are renumbered: the assignment to the experts of the present one that most states agree with.
         Reads on the host and writes weights in place, so it belongs between two batches. An optimizer's moments of the
         renumbered rows stay where they are: they are forgotten within some gradient steps.
+
+        Args:
+            renumber: Assign its experts to those of the present one, as most states agree. Not where they have names,
+                which say already which is which.
 
         Returns:
             Whether another one answers now.
@@ -267,9 +277,10 @@ class Router(nn.Module):
         best = int(self.loss.argmin())
         if not self.loss[best] < self.loss[self.chosen] - MARGIN:
             return False
-        _, order = linear_sum_assignment(self.overlap[best].cpu(), maximize=True)
-        for of_experts in (self.directions, self.mean, self.std):
-            of_experts[best] = of_experts[best, torch.as_tensor(order)]
+        if renumber:
+            _, order = linear_sum_assignment(self.overlap[best].cpu(), maximize=True)
+            for of_experts in (self.directions, self.mean, self.std):
+                of_experts[best] = of_experts[best, torch.as_tensor(order)]
         self.chosen.fill_(best)
         self.overlap.zero_()  # it was with the experts of the one before
         return True

@@ -32,7 +32,7 @@ def forecast(experiment: Experiment, first: int) -> Iterator[str]:
         at_once, episodes = training.batch_size // max_steps, end - phase.start
         if episodes < at_once and end < total:
             yield (
-                f"warning: {phase.name} lasts {episodes:,} episodes, and one iteration may end {at_once:,} "
+                f"warning: {phase.name} lasts {episodes:,} episodes, and one iteration may end {at_once:,} or more "
                 f"(batch_size {training.batch_size:,}, max_steps {max_steps:,}): it may be shortened or skipped. Move "
                 "its boundaries apart, or take a smaller batch"
             )

@@ -73,7 +73,7 @@ def window_at(schedule: PhaseSchedule, episode: int, num_experts: int) -> Window
     phase has a band around its target.
 
     Returns:
-        The window; None for one expert, and where neither user nor schedule expects anything.
+        The window; None for one expert, where `alpha_entropy_coef` is 0, and where nothing is expected.
     """
     if num_experts < 2 or schedule.at(episode).alpha_entropy_coef == 0:
         return None

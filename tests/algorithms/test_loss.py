@@ -75,8 +75,12 @@ def plain_experts(network: GATMoEPolicy, z: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
-    """PPO's clipped loss, the critic's, the entropy bonus and the routing losses, written out."""
+def plain_loss(policy: Any, rows: dict[str, Any]) -> tuple[float, list[float]]:
+    """PPO's clipped loss, the critic's, the entropy bonus and the routing losses, written out.
+
+    Returns:
+        The loss, and by which loss the router's candidates are compared: persistence and roles, weighted, each's own.
+    """
     network, config = policy.model.network, policy.config
     temperature = network.phase.value("temperature")
     per_row, candidates, gates, experts = [], [], [], []
@@ -113,23 +117,24 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> float:
         for one, other in itertools.combinations(centred, 2):
             norms = math.sqrt((float(one @ one) + 1e-4) * (float(other @ other) + 1e-4))
             cosines.append(max(0.0, float(one @ other) / norms))
-    persistence = role = 0.0
-    for each in zip(*candidates, strict=True):  # all of them learn
-        persistence += plain_persistence(list(each), rows[IS_FOLLOWED])
+    phase, division = network.phase, []
+    coefs = phase.value("persistence_coef"), phase.value("role_coef")
+    for each in zip(*candidates, strict=True):
+        persistence, role = plain_persistence(list(each), rows[IS_FOLLOWED]), 0.0
         for score, belongs in zip(each, rows["obs"]["roles"], strict=True):
             total = sum(math.exp(value / temperature) for value in score)
             role -= sum(
                 weight * (value / temperature - math.log(total)) for weight, value in zip(belongs, score, strict=True)
             ) / len(scores)
-    phase = network.phase
-    return (
+        division.append((coefs[0] * persistence + coefs[1] * role) / sum(coefs))
+    loss = (
         float(np.mean(per_row))
         + phase.value("alpha_entropy_coef") * alpha
         + phase.value("load_balance_coef") * balance
         + phase.value("diversity_coef") * float(np.mean(cosines))
-        + phase.value("persistence_coef") * persistence
-        + phase.value("role_coef") * role
+        + sum(coefs) * sum(division)  # all candidates learn
     )
+    return loss, division
 
 
 def plain_persistence(scores: list[list[float]], is_followed: Any) -> float:
@@ -173,12 +178,13 @@ def test_the_whole_loss_is_that_of_the_plain_form() -> None:
             parameter.add_(0.1 * torch.randn_like(parameter))
         policy.model.network.router.std.mul_(0.125)  # some gates with zeros
         policy.model.network.router.chosen.fill_(1)
-    expected = plain_loss(policy, rows)  # first: learning moves the router's statistics
+    expected, division = plain_loss(policy, rows)  # first: learning moves the router's statistics
     minibatch = SampleBatch(convert_to_torch_tensor(rows))
     minibatch.set_training(True)
     (found,) = policy.model.custom_loss([policy.loss(policy.model, policy.dist_class, minibatch)], minibatch)
     assert (policy.model._cached().gate == 0).any()
     assert found.item() == pytest.approx(expected, abs=1e-5)
+    assert policy.model.network.router.loss.tolist() == pytest.approx(division, abs=1e-5)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "appo"])

@@ -242,7 +242,7 @@ class TestPersistence:
     def test_refusal(self) -> None:
         with pytest.raises(ValueError, match=r"is_followed: expected \[4\]"):
             persistence_loss(torch.zeros(1, 4, 2), torch.zeros(3, dtype=torch.bool))
-        with pytest.raises(ValueError, match=r"expected \[M, B, K\], got shape \(4, 2\)"):
+        with pytest.raises(ValueError, match=r"candidates: expected \[M, B, K\], got shape \(4, 2\)"):
             persistence_loss(torch.zeros(4, 2), torch.zeros(4, dtype=torch.bool))
 
     def test_candidates_are_told_apart(self) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from copy import deepcopy
 
 import entmax
 import pytest
@@ -361,8 +362,18 @@ class TestRouter:
         for _ in range(20):
             router.update_statistics(router.candidates(z), torch.tensor([-1.0, -2.0]))
         before = router(z)
+        named = deepcopy(router)
+        assert named.choose(renumber=False)
+        torch.testing.assert_close(named(z), before[:, [2, 0, 3, 1]])
         assert router.choose()
         torch.testing.assert_close(router(z), before)
+
+    def test_a_batch_that_is_not_finite_changes_nothing_that_candidates_are_chosen_by(self) -> None:
+        router, _ = self.after([-1.0, -1.2, -1.1])
+        before, good = deepcopy(router.state_dict()), router.candidates(torch.randn(8, 16))
+        for candidates, loss in ((good * math.nan, [0.0] * 3), (good, [0.0, math.nan, 0.0]), (good, [-math.inf] * 3)):
+            router.update_statistics(candidates, torch.tensor(loss))
+        assert all(torch.equal(router.state_dict()[name], value) for name, value in before.items())
 
     def test_refuses_another_width(self) -> None:
         with pytest.raises(ValueError, match=r"\[B, 8\].*\(2, 9\)"):

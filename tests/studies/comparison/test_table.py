@@ -149,6 +149,11 @@ def test_agreement_of_roles_stands_beside_its_nulls() -> None:
         return numbers(seed, 1.0, expert_share=[0.5, 0.5], by_scene=by_scene, information=information)
 
     done = {"whole": [of(0, False), of(1, True)], "once": [of(0, False)]}
+    # A rare scene that came up in no state that was kept, and one that the other network never saw.
+    rare = {"steps": 1, "expert_share": [1.0, 0.0]}
+    done["whole"][0]["by_scene"] |= {"rare": rare, "unseen": rare}
+    done["whole"][0]["information"]["scene/rare"] = flag | {"random_router_share": []}
+    done["whole"][0]["information"]["scene/unseen"] = flag
     rows = variant_rows(plan("whole", "once"), done)
     told = rows["whole"]["agreement"]
     assert (told["value"], told["random_router"]) == (1.0, 0.0)

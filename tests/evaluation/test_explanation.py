@@ -32,7 +32,8 @@ def explained(checkpoint, tmp_path_factory):
 def output(gate, expert_logits):
     gate, expert_logits = torch.tensor([gate]), torch.tensor([expert_logits])
     logits = (gate.unsqueeze(-1) * expert_logits).sum(1)
-    return PolicyOutput(logits, torch.zeros(1), gate, torch.zeros(1, 2), gate.log(), expert_logits, None)
+    routed = gate.log()
+    return PolicyOutput(logits, torch.zeros(1), gate, torch.zeros(1, 2), routed, routed[None], expert_logits, None)
 
 
 def test_removal_compares_the_same_state_with_and_without_an_expert():

@@ -14,7 +14,7 @@ from rllib_moe.training import progress
 from rllib_moe.training.progress import ProgressLines, phase_table
 from tests.training.rows import row_of
 
-SCHEDULE = PhaseSchedule.load("default")
+SCHEDULE = PhaseSchedule.load("v3")
 
 
 def console() -> Console:

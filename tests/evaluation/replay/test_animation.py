@@ -33,8 +33,8 @@ def test_shows_the_screen(nethack_recording, tmp_path):
         assert image.n_frames > 10  # steps that look alike are one frame
         frame = np.array(image.convert("L"))
     found = crop(nethack_recording.screens, nethack_recording.description.map_lines, nethack_recording.level)
-    # As many pixels for each of the map's lines and columns, between a line of text above it and two below. A cell is as
-    # large as 330 pixels of height leave room for, 14 across at most.
+    # As many pixels for each of the map's lines and columns, between a line of text above it and two below; a cell is
+    # as large as 330 pixels of height leave room for, 14 across at most.
     assert found.lines == (1, 22)
     assert len(set(found.boxes)) == 1  # one level
     box = found.boxes[0]

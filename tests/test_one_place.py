@@ -86,6 +86,7 @@ def changed(tmp_path: Path) -> Path:
     return package.parent
 
 
+@pytest.mark.slow
 def test_a_new_value_of_a_phase_arrives_everywhere(changed: Path, tmp_path: Path) -> None:
     run(Path(rllib_moe.__path__[0]).parent, "older", str(tmp_path), "{}")
     older = tmp_path / "older" / "checkpoints" / "latest"

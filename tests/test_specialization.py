@@ -56,6 +56,7 @@ def test_experts_find_the_regimes_and_those_of_a_frozen_router_do_not(play: Call
     assert frozen[m.MUTUAL_INFORMATION.key] > 0.5, frozen
 
 
+@pytest.mark.slow
 def test_a_training_whose_temperature_stays_ends_with_a_softer_gate(play: Callable[..., Measured]) -> None:
     short = ("--episodes", "640", "--phase-boundaries", "160,320")
     cooled, constant = play("cooled", *short), play("constant", *short, "--set", "*.temperature=1.0")

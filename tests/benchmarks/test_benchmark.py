@@ -117,6 +117,7 @@ def test_minutes_to_score_are_those_of_the_training(tmp_path, capsys):
     assert " - " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_training_that_passed_is_ended():
     (row,) = main(f"--minutes-to-score 1 --seeds 0 --episodes 100000 --num-workers 0 {TINY}".split())[
         "minutes_to_score"

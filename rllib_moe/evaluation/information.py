@@ -21,7 +21,8 @@ from torch import Tensor
 
 from rllib_moe.envs.description import FLAG
 from rllib_moe.models.losses import gate_entropy
-from rllib_moe.models.routing import Router, gate_weights
+from rllib_moe.models.router import Router
+from rllib_moe.models.routing import gate_weights
 
 RANDOM_ROUTERS = 20
 PERMUTATIONS = 100

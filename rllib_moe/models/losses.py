@@ -174,7 +174,7 @@ def persistence_loss(candidates: Tensor, is_followed: Tensor) -> Tensor:
     never chosen.
 
     Args:
-        candidates: Logits of the router's candidates [M, B, K], with a standard deviation of `routing.SCALE`.
+        candidates: Logits of the router's candidates [M, B, K], with a standard deviation of `router.SCALE`.
         is_followed: Where the next row is the next step of the same episode, bool [B]; the last row's has no next one.
 
     Returns:

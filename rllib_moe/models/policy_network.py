@@ -18,7 +18,8 @@ from rllib_moe.models.experts import ExpertBank, combine_experts
 from rllib_moe.models.losses import persistence_loss, role_loss, routing_losses
 from rllib_moe.models.observation_encoder import ObservationEncoder
 from rllib_moe.models.phase_state import PhaseState
-from rllib_moe.models.routing import Router, gate_weights, mask_experts
+from rllib_moe.models.router import Router
+from rllib_moe.models.routing import gate_weights, mask_experts
 from rllib_moe.validation import ConfigError
 
 PHASE = "phase."
@@ -53,7 +54,7 @@ class AuxiliaryLosses(NamedTuple):
     """Losses of the routing in a batch, under the active phase."""
 
     total: Tensor
-    """What is added to the loss of the policy, a scalar."""
+    """Sum that is added to the loss of the policy, a scalar."""
     raw: dict[str, Tensor]
     """Scalars by name, before their coefficients; of the router's candidates the chosen one's."""
     division: Tensor

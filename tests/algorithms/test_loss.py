@@ -27,7 +27,7 @@ from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.models.rllib_model import IS_FOLLOWED
-from rllib_moe.models.routing import SCALE
+from rllib_moe.models.router import SCALE
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog

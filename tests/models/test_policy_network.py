@@ -11,7 +11,8 @@ from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.models.experts import combine_experts
 from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput, phase_of, weight_errors
-from rllib_moe.models.routing import SCALE, gate_weights
+from rllib_moe.models.router import SCALE
+from rllib_moe.models.routing import gate_weights
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError
 from tests.models.graph_batches import box, random_observation, rows, zeros_like

@@ -1,7 +1,8 @@
 """NetHack's observations in words: what actions are for, node types, walking distances, places on the screen."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -27,6 +28,7 @@ from rllib_moe.envs.nethack.scene_graph import (
     WALKING_DISTANCE,
 )
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
+from rllib_moe.envs.nethack.survival import SURVIVAL_ACTIONS
 from rllib_moe.envs.nethack.tasks import TASKS
 
 _GOALS: Final = {
@@ -45,10 +47,26 @@ _GOALS: Final = {
 _FIGHT, _ELSEWHERE = "fight", "elsewhere"
 _RANKED: Final = (_ELSEWHERE, *_GOALS.values(), _FIGHT)
 _RANKS: Final = np.array([[*_GOALS].index(kind) + 1 if kind in _GOALS else 0 for kind in range(len(g.NODE_TYPE_NAMES))])
-_STILL = tuple(name for name in ACTION_NAMES if not name.startswith(("move_", "run_")))
-_PURPOSES: Final = tuple(dict.fromkeys((*reversed(_GOALS.values()), _FIGHT, _ELSEWHERE, *_STILL)))
-_PURPOSE_OF_RANK: Final = np.array([_PURPOSES.index(name) for name in _RANKED])
-_PURPOSE_IF_STILL: Final = np.array([_PURPOSES.index(name) if name in _STILL else 0 for name in ACTION_NAMES])
+
+
+class _Purposes(NamedTuple):
+    """Purposes of a set of actions."""
+
+    names: tuple[str, ...]
+    of_rank: np.ndarray
+    if_still: np.ndarray
+    """int [A]; steps and runs, which it does not know, have 0."""
+
+
+@functools.cache
+def _purposes(action_names: tuple[str, ...]) -> _Purposes:
+    still = [name for name in action_names if not name.startswith(("move_", "run_"))]
+    names = tuple(dict.fromkeys((*reversed(_GOALS.values()), _FIGHT, _ELSEWHERE, *still)))
+    return _Purposes(
+        names,
+        of_rank=np.array([names.index(name) for name in _RANKED]),
+        if_still=np.array([names.index(name) if name in still else 0 for name in action_names]),
+    )
 
 
 _MEASURES: Final = (
@@ -71,11 +89,14 @@ class NetHackDescription(GraphDescription):
     Args:
         tasks: names of its tasks, if it was given any.
         role_names: names of its roles.
+        survival: whether it has the actions of ``survival``.
     """
 
-    def __init__(self, tasks: Sequence[str] = (), role_names: Sequence[str] = ROLE_NAMES) -> None:
+    def __init__(
+        self, tasks: Sequence[str] = (), role_names: Sequence[str] = ROLE_NAMES, *, survival: bool = False
+    ) -> None:
         super().__init__(
-            action_names=ACTION_NAMES,
+            action_names=ACTION_NAMES + (SURVIVAL_ACTIONS if survival else ()),
             node_type_names=g.NODE_TYPE_NAMES,
             role_names=tuple(role_names),
             distance_unit="steps to walk",
@@ -93,7 +114,7 @@ class NetHackDescription(GraphDescription):
 
     def purposes(self) -> tuple[str, ...]:
         """Return the goals of a step or run, by the shortest way to them; for other actions their own name."""
-        return _PURPOSES
+        return _purposes(self.action_names).names
 
     def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the purpose of each action, see :meth:`purposes`."""
@@ -104,9 +125,10 @@ class NetHackDescription(GraphDescription):
         for node in nodes[(types == g.NODE_MONSTER) & (nodes[:, ADJACENT] > 0)]:
             there = (np.sign(node[DX]) == DIRECTION_DX) & (np.sign(node[DY]) == DIRECTION_DY)
             ranks[there] = len(_RANKED) - 1
-        purposes = _PURPOSE_IF_STILL.copy()
+        known = _purposes(self.action_names)
+        purposes = known.if_still.copy()
         for first in (FIRST_MOVE, FIRST_RUN):
-            purposes[first : first + NUM_DIRECTIONS] = _PURPOSE_OF_RANK[ranks]
+            purposes[first : first + NUM_DIRECTIONS] = known.of_rank[ranks]
         return purposes
 
     def cells(self, env: gymnasium.Env[Any, Any]) -> np.ndarray:

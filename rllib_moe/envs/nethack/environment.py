@@ -20,10 +20,11 @@ from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
-from rllib_moe.envs.nethack.observation import ObservationBuilder, observation_space
+from rllib_moe.envs.nethack.observation import ObservationBuilder, num_actions, observation_space
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
+from rllib_moe.envs.nethack.survival import SurvivalAction, SurvivalMemory, type_keys
 from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, TaskProgress, task_names
 
 MAX_NODES: Final = 24
@@ -70,6 +71,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         no_progress_limit: steps in a row without the game clock moving after which the episode is truncated.
         tasks: names of tasks, separated by commas; None plays for score without a leaf ``task``.
         roles: what the leaf ``roles`` names: the ``scene``'s (see ``scene_flags``), or the ``task`` itself.
+        actions: ``score``, the 23 of ``NetHackScore-v0``, or ``extended``: six more, see ``survival``.
         character: role, race, gender and alignment, see ``characters``.
         temp_root: directory for NLE's temporary files, see ``temp_dirs.temp_root``.
         render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
@@ -99,6 +101,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         no_progress_limit: int = 150,
         tasks: str | None = None,
         roles: str = "scene",
+        actions: str = "score",
         character: str = "mon-hum-neu-mal",
         temp_root: str | None = None,
         render_mode: str | None = None,
@@ -116,6 +119,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         errors = argument_errors(checks, {name: getattr(self, name) for name in checks})
         if roles not in ("scene", "task") or (roles == "task" and tasks is None):
             errors.append(f"roles must be 'scene', or 'task' where there are tasks, got {roles!r}")
+        if actions not in ("score", "extended"):
+            errors.append(f"actions must be 'score' or 'extended', got {actions!r}")
         if fault := character_fault(character):
             errors.append(fault)
         if render_mode not in (None, "ansi"):
@@ -125,24 +130,25 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._dismiss_prompts = dismiss_prompts
         self._task_names = [] if tasks is None else task_names(tasks)
         role_names = self._task_names if roles == "task" else ROLE_NAMES
+        self._extended = actions == "extended"
         if self._task_names:
             self.changeable = {**self.changeable, "tasks": SomeTasks(self._task_names)}
-            self.description = NetHackDescription(self._task_names, role_names)
+        self.description = NetHackDescription(self._task_names, role_names, survival=self._extended)
         self._roles_are_tasks = roles == "task"
         make_game = partial(Game, character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
         self._game = self._usual_game = make_game()
         self._gold_game = make_game(options=GOLD_OPTIONS)
         self.render_mode = render_mode
         self._shown: str | None = None
-        self._builder = ObservationBuilder(max_nodes=MAX_NODES, action_mask=action_mask, path_summary=path_summary)
+        layout = {"max_nodes": MAX_NODES, "action_mask": action_mask, "path_summary": path_summary}
+        self._builder = ObservationBuilder(**layout, survival=self._extended)
         self.observation_space = observation_space(
-            max_nodes=MAX_NODES,
-            action_mask=action_mask,
-            path_summary=path_summary,
+            **layout,
+            survival=self._extended,
             num_tasks=len(self._task_names),
             num_roles=len(role_names),
         )
-        self.action_space = spaces.Discrete(NUM_ACTIONS)
+        self.action_space = spaces.Discrete(num_actions(survival=self._extended))
         self._seed: int | None = None
         self._episode = 0
         self._running = False
@@ -189,6 +195,9 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._prompt = Prompt.NONE
         self._last_action = NO_ACTION
         self._memory = EpisodeMemory(self._game.living_blstats)
+        self._survival = SurvivalMemory() if self._extended else None
+        if self._survival is not None:
+            self._survival.record(None, self._game.living_blstats, self._game.glyphs, b"", self._memory.place)
         self._max_depth = self._depth()
         np.copyto(self._living_glyphs, self._game.glyphs)
         observation, info, _ = self._observe()
@@ -201,8 +210,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             ValueError: No such action.
             RuntimeError: No episode is under way.
         """
-        if not 0 <= action < NUM_ACTIONS:
-            raise ValueError(f"action must be in 0..{NUM_ACTIONS - 1}, got {action}")
+        if not self.action_space.contains(action):
+            raise ValueError(f"action must be in 0..{self.action_space.n - 1}, got {action}")
         if not self._running:
             raise RuntimeError("step() needs an episode under way: call reset() first")
         game = self._game
@@ -210,8 +219,11 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         score, time, depth = self._score(), self._time(), self._max_depth
         asked = self._prompt
         dismissed = 0
-        is_over = game.press(ACTION_KEYS[action])
-        message = b"" if is_over else game.message_bytes()
+        if action < NUM_ACTIONS:
+            is_over = game.press(ACTION_KEYS[action])
+            message = b"" if is_over else game.message_bytes()
+        else:
+            is_over, message = type_keys(game, SurvivalAction(action))
         if not is_over:
             self._prompt, dismissed, is_over = settle(game, before=asked, dismiss=self._dismiss_prompts)
         if is_over:
@@ -234,6 +246,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
                 clock_stands=self._clock_stands,
                 in_prompt=asked != Prompt.NONE or self._prompt != Prompt.NONE,
             )
+            if self._survival is not None:
+                self._survival.record(action, game.living_blstats, self._living_glyphs, message, self._memory.place)
         gain, weight, terminated = float(self._score() - score), 1.0, is_over
         if self._progress is not None:
             gain, weight = 0.0 if is_over else self._progress.gain(), TASKS[self._progress.task].weight
@@ -308,6 +322,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             self._game.message_bytes(),
             self._memory.level,
             circumstances,
+            self._survival,
         )
         info = {
             "score": float(self._score()),

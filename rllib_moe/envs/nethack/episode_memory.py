@@ -48,7 +48,7 @@ class EpisodeMemory:
         """Record what an action came to.
 
         Args:
-            action: 0 to 22.
+            action: the action.
             blstats: int64 [27], of the hero after it.
             glyphs: int16 [H, W], the map after it.
             message: the message right after it.

@@ -1,8 +1,8 @@
 """The status vector: the hero's condition, the open question, the tiles around, the last action, the message.
 
 Owns the order of the vector (`FEATURE_NAMES`) and every scale in it; all entries lie in [-1, 1]. With
-``path_summary`` it ends with the first steps towards the nearest way down, frontier, monster and gold: the same
-facts as in those nodes' features, for a network to find without attention.
+``path_summary`` follow the first steps towards the nearest way down, frontier, monster and gold: the same facts as in
+those nodes' features, for a network to find without attention. What ``survival`` remembers comes last.
 """
 
 from typing import Final
@@ -16,12 +16,14 @@ from rllib_moe.envs.nethack.actions import (
     DIRECTION_DX,
     DIRECTION_DY,
     DIRECTION_NAMES,
+    NUM_ACTIONS,
     NUM_DIRECTIONS,
 )
 from rllib_moe.envs.nethack.candidates import MAX_SEARCHES
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, FIRST_STEP, REACHABLE, Graph
 from rllib_moe.envs.nethack.state import NO_ACTION, State
+from rllib_moe.envs.nethack.survival import SURVIVAL_FEATURES
 from rllib_moe.runtime.numba_cache import compiled
 
 MESSAGE_CUES: Final = (
@@ -98,13 +100,14 @@ _NUM_CONDITIONS = len(_CONDITIONS)
 _NO_PROMPT = int(Prompt.NONE)
 
 
-def feature_names(*, path_summary: bool) -> tuple[str, ...]:
+def feature_names(*, path_summary: bool, survival: bool = False) -> tuple[str, ...]:
     """Names of the status vector's entries, in order.
 
     Args:
-        path_summary: whether the vector ends with the path summary.
+        path_summary: whether the path summary is in the vector.
+        survival: whether the vector ends with `SURVIVAL_FEATURES`.
     """
-    return _BASE_NAMES + (_SUMMARY_NAMES if path_summary else ())
+    return _BASE_NAMES + (_SUMMARY_NAMES if path_summary else ()) + (SURVIVAL_FEATURES if survival else ())
 
 
 @compiled
@@ -174,7 +177,7 @@ def write_features(state: State, nodes_cut: int, features: np.ndarray) -> None:
         if 0 <= y < glyphs.shape[0] and 0 <= x < glyphs.shape[1]:
             features[_PASSABLE + direction] = passable[y, x] > 0
             features[_MONSTER + direction] = g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN] == g.NODE_MONSTER
-    if circumstances.last_action != NO_ACTION:
+    if NO_ACTION < circumstances.last_action < NUM_ACTIONS:
         features[_LAST_ACTION + circumstances.last_action] = 1.0
 
 
@@ -184,7 +187,7 @@ def write_path_summary(graph: Graph, features: np.ndarray) -> None:
 
     Args:
         graph: the scene graph; its nodes of one type come nearest first.
-        features: float32 [D], zeros in its last entries, written.
+        features: float32 [D], zeros in its places, written.
     """
     nodes = graph.nodes
     for i in range(1, nodes.shape[0]):

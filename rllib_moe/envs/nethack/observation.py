@@ -13,30 +13,43 @@ from nle import nethack
 from rllib_moe.envs.graph_space import graph_space
 from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.action_mask import mask_answers, mask_free_actions
-from rllib_moe.envs.nethack.actions import NUM_ACTIONS
+from rllib_moe.envs.nethack.actions import EAT, NUM_ACTIONS
 from rllib_moe.envs.nethack.candidates import collect_candidates, thin
 from rllib_moe.envs.nethack.features import feature_names, write_features, write_message_cues, write_path_summary
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory, learn_map
 from rllib_moe.envs.nethack.path_search import search_paths
 from rllib_moe.envs.nethack.prompts import Prompt
-from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES, SCENE_FLAGS, write_scene
+from rllib_moe.envs.nethack.scene_flags import MONSTER_ADJACENT, ROLE_NAMES, SCENE_FLAGS, write_scene
 from rllib_moe.envs.nethack.scene_graph import NUM_EDGE_TYPES, NUM_NODE_FEATURES, Graph, write_graph
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances, State
+from rllib_moe.envs.nethack.survival import SURVIVAL_ACTIONS, SURVIVAL_FEATURES, SurvivalMemory
 from rllib_moe.runtime.numba_cache import compiled
 
 CROP_RADIUS: Final = 4
 CROP_SIZE: Final = 2 * CROP_RADIUS + 1
 
 
+def num_actions(*, survival: bool) -> int:
+    """Return the number of actions, with or without those of ``survival``."""
+    return NUM_ACTIONS + (len(SURVIVAL_ACTIONS) if survival else 0)
+
+
 def observation_space(
-    *, max_nodes: int, action_mask: bool, path_summary: bool, num_tasks: int = 0, num_roles: int = len(ROLE_NAMES)
+    *,
+    max_nodes: int,
+    action_mask: bool,
+    path_summary: bool,
+    survival: bool = False,
+    num_tasks: int = 0,
+    num_roles: int = len(ROLE_NAMES),
 ) -> spaces.Dict:
     """Build the space of NetHack's graph observation.
 
     Args:
         max_nodes: N.
         action_mask: whether it has the leaf ``action_mask``.
-        path_summary: whether ``features`` ends with the path summary.
+        path_summary: whether ``features`` has the path summary.
+        survival: whether there are the actions and features of ``survival``.
         num_tasks: width of the leaf ``task``; 0 leaves it out.
         num_roles: K.
     """
@@ -46,10 +59,10 @@ def observation_space(
     return graph_space(
         max_nodes=max_nodes,
         node_features=NUM_NODE_FEATURES,
-        features=len(feature_names(path_summary=path_summary)),
+        features=len(feature_names(path_summary=path_summary, survival=survival)),
         num_edge_types=NUM_EDGE_TYPES,
         num_node_types=g.NUM_NODE_TYPES,
-        num_actions=NUM_ACTIONS if action_mask else None,
+        num_actions=num_actions(survival=survival) if action_mask else None,
         num_roles=num_roles,
         extras=extras,
     )
@@ -61,14 +74,16 @@ class ObservationBuilder:
     Args:
         max_nodes: N.
         action_mask: whether to give the leaf ``action_mask``.
-        path_summary: whether ``features`` ends with the path summary.
+        path_summary: whether ``features`` has the path summary.
+        survival: whether there are the actions and features of ``survival``.
     """
 
-    def __init__(self, *, max_nodes: int, action_mask: bool, path_summary: bool) -> None:
+    def __init__(self, *, max_nodes: int, action_mask: bool, path_summary: bool, survival: bool = False) -> None:
         self._max_nodes = max_nodes
         self._action_mask = action_mask
         self._path_summary = path_summary
-        self._num_features = len(feature_names(path_summary=path_summary))
+        self._num_features = len(feature_names(path_summary=path_summary, survival=survival))
+        self._num_actions = num_actions(survival=survival)
         self._positions = np.zeros((max_nodes, 2), dtype=np.int64)
         self._node_mask = np.zeros(max_nodes, dtype=np.uint8)
         self._scene = np.zeros(len(SCENE_FLAGS), dtype=np.uint8)
@@ -84,6 +99,7 @@ class ObservationBuilder:
         message: bytes,
         memory: LevelMemory,
         circumstances: Circumstances,
+        survival: SurvivalMemory | None = None,
     ) -> tuple[dict[str, np.ndarray], dict[str, bool], int, int]:
         """Build one observation.
 
@@ -93,6 +109,7 @@ class ObservationBuilder:
             message: the message line.
             memory: of the present level; its ground is brought up to date.
             circumstances: what else the observation shows.
+            survival: of the episode, where there is one.
 
         Returns:
             The observation (fresh arrays), the scene flags, the number of nodes cut, and the number of walkable
@@ -101,17 +118,22 @@ class ObservationBuilder:
         graph = Graph.blank(self._max_nodes)
         features = np.zeros(self._num_features, dtype=np.float32)
         crop = np.zeros((CROP_SIZE, CROP_SIZE), dtype=np.uint8)
-        mask = np.zeros(NUM_ACTIONS, dtype=np.uint8)
+        mask = np.zeros(self._num_actions, dtype=np.uint8)
         roles = np.empty(len(ROLE_NAMES), dtype=np.float32)
         given = (glyphs, blstats, memory, circumstances, self._path_summary)
         nodes_cut, new_tiles = _build(*given, self._positions, graph, features, crop, mask, self._scene, roles)
         self._node_mask = graph.node_mask
         write_message_cues(message, features)
         observation: dict[str, np.ndarray] = {**graph._asdict(), "features": features, "crop": crop, "roles": roles}
+        if survival is not None:
+            beside = bool(self._scene[MONSTER_ADJACENT])
+            survival.write(blstats, features[-len(SURVIVAL_FEATURES) :], mask[NUM_ACTIONS:], monster_adjacent=beside)
+            mask[EAT] = 0  # its own two know what to eat
         if self._action_mask:
             if circumstances.prompt != Prompt.NONE:
                 y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
-                mask = mask_answers(Prompt(circumstances.prompt), message, memory.locked, y, x)
+                mask[:NUM_ACTIONS] = mask_answers(Prompt(circumstances.prompt), message, memory.locked, y, x)
+                mask[NUM_ACTIONS:] = 0
             observation["action_mask"] = mask
         scene: dict[str, bool] = dict(zip(SCENE_FLAGS, self._scene.astype(bool).tolist(), strict=True))
         return observation, scene, nodes_cut, new_tiles

@@ -47,9 +47,10 @@ SCENE_FLAGS: Final = (
 
 ROLE_NAMES: Final = ("survival", "combat", "exploration", "general")
 
+# Columns of the flags, as plain integers for the compiled functions.
 (
     _HP_LOW,
-    _MONSTER_ADJACENT,
+    MONSTER_ADJACENT,
     _MONSTER_SEEN,
     _STAIRS_KNOWN,
     _STAIRS_REACHABLE,
@@ -85,7 +86,7 @@ def write_scene(state: State, graph: Graph, scene: np.ndarray, roles: np.ndarray
     for direction in range(NUM_DIRECTIONS):
         y, x = hero_y + DIRECTION_DY[direction], hero_x + DIRECTION_DX[direction]
         if 0 <= y < glyphs.shape[0] and 0 <= x < glyphs.shape[1]:
-            scene[_MONSTER_ADJACENT] |= g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN] == g.NODE_MONSTER
+            scene[MONSTER_ADJACENT] |= g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN] == g.NODE_MONSTER
     for i in range(1, graph.nodes.shape[0]):
         if not graph.node_mask[i]:
             break
@@ -106,7 +107,7 @@ def write_scene(state: State, graph: Graph, scene: np.ndarray, roles: np.ndarray
             scene[_ITEM_NEAR] |= near
     lost = 1.0 - min(max(blstats[nethack.NLE_BL_HP], 0) / max(blstats[nethack.NLE_BL_HPMAX], 1), 1.0)
     survival = 6.0 * lost + 3.0 * scene[_HUNGRY]
-    combat = 2.0 * scene[_MONSTER_SEEN] + 4.0 * scene[_MONSTER_ADJACENT]
+    combat = 2.0 * scene[_MONSTER_SEEN] + 4.0 * scene[MONSTER_ADJACENT]
     exploration = scene[_FRONTIER_NEAR] + 2.0 * scene[_STAIRS_KNOWN] + 2.0 * scene[_DEAD_END]
     general = 0.5 + scene[_ITEM_NEAR] + 8.0 * scene[_IN_PROMPT]
     total = survival + combat + exploration + general

@@ -33,7 +33,7 @@ class Circumstances(NamedTuple):
     """The open question, see ``prompts.Prompt``."""
 
     last_action: int
-    """0 to 22, or `NO_ACTION`."""
+    """An action, or `NO_ACTION`."""
 
 
 class State(NamedTuple):

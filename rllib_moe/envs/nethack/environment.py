@@ -20,7 +20,7 @@ from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
-from rllib_moe.envs.nethack.observation import ObservationBuilder, num_actions, observation_space
+from rllib_moe.envs.nethack.observation import Layout, ObservationBuilder
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
@@ -62,7 +62,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     Args:
         max_steps: steps after which the episode is truncated.
         action_mask: whether the observation has the leaf ``action_mask``.
-        path_summary: whether ``features`` ends with the first steps to the nearest targets.
+        path_summary: whether ``features`` has the first steps to the nearest targets.
         reward_scale: factor from score to reward. 0.05 makes a new level worth 2.5.
         frozen_penalty: score points taken off for a step in which the game clock stands still; the task's own value.
         depth_bonus: shaping reward for each level of new maximum depth.
@@ -140,15 +140,18 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._gold_game = make_game(options=GOLD_OPTIONS)
         self.render_mode = render_mode
         self._shown: str | None = None
-        layout = {"max_nodes": MAX_NODES, "action_mask": action_mask, "path_summary": path_summary}
-        self._builder = ObservationBuilder(**layout, survival=self._extended)
-        self.observation_space = observation_space(
-            **layout,
+        layout = Layout(
+            max_nodes=MAX_NODES,
+            action_mask=action_mask,
+            path_summary=path_summary,
             survival=self._extended,
             num_tasks=len(self._task_names),
             num_roles=len(role_names),
         )
-        self.action_space = spaces.Discrete(num_actions(survival=self._extended))
+        self._builder = ObservationBuilder(layout)
+        self.observation_space = layout.space()
+        self._num_actions = layout.num_actions
+        self.action_space = spaces.Discrete(self._num_actions)
         self._seed: int | None = None
         self._episode = 0
         self._running = False
@@ -210,8 +213,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             ValueError: No such action.
             RuntimeError: No episode is under way.
         """
-        if not self.action_space.contains(action):
-            raise ValueError(f"action must be in 0..{self.action_space.n - 1}, got {action}")
+        if not 0 <= action < self._num_actions:
+            raise ValueError(f"action must be in 0..{self._num_actions - 1}, got {action}")
         if not self._running:
             raise RuntimeError("step() needs an episode under way: call reset() first")
         game = self._game

@@ -4,7 +4,7 @@ Owns the order of the work (ground, paths, nodes, features, crop, mask, flags); 
 own module.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -29,63 +29,66 @@ CROP_RADIUS: Final = 4
 CROP_SIZE: Final = 2 * CROP_RADIUS + 1
 
 
-def num_actions(*, survival: bool) -> int:
-    """Return the number of actions, with or without those of ``survival``."""
-    return NUM_ACTIONS + (len(SURVIVAL_ACTIONS) if survival else 0)
+class Layout(NamedTuple):
+    """What the observations of an environment hold."""
 
+    max_nodes: int
+    """N, the hero included."""
 
-def observation_space(
-    *,
-    max_nodes: int,
-    action_mask: bool,
-    path_summary: bool,
-    survival: bool = False,
-    num_tasks: int = 0,
-    num_roles: int = len(ROLE_NAMES),
-) -> spaces.Dict:
-    """Build the space of NetHack's graph observation.
+    action_mask: bool = True
+    """Whether there is the leaf ``action_mask``."""
 
-    Args:
-        max_nodes: N.
-        action_mask: whether it has the leaf ``action_mask``.
-        path_summary: whether ``features`` has the path summary.
-        survival: whether there are the actions and features of ``survival``.
-        num_tasks: width of the leaf ``task``; 0 leaves it out.
-        num_roles: K.
-    """
-    extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
-    if num_tasks:
-        extras["task"] = spaces.Box(0, 1, (num_tasks,), np.float32)
-    return graph_space(
-        max_nodes=max_nodes,
-        node_features=NUM_NODE_FEATURES,
-        features=len(feature_names(path_summary=path_summary, survival=survival)),
-        num_edge_types=NUM_EDGE_TYPES,
-        num_node_types=g.NUM_NODE_TYPES,
-        num_actions=num_actions(survival=survival) if action_mask else None,
-        num_roles=num_roles,
-        extras=extras,
-    )
+    path_summary: bool = True
+    """Whether ``features`` has the path summary."""
+
+    survival: bool = False
+    """Whether there are the actions and features of ``survival``."""
+
+    num_tasks: int = 0
+    """Width of the leaf ``task``; 0 leaves it out."""
+
+    num_roles: int = len(ROLE_NAMES)
+    """Width of the leaf ``roles``."""
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions."""
+        return NUM_ACTIONS + self.survival * len(SURVIVAL_ACTIONS)
+
+    @property
+    def num_features(self) -> int:
+        """Width of ``features``."""
+        return len(feature_names(path_summary=self.path_summary, survival=self.survival))
+
+    def space(self) -> spaces.Dict:
+        """Build the space of the observations."""
+        extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
+        if self.num_tasks:
+            extras["task"] = spaces.Box(0, 1, (self.num_tasks,), np.float32)
+        return graph_space(
+            max_nodes=self.max_nodes,
+            node_features=NUM_NODE_FEATURES,
+            features=self.num_features,
+            num_edge_types=NUM_EDGE_TYPES,
+            num_node_types=g.NUM_NODE_TYPES,
+            num_actions=self.num_actions if self.action_mask else None,
+            num_roles=self.num_roles,
+            extras=extras,
+        )
 
 
 class ObservationBuilder:
-    """Builds the observations of one environment.
+    """Builds the observations of one environment, but for its task.
 
     Args:
-        max_nodes: N.
-        action_mask: whether to give the leaf ``action_mask``.
-        path_summary: whether ``features`` has the path summary.
-        survival: whether there are the actions and features of ``survival``.
+        layout: what they hold.
     """
 
-    def __init__(self, *, max_nodes: int, action_mask: bool, path_summary: bool, survival: bool = False) -> None:
-        self._max_nodes = max_nodes
-        self._action_mask = action_mask
-        self._path_summary = path_summary
-        self._num_features = len(feature_names(path_summary=path_summary, survival=survival))
-        self._num_actions = num_actions(survival=survival)
-        self._positions = np.zeros((max_nodes, 2), dtype=np.int64)
-        self._node_mask = np.zeros(max_nodes, dtype=np.uint8)
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._num_features = layout.num_features
+        self._positions = np.zeros((layout.max_nodes, 2), dtype=np.int64)
+        self._node_mask = np.zeros(layout.max_nodes, dtype=np.uint8)
         self._scene = np.zeros(len(SCENE_FLAGS), dtype=np.uint8)
 
     def positions(self) -> np.ndarray:
@@ -115,12 +118,12 @@ class ObservationBuilder:
             The observation (fresh arrays), the scene flags, the number of nodes cut, and the number of walkable
             tiles seen for the first time.
         """
-        graph = Graph.blank(self._max_nodes)
+        graph = Graph.blank(self._layout.max_nodes)
         features = np.zeros(self._num_features, dtype=np.float32)
         crop = np.zeros((CROP_SIZE, CROP_SIZE), dtype=np.uint8)
-        mask = np.zeros(self._num_actions, dtype=np.uint8)
+        mask = np.zeros(self._layout.num_actions, dtype=np.uint8)
         roles = np.empty(len(ROLE_NAMES), dtype=np.float32)
-        given = (glyphs, blstats, memory, circumstances, self._path_summary)
+        given = (glyphs, blstats, memory, circumstances, self._layout.path_summary)
         nodes_cut, new_tiles = _build(*given, self._positions, graph, features, crop, mask, self._scene, roles)
         self._node_mask = graph.node_mask
         write_message_cues(message, features)
@@ -129,7 +132,7 @@ class ObservationBuilder:
             beside = bool(self._scene[MONSTER_ADJACENT])
             survival.write(blstats, features[-len(SURVIVAL_FEATURES) :], mask[NUM_ACTIONS:], monster_adjacent=beside)
             mask[EAT] = 0  # its own two know what to eat
-        if self._action_mask:
+        if self._layout.action_mask:
             if circumstances.prompt != Prompt.NONE:
                 y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
                 mask[:NUM_ACTIONS] = mask_answers(Prompt(circumstances.prompt), message, memory.locked, y, x)
@@ -144,7 +147,7 @@ def warm_up() -> None:
 
     Call it before several processes start, or each of them compiles.
     """
-    builder = ObservationBuilder(max_nodes=2, action_mask=True, path_summary=True)
+    builder = ObservationBuilder(Layout(max_nodes=2))
     memory = LevelMemory.blank()
     memory.arrive(0, 0, None)
     start = Circumstances(0, 1, 1.0, 0.0, clock_stands=False, prompt=int(Prompt.NONE), last_action=NO_ACTION)

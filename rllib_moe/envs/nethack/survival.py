@@ -2,14 +2,14 @@
 
 Each stands for several keys: what opens it, and what it answers to the questions that follow.
 
-| action     | does                                                    | legal                                              |
-|------------|---------------------------------------------------------|----------------------------------------------------|
-| rest       | searches for 20 turns, or until a monster appears       | no monster adjacent, or ``Elbereth`` under foot    |
-| pray       | prays: heals, or feeds                                  | hit points below 1/7 or weak of hunger, and the last prayer long ago |
-| eat_pack   | eats the first food in the pack                         | hungry, and the pack has food                      |
-| eat_corpse | eats the corpse under foot                              | one that is fresh and safe, unless satiated        |
-| quaff      | drinks the first potion in the pack                     | at most half of the hit points, and there is one   |
-| elbereth   | writes the word that most monsters fear                 | a monster adjacent, at most half of the hit points |
+| action     | does                                    | legal                                                     |
+|------------|-----------------------------------------|-----------------------------------------------------------|
+| rest       | waits 20 turns, or for a monster        | no monster adjacent, or ``Elbereth`` under foot           |
+| pray       | heals, or feeds                         | hit points below 1/7 or weak, and no prayer for some time |
+| eat_pack   | eats the first food in the pack         | hungry, and there is some                                 |
+| eat_corpse | eats the corpse under foot              | one that is fresh and safe, unless satiated               |
+| quaff      | drinks the first potion in the pack     | at most half of the hit points, and there is one          |
+| elbereth   | writes the word that most monsters fear | a monster adjacent, at most half of the hit points        |
 
 Sources: https://nethackwiki.com/wiki/Prayer, /wiki/Corpse, /wiki/Elbereth, /wiki/Count.
 """
@@ -91,11 +91,11 @@ def _safe_corpses() -> np.ndarray:
     """Return bool [NUMMONS]: whether the fresh corpse of each monster does a human no harm."""
     # Flags of ``include/monflag.h``: acidic, poisonous; undead, were, human, domestic.
     harmful_body, harmful_kind = 0x08000000 | 0x10000000, 0x2 | 0x4 | 0x8 | 0x00400000
-    harmful_names = frozenset(
-        ("cockatrice", "chickatrice", "Medusa", "stalker", "chameleon", "doppelganger", "sandestin", "violet fungus")
-        + ("small mimic", "large mimic", "giant mimic", "bat", "giant bat", "green slime")
-        + ("Death", "Pestilence", "Famine")
-    )
+    harmful_names = {
+        *("cockatrice", "chickatrice", "Medusa", "stalker", "chameleon", "doppelganger", "sandestin", "violet fungus"),
+        *("small mimic", "large mimic", "giant mimic", "bat", "giant bat", "green slime"),
+        *("Death", "Pestilence", "Famine"),
+    }
     monsters = [nethack.permonst(index) for index in range(nethack.NUMMONS)]
     return np.array(
         [
@@ -115,7 +115,7 @@ def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
         Whether the game is over, and all messages on the way.
     """
     opening, answers = _KEYS[action]
-    messages = []
+    messages: list[bytes] = []
     typed = opening
     for _ in range(_MAX_QUESTIONS):
         for key in typed:

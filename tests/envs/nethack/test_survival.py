@@ -1,0 +1,238 @@
+import numpy as np
+import pytest
+from nle import nethack
+
+from rllib_moe.envs.graph_space import check_observation
+from rllib_moe.envs.nethack.actions import EAT, FIRST_MOVE, NUM_ACTIONS
+from rllib_moe.envs.nethack.features import feature_names
+from rllib_moe.envs.nethack.game import Game
+from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
+from rllib_moe.envs.nethack.survival import (
+    FRESH_TURNS,
+    PRAYER_INTERVAL,
+    SAFE_CORPSES,
+    SURVIVAL_ACTIONS,
+    SURVIVAL_FEATURES,
+    SurvivalAction,
+    SurvivalMemory,
+    type_keys,
+)
+
+QUIET_SEED = 35
+"""A game in which the hero may rest at its start until it is weak of hunger."""
+
+HOME = (0, 1)
+HERO = (10, 40)
+BESIDE = (10, 41)
+
+
+@pytest.fixture
+def game(tmp_path):
+    made = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
+    made.start(1, 1)
+    yield made
+    made.close()
+
+
+def monster(name):
+    return next(i for i in range(nethack.NUMMONS) if nethack.permonst(i).mname == name)
+
+
+class Watch:
+    """A memory that is told of a hero who stands still on bare ground while things happen around."""
+
+    def __init__(self):
+        self.memory = SurvivalMemory()
+        self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, np.int16)
+        self.glyphs[8:13, 38:43] = nethack.GLYPH_CMAP_OFF + 19
+        self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
+        self.set(Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1)
+        self.happens(None)
+
+    def set(self, **values):
+        for name, value in values.items():
+            self.stats[getattr(nethack, f"NLE_BL_{name}")] = value
+
+    def happens(self, action, message=b"", **values):
+        self.set(**values)
+        self.memory.record(action, self.stats, self.glyphs, message, HOME)
+
+    def write(self, *, monster_adjacent=False):
+        features = np.zeros(len(SURVIVAL_FEATURES), np.float32)
+        mask = np.zeros(len(SURVIVAL_ACTIONS), np.uint8)
+        self.memory.write(self.stats, features, mask, monster_adjacent=monster_adjacent)
+        return dict(zip(SURVIVAL_FEATURES, features.tolist(), strict=True)), mask
+
+    def legal(self, *, monster_adjacent=False):
+        mask = self.write(monster_adjacent=monster_adjacent)[1]
+        return {name for name, legal in zip(SURVIVAL_ACTIONS, mask, strict=True) if legal}
+
+
+def test_rest_passes_turns_in_one_step(make_env):
+    env = make_env(actions="extended")
+    env.reset(seed=2)
+    before = env._game.living_blstats[nethack.NLE_BL_TIME]
+    env.step(SurvivalAction.REST)
+    assert 10 <= env._game.living_blstats[nethack.NLE_BL_TIME] - before <= 20
+
+
+def test_hunger_is_met_from_the_pack_and_then_by_prayer(make_env):
+    env = make_env(actions="extended", max_steps=1000)
+    observation, _ = env.reset(seed=QUIET_SEED)
+    hunger = env._game.living_blstats[nethack.NLE_BL_HUNGER :][:1]
+    while hunger < 2:
+        assert not observation["action_mask"][[SurvivalAction.EAT_PACK, SurvivalAction.PRAY]].any()
+        observation, *_ = env.step(SurvivalAction.REST)
+    assert observation["action_mask"][SurvivalAction.EAT_PACK]
+    nutrition = env._game.internal[7]
+    observation, *_ = env.step(SurvivalAction.EAT_PACK)
+    assert env._game.internal[7] > nutrition
+    while hunger < 3:
+        assert not observation["action_mask"][SurvivalAction.PRAY]
+        observation, _, terminated, truncated, _ = env.step(SurvivalAction.REST)
+        assert not terminated
+        assert not truncated
+    assert observation["action_mask"][SurvivalAction.PRAY]
+    observation, *_ = env.step(SurvivalAction.PRAY)
+    assert hunger == 1
+    assert not observation["action_mask"][SurvivalAction.PRAY]
+
+
+def test_potions_are_drunk_until_there_are_none(game):
+    watch = Watch()
+    watch.set(HP=10)
+    assert "quaff" in watch.legal()
+    for _ in range(3):
+        over, messages = type_keys(game, SurvivalAction.QUAFF)
+        watch.happens(SurvivalAction.QUAFF, messages)
+        assert not over
+        assert b"You feel better" in messages
+    assert "quaff" in watch.legal()
+    watch.happens(SurvivalAction.QUAFF, type_keys(game, SurvivalAction.QUAFF)[1])
+    assert "quaff" not in watch.legal()
+    watch.happens(FIRST_MOVE, b"j - a milky potion.")
+    assert "quaff" in watch.legal()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_word_stands_under_foot(game, times):
+    for _ in range(times):
+        over, messages = type_keys(game, SurvivalAction.ELBERETH)
+        assert not over
+    watch = Watch()
+    watch.set(HP=10)
+    assert "elbereth" in watch.legal(monster_adjacent=True)
+    assert "rest" not in watch.legal(monster_adjacent=True)
+    watch.happens(SurvivalAction.ELBERETH, messages)
+    assert watch.legal(monster_adjacent=True) == {"rest", "quaff"}
+    game.press(ord(":"))
+    seen = b""
+    while game.misc[2]:
+        seen += game.message_bytes()
+        game.press(ord(" "))
+    assert b'"Elbereth"' in seen + game.message_bytes()
+    watch.happens(FIRST_MOVE)  # an attack
+    assert "elbereth" in watch.legal(monster_adjacent=True)
+
+
+def test_a_question_without_an_answer_is_closed(game):
+    type_keys(game, SurvivalAction.EAT_CORPSE)  # there is none, so the game asks for something in the pack
+    assert not game.misc.any()
+
+
+def test_prayers_are_for_trouble_and_far_between():
+    watch = Watch()
+    watch.set(TIME=99, HP=2)
+    assert watch.write()[0]["trouble"] == 1
+    assert "pray" not in watch.legal()
+    watch.set(TIME=100, HP=20)
+    assert "pray" not in watch.legal()
+    watch.set(HP=5)
+    assert "pray" in watch.legal()
+    watch.happens(SurvivalAction.PRAY, b"You begin praying to Anhur.\nYou feel much better.", HP=20, TIME=103)
+    watch.set(TIME=103 + PRAYER_INTERVAL - 1, HUNGER=3)
+    assert "pray" not in watch.legal()
+    watch.set(TIME=103 + PRAYER_INTERVAL)
+    assert "pray" in watch.legal()
+    assert watch.write()[0]["turns_since_prayer"] == pytest.approx(PRAYER_INTERVAL / 1000)
+
+
+def test_a_corpse_is_eaten_while_it_is_fresh():
+    watch = Watch()
+    watch.glyphs[BESIDE] = nethack.GLYPH_BODY_OFF + monster("newt")
+    watch.happens(FIRST_MOVE, TIME=50)
+    assert "eat_corpse" not in watch.legal()
+    watch.glyphs[BESIDE] = nethack.GLYPH_MON_OFF + monster("monk")  # the hero, on it
+    watch.happens(FIRST_MOVE, Y=BESIDE[0], X=BESIDE[1])
+    assert "eat_corpse" in watch.legal()
+    watch.set(HUNGER=0)
+    assert "eat_corpse" not in watch.legal()
+    watch.set(HUNGER=1, TIME=50 + FRESH_TURNS)
+    assert "eat_corpse" in watch.legal()
+    watch.set(TIME=51 + FRESH_TURNS)
+    assert "eat_corpse" not in watch.legal()
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["lay there before", "cockatrice", "kitten", "human zombie", "kobold", "eaten by a pet", "eaten"],
+)
+def test_other_corpses_are_left_alone(what):
+    watch = Watch()
+    name = what if what in ("cockatrice", "kitten", "human zombie", "kobold") else "newt"
+    at = (3, 3) if what == "lay there before" else BESIDE
+    watch.glyphs[at] = nethack.GLYPH_BODY_OFF + monster(name)
+    watch.happens(FIRST_MOVE, TIME=50)
+    if what == "eaten by a pet":
+        watch.glyphs[at] = nethack.GLYPH_CMAP_OFF + 19
+        watch.happens(FIRST_MOVE)
+    watch.glyphs[at] = nethack.GLYPH_MON_OFF + monster("monk")
+    watch.happens(FIRST_MOVE, Y=at[0], X=at[1])
+    if what == "eaten":
+        watch.happens(SurvivalAction.EAT_CORPSE)
+    assert "eat_corpse" not in watch.legal()
+
+
+def test_what_is_safe():
+    safe = {nethack.permonst(i).mname for i in np.flatnonzero(SAFE_CORPSES)}
+    assert {"newt", "jackal", "gnome lord", "lichen", "floating eye", "sewer rat"} <= safe
+    assert not safe & {"bat", "dog", "acid blob", "werejackal", "gnome mummy", "human", "green slime", "Medusa"}
+
+
+def test_play_with_all_actions_stays_in_the_space_and_repeats(make_env):
+    env = make_env(actions="extended", max_steps=300)
+    assert env.action_space.n == NUM_ACTIONS + 6 == len(env.description.action_names)
+    assert env.observation_space["features"].shape == (len(feature_names(path_summary=True, survival=True)),)
+    rounds = []
+    for _ in range(2):
+        rng = np.random.default_rng(0)
+        observation, _ = env.reset(seed=5)
+        rounds.append([])
+        while True:
+            check_observation(observation, env.observation_space)
+            legal = np.flatnonzero(observation["action_mask"])
+            assert EAT not in legal
+            further = legal[legal >= NUM_ACTIONS]
+            action = int(rng.choice(further if len(further) and rng.random() < 0.3 else legal))
+            rounds[-1].append((action, observation["features"].tobytes()))
+            observation, _, terminated, truncated, _ = env.step(action)
+            assert (
+                not env._game.misc.any()
+                or observation["features"][feature_names(path_summary=True).index("prompt_direction")]
+            )
+            if terminated or truncated:
+                break
+    assert rounds[0] == rounds[1]
+    assert {action for action, _ in rounds[0]} & set(SurvivalAction)
+
+
+def test_the_purpose_of_each_further_action_is_its_own(make_env):
+    env = make_env(actions="extended")
+    observation, _ = env.reset(seed=0)
+    purposes = env.description.purpose_of_actions(observation)
+    assert [env.description.purposes()[i] for i in purposes[NUM_ACTIONS:]] == list(SURVIVAL_ACTIONS)
+
+
+def test_an_unknown_set_of_actions_is_refused(make_env):
+    with pytest.raises(ValueError, match=r"actions must be 'score' or 'extended', got 'all'"):
+        make_env(actions="all")

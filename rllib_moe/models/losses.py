@@ -19,7 +19,7 @@ from torch.nn import functional
 _ENTROPY_FLOOR = 1e-8  # see _entropy
 _TARGET_BAND = 0.05  # nats; see alpha_entropy_loss
 _COSINE_FLOOR = 1e-4  # see diversity_loss
-_PERSISTENCE_TEMPERATURE = 0.0625  # see persistence_loss
+_CHOICE_TEMPERATURE = 0.0625  # see _choice
 _USE_WEIGHT = 1.3  # see persistence_loss
 
 
@@ -169,10 +169,6 @@ def persistence_loss(candidates: Tensor, is_followed: Tensor) -> Tensor:
     (https://arxiv.org/abs/1807.06653) over time instead of augmentations, with its weight above 1 on the entropy of the
     use. Two equal experts and an unused one both cost; nothing is named by anyone.
 
-    The choice is a softmax of its own temperature, whatever gate the phase has: as soft as the gate of warmup the
-    information of random choices would vanish, and with it the gradient; a sparse gate has none for an expert that is
-    never chosen.
-
     Args:
         candidates: Logits of the router's candidates [M, B, K], with a standard deviation of `router.SCALE`.
         is_followed: Where the next row is the next step of the same episode, bool [B]; the last row's has no next one.
@@ -187,21 +183,18 @@ def persistence_loss(candidates: Tensor, is_followed: Tensor) -> Tensor:
         raise ValueError(f"candidates: expected [M, B, K], got shape {tuple(candidates.shape)}")
     if is_followed.shape != candidates.shape[1:2]:
         raise ValueError(f"is_followed: expected [{candidates.shape[1]}], got shape {tuple(is_followed.shape)}")
-    choice = (candidates / _PERSISTENCE_TEMPERATURE).softmax(-1)
+    choice = _log_choice(candidates).exp()
     first = choice[:, :-1] * is_followed[:-1, None]
     joint = first.mT @ choice[:, 1:] / is_followed[:-1].sum().clamp(min=1)  # [M, K, K]
     joint = (joint + joint.mT) / 2
     return -(2 * _USE_WEIGHT * _entropy(joint.sum(1)) - _entropy(joint.flatten(1)))
 
 
-def role_loss(candidates: Tensor, temperature: Tensor | float, roles: Tensor) -> Tensor:
+def role_loss(candidates: Tensor, roles: Tensor) -> Tensor:
     """Cross-entropy of the router's choice to the roles that the environment names.
 
-    Of the softmax of the logits, whatever gate the phase has: a sparse gate has no gradient where it is 0.
-
     Args:
-        candidates: Logits of the router's candidates [M, B, K].
-        temperature: The phase's.
+        candidates: Logits of the router's candidates [M, B, K], with a standard deviation of `router.SCALE`.
         roles: Weights of the roles in each state [B, K], rows that sum to 1.
 
     Returns:
@@ -214,7 +207,17 @@ def role_loss(candidates: Tensor, temperature: Tensor | float, roles: Tensor) ->
         raise ValueError(
             f"expected candidates [M, B, K] and roles [B, K], got {tuple(candidates.shape)} and {tuple(roles.shape)}"
         )
-    return -(roles * (candidates / temperature).log_softmax(-1)).sum(-1).mean(-1)
+    return -(roles * _log_choice(candidates)).sum(-1).mean(-1)
+
+
+def _log_choice(candidates: Tensor) -> Tensor:
+    """Logarithm of the choice of experts that the dividing losses see [M, B, K].
+
+    It is a softmax of a temperature of its own, whatever gate the phase has: as soft as the gate of warmup the choice
+    would tell next to nothing of a state, since its logits have a fixed spread, and there would be no gradient; a
+    sparse gate has none for an expert that is never chosen.
+    """
+    return (candidates / _CHOICE_TEMPERATURE).log_softmax(-1)
 
 
 def routing_losses(

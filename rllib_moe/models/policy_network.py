@@ -170,7 +170,7 @@ class GATMoEPolicy(nn.Module):
             else persistence_loss(candidates, is_followed)
         }
         if self.has_roles:
-            dividing["role"] = role_loss(candidates, phase.get_buffer("temperature"), observation["roles"])
+            dividing["role"] = role_loss(candidates, observation["roles"])
         coefs = torch.stack([phase.get_buffer(f"{name}_coef") for name in dividing])
         weighted = (coefs.unsqueeze(1) * torch.stack(list(dividing.values()))).sum(0)
         total = torch.stack([phase.get_buffer(f"{name}_coef") * loss for name, loss in raw.items()]).sum()

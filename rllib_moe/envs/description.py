@@ -123,6 +123,9 @@ class GraphDescription:
     evaluation measures how much the experts tell of them. The flags of `info["scene"]` are labels without being named
     here."""
 
+    ending: str | None = None
+    """Entry of an episode's last `info` that says in words how it ended: evaluation counts them."""
+
     def __post_init__(self) -> None:
         if taken := [name for name in self.baselines if name in GENERAL_POLICIES]:
             raise ValueError(f"baselines: {', '.join(taken)} is the name of a policy that every environment has")

@@ -57,6 +57,8 @@ class EpisodeRecord:
     """Undiscounted return."""
     measures: dict[str, float] = field(default_factory=dict)
     """Values of the environment's own episode measures by name."""
+    ending: str | None = None
+    """How it ended, where the environment says so."""
     gates: GateSum = field(default_factory=GateSum)
     """Gates of all steps."""
     gate_entropy: float = 0.0
@@ -158,6 +160,8 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
                 continue
             record.score = float(info.get("score", record.total_reward))
             record.measures = {each.name: each.value(info) for each in description.episode_measures}
+            if description.ending is not None:
+                record.ending = str(info[description.ending])
             done.append(record)
             if (seed := next(waiting, None)) is not None:
                 begin(row, seed)

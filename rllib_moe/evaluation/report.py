@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,9 @@ _ROWS = (
     ("env_steps_per_second", "steps/s", "steps over the workers' playing time, start-up excluded"),
 )
 
+MOST_ENDINGS = 12
+"""Ways to end that the table tells apart."""
+
 
 def evaluation_numbers(
     records: Sequence[EpisodeRecord], measures: Sequence[EpisodeMeasure] = (), removed_expert: int | None = None
@@ -47,7 +51,8 @@ def evaluation_numbers(
         removed_expert: Expert that was taken away; it does not count for `min_expert_share`.
 
     Returns:
-        Plain numbers; `measures` has the standard error of each own measure, and the number of episodes that have it.
+        Plain numbers; `measures` has the standard error of each own measure, and the number of episodes that have it,
+        `endings` the number of episodes that ended in each way, the most frequent first.
         None where something has no meaning: routing without experts, the spread of one episode, a measure that no
         episode has.
     """
@@ -79,6 +84,7 @@ def evaluation_numbers(
             "expert_share": share,
             "min_expert_share": min(kept, default=None),
             "env_steps": steps,
+            "endings": dict(Counter(record.ending for record in records if record.ending).most_common()),
             "by_scene": {name: _scene(records, name) for name in names},
             "episode_scores": scores,
         }
@@ -105,6 +111,8 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
             over = "" if part["episodes"] == numbers["episodes"] else f" ({part['episodes']} episodes)"
         table.add_row(key, told, unit, meaning + over)
     yield table
+    if numbers["endings"]:
+        yield _endings_table(numbers["endings"], numbers["episodes"])
     if numbers["information"]:
         yield _information_table(numbers["information"])
     scenes = {name: scene for name, scene in numbers["by_scene"].items() if scene["expert_share"]}
@@ -117,6 +125,18 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
         for name, scene in scenes.items():
             table.add_row(name, str(scene["steps"]), *(f"{100 * share:.1f}" for share in scene["expert_share"]))
         yield table
+
+
+def _endings_table(endings: Mapping[str, int], episodes: int) -> Table:
+    table = Table(title="How the episodes ended", title_justify="left")
+    table.add_column("ending")
+    table.add_column("% of episodes", justify="right")
+    shown = dict(list(endings.items())[:MOST_ENDINGS])
+    if others := sum(endings.values()) - sum(shown.values()):
+        shown[f"in {len(endings) - len(shown)} other ways"] = others
+    for ending, count in shown.items():
+        table.add_row(ending, f"{100 * count / episodes:.1f}")
+    return table
 
 
 def _information_table(information: Mapping[str, Any]) -> Table:

@@ -74,6 +74,9 @@ _MEASURES: Final = (
         key="depth2", unit="share", meaning="episodes that reached depth 2 or more", info="max_depth", at_least=2
     ),
     EpisodeMeasure(key="max_depth", unit="levels", meaning="mean deepest level"),
+    EpisodeMeasure(key="experience_level", unit="levels", meaning="mean highest experience level"),
+    EpisodeMeasure(key="progression", unit="share", meaning="mean BALROG progression: how often such a game is won"),
+    EpisodeMeasure(key="turns", unit="turns", meaning="mean game turns"),
 )
 
 
@@ -104,6 +107,7 @@ class NetHackDescription(GraphDescription):
             baselines={"scripted": ScriptedStairsPolicy},
             episode_measures=(*map(_task_measure, tasks), *_MEASURES),
             labels=("task",) if tasks else (),
+            ending="ending",
         )
 
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:

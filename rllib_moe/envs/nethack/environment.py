@@ -21,6 +21,7 @@ from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.observation import Layout, ObservationBuilder
+from rllib_moe.envs.nethack.progression import progression
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
@@ -52,10 +53,12 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     ``terminated``: the game ended by itself (death, or leaving the dungeon), or the task is done. ``truncated``: cut by
     ``max_steps`` or ``no_progress_limit``; NetHack itself is not told.
 
-    ``info``: ``score`` (raw, as last read alive; of a task its points), ``max_depth``, ``scene`` (flags, see
+    ``info``: ``score`` (raw, as last read alive; of a task its points), ``max_depth``, ``experience_level`` (its
+    highest), ``progression`` (see ``progression``), ``turns`` (of the game), ``scene`` (flags, see
     ``scene_flags.SCENE_FLAGS``), ``shaping`` (share of the step's reward that is shaping), ``nodes_cut``,
     ``prompts_dismissed`` (keys spent on closing questions after this step), ``no_progress`` (steps in a row without the
-    game clock moving); with ``tasks`` also ``task`` (its name) and ``task_<name>`` (its points).
+    game clock moving); after the last step ``ending`` (how the episode ended, in words); with ``tasks`` also ``task``
+    (its name) and ``task_<name>`` (its points).
 
     All numbers may change while it lives (``changeable``), and ``tasks`` to some of those that it was made with.
 
@@ -201,7 +204,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._survival = SurvivalMemory() if self._extended else None
         if self._survival is not None:
             self._survival.record(None, self._game.living_blstats, self._game.glyphs, b"", self._memory.place)
-        self._max_depth = self._depth()
+        self._max_depth, self._max_level = self._depth(), 1
         np.copyto(self._living_glyphs, self._game.glyphs)
         observation, info, _ = self._observe()
         return observation, info | {"shaping": 0.0, "prompts_dismissed": 0}
@@ -239,6 +242,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._clock_stands = self._time() == time
         self._no_progress = self._no_progress + 1 if self._clock_stands else 0
         self._max_depth = max(depth, self._depth())
+        self._max_level = max(self._max_level, int(game.living_blstats[nethack.NLE_BL_XP]))
         if not is_over:
             self._memory.record(
                 action,
@@ -263,17 +267,18 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         truncated = not terminated and (self._steps >= self.max_steps or self._no_progress >= self.no_progress_limit)
         self._running = not (terminated or truncated)
         self._is_over = is_over
-        return (
-            observation,
-            float(reward),
-            terminated,
-            truncated,
-            info
-            | {
-                "shaping": float(shaping),
-                "prompts_dismissed": dismissed,
-            },
-        )
+        info |= {"shaping": float(shaping), "prompts_dismissed": dismissed}
+        if not self._running:
+            info["ending"] = self._ending()
+        return observation, float(reward), terminated, truncated, info
+
+    def _ending(self) -> str:
+        """Say how the episode ended."""
+        if self._is_over:
+            return self._game.cause_of_death()
+        if self._progress is not None and self._progress.is_done:
+            return "task done"
+        return "limit of steps" if self._steps >= self.max_steps else "no progress"
 
     def render(self) -> str | None:  # type: ignore[override]
         """The game's screen as text with ANSI colors; once the game is over, the last one that was shown.
@@ -330,6 +335,9 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         info = {
             "score": float(self._score()),
             "max_depth": self._max_depth,
+            "experience_level": self._max_level,
+            "progression": progression(self._max_depth, self._max_level),
+            "turns": self._time(),
             "scene": scene,
             "nodes_cut": nodes_cut,
             "no_progress": self._no_progress,

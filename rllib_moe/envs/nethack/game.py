@@ -6,7 +6,9 @@ every observation twice, answers questions by its own rules, and quits the game 
 """
 
 import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -27,6 +29,8 @@ SCREEN_KEYS: Final = ("tty_chars", "tty_colors")
 MAX_START_ATTEMPTS = 3
 MAX_START_KEYS = 1000
 MAX_END_KEYS = 1000
+MAX_RECORD_BYTES = 4096
+"""Length, and more, of a game's line in NetHack's record."""
 
 # Indices of ``program_state``: https://github.com/NetHack-LE/nle/blob/main/include/nletypes.h
 _GAME_OVER, _IN_MOVELOOP = 0, 3
@@ -140,6 +144,15 @@ class Game:
                 break
             done = self._library.step(KEY_SPACE if self.misc[2] else KEY_ESCAPE)[1]
         return True
+
+    def cause_of_death(self) -> str:
+        """Say how the last game ended, as its record does: "killed by a jackal, while fainted from lack of food"."""
+        assert self._library is not None, "cause_of_death() before start()"
+        with Path(self._library._vardir, "xlogfile").open("rb") as record:
+            record.seek(-min(MAX_RECORD_BYTES, record.seek(0, os.SEEK_END)), os.SEEK_END)
+            last = record.read().decode("latin-1").rstrip("\n").rpartition("\n")[2]
+        entries = dict(entry.partition("=")[::2] for entry in last.split("\t"))
+        return entries["death"] + (f", while {entries['while']}" if "while" in entries else "")
 
     def message_bytes(self) -> bytes:
         """The message line, without padding."""

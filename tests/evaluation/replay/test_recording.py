@@ -41,7 +41,8 @@ def test_is_the_episode_that_an_evaluation_plays(checkpoint, regimes_recording):
 def test_shows_nethack_with_the_nodes_where_they_lie(nethack_checkpoint, nethack_recording):
     recording = nethack_recording
     check_columns(recording)
-    (depths,) = recording.measures.values()
+    depths = recording.measures["max_depth"]
+    assert recording.ending == "limit of steps"
     assert (len(depths), depths[0], recording.final_measures["max_depth"]) == (recording.steps, 1, max(depths))
     # The screen is only looked at: the game is the one that is played without it.
     assert evaluated(nethack_checkpoint, 3)["episode_scores"] == [recording.final_score]

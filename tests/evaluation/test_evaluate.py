@@ -108,7 +108,15 @@ def test_scenes_add_up_and_all_keys_are_in_the_file(checkpoint, tmp_path):
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert numbers.keys() == {
         *("episodes", "score_mean", "score_se", "score_median", "score_std", "score_max", "length_mean"),
-        *("endings", "information", "role_names", "return_mean", "alpha_entropy", "usage_entropy", "mutual_information"),
+        *(
+            "endings",
+            "information",
+            "role_names",
+            "return_mean",
+            "alpha_entropy",
+            "usage_entropy",
+            "mutual_information",
+        ),
         *("expert_share", "min_expert_share", "env_steps", "env_steps_per_second", "wall_seconds", "by_scene"),
         *("policy", "checkpoint", "checkpoint_episodes", "routing", "temperature", "deterministic", "removed_expert"),
         *("seed_base", "env", "max_steps", "env_args", "episode_scores", "measures"),

@@ -11,7 +11,6 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from nle import nethack
 
 from rllib_moe.envs.arguments import STEP_LIMIT, Bounds, Check, argument_errors
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
@@ -21,12 +20,12 @@ from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.observation import Layout, ObservationBuilder
-from rllib_moe.envs.nethack.progression import progression
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
 from rllib_moe.envs.nethack.survival import SurvivalAction, SurvivalMemory, type_keys
-from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, TaskProgress, task_names
+from rllib_moe.envs.nethack.tally import Tally
+from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, task_names
 
 MAX_NODES: Final = 24
 """Nodes of a scene graph, the hero included."""
@@ -191,20 +190,16 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         task = None if self.tasks is None else str(self.np_random.choice(task_names(self.tasks)))
         self._game = self._gold_game if task == GOLD else self._usual_game
         self._game.start(*episode_seeds(self._seed, self._episode))
-        self._progress = None if task is None else TaskProgress(task, self._game)
+        self._tally = Tally(self._game, task)
         self._task_leaf = np.array([name == task for name in self._task_names], np.float32)
         self._running = True
         self._is_over = False
-        self._steps = 0
-        self._no_progress = 0
-        self._clock_stands = False
         self._prompt = Prompt.NONE
         self._last_action = NO_ACTION
         self._memory = EpisodeMemory(self._game.living_blstats)
         self._survival = SurvivalMemory() if self._extended else None
         if self._survival is not None:
             self._survival.record(None, self._game.living_blstats, self._game.glyphs, b"", self._memory.place)
-        self._max_depth, self._max_level = self._depth(), 1
         np.copyto(self._living_glyphs, self._game.glyphs)
         observation, info, _ = self._observe()
         return observation, info | {"shaping": 0.0, "prompts_dismissed": 0}
@@ -222,7 +217,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             raise RuntimeError("step() needs an episode under way: call reset() first")
         game = self._game
         action = int(action)
-        score, time, depth = self._score(), self._time(), self._max_depth
         asked = self._prompt
         dismissed = 0
         if action < NUM_ACTIONS:
@@ -237,48 +231,34 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         else:
             np.copyto(self._living_glyphs, game.glyphs)
 
-        self._steps += 1
         self._last_action = action
-        self._clock_stands = self._time() == time
-        self._no_progress = self._no_progress + 1 if self._clock_stands else 0
-        self._max_depth = max(depth, self._depth())
-        self._max_level = max(self._max_level, int(game.living_blstats[nethack.NLE_BL_XP]))
+        tally = self._tally
+        gain, new_levels = tally.count(is_over=is_over)
         if not is_over:
             self._memory.record(
                 action,
-                self._game.living_blstats,
+                game.living_blstats,
                 self._living_glyphs,
                 message,
-                now=self._steps,
-                clock_stands=self._clock_stands,
+                now=tally.steps,
+                clock_stands=tally.clock_stands,
                 in_prompt=asked != Prompt.NONE or self._prompt != Prompt.NONE,
             )
             if self._survival is not None:
                 self._survival.record(action, game.living_blstats, self._living_glyphs, message, self._memory.place)
-        gain, weight, terminated = float(self._score() - score), 1.0, is_over
-        if self._progress is not None:
-            gain, weight = 0.0 if is_over else self._progress.gain(), TASKS[self._progress.task].weight
-            terminated |= self._progress.is_done
         observation, info, new_tiles = self._observe()
 
-        shaping = self.depth_bonus * (self._max_depth - depth) + self.tile_bonus * new_tiles
-        penalty = self.frozen_penalty if self._clock_stands and not is_over else 0.0
-        reward = self.reward_scale * weight * (gain - penalty) + shaping
-        truncated = not terminated and (self._steps >= self.max_steps or self._no_progress >= self.no_progress_limit)
+        shaping = self.depth_bonus * new_levels + self.tile_bonus * new_tiles
+        penalty = self.frozen_penalty if tally.clock_stands and not is_over else 0.0
+        reward = self.reward_scale * tally.weight * (gain - penalty) + shaping
+        terminated = is_over or tally.is_task_done
+        truncated = not terminated and (tally.steps >= self.max_steps or tally.no_progress >= self.no_progress_limit)
         self._running = not (terminated or truncated)
         self._is_over = is_over
         info |= {"shaping": float(shaping), "prompts_dismissed": dismissed}
         if not self._running:
-            info["ending"] = self._ending()
+            info["ending"] = tally.ending(self.max_steps)
         return observation, float(reward), terminated, truncated, info
-
-    def _ending(self) -> str:
-        """Say how the episode ended."""
-        if self._is_over:
-            return self._game.cause_of_death()
-        if self._progress is not None and self._progress.is_done:
-            return "task done"
-        return "limit of steps" if self._steps >= self.max_steps else "no progress"
 
     def render(self) -> str | None:  # type: ignore[override]
         """The game's screen as text with ANSI colors; once the game is over, the last one that was shown.
@@ -315,12 +295,13 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
 
     def _observe(self) -> tuple[Observation, dict[str, Any], int]:
         """Observation, info without the step's own entries, and new tiles; after death of the last living state."""
+        tally = self._tally
         circumstances = Circumstances(
-            now=self._steps,
-            max_depth=self._max_depth,
-            steps_left=1.0 - self._steps / self.max_steps,
-            no_progress=self._no_progress / self.no_progress_limit,
-            clock_stands=self._clock_stands,
+            now=tally.steps,
+            max_depth=tally.max_depth,
+            steps_left=1.0 - tally.steps / self.max_steps,
+            no_progress=tally.no_progress / self.no_progress_limit,
+            clock_stands=tally.clock_stands,
             prompt=int(self._prompt),
             last_action=self._last_action,
         )
@@ -332,28 +313,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             circumstances,
             self._survival,
         )
-        info = {
-            "score": float(self._score()),
-            "max_depth": self._max_depth,
-            "experience_level": self._max_level,
-            "progression": progression(self._max_depth, self._max_level),
-            "turns": self._time(),
-            "scene": scene,
-            "nodes_cut": nodes_cut,
-            "no_progress": self._no_progress,
-        }
-        if (progress := self._progress) is not None:
-            info |= {"score": progress.score, "task": progress.task, f"task_{progress.task}": progress.score}
+        if self._task_names:
             observation["task"] = self._task_leaf.copy()
             if self._roles_are_tasks:
                 observation["roles"] = self._task_leaf.copy()
-        return observation, info, new_tiles
-
-    def _score(self) -> int:
-        return int(self._game.living_blstats[nethack.NLE_BL_SCORE])
-
-    def _depth(self) -> int:
-        return int(self._game.living_blstats[nethack.NLE_BL_DEPTH])
-
-    def _time(self) -> int:
-        return int(self._game.living_blstats[nethack.NLE_BL_TIME])
+        return observation, tally.info() | {"scene": scene, "nodes_cut": nodes_cut}, new_tiles

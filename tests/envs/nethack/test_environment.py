@@ -154,6 +154,7 @@ def test_score_and_depth_survive_death(make_env):
         if terminated:
             break
     assert terminated
+    assert info["ending"].startswith(("killed by ", "died of ", "petrified by ", "poisoned by ", "choked on "))
     assert info["score"] >= last["score"] > 0
     assert info["max_depth"] == last["max_depth"] > 1
     check_observation(observation, env.observation_space)

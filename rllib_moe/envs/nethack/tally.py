@@ -1,0 +1,84 @@
+"""What an episode has come to so far: steps, points, levels, turns; and in the end, how it ended."""
+
+from typing import Any
+
+from nle import nethack
+
+from rllib_moe.envs.nethack.game import Game
+from rllib_moe.envs.nethack.progression import progression
+from rllib_moe.envs.nethack.tasks import TASKS, TaskProgress
+
+
+class Tally:
+    """Tally of one episode.
+
+    Args:
+        game: at its first move.
+        task: name of the episode's task, None for the score.
+
+    Attributes:
+        steps: actions so far.
+        no_progress: those in a row, up to now, without the game clock moving.
+        clock_stands: whether the last one was such.
+        max_depth: deepest level.
+        is_task_done: whether the task is done.
+        weight: reward for a point before it is scaled.
+    """
+
+    def __init__(self, game: Game, task: str | None) -> None:
+        self._game = game
+        self._task = None if task is None else TaskProgress(task, game)
+        self.weight = 1.0 if task is None else TASKS[task].weight
+        self.steps = self.no_progress = 0
+        self.clock_stands = self.is_task_done = False
+        self._is_over = False
+        self.max_depth, self._max_level = self._read(nethack.NLE_BL_DEPTH), 1
+        self._score, self._turns = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
+
+    def count(self, *, is_over: bool) -> tuple[float, int]:
+        """Count an action, after which the game is as the hero last saw it.
+
+        Args:
+            is_over: whether it ended the game.
+
+        Returns:
+            Points gained, levels of new depth.
+        """
+        score, turns, depth = self._score, self._turns, self.max_depth
+        self._score, self._turns = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
+        self.steps += 1
+        self.clock_stands = self._turns == turns
+        self.no_progress = self.no_progress + 1 if self.clock_stands else 0
+        self.max_depth = max(depth, self._read(nethack.NLE_BL_DEPTH))
+        self._max_level = max(self._max_level, self._read(nethack.NLE_BL_XP))
+        self._is_over = is_over
+        gain = float(self._score - score)
+        if self._task is not None:
+            gain = 0.0 if is_over else self._task.gain()
+            self.is_task_done = self._task.is_done
+        return gain, self.max_depth - depth
+
+    def info(self) -> dict[str, Any]:
+        """Return the entries of ``info`` that it knows."""
+        info: dict[str, Any] = {
+            "score": float(self._score),
+            "max_depth": self.max_depth,
+            "experience_level": self._max_level,
+            "progression": progression(self.max_depth, self._max_level),
+            "turns": self._turns,
+            "no_progress": self.no_progress,
+        }
+        if (task := self._task) is not None:
+            info |= {"score": task.score, "task": task.task, f"task_{task.task}": task.score}
+        return info
+
+    def ending(self, max_steps: int) -> str:
+        """Say how the episode ended, which was cut after `max_steps` if it lasted as long."""
+        if self._is_over:
+            return self._game.cause_of_death()
+        if self.is_task_done:
+            return "task done"
+        return "limit of steps" if self.steps >= max_steps else "no progress"
+
+    def _read(self, number: int) -> int:
+        return int(self._game.living_blstats[number])

@@ -18,7 +18,7 @@ from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
-from rllib_moe.sampling.vector_sampler import VectorSampler
+from rllib_moe.sampling.vector_sampler import VectorRolloutWorker, VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 from tests.sampling.played import (
     LENGTH,
@@ -179,3 +179,23 @@ def test_a_time_limit_is_bootstrapped_or_an_end(small_config: Callable[..., MoEP
     same = [*range(5), *range(21, LENGTH)]
     np.testing.assert_allclose(targets["bootstrap"][same], targets["terminal"][same], atol=1e-5)
     assert np.abs(targets["bootstrap"] - targets["terminal"])[5:21].min() > 1e-6
+
+
+def test_a_remote_worker_has_a_thread_for_each_core_of_its_own(config: MoEPPOConfig) -> None:
+    before = torch.get_num_threads()
+    threads = []
+    try:
+        for index in (0, 1):
+            torch.set_num_threads(2)  # as a worker finds it where the user set OMP_NUM_THREADS
+            worker = VectorRolloutWorker(
+                env_creator=lambda _: make_env("regimes", max_steps=9),
+                default_policy_class=MoEPPOPolicy,
+                config=config,
+                worker_index=index,
+                num_workers=1,
+            )
+            threads.append(torch.get_num_threads())
+            worker.stop()
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [2, 1]

@@ -172,7 +172,9 @@ class SurvivalMemory:
             self._engraved.discard(self._at)  # an attack scuffs the engraving under foot
         if b" potion" in message and b" - " in message:  # picked up
             self._has_potion = True
-        corpses = self._corpses.setdefault(place, _Corpses.none(glyphs.size))
+        if place not in self._corpses:
+            self._corpses[place] = _Corpses.none(glyphs.size)
+        corpses = self._corpses[place]
         if action == SurvivalAction.EAT_CORPSE:
             corpses.kind[cell], corpses.since[cell] = _NO_CORPSE, 0
         _watch_corpses(glyphs.ravel(), corpses, turn, cell)

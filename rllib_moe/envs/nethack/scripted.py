@@ -1,5 +1,7 @@
 """A scripted player: walk to the nearest way down and take it, else explore. The bar a learned policy has to clear.
 
+With the actions of ``survival`` it also prays, drinks, eats, and rests while it is hurt.
+
 Reads nothing but the observation, so it also shows that the graph holds what is needed to play.
 """
 
@@ -19,11 +21,18 @@ from rllib_moe.envs.nethack.scene_graph import (
     LOCKED,
     REACHABLE,
 )
+from rllib_moe.envs.nethack.survival import SurvivalAction
 
 _FEATURES = feature_names(path_summary=False)
 _ON_STAIRS_DOWN = _FEATURES.index("underfoot_stairs_down")
 _ASKED_DIRECTION = _FEATURES.index("prompt_direction")
 _ASKED = slice(_FEATURES.index("prompt_more"), _FEATURES.index("prompt_choice") + 1)
+
+_HP = _FEATURES.index("hp_fraction")
+_FIRST_AID = (SurvivalAction.PRAY, SurvivalAction.QUAFF, SurvivalAction.ELBERETH, SurvivalAction.EAT_PACK)
+
+REST_BELOW = 0.7
+"""Share of the hit points below which the player rests."""
 
 MAX_GOLD_DETOUR = 12
 """Steps the player goes out of its way for gold."""
@@ -47,11 +56,14 @@ class ScriptedStairsPolicy:
             observation: a NetHack graph observation, with or without ``action_mask``.
 
         Returns:
-            The action, 0 to 22; a legal one where there is a mask.
+            The action, a legal one where there is a mask; without one, of the 23.
         """
         mask = observation.get("action_mask")
         legal = np.ones(NUM_ACTIONS, dtype=bool) if mask is None else mask.astype(bool)
-        for action in self._preferences(observation):
+        needs: list[int] = []
+        if len(legal) > NUM_ACTIONS:
+            needs = [*_FIRST_AID, *([SurvivalAction.REST] if observation["features"][_HP] < REST_BELOW else [])]
+        for action in (*needs, *self._preferences(observation)):
             if legal[action]:
                 return action
         moves = np.flatnonzero(legal[FIRST_MOVE : FIRST_MOVE + NUM_DIRECTIONS])

@@ -2,7 +2,8 @@ import numpy as np
 
 from rllib_moe.envs.nethack.actions import DOWN, FIRST_MOVE, KICK, MORE, NUM_ACTIONS, SEARCH
 from rllib_moe.envs.nethack.glyphs import STAIRS_DOWN
-from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
+from rllib_moe.envs.nethack.scripted import _HP, ScriptedStairsPolicy
+from rllib_moe.envs.nethack.survival import SurvivalAction
 
 SEEDS = range(100, 110)
 EAST, SOUTH = FIRST_MOVE + 1, FIRST_MOVE + 2
@@ -63,3 +64,15 @@ def test_beats_random_on_a_fixed_list(make_env):
     assert scripted > 3 * random
     assert random > uniform
     assert unmasked > 3 * uniform
+
+
+def test_sees_to_itself_first_where_it_can(make_env):
+    env = make_env(actions="extended")
+    observation, _ = env.reset(seed=2)
+    player = ScriptedStairsPolicy()
+    assert player.act(observation) < NUM_ACTIONS
+    observation["features"][_HP] = 0.5
+    assert player.act(observation) == SurvivalAction.REST
+    for action in (SurvivalAction.EAT_PACK, SurvivalAction.PRAY):
+        observation["action_mask"][action] = 1
+        assert player.act(observation) == action

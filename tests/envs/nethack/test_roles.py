@@ -11,25 +11,28 @@ def roles(scene):
     return dict(zip(ROLE_NAMES, scene.observe()[0]["roles"].tolist(), strict=True))
 
 
+def shares(**points):
+    cubes = {name: points.get(name, 0) ** 3 for name in ROLE_NAMES}
+    return pytest.approx({name: cube / sum(cubes.values()) for name, cube in cubes.items()})
+
+
 def test_points_by_hand(draw):
     # A dead end, 2, and 1/2 always; then with more to see.
-    assert roles(draw(*ROOM)) == pytest.approx({"survival": 0, "combat": 0, "exploration": 0.8, "general": 0.2})
-    hurt = roles(draw(*ROOM, HP=4, HPMAX=16, HUNGER=2))  # 6 * 3/4 + 3 = 7.5
-    assert hurt == pytest.approx({"survival": 0.75, "combat": 0, "exploration": 0.2, "general": 0.05})
-    assert roles(draw(*ROOM, HP=-1, HPMAX=16))["survival"] == pytest.approx(6 / 8.5)
+    assert roles(draw(*ROOM)) == shares(exploration=2, general=0.5)
+    hurt = roles(draw(*ROOM, HP=4, HPMAX=16, HUNGER=2))
+    assert hurt == shares(survival=6 * 3 / 4 + 3, exploration=2, general=0.5)
+    assert roles(draw(*ROOM, HP=-1, HPMAX=16)) == shares(survival=6, exploration=2, general=0.5)
     # Gold is worth 1, the way down 2, a monster seen 2, one beside the hero 4 more.
     seen = roles(draw("------", "|@.$>|", "|...d|", "------"))
-    assert seen == pytest.approx({"survival": 0, "combat": 2 / 5.5, "exploration": 2 / 5.5, "general": 1.5 / 5.5})
-    beside = roles(draw("----", "|@d|", "----"))
-    assert beside == pytest.approx({"survival": 0, "combat": 6 / 8.5, "exploration": 2 / 8.5, "general": 0.5 / 8.5})
-    frontier = roles(draw("----", "|@.:", "----"))
-    assert frontier["exploration"] == pytest.approx(1 / 1.5)
+    assert seen == shares(combat=2, exploration=2, general=1.5)
+    assert roles(draw("----", "|@d|", "----")) == shares(combat=6, exploration=2, general=0.5)
+    assert roles(draw("----", "|@.:", "----")) == shares(exploration=1, general=0.5)
 
 
 def test_an_open_question_is_nobodys_but_the_generalists(draw):
     scene = draw(*ROOM)
     scene = scene._replace(circumstances=scene.circumstances._replace(prompt=3))
-    assert roles(scene)["general"] == pytest.approx(8.5 / 10.5)
+    assert roles(scene) == shares(exploration=2, general=8.5)
 
 
 @pytest.mark.parametrize("player", ["random-legal", "scripted"])

@@ -1,7 +1,7 @@
 """The scene in words: named flags for metrics (``info["scene"]``), and the roles that a state calls for.
 
-Each thing that the hero can see gives points to one role; the leaf ``roles`` holds the shares of their cubes, so that the role
-that leads has most of it.
+Each thing that the hero can see gives points to one role; the leaf ``roles`` holds the shares of their cubes, so that
+the role that leads has most of it.
 
 | role        | points                                                                     |
 |-------------|----------------------------------------------------------------------------|

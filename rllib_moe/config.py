@@ -23,6 +23,9 @@ STATE = "state"
 MAX_SEED = 2**31 - 1
 """Largest seed: RLlib adds worker indices to it, and numpy takes 32 bits."""
 
+FIRST_TRAINING_SEED = 2**20
+"""Least seed of a training episode. Evaluations use those below, so no run has learned from what it is judged by."""
+
 
 class ModelConfig(Settings):
     """Sizes of the network."""

@@ -8,9 +8,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from rllib_moe.config import FIRST_TRAINING_SEED, MAX_SEED
+
 
 class EpisodeSeeds(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
-    """Seeds every reset from its own sequence.
+    """Seeds every reset from its own sequence of seeds from `FIRST_TRAINING_SEED` up.
 
     RLlib seeds neighboring workers alike (environment 1 of worker 1 gets the seed of environment 0 of worker 2) and
     only their first episode, so the seed it passes is not used.
@@ -36,4 +38,7 @@ class EpisodeSeeds(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin the next episode of the sequence; `seed` is ignored."""
         del seed
-        return self.env.reset(seed=int(self._generator.integers(2**31)), options=options)
+        drawn = 0
+        while drawn < FIRST_TRAINING_SEED:
+            drawn = int(self._generator.integers(MAX_SEED + 1))
+        return self.env.reset(seed=drawn, options=options)

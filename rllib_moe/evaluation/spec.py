@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from rllib_moe.config import FIRST_TRAINING_SEED
 from rllib_moe.validation import ConfigError, Settings
 
 
@@ -55,7 +56,8 @@ class EvaluationRequest(PlayRequest):
     episodes: int = Field(100, ge=1)
     """Episodes."""
     seed_base: int = Field(1000, ge=0)
-    """Seed of the first episode; episode i has seed_base + i."""
+    """Seed of the first episode; episode i has seed_base + i. All are below 1,048,576, where those of training
+    begin."""
     num_workers: int = Field(2, ge=0)
     """Ray workers; 0 plays in this process."""
     envs_per_worker: int = Field(64, ge=1)
@@ -82,6 +84,11 @@ class EvaluationRequest(PlayRequest):
             errors.append("remove_expert: --explain removes each expert in turn, so leave this out")
         if self.plot is not None and not self.explain:
             errors.append("plot: is for --explain")
+        if (end := self.seed_base + self.episodes) > FIRST_TRAINING_SEED:
+            errors.append(
+                f"seed_base: expected seeds below {FIRST_TRAINING_SEED:,}, those above are of training; "
+                f"got {self.seed_base:,} to {end - 1:,}"
+            )
         if errors:
             raise ConfigError(errors)
         return self

@@ -1,6 +1,7 @@
 """Seeds of episodes: a sequence of its own for every place, whatever RLlib passes."""
 
 import itertools
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -36,8 +37,17 @@ def seeds_of(place, episodes=5, passed=None):
 
 def test_every_reset_is_seeded_with_another_number():
     seeds = seeds_of((0, 0, 0), episodes=50)
-    assert all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds)
+    assert all(type(seed) is int and 2**20 <= seed < 2**31 for seed in seeds)
     assert len(set(seeds)) == 50
+
+
+def test_seeds_of_evaluations_are_passed_over():
+    wrapped = EpisodeSeeds(SeedEnv(), (0,))
+    drawn = iter([5, 2**20 - 1, 2**20, 7, 2**31 - 1])
+    wrapped._generator = SimpleNamespace(integers=lambda _: next(drawn))
+    wrapped.reset()
+    wrapped.reset()
+    assert wrapped.env.seeds == [2**20, 2**31 - 1]
 
 
 def test_a_place_has_its_sequence_whatever_is_passed():

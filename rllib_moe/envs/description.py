@@ -124,7 +124,8 @@ class GraphDescription:
     here."""
 
     ending: str | None = None
-    """Entry of an episode's last `info` that says in words how it ended: evaluation counts them."""
+    """Entry of an episode's last `info` that says in words how it ended: evaluation counts them. Where it is absent the
+    episode was `terminated` or `truncated`."""
 
     def __post_init__(self) -> None:
         if taken := [name for name in self.baselines if name in GENERAL_POLICIES]:

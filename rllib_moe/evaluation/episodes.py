@@ -161,7 +161,7 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
             record.score = float(info.get("score", record.total_reward))
             record.measures = {each.name: each.value(info) for each in description.episode_measures}
             if description.ending is not None:
-                record.ending = str(info[description.ending])
+                record.ending = str(info.get(description.ending, "terminated" if terminated else "truncated"))
             done.append(record)
             if (seed := next(waiting, None)) is not None:
                 begin(row, seed)

@@ -19,7 +19,7 @@ from torch.nn import functional
 _ENTROPY_FLOOR = 1e-8  # see _entropy
 _TARGET_BAND = 0.05  # nats; see alpha_entropy_loss
 _COSINE_FLOOR = 1e-4  # see diversity_loss
-_CHOICE_TEMPERATURE = 0.0625  # see _choice
+_CHOICE_TEMPERATURE = 0.0625  # see _log_choice
 _USE_WEIGHT = 1.3  # see persistence_loss
 
 

@@ -41,7 +41,7 @@ def mask_free_actions(state: State, mask: np.ndarray) -> None:
 
     Args:
         state: of the game.
-        mask: uint8 [23], written.
+        mask: uint8 [A], zeros but for the 23, written.
     """
     glyphs, blstats, now, hero_y, hero_x = state.glyphs, state.blstats, state.circumstances.now, state.y, state.x
     terrain, locked, refused_until = state.memory.terrain, state.memory.locked, state.memory.refused_until

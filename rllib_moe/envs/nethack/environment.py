@@ -1,7 +1,7 @@
 """NetHack as a gymnasium environment with graph observations.
 
-Owns the episode: seeding, score and depth kept through death, reward, limits, what is remembered of each level. The
-game itself is the subject of ``game``, the observation of ``observation``.
+Owns the episode: seeding, the order of a step, reward and limits. The game itself is the subject of ``game``, the
+observation of ``observation``, what an episode has come to of ``tally``.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def episode_seeds(seed: int, episode: int) -> tuple[int, int]:
 
 
 class NetHackGraphEnv(gymnasium.Env[Observation, int]):
-    """``NetHackScore-v0``'s game, actions and reward, with a scene graph as observation.
+    """``NetHackScore-v0``'s game and reward, and its actions or more, with a scene graph as observation.
 
     Reward: ``reward_scale`` times (score gained in the step - ``frozen_penalty`` if the game clock stood still),
     plus shaping. That is the score task's own reward, scaled. Its last reward is counted up to the last reading
@@ -129,6 +129,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             errors.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
         if errors:
             raise ValueError("NetHackGraphEnv: " + "; ".join(errors))
+        self._character = character
         self._dismiss_prompts = dismiss_prompts
         self._task_names = [] if tasks is None else task_names(tasks)
         role_names = self._task_names if roles == "task" else ROLE_NAMES
@@ -197,7 +198,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._prompt = Prompt.NONE
         self._last_action = NO_ACTION
         self._memory = EpisodeMemory(self._game.living_blstats)
-        self._survival = SurvivalMemory() if self._extended else None
+        self._survival = SurvivalMemory(self._character) if self._extended else None
         if self._survival is not None:
             self._survival.record(None, self._game.living_blstats, self._game.glyphs, b"", self._memory.place)
         np.copyto(self._living_glyphs, self._game.glyphs)
@@ -225,7 +226,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         else:
             is_over, message = type_keys(game, SurvivalAction(action))
         if not is_over:
-            self._prompt, dismissed, is_over = settle(game, before=asked, dismiss=self._dismiss_prompts)
+            self._prompt, dismissed, is_over, read = settle(game, before=asked, dismiss=self._dismiss_prompts)
         if is_over:
             self._prompt = Prompt.NONE
         else:
@@ -241,11 +242,12 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
                 self._living_glyphs,
                 message,
                 now=tally.steps,
-                clock_stands=tally.clock_stands,
+                turns=tally.turns,
                 in_prompt=asked != Prompt.NONE or self._prompt != Prompt.NONE,
             )
             if self._survival is not None:
-                self._survival.record(action, game.living_blstats, self._living_glyphs, message, self._memory.place)
+                said = message + b"\n" + read
+                self._survival.record(action, game.living_blstats, self._living_glyphs, said, self._memory.place)
         observation, info, new_tiles = self._observe()
 
         shaping = self.depth_bonus * new_levels + self.tile_bonus * new_tiles

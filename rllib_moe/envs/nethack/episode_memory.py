@@ -6,6 +6,7 @@ from nle import nethack
 from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, DOWN, SEARCH, UP, move_direction
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
+from rllib_moe.envs.nethack.survival import SurvivalAction
 
 
 class EpisodeMemory:
@@ -42,7 +43,7 @@ class EpisodeMemory:
         message: bytes,
         *,
         now: int,
-        clock_stands: bool,
+        turns: int,
         in_prompt: bool,
     ) -> None:
         """Record what an action came to.
@@ -53,7 +54,7 @@ class EpisodeMemory:
             glyphs: int16 [H, W], the map after it.
             message: the message right after it.
             now: number of the step.
-            clock_stands: whether the game clock stood still.
+            turns: turns of the game that it took.
             in_prompt: whether it answered or opened a question, so that it was no move.
         """
         place_before, before = self.place, self.position
@@ -75,12 +76,14 @@ class EpisodeMemory:
             return
         if action == SEARCH:
             self.level.search(*self.position)
+        elif action == SurvivalAction.REST:
+            self.level.search(*self.position, times=turns)
         direction = move_direction(action)
         if direction < 0 or self.position != before:
             return
         if b"locked" in message:
             self.level.lock(*before, direction)
-        elif clock_stands and self._is_refusal(glyphs, direction, message):
+        elif not turns and self._is_refusal(glyphs, direction, message):
             self.level.refuse(*before, direction, now)
 
     def _is_refusal(self, glyphs: np.ndarray, direction: int, message: bytes) -> bool:

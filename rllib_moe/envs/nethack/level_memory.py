@@ -79,9 +79,9 @@ class LevelMemory(NamedTuple):
         if 0 <= to_y < MAP_SHAPE[0] and 0 <= to_x < MAP_SHAPE[1]:
             self.locked[to_y, to_x] = 1
 
-    def search(self, y: int, x: int) -> None:
-        """Record one search made at (y, x)."""
-        self.searches[y, x] = min(int(self.searches[y, x]) + 1, 255)
+    def search(self, y: int, x: int, times: int = 1) -> None:
+        """Record searches made at (y, x)."""
+        self.searches[y, x] = min(int(self.searches[y, x]) + times, 255)
 
 
 @compiled

@@ -15,6 +15,7 @@ from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.action_mask import mask_answers, mask_free_actions
 from rllib_moe.envs.nethack.actions import EAT, NUM_ACTIONS
 from rllib_moe.envs.nethack.candidates import collect_candidates, thin
+from rllib_moe.envs.nethack.characters import RANDOM
 from rllib_moe.envs.nethack.features import feature_names, write_features, write_message_cues, write_path_summary
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory, learn_map
 from rllib_moe.envs.nethack.path_search import search_paths
@@ -152,7 +153,9 @@ def warm_up() -> None:
     memory.arrive(0, 0, None)
     start = Circumstances(0, 1, 1.0, 0.0, clock_stands=False, prompt=int(Prompt.NONE), last_action=NO_ACTION)
     glyphs: np.ndarray[Any, Any] = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, dtype=np.int16)
-    builder.build(glyphs, np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64), b"", memory, start)
+    blstats: np.ndarray[Any, Any] = np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64)
+    builder.build(glyphs, blstats, b"", memory, start)
+    SurvivalMemory(RANDOM).record(None, blstats, glyphs, b"", (0, 0))
 
 
 @compiled

@@ -6,7 +6,7 @@ no environment step.
 """
 
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -65,7 +65,23 @@ def open_prompt(game: Keyboard) -> Prompt:
     return Prompt.NONE
 
 
-def settle(game: Keyboard, *, before: Prompt, dismiss: bool) -> tuple[Prompt, int, bool]:
+class Settled(NamedTuple):
+    """What `settle` came to."""
+
+    prompt: Prompt
+    """The question now open."""
+
+    pressed: int
+    """Number of keys pressed."""
+
+    is_over: bool
+    """Whether the game is over."""
+
+    read: bytes
+    """Messages after the first one, a line each."""
+
+
+def settle(game: Keyboard, *, before: Prompt, dismiss: bool) -> Settled:
     """Close the questions that are left open after an action.
 
     Args:
@@ -76,12 +92,13 @@ def settle(game: Keyboard, *, before: Prompt, dismiss: bool) -> tuple[Prompt, in
             those are left which ``NetHackScore-v0`` leaves (attack and pray as well).
 
     Returns:
-        The question now open, number of keys pressed, whether the game is over.
+        What it came to.
     """
+    read: list[bytes] = []
     for pressed in range(MAX_DISMISSALS):
         prompt = open_prompt(game)
         if prompt == Prompt.NONE:
-            return prompt, pressed, False
+            return Settled(prompt, pressed, is_over=False, read=b"\n".join(read))
         if prompt == Prompt.MORE:
             key = KEY_SPACE
         elif prompt == Prompt.TEXT:
@@ -94,8 +111,9 @@ def settle(game: Keyboard, *, before: Prompt, dismiss: bool) -> tuple[Prompt, in
                 message = game.message_bytes()
                 answerable = answerable or b"attack" in message or b"pray" in message
             if answerable:
-                return prompt, pressed, False
+                return Settled(prompt, pressed, is_over=False, read=b"\n".join(read))
             key = KEY_ESCAPE
         if game.press(key):
-            return Prompt.NONE, pressed + 1, True
-    return open_prompt(game), MAX_DISMISSALS, False
+            return Settled(Prompt.NONE, pressed + 1, is_over=True, read=b"\n".join(read))
+        read.append(game.message_bytes())
+    return Settled(open_prompt(game), MAX_DISMISSALS, is_over=False, read=b"\n".join(read))

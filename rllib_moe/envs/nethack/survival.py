@@ -5,15 +5,21 @@ Each stands for several keys: what opens it, and what it answers to the question
 | action     | does                                    | legal                                                     |
 |------------|-----------------------------------------|-----------------------------------------------------------|
 | rest       | waits 20 turns, or for a monster        | no monster adjacent, or ``Elbereth`` under foot           |
-| pray       | heals, or feeds                         | hit points below 1/7 or weak, and no prayer for some time |
+| pray       | heals, or feeds                         | hit points low or weak, and a god who should be in a mood |
 | eat_pack   | eats the first food in the pack         | hungry, and there is some                                 |
 | eat_corpse | eats the corpse under foot              | one that is fresh and safe, unless satiated               |
 | quaff      | drinks the first potion in the pack     | at most half of the hit points, and there is one          |
 | elbereth   | writes the word that most monsters fear | a monster adjacent, at most half of the hit points        |
 
+Hit points are low as NetHack's prayers see it (`low_hit_points`). A god listens from turn 101 on, `PRAYER_INTERVAL`
+turns after the last prayer, and never again once it was displeased. A monk who eats meat feels guilty, which costs
+alignment.
+
 Sources: https://nethackwiki.com/wiki/Prayer, /wiki/Corpse, /wiki/Elbereth, /wiki/Count.
 """
 
+import functools
+import operator
 from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
@@ -49,10 +55,12 @@ SURVIVAL_FEATURES: Final = (
 
 PRAYER_INTERVAL: Final = 600
 """Turns after a prayer before the next one: about nine in ten are answered by then."""
-FIRST_PRAYER: Final = 100
+FIRST_PRAYER: Final = 101
 """Turn from which a first prayer in trouble is answered: the prayer timeout has fallen from 300 to 200."""
 FRESH_TURNS: Final = 30
 """Turns for which a corpse does no harm."""
+_LONG_AGO: Final = -1_000_000
+"""Turn from which a corpse of unknown age dates."""
 
 _SATIATED, _HUNGRY, _WEAK = 0, 2, 3
 _MAX_QUESTIONS = 16
@@ -65,13 +73,16 @@ Place = tuple[int, int]
 
 
 class _Keys(NamedTuple):
-    """Keys that an action types."""
+    """Keys that an action types, and reads what they say."""
 
     opening: bytes
     """First keys."""
 
     answers: Mapping[bytes, bytes] = MappingProxyType({})
     """Answer to each question, by a phrase in it."""
+
+    closing: bytes = b""
+    """Last keys, once no question is open."""
 
 
 _KEYS: Final = {
@@ -83,29 +94,47 @@ _KEYS: Final = {
     SurvivalAction.ELBERETH: _Keys(
         b"E",
         {b"want to write with?": b"-", b"add to the current": b"n", b"want to write in": b"Elbereth\r"},
+        closing=b":",  # looks down, which takes no time: a letter in 25 goes wrong
     ),
+}
+_WRITTEN = b'"Elbereth"'
+_ANGER = (b"displeased", b"arrogant", b"angered", b"thunders", b"Thou must relearn")
+
+
+# Flags of ``include/monflag.h``.
+_ACIDIC, _POISONOUS = 0x08000000, 0x10000000
+_UNDEAD, _WERE, _HUMAN, _DOMESTIC = 0x2, 0x4, 0x8, 0x00400000
+_RACES: Final = {"hum": _HUMAN, "elf": 0x10, "dwa": 0x20, "gno": 0x40, "orc": 0x80}
+_HARMFUL_NAMES: Final = {
+    *("cockatrice", "chickatrice", "Medusa", "stalker", "chameleon", "doppelganger", "sandestin", "violet fungus"),
+    *("small mimic", "large mimic", "giant mimic", "bat", "giant bat", "green slime", "disenchanter"),
+    *("quantum mechanic", "Death", "Pestilence", "Famine"),
 }
 
 
-def _safe_corpses() -> np.ndarray:
-    """Return bool [NUMMONS]: whether the fresh corpse of each monster does a human no harm."""
-    # Flags of ``include/monflag.h``: acidic, poisonous; undead, were, human, domestic.
-    harmful_body, harmful_kind = 0x08000000 | 0x10000000, 0x2 | 0x4 | 0x8 | 0x00400000
-    harmful_names = {
-        *("cockatrice", "chickatrice", "Medusa", "stalker", "chameleon", "doppelganger", "sandestin", "violet fungus"),
-        *("small mimic", "large mimic", "giant mimic", "bat", "giant bat", "green slime"),
-        *("Death", "Pestilence", "Famine"),
-    }
+@functools.cache
+def safe_corpses(character: str) -> np.ndarray:
+    """Return bool [NUMMONS]: whether the fresh corpse of each monster does a hero no harm but to a monk's conscience.
+
+    Args:
+        character: as in ``characters``; who does not name a race eats none of them.
+    """
+    own = [flag for race, flag in _RACES.items() if race in character.split("-")] or _RACES.values()
+    harmful = functools.reduce(operator.or_, own, _UNDEAD | _WERE | _HUMAN | _DOMESTIC)
     monsters = [nethack.permonst(index) for index in range(nethack.NUMMONS)]
     return np.array(
         [
-            not (monster.mflags1 & harmful_body or monster.mflags2 & harmful_kind or monster.mname in harmful_names)
+            not (monster.mflags1 & (_ACIDIC | _POISONOUS) or monster.mflags2 & harmful)
+            and monster.mname not in _HARMFUL_NAMES
             for monster in monsters
         ]
     )
 
 
-SAFE_CORPSES: Final = _safe_corpses()
+def low_hit_points(hp: int, max_hp: int, level: int) -> bool:
+    """Return whether hit points are so low that a prayer mends them (``critically_low_hp`` of NetHack 3.6)."""
+    divisor = 5 if level < 6 else 6 if level < 14 else 7 if level < 22 else 8 if level < 30 else 9
+    return hp <= 5 or hp * divisor <= min(max_hp, 15 * level)
 
 
 def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
@@ -114,7 +143,7 @@ def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
     Returns:
         Whether the game is over, and all messages on the way.
     """
-    opening, answers = _KEYS[action]
+    opening, answers, closing = _KEYS[action]
     messages: list[bytes] = []
     typed = opening
     for _ in range(_MAX_QUESTIONS):
@@ -125,7 +154,10 @@ def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
         messages.append(message)
         prompt = open_prompt(game)
         if prompt == Prompt.NONE:
-            break
+            if not closing:
+                break
+            typed, closing = closing, b""
+            continue
         if prompt == Prompt.MORE:
             typed = bytes([KEY_SPACE])
             continue
@@ -136,14 +168,23 @@ def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
 
 
 class SurvivalMemory:
-    """What the hero remembers of an episode to survive: prayers, supplies, corpses, engravings."""
+    """What the hero remembers of an episode to survive: prayers, supplies, corpses, the word under foot.
 
-    def __init__(self) -> None:
+    Args:
+        character: as in ``characters``.
+    """
+
+    def __init__(self, character: str) -> None:
+        self._is_safe = safe_corpses(character)
         self._last_prayer = FIRST_PRAYER - PRAYER_INTERVAL
+        self._god_listens = True
+        # Food is never picked up by itself, potions are.
         self._has_food = self._has_potion = True
         self._action: int | None = None
         self._at: tuple[Place, int] | None = None
-        self._engraved: set[tuple[Place, int]] = set()
+        self._hp = 0
+        self._is_written = False
+        self._cannot_write: set[tuple[Place, int]] = set()
         self._corpses: dict[Place, _Corpses] = {}
 
     def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes, place: Place) -> None:
@@ -156,28 +197,31 @@ class SurvivalMemory:
             message: all that it said.
             place: level the hero is on.
         """
-        turn = int(blstats[nethack.NLE_BL_TIME])
-        cell = int(blstats[nethack.NLE_BL_Y]) * glyphs.shape[1] + int(blstats[nethack.NLE_BL_X])
-        stayed = self._at == (place, cell)
-        self._action, self._at = action, (place, cell)
+        turn, hp = int(blstats[nethack.NLE_BL_TIME]), int(blstats[nethack.NLE_BL_HP])
+        y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
+        cell = y * glyphs.shape[1] + x
         if action == SurvivalAction.PRAY and b"You begin praying" in message:
             self._last_prayer = turn
+            self._god_listens = not any(word in message for word in _ANGER)
         elif action == SurvivalAction.EAT_PACK and b"have anything" in message:
             self._has_food = False
         elif action == SurvivalAction.QUAFF and b"have anything" in message:
             self._has_potion = False
-        elif action == SurvivalAction.ELBERETH and b"want to write in" in message:
-            self._engraved.add(self._at)
-        elif stayed and action is not None and move_direction(action) >= 0:
-            self._engraved.discard(self._at)  # an attack scuffs the engraving under foot
         if b" potion" in message and b" - " in message:  # picked up
             self._has_potion = True
+        if action == SurvivalAction.ELBERETH:
+            self._is_written = _WRITTEN in message
+            if b"want to write in" not in message:
+                self._cannot_write.add((place, cell))
+        elif self._at != (place, cell) or hp < self._hp or (action is not None and move_direction(action) >= 0):
+            self._is_written = False  # steps and attacks smudge it, and who is hurt on it cannot trust it
+        self._action, self._at, self._hp = action, (place, cell), hp
         if place not in self._corpses:
-            self._corpses[place] = _Corpses.none(glyphs.size)
+            self._corpses[place] = _Corpses.none(glyphs.shape)
         corpses = self._corpses[place]
         if action == SurvivalAction.EAT_CORPSE:
-            corpses.kind[cell], corpses.since[cell] = _NO_CORPSE, 0
-        _watch_corpses(glyphs.ravel(), corpses, turn, cell)
+            corpses.kind[y, x] = _NO_CORPSE
+        _watch_corpses(glyphs, corpses, turn if b"You kill" in message else _LONG_AGO, y, x)
 
     def write(self, blstats: np.ndarray, features: np.ndarray, mask: np.ndarray, *, monster_adjacent: bool) -> None:
         """Write features and mask of a state in which no question is open.
@@ -190,45 +234,48 @@ class SurvivalMemory:
         """
         turn, hunger = int(blstats[nethack.NLE_BL_TIME]), int(blstats[nethack.NLE_BL_HUNGER])
         hp, max_hp = int(blstats[nethack.NLE_BL_HP]), int(blstats[nethack.NLE_BL_HPMAX])
-        assert self._at is not None, "write() before record()"
-        place, cell = self._at
-        trouble = hp < 6 or 7 * hp <= max_hp or hunger >= _WEAK
+        trouble = hunger >= _WEAK or low_hit_points(hp, max_hp, int(blstats[nethack.NLE_BL_XP]))
         since_prayer = turn - self._last_prayer
-        prayer_due = since_prayer >= PRAYER_INTERVAL
+        prayer_due = self._god_listens and since_prayer >= PRAYER_INTERVAL
         half_dead = 2 * hp <= max_hp
-        corpses = self._corpses[place]
-        kind = int(corpses.kind[cell])
-        corpse = kind != _NO_CORPSE and bool(SAFE_CORPSES[kind]) and turn - int(corpses.since[cell]) <= FRESH_TURNS
-        engraved = self._at in self._engraved
-        state = (trouble, prayer_due, min(since_prayer / 1000, 1), self._has_food, self._has_potion, corpse, engraved)
+        corpse = self._corpse_is_good(blstats, turn)
+        written = self._is_written
+        state = (trouble, prayer_due, min(since_prayer / 1000, 1), self._has_food, self._has_potion, corpse, written)
         features[: len(state)] = state
         if self._action is not None and self._action >= NUM_ACTIONS:
             features[len(state) + self._action - NUM_ACTIONS] = 1
         mask[:] = (
-            not monster_adjacent or engraved,
+            not monster_adjacent or written,
             trouble and prayer_due,
             hunger >= _HUNGRY and self._has_food,
             corpse and hunger != _SATIATED,
             half_dead and self._has_potion,
-            half_dead and monster_adjacent and not engraved,
+            half_dead and monster_adjacent and not written and self._at not in self._cannot_write,
         )
+
+    def _corpse_is_good(self, blstats: np.ndarray, turn: int) -> bool:
+        """Return whether a corpse lies under foot that may be eaten."""
+        assert self._at is not None, "write() before record()"
+        corpses = self._corpses[self._at[0]]
+        y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
+        kind = int(corpses.kind[y, x])
+        if kind == _NO_CORPSE or blstats[nethack.NLE_BL_CONDITION] & nethack.BL_MASK_HALLU:
+            return False
+        return bool(self._is_safe[kind]) and turn - int(corpses.since[y, x]) <= FRESH_TURNS
 
 
 class _Corpses(NamedTuple):
-    """Corpses of a level, by cell."""
+    """Corpses of a level."""
 
     kind: np.ndarray
-    """int16 [H * W], monster, or `_NO_CORPSE`."""
+    """int16 [H, W], monster, or `_NO_CORPSE`."""
 
     since: np.ndarray
-    """int32 [H * W], turn at which the oldest was seen to fall, 1 if it lay there before; 0: there is none."""
-
-    shown: np.ndarray
-    """uint8 [H * W], 1 = the cell has been in view."""
+    """int32 [H, W], turn from which the oldest dates; 0: there is none."""
 
     @classmethod
-    def none(cls, cells: int) -> "_Corpses":
-        return cls(np.full(cells, _NO_CORPSE, np.int16), np.zeros(cells, np.int32), np.zeros(cells, np.uint8))
+    def none(cls, shape: tuple[int, ...]) -> "_Corpses":
+        return cls(np.full(shape, _NO_CORPSE, np.int16), np.zeros(shape, np.int32))
 
 
 _BODIES, _RIDDEN, _MAP = nethack.GLYPH_BODY_OFF, nethack.GLYPH_RIDDEN_OFF, nethack.GLYPH_CMAP_OFF
@@ -236,26 +283,29 @@ _OBJECTS, _EXPLOSIONS = nethack.GLYPH_OBJ_OFF, nethack.GLYPH_EXPLODE_OFF
 
 
 @compiled
-def _watch_corpses(glyphs: np.ndarray, corpses: _Corpses, turn: int, hero: int) -> None:
+def _watch_corpses(glyphs: np.ndarray, corpses: _Corpses, fallen: int, hero_y: int, hero_x: int) -> None:
     """Bring the corpses of the level up to date; who stands on one only hides it.
 
+    Only what falls beside the hero as he kills is known to be fresh: others are found, and what he destroys, such as a
+    zombie, leaves a corpse that is old already.
+
     Args:
-        glyphs: int16 [H * W], the map.
+        glyphs: int16 [H, W], the map.
         corpses: of the level.
-        turn: of the game.
-        hero: cell the hero is on.
+        fallen: turn from which a corpse dates that appears beside the hero.
+        hero_y: row of the hero.
+        hero_x: column of the hero.
     """
-    kind, since, shown = corpses
-    for cell in range(glyphs.size):
-        glyph = glyphs[cell]
-        if glyph == _MAP:
-            continue
-        if _BODIES <= glyph < _RIDDEN:
-            kind[cell] = glyph - _BODIES
-            if since[cell] == 0:
-                since[cell] = turn if shown[cell] else 1
-        elif cell != hero and _OBJECTS <= glyph < _EXPLOSIONS:
-            kind[cell] = _NO_CORPSE
-            if glyph > _MAP:  # bare ground; below another object an old corpse may lie
-                since[cell] = 0
-        shown[cell] = 1
+    kind, since = corpses
+    for y in range(glyphs.shape[0]):
+        for x in range(glyphs.shape[1]):
+            glyph = glyphs[y, x]
+            if _BODIES <= glyph < _RIDDEN:
+                kind[y, x] = glyph - _BODIES
+                if since[y, x] == 0:
+                    is_beside = max(abs(y - hero_y), abs(x - hero_x)) <= 1
+                    since[y, x] = fallen if is_beside else _LONG_AGO
+            elif (y != hero_y or x != hero_x) and _OBJECTS <= glyph < _EXPLOSIONS and glyph != _MAP:
+                kind[y, x] = _NO_CORPSE
+                if glyph > _MAP:  # bare ground; below another object an old corpse may lie
+                    since[y, x] = 0

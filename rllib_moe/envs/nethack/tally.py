@@ -19,7 +19,7 @@ class Tally:
     Attributes:
         steps: actions so far.
         no_progress: those in a row, up to now, without the game clock moving.
-        clock_stands: whether the last one was such.
+        turns: turns of the game that the last one took.
         max_depth: deepest level.
         is_task_done: whether the task is done.
         weight: reward for a point before it is scaled.
@@ -29,11 +29,10 @@ class Tally:
         self._game = game
         self._task = None if task is None else TaskProgress(task, game)
         self.weight = 1.0 if task is None else TASKS[task].weight
-        self.steps = self.no_progress = 0
-        self.clock_stands = self.is_task_done = False
-        self._is_over = False
+        self.steps = self.no_progress = self.turns = 0
+        self.is_task_done = self._is_over = False
         self.max_depth, self._max_level = self._read(nethack.NLE_BL_DEPTH), 1
-        self._score, self._turns = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
+        self._score, self._time = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
 
     def count(self, *, is_over: bool) -> tuple[float, int]:
         """Count an action, after which the game is as the hero last saw it.
@@ -44,11 +43,11 @@ class Tally:
         Returns:
             Points gained, levels of new depth.
         """
-        score, turns, depth = self._score, self._turns, self.max_depth
-        self._score, self._turns = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
+        score, time, depth = self._score, self._time, self.max_depth
+        self._score, self._time = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
         self.steps += 1
-        self.clock_stands = self._turns == turns
-        self.no_progress = self.no_progress + 1 if self.clock_stands else 0
+        self.turns = self._time - time
+        self.no_progress = 0 if self.turns else self.no_progress + 1
         self.max_depth = max(depth, self._read(nethack.NLE_BL_DEPTH))
         self._max_level = max(self._max_level, self._read(nethack.NLE_BL_XP))
         self._is_over = is_over
@@ -58,6 +57,11 @@ class Tally:
             self.is_task_done = self._task.is_done
         return gain, self.max_depth - depth
 
+    @property
+    def clock_stands(self) -> bool:
+        """Whether the game clock stood still in the last action."""
+        return self.steps > 0 and self.turns == 0
+
     def info(self) -> dict[str, Any]:
         """Return the entries of ``info`` that it knows."""
         info: dict[str, Any] = {
@@ -65,7 +69,7 @@ class Tally:
             "max_depth": self.max_depth,
             "experience_level": self._max_level,
             "progression": progression(self.max_depth, self._max_level),
-            "turns": self._turns,
+            "turns": self._time,
             "no_progress": self.no_progress,
         }
         if (task := self._task) is not None:

@@ -74,7 +74,8 @@ class Recording:
     final_measures: dict[str, float | None] = field(default_factory=dict)
     """The environment's own measures at the end."""
     ending: str = "cut short"
-    """Ending of the episode, in the environment's words where it has some, else `terminated` or `truncated`."""
+    """Ending of the episode, in the environment's words where it has some, else `terminated` or `truncated`; `cut
+    short` by who looks on."""
 
     @property
     def steps(self) -> int:
@@ -124,7 +125,7 @@ def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Ca
         recording.reward.append(round(float(reward), DIGITS))
         done = terminated or truncated
         if done:
-            in_words = None if description.ending is None else info[description.ending]
+            in_words = None if description.ending is None else info.get(description.ending)
             recording.ending = in_words or ("terminated" if terminated else "truncated")
         recording.final_score = float(info.get("score", total))
         recording.final_measures = {name: rounded(info.get(name), DIGITS) for name in description.measured}

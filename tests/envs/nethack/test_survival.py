@@ -10,11 +10,12 @@ from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.survival import (
     FRESH_TURNS,
     PRAYER_INTERVAL,
-    SAFE_CORPSES,
     SURVIVAL_ACTIONS,
     SURVIVAL_FEATURES,
     SurvivalAction,
     SurvivalMemory,
+    low_hit_points,
+    safe_corpses,
     type_keys,
 )
 
@@ -42,11 +43,11 @@ class Watch:
     """A memory that is told of a hero who stands still on bare ground while things happen around."""
 
     def __init__(self):
-        self.memory = SurvivalMemory()
+        self.memory = SurvivalMemory("mon-hum-neu-mal")
         self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, np.int16)
         self.glyphs[8:13, 38:43] = nethack.GLYPH_CMAP_OFF + 19
         self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
-        self.set(Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1)
+        self.set(Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1, XP=1)
         self.happens(None)
 
     def set(self, **values):
@@ -114,24 +115,46 @@ def test_potions_are_drunk_until_there_are_none(game):
     assert "quaff" in watch.legal()
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_the_word_stands_under_foot(game, times):
-    for _ in range(times):
+def test_the_word_counts_once_it_is_read(tmp_path):
+    """A letter in 25 goes wrong, so some of many games have it and some do not."""
+    written = []
+    for seed in range(12):
+        game = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
+        game.start(seed, seed)
         over, messages = type_keys(game, SurvivalAction.ELBERETH)
         assert not over
+        assert not game.misc.any()
+        game.close()
+        watch = Watch()
+        watch.set(HP=10)
+        assert watch.legal(monster_adjacent=True) == {"elbereth", "quaff"}
+        watch.happens(SurvivalAction.ELBERETH, messages)
+        written.append("rest" in watch.legal(monster_adjacent=True))
+        assert written[-1] != ("elbereth" in watch.legal(monster_adjacent=True))
+        assert written[-1] == (b'"Elbereth"' in messages)
+    assert 0 < sum(written) < len(written)
+
+
+@pytest.mark.parametrize("what", ["attack", "wound", "step"])
+def test_the_word_is_gone_after(what):
     watch = Watch()
-    watch.set(HP=10)
-    assert "elbereth" in watch.legal(monster_adjacent=True)
+    watch.happens(SurvivalAction.ELBERETH, b'You want to write in the dust\nYou read: "Elbereth".', HP=10)
+    watch.happens(SurvivalAction.REST)
+    assert "rest" in watch.legal(monster_adjacent=True)
+    if what == "attack":
+        watch.happens(FIRST_MOVE)
+    elif what == "wound":
+        watch.happens(SurvivalAction.REST, HP=9)
+    else:
+        watch.happens(FIRST_MOVE, X=BESIDE[1])
     assert "rest" not in watch.legal(monster_adjacent=True)
-    watch.happens(SurvivalAction.ELBERETH, messages)
-    assert watch.legal(monster_adjacent=True) == {"rest", "quaff"}
-    game.press(ord(":"))
-    seen = b""
-    while game.misc[2]:
-        seen += game.message_bytes()
-        game.press(ord(" "))
-    assert b'"Elbereth"' in seen + game.message_bytes()
-    watch.happens(FIRST_MOVE)  # an attack
+
+
+def test_the_word_is_not_tried_twice_where_it_cannot_be_written():
+    watch = Watch()
+    watch.happens(SurvivalAction.ELBERETH, b"You can't write on the fountain.", HP=10)
+    assert "elbereth" not in watch.legal(monster_adjacent=True)
+    watch.happens(FIRST_MOVE, X=BESIDE[1])
     assert "elbereth" in watch.legal(monster_adjacent=True)
 
 
@@ -142,10 +165,10 @@ def test_a_question_without_an_answer_is_closed(game):
 
 def test_prayers_are_for_trouble_and_far_between():
     watch = Watch()
-    watch.set(TIME=99, HP=2)
+    watch.set(TIME=100, HP=2)
     assert watch.write()[0]["trouble"] == 1
     assert "pray" not in watch.legal()
-    watch.set(TIME=100, HP=20)
+    watch.set(TIME=101, HP=20)
     assert "pray" not in watch.legal()
     watch.set(HP=5)
     assert "pray" in watch.legal()
@@ -155,48 +178,120 @@ def test_prayers_are_for_trouble_and_far_between():
     watch.set(TIME=103 + PRAYER_INTERVAL)
     assert "pray" in watch.legal()
     assert watch.write()[0]["turns_since_prayer"] == pytest.approx(PRAYER_INTERVAL / 1000)
+    watch.happens(SurvivalAction.PRAY, b"You begin praying to Anhur.\nYou feel that Anhur is displeased.")
+    watch.set(TIME=10_000)
+    assert "pray" not in watch.legal()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_god_who_was_asked_for_nothing_is_never_asked_again(tmp_path, seed):
+    game = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
+    game.start(seed, seed)
+    over, messages = type_keys(game, SurvivalAction.PRAY)
+    game.close()
+    assert not over
+    watch = Watch()
+    watch.happens(SurvivalAction.PRAY, messages, HP=2, TIME=10_000)
+    watch.set(TIME=20_000)
+    assert watch.write()[0]["trouble"] == 1
+    assert "pray" not in watch.legal()
+
+
+@pytest.mark.parametrize(
+    ("hp", "max_hp", "level", "low"),
+    [(5, 14, 1, True), (6, 14, 1, False), (6, 30, 5, True), (6, 30, 6, False), (10, 60, 13, True), (10, 60, 14, False)],
+)
+def test_low_hit_points_are_those_of_the_game(hp, max_hp, level, low):
+    assert low_hit_points(hp, max_hp, level) == low
+
+
+def fall(watch, name, at=BESIDE, message=b"You kill it!", turn=50):
+    watch.glyphs[at] = nethack.GLYPH_BODY_OFF + monster(name)
+    watch.happens(FIRST_MOVE, message, TIME=turn)
+
+
+def step_onto(watch, at=BESIDE):
+    watch.glyphs[at] = nethack.GLYPH_MON_OFF + monster("monk")
+    watch.happens(FIRST_MOVE, Y=at[0], X=at[1])
 
 
 def test_a_corpse_is_eaten_while_it_is_fresh():
     watch = Watch()
-    watch.glyphs[BESIDE] = nethack.GLYPH_BODY_OFF + monster("newt")
-    watch.happens(FIRST_MOVE, TIME=50)
+    fall(watch, "newt")
     assert "eat_corpse" not in watch.legal()
-    watch.glyphs[BESIDE] = nethack.GLYPH_MON_OFF + monster("monk")  # the hero, on it
-    watch.happens(FIRST_MOVE, Y=BESIDE[0], X=BESIDE[1])
+    step_onto(watch)
     assert "eat_corpse" in watch.legal()
     watch.set(HUNGER=0)
     assert "eat_corpse" not in watch.legal()
-    watch.set(HUNGER=1, TIME=50 + FRESH_TURNS)
+    watch.set(HUNGER=1, CONDITION=nethack.BL_MASK_HALLU)
+    assert "eat_corpse" not in watch.legal()
+    watch.set(CONDITION=0, TIME=50 + FRESH_TURNS)
     assert "eat_corpse" in watch.legal()
     watch.set(TIME=51 + FRESH_TURNS)
     assert "eat_corpse" not in watch.legal()
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["lay there before", "cockatrice", "kitten", "human zombie", "kobold", "eaten by a pet", "eaten"],
-)
-def test_other_corpses_are_left_alone(what):
+@pytest.mark.parametrize("name", ["cockatrice", "kitten", "kobold", "quantum mechanic"])
+def test_harmful_corpses_are_left_alone(name):
     watch = Watch()
-    name = what if what in ("cockatrice", "kitten", "human zombie", "kobold") else "newt"
-    at = (3, 3) if what == "lay there before" else BESIDE
-    watch.glyphs[at] = nethack.GLYPH_BODY_OFF + monster(name)
-    watch.happens(FIRST_MOVE, TIME=50)
-    if what == "eaten by a pet":
-        watch.glyphs[at] = nethack.GLYPH_CMAP_OFF + 19
-        watch.happens(FIRST_MOVE)
-    watch.glyphs[at] = nethack.GLYPH_MON_OFF + monster("monk")
-    watch.happens(FIRST_MOVE, Y=at[0], X=at[1])
-    if what == "eaten":
-        watch.happens(SurvivalAction.EAT_CORPSE)
+    fall(watch, name)
+    step_onto(watch)
     assert "eat_corpse" not in watch.legal()
 
 
-def test_what_is_safe():
-    safe = {nethack.permonst(i).mname for i in np.flatnonzero(SAFE_CORPSES)}
-    assert {"newt", "jackal", "gnome lord", "lichen", "floating eye", "sewer rat"} <= safe
-    assert not safe & {"bat", "dog", "acid blob", "werejackal", "gnome mummy", "human", "green slime", "Medusa"}
+@pytest.mark.parametrize("message", [b"You destroy the gnome zombie!", b"The kitten bites the newt."])
+def test_corpses_that_the_hero_did_not_kill_are_left_alone(message):
+    watch = Watch()
+    fall(watch, "gnome", message=message, turn=5)
+    step_onto(watch)
+    assert "eat_corpse" not in watch.legal()
+
+
+def test_a_corpse_found_far_away_is_left_alone():
+    watch = Watch()
+    fall(watch, "newt", at=(3, 3))
+    step_onto(watch, (3, 3))
+    assert "eat_corpse" not in watch.legal()
+
+
+def test_what_was_left_of_a_meal_keeps_its_age():
+    watch = Watch()
+    fall(watch, "newt")
+    step_onto(watch)
+    watch.happens(SurvivalAction.EAT_CORPSE, TIME=60)
+    assert "eat_corpse" not in watch.legal()
+    watch.glyphs[BESIDE] = nethack.GLYPH_BODY_OFF + monster("newt")
+    watch.happens(FIRST_MOVE, b"You kill it!", Y=HERO[0], X=HERO[1], TIME=70)
+    step_onto(watch)
+    watch.set(TIME=80)
+    assert "eat_corpse" in watch.legal()
+    watch.set(TIME=81)
+    assert "eat_corpse" not in watch.legal()
+
+
+def test_a_corpse_that_a_pet_ate_is_gone():
+    watch = Watch()
+    fall(watch, "newt")
+    watch.glyphs[BESIDE] = nethack.GLYPH_CMAP_OFF + 19
+    watch.happens(FIRST_MOVE)
+    step_onto(watch)
+    assert "eat_corpse" not in watch.legal()
+
+
+@pytest.mark.parametrize(
+    ("character", "others"),
+    [("mon-hum-neu-mal", {"dwarf", "gnome", "hill orc", "Green-elf"}), ("dwa-val", {"gnome", "hill orc", "Green-elf"})],
+)
+def test_what_is_safe(character, others):
+    safe = {nethack.permonst(i).mname for i in np.flatnonzero(safe_corpses(character))}
+    assert {"newt", "jackal", "lichen", "floating eye", "sewer rat"} | others <= safe
+    assert not safe & {"bat", "dog", "acid blob", "werejackal", "human", "green slime", "Medusa", "disenchanter"}
+
+
+def test_nobody_eats_his_own_race_nor_any_that_might_be():
+    dwarf, gnome = monster("dwarf"), monster("gnome")
+    assert safe_corpses("val-dwa")[[dwarf, gnome]].tolist() == [False, True]
+    assert not safe_corpses("@")[[dwarf, gnome]].any()
 
 
 def test_play_with_all_actions_stays_in_the_space_and_repeats(make_env):

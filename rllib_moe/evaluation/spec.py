@@ -26,6 +26,17 @@ def _file(suffix: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def seed_errors(seed_base: int, episodes: int) -> list[str]:
+    """Return the error of episodes whose seeds are those of training, in words; empty where there is none."""
+    end = seed_base + episodes
+    if end <= FIRST_TRAINING_SEED:
+        return []
+    return [
+        f"seed_base: expected seeds below {FIRST_TRAINING_SEED:,}, where those of training begin, "
+        f"got {seed_base:,} to {end - 1:,}"
+    ]
+
+
 class PlayRequest(Settings):
     """Policy and environment of episodes to be played."""
 
@@ -84,11 +95,7 @@ class EvaluationRequest(PlayRequest):
             errors.append("remove_expert: --explain removes each expert in turn, so leave this out")
         if self.plot is not None and not self.explain:
             errors.append("plot: is for --explain")
-        if (end := self.seed_base + self.episodes) > FIRST_TRAINING_SEED:
-            errors.append(
-                f"seed_base: expected seeds below {FIRST_TRAINING_SEED:,}, those above are of training; "
-                f"got {self.seed_base:,} to {end - 1:,}"
-            )
+        errors += seed_errors(self.seed_base, self.episodes)
         if errors:
             raise ConfigError(errors)
         return self

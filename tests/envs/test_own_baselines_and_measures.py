@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Streaks(gymnasium.Wrapper[Any, Any, Any, Any]):
             EpisodeMeasure(key="streak", unit="steps", meaning="longest run of right actions"),
             EpisodeMeasure(key="good", unit="share", meaning="episodes with a run of 3", info="streak", at_least=3),
         ),
+        ending="how",
     )
 
     def reset(self, **options: Any) -> Any:
@@ -59,7 +61,8 @@ class Streaks(gymnasium.Wrapper[Any, Any, Any, Any]):
         *answer, info = super().step(action)
         self._now = self._now + 1 if answer[1] else 0
         self._longest = max(self._longest, self._now)
-        return *answer, info | ({"streak": np.int64(self._longest)} if self._longest else {})
+        how = "well" if self._longest >= 3 else "badly"
+        return *answer, info | ({"streak": np.int64(self._longest), "how": how} if self._longest else {})
 
 
 gymnasium.register("Streaks-v0", entry_point=lambda **kwargs: Streaks(RegimesEnv(**kwargs)))
@@ -88,6 +91,8 @@ def test_a_baseline_plays_each_episode_anew_and_measures_are_over_those_that_tel
     assert numbers["episode_scores"] == [0, 1, 2, 3]
     assert (numbers["streak_mean"], numbers["good_rate"]) == (2, pytest.approx(1 / 3, abs=1e-6))
     assert json.loads(file.read_text()) == numbers
+    assert list(numbers["endings"].items()) == [("badly", 2), ("truncated", 1), ("well", 1)]
+    assert re.search(r"badly\W+50\.0\W+truncated\W+25\.0\W+well\W+25\.0", told.getvalue())
     # Over the three episodes that tell: 1, 2, 3 and 0, 0, 1.
     se = {"streak_mean": math.sqrt(1 / 3), "good_rate": 1 / 3}
     assert numbers["measures"] == {name: {"episodes": 3, "se": pytest.approx(se[name], abs=1e-6)} for name in se}

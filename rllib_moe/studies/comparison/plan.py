@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rllib_moe.evaluation.spec import seed_errors
 from rllib_moe.experiment import Experiment
 from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, load_yaml
 
@@ -50,6 +51,12 @@ class EvaluationSpec(Settings):
     def most_probable(self) -> int:
         """Episodes with the most probable actions."""
         return self.episodes if self.most_probable_episodes is None else self.most_probable_episodes
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        if errors := seed_errors(self.seed_base, max(self.episodes, self.most_probable, self.without_expert_episodes)):
+            raise ConfigError(errors)
+        return self
 
     @field_validator("baselines")
     @classmethod

@@ -126,8 +126,9 @@ def test_no_progress_truncates(make_env):
     env = make_env(no_progress_limit=4)
     env.reset(seed=1)
     env.step(SEARCH)
-    ends = [env.step(MORE)[3] for _ in range(4)]
-    assert ends == [False, False, False, True]
+    ends = [env.step(MORE) for _ in range(4)]
+    assert [truncated for _, _, _, truncated, _ in ends] == [False, False, False, True]
+    assert [info.get("ending") for *_, info in ends] == [None, None, None, "no progress"]
 
 
 def test_leaving_the_dungeon_is_declined(make_env):

@@ -77,6 +77,16 @@ def test_every_error_of_the_file_is_named_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_seeds_of_training_are_refused(tmp_path: Path) -> None:
+    for counts in ({"episodes": 4}, {"episodes": 1, "most_probable_episodes": 4}, {"without_expert_episodes": 4}):
+        (error,) = refused(tmp_path, evaluation={"episodes": 1, "seed_base": 2**20 - 3} | counts)
+        assert error == (
+            "evaluation: seed_base: expected seeds below 1,048,576, where those of training begin, "
+            "got 1,048,573 to 1,048,576"
+        )
+    load(tmp_path, evaluation={"episodes": 3, "seed_base": 2**20 - 3})
+
+
 @pytest.mark.parametrize("data", [None, [], "text", {}])
 def test_what_is_no_plan_is_refused(tmp_path: Path, data: Any) -> None:
     path = tmp_path / "plan.yaml"

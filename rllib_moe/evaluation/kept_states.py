@@ -11,10 +11,6 @@ from rllib_moe.envs.description import ACTION, FLAG, ROLE, SCENE, GraphDescripti
 from rllib_moe.evaluation.information import States
 from rllib_moe.models.policy_network import PolicyOutput
 
-MOST_STATES = 20_000
-"""States kept of an evaluation, about, spread evenly over all its episodes. Neighboring states resemble each other, so
-more of them would take time (a tenth of that of playing) and tell little: what counts are the episodes."""
-
 
 class KeptState(NamedTuple):
     """One state that was played."""

@@ -1,24 +1,29 @@
 """A request to play, resolved: the environment and the player that it names, checked against each other.
 
-It is `weights.pt` of a checkpoint that plays, with the phase, gate and temperature, among the weights.
+It is `weights.pt` of a checkpoint that plays, with the phase, gate and temperature, among the weights. They are read
+last, once nothing else is wrong, since that imports torch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from rllib_moe.config import EnvironmentConfig, ModelConfig
+from rllib_moe.envs.arguments import ChangeableArguments
 from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_env
-from rllib_moe.evaluation.actors import Player
-from rllib_moe.evaluation.kept_states import MOST_STATES
+from rllib_moe.evaluation.player import Player
 from rllib_moe.evaluation.spec import PlayRequest
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.validation import ConfigError, collected, did_you_mean
+
+MOST_STATES = 20_000
+"""States kept of an evaluation, about, spread evenly over all its episodes. Neighboring states resemble each other, so
+more of them would take time (a tenth of that of playing) and tell little: what counts are the episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ def resolve(
         ConfigError: naming every error.
     """
     errors = [error for name, file in request.files().items() if file for error in file_errors(name, file)]
-    checkpoint = environment = description = player = None
+    checkpoint = environment = None
     if request.checkpoint is not None:
         try:
             checkpoint = load_checkpoint(request.checkpoint)
@@ -62,9 +67,16 @@ def resolve(
     model = checkpoint.experiment.model if checkpoint else None
     if policy == "checkpoint" and model and request.remove_expert is not None:
         errors += _removal_errors(request.remove_expert, model)
-    if policy != "checkpoint" or checkpoint:
+    env = _made(environment, errors) if environment else None
+    if environment is None or env is None:
+        raise ConfigError(errors)
+    with closing(env):
+        description = describe(env)
+        errors += _policy_errors(policy, description.policies)
+        if errors:
+            raise ConfigError(errors)
         weights, keep_every = checkpoint.weights() if checkpoint and policy == "checkpoint" else None, None
-        if environment and weights and model and model.num_experts > 1 and request.remove_expert is None:
+        if weights and model and model.num_experts > 1 and request.remove_expert is None:
             keep_every = math.ceil(episodes_kept * environment.max_steps / MOST_STATES) or None
         player = Player(
             policy=policy,
@@ -75,13 +87,11 @@ def resolve(
             model=model,
             weights=weights,
         )
-    if environment:
         made_on = checkpoint.experiment.environment.env if checkpoint else environment.env
-        description = _try_out(environment, policy, player, made_on, errors)
-        if description and checkpoint and not checkpoint.experiment.teaches_roles:
-            description = description.without_roles()
-    if errors or environment is None or description is None or player is None:
-        raise ConfigError(errors)
+        if errors := list(_player_errors(player, env, description, environment.env, made_on)):
+            raise ConfigError(errors)
+    if checkpoint and not checkpoint.experiment.teaches_roles:
+        description = description.without_roles()
     return Resolved(environment=environment, description=description, player=player, checkpoint=checkpoint)
 
 
@@ -103,37 +113,42 @@ def _removal_errors(expert: int, model: ModelConfig) -> Iterator[str]:
         yield f"remove_expert: expected 0 to {model.num_experts - 1}, got {expert}"
 
 
-def _try_out(
-    environment: EnvironmentConfig, policy: str, player: Player | None, made_on: str, errors: list[str]
-) -> GraphDescription | None:
-    """Make the environment once, and the actor for it where there was no error before; errors are added to the list.
-
-    Returns:
-        The environment's description; None where it cannot be made.
-    """
+def _made(environment: EnvironmentConfig, errors: list[str]) -> ChangeableArguments | None:
+    """Return the environment; None, and an error in the list, where it cannot be made."""
     try:
-        env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
+        return make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
     except (ValueError, TypeError, ImportError) as error:
         errors.append(f"env: {error}")
-        return None
-    with closing(env):
-        description = describe(env)
-        known = description.policies
-        if policy not in known:
-            hint = did_you_mean(policy, known, otherwise="")
-            errors.append(f"policy: expected one of {', '.join(known)}, got {policy!r}{hint}")
-        elif player and not errors:
-            try:
-                player.actor(env)
-            except ValueError as error:
-                if policy == "checkpoint" and environment.env != made_on:
-                    told = f"the checkpoint was made on {made_on!r}, and its network does not fit {environment.env!r}"
-                    errors.append(f"env: {told}")
-                    return description
-                errors.append(f"{'checkpoint' if policy == 'checkpoint' else 'policy'}: {error}")
-            if player.keep_every:
-                try:
-                    description.labels_of(env.reset(seed=0)[1])
-                except ValueError as error:
-                    errors.append(f"env: {error}")
-    return description
+    return None
+
+
+def _policy_errors(policy: str, known: Sequence[str]) -> Iterator[str]:
+    if policy not in known:
+        hint = did_you_mean(policy, known, otherwise="")
+        yield f"policy: expected one of {', '.join(known)}, got {policy!r}{hint}"
+
+
+def _player_errors(
+    player: Player, env: ChangeableArguments, description: GraphDescription, name: str, made_on: str
+) -> Iterator[str]:
+    """Yield the reasons why a player cannot play in an environment, or be measured in it.
+
+    Args:
+        player: The player.
+        env: The environment.
+        description: Its description.
+        name: Its name.
+        made_on: Name of the environment that the player's checkpoint was made on.
+    """
+    try:
+        player.actor(env)
+    except ValueError as error:
+        if player.policy == "checkpoint" and name != made_on:
+            yield f"env: the checkpoint was made on {made_on!r}, and its network does not fit {name!r}"
+            return
+        yield f"{'checkpoint' if player.policy == 'checkpoint' else 'policy'}: {error}"
+    if player.keep_every:
+        try:
+            description.labels_of(env.reset(seed=0)[1])
+        except ValueError as error:
+            yield f"env: {error}"

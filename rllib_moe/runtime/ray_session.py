@@ -16,7 +16,6 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import ray
 import ray._private.parameter
-import torch
 from ray.exceptions import AuthenticationError
 
 import rllib_moe
@@ -64,10 +63,11 @@ def ray_session(
         _check_address(found)
         options |= {"address": found, "runtime_env": package_for_workers()}
     else:
-        if num_gpus > torch.cuda.device_count():
-            raise ConfigError(
-                [f"num_gpus: this machine has {torch.cuda.device_count()} that torch can use, got {num_gpus:g}"]
-            )
+        if num_gpus:
+            import torch  # late: a job is sent without it
+
+            if num_gpus > (num_usable := torch.cuda.device_count()):
+                raise ConfigError([f"num_gpus: this machine has {num_usable} that torch can use, got {num_gpus:g}"])
         options |= {
             "address": "local",  # also where `ray start` was called on this machine, for another purpose
             "num_cpus": max(os.cpu_count() or 1, num_cpus),

@@ -17,12 +17,19 @@ from rllib_moe.cli.__main__ import COMMANDS
 from tests.cli.test_experiment import PLAN
 
 ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "ray", "matplotlib", "scipy.stats", "pandas"}
+"""Modules that take most of a second to import, or seconds together."""
 
 
-def run(*words: str, cwd: Path, path: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
+def run(*words: str, cwd: Path, path: Path = ROOT) -> tuple[int, str, set[str]]:
+    """Return the status of a command, all it said, and the modules that it imported."""
+    environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1", "PYTHONPROFILEIMPORTTIME": "1"}
     command = [sys.executable, "-m", "rllib_moe.cli", *words]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    imports = [line for line in lines if line.startswith("import time:")]
+    said = "\n".join(line for line in lines if not line.startswith("import time:"))
+    return done.returncode, said, {line.rpartition("|")[2].strip() for line in imports}
 
 
 @pytest.mark.parametrize(
@@ -35,16 +42,40 @@ def run(*words: str, cwd: Path, path: Path = ROOT) -> subprocess.CompletedProces
         ("train --env nope --exp-name x", 2, "env: unknown environment 'nope'"),
         ("train --env regimes --env-arg num_cue=1", 2, "no argument 'num_cue' (did you mean 'num_cues'?)"),
         ("train --resume nope", 2, "checkpoint nope: no such directory"),
+        ("evaluate --checkpoint nope", 2, "checkpoint nope: no such directory"),
+        (
+            "evaluate --policy nope --env regimes",
+            2,
+            "policy: expected one of checkpoint, random, random-legal, got 'nope'",
+        ),
+        ("evaluate --policy random --env regimes --json .", 2, "json: expected a file, '.' is a directory"),
+        ("replay --checkpoint nope --out x.html", 2, "checkpoint nope: no such directory"),
         ("report --out x", 2, "unknown argument '--out' (did you mean '--output'?)"),
+        ("report .", 2, "expected a run directory with progress.csv, there is none"),
+        ("experiment plan.yaml", 2, "primary: no evaluation has 'nope'"),
+        ("tune --exp-name x --space nope", 2, "space: cannot read 'nope'"),
+        ("tune --exp-name x --space coefficients --env nope", 2, "env: unknown environment 'nope'"),
+        ("tune --resume nope", 2, "nope holds no search (search.yaml is missing)"),
         *((f"{command} --help", 0, "How to run") for command in COMMANDS),
     ],
 )
 def test_help_and_refusals_take_less_than_a_second(words: str, status: int, told: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN | {"primary": "nope"}))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = run(*words.split(), cwd=tmp_path)
+    ended, said, imported = run(*words.split(), cwd=tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert (done.returncode, told in done.stdout + done.stderr) == (status, True), done.stdout + done.stderr
+    assert (ended, told in said) == (status, True), said
+    assert "rllib_moe.validation" in imported  # the list is there
+    assert not imported & HEAVY
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+def test_a_job_is_sent_without_torch(tmp_path: Path) -> None:
+    training = ("--", "--exp-name", "x", "--output-dir", "/x")
+    status, said, imported = run("submit", "--max-mb", "0.001", *training, cwd=tmp_path)
+    assert (status, "MB to send, more than 0.001" in said) == (2, True), said
+    assert "rllib_moe.jobs.server" in imported
+    assert "torch" not in imported
 
 
 @pytest.mark.slow

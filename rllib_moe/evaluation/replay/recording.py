@@ -17,7 +17,7 @@ import torch
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_env
-from rllib_moe.evaluation.actors import Player
+from rllib_moe.evaluation.player import Player
 from rllib_moe.evaluation.replay.screen import Screen, parse_ansi
 from rllib_moe.metrics import rounded
 from rllib_moe.models.policy_network import ILLEGAL, PolicyOutput

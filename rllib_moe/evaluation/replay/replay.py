@@ -1,21 +1,24 @@
-"""One episode of a checkpoint to a page or a moving picture: played, drawn and written."""
+"""One episode of a checkpoint to a page or a moving picture: checked, played, drawn and written.
+
+Torch and matplotlib, which take a second to import, are imported once a replay is sure to begin.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from rllib_moe.envs.description import expert_names
 from rllib_moe.envs.registry import prepare
-from rllib_moe.evaluation.replay.animation import write_gif
-from rllib_moe.evaluation.replay.page import page
-from rllib_moe.evaluation.replay.recording import Recording, record
 from rllib_moe.evaluation.resolve import Resolved, resolve
 from rllib_moe.evaluation.spec import ReplayRequest
-from rllib_moe.models.policy_network import phase_of
 from rllib_moe.runtime.files import atomic_write
+
+if TYPE_CHECKING:
+    from rllib_moe.evaluation.replay.recording import Recording
+    from rllib_moe.models.phase_state import PhaseState
 
 _PROGRESS_EVERY = 100
 
@@ -30,6 +33,15 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
         ConfigError: the request is refused, for all the errors it names; nothing was written.
     """
     resolved = resolve(request, watched=True)
+
+    # Late: see above.
+    from rllib_moe.evaluation.replay.animation import write_gif
+    from rllib_moe.evaluation.replay.page import page
+    from rllib_moe.evaluation.replay.recording import record
+    from rllib_moe.models.policy_network import phase_of
+
+    assert resolved.player.weights is not None
+    phase = phase_of(resolved.player.weights)
     prepare(resolved.environment.env)
 
     def tell(steps: int) -> None:
@@ -41,7 +53,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     if request.out is not None:
         title = f"{resolved.environment.env}, seed {request.seed}"
         with atomic_write(Path(request.out)) as partial:
-            partial.write_text(page(recording, title, _facts(request, resolved, recording)), encoding="utf-8")
+            partial.write_text(page(recording, title, _facts(request, resolved, recording, phase)), encoding="utf-8")
     if request.gif is not None:
         with atomic_write(Path(request.gif)) as partial:
             write_gif(recording, partial)
@@ -59,11 +71,11 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     }
 
 
-def _facts(request: ReplayRequest, resolved: Resolved, recording: Recording) -> list[tuple[str, str]]:
+def _facts(
+    request: ReplayRequest, resolved: Resolved, recording: Recording, phase: PhaseState
+) -> list[tuple[str, str]]:
     """The page's head line."""
     assert resolved.checkpoint is not None
-    assert resolved.player.weights is not None
-    phase = phase_of(resolved.player.weights)
     facts = [
         ("checkpoint", f"{resolved.checkpoint.path.name}, trained for {resolved.checkpoint.episodes:,} episodes"),
         ("gate", f"{phase.routing}, temperature {phase.value('temperature'):.3g}"),

@@ -8,9 +8,14 @@ from typing import Any
 
 from pydantic import Field
 
+from rllib_moe.envs.description import describe
+from rllib_moe.envs.registry import environment_errors, make_env
+from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.runtime.files import directory_errors
+from rllib_moe.studies.comparison.done import PLAN, baselines, reuse_errors
 from rllib_moe.studies.comparison.plan import INFORMATION, NORMALIZED, OUTCOMES, Plan, load_plan
-from rllib_moe.validation import ConfigError, Settings, did_you_mean
+from rllib_moe.training.resume import Resumed
+from rllib_moe.validation import ConfigError, RefusedError, Settings, did_you_mean
 
 
 class ComparisonRequest(Settings):
@@ -48,17 +53,16 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
     errors += directory_errors("output_dir", directory)
     if errors:
         raise ConfigError(errors)
+    if errors := [*_play_errors(plan, directory), *reuse_errors(plan, directory)]:
+        raise ConfigError(errors)
 
     # Late, so that a faulty plan is refused in no time.
     from rllib_moe.studies.comparison.controls import unfair_controls
-    from rllib_moe.studies.comparison.done import PLAN, reuse_errors
     from rllib_moe.studies.comparison.result import write_result
     from rllib_moe.studies.comparison.runner import Runner
     from rllib_moe.studies.comparison.table import limits
     from rllib_moe.training.progress import say, standard_console
 
-    if errors := [*_play_errors(plan, directory), *reuse_errors(plan, directory)]:
-        raise ConfigError(errors)
     console = standard_console()
     for line in (*unfair_controls(plan), *limits(plan)):
         say(console, line)
@@ -77,13 +81,6 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
 
 def _play_errors(plan: Plan, directory: Path) -> list[str]:
     """Return the reasons why no evaluation can have the primary outcome, a baseline cannot play, or a run not begin."""
-    from rllib_moe.envs.description import describe
-    from rllib_moe.envs.registry import environment_errors, make_env
-    from rllib_moe.evaluation.resolve import resolve
-    from rllib_moe.studies.comparison.done import baselines
-    from rllib_moe.training.resume import Resumed
-    from rllib_moe.validation import RefusedError
-
     environment = plan.runs()[0].experiment.environment
     try:
         with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from rllib_moe.runtime.files import atomic_write, directory_errors
+from rllib_moe.studies.report.runs import read_runs
 from rllib_moe.validation import ConfigError, Settings
 
 
@@ -33,19 +34,19 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
     Raises:
         ConfigError: naming every run that cannot be read, or the place that cannot be written; nothing was written.
     """
-    # Late, so that help and most refusals take no time.
-    from rllib_moe.runtime.figures import save, styled
-    from rllib_moe.studies.report.figures import draw_figures
-    from rllib_moe.studies.report.groups import comparison_rows, group_runs
-    from rllib_moe.studies.report.page import render, state_of
-    from rllib_moe.studies.report.runs import read_runs
-    from rllib_moe.studies.report.scenes import scene_figures
-
     places = [Path(run) for run in request.runs]
     runs = read_runs(places)
     output = Path(request.output) if request.output else places[0] / "report"
     if errors := list(directory_errors("output", output)):
         raise ConfigError(errors, "report")
+
+    # Late, so that help and refusals take no time.
+    from rllib_moe.runtime.figures import save, styled
+    from rllib_moe.studies.report.figures import draw_figures
+    from rllib_moe.studies.report.groups import comparison_rows, group_runs
+    from rllib_moe.studies.report.page import render, state_of
+    from rllib_moe.studies.report.scenes import scene_figures
+
     groups = group_runs(runs)
     rows = comparison_rows(groups) if len(runs) > 1 else []
     with styled():

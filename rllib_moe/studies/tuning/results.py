@@ -27,6 +27,7 @@ from rich.table import Table
 from rllib_moe import metrics as m
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.invocation import called_as
+from rllib_moe.studies.tuning.search import trial_number
 from rllib_moe.studies.tuning.search_space import SearchSpace
 from rllib_moe.studies.tuning.trial import CHECKPOINT, CLONES, EPISODES_TOTAL, MOE, MUTUAL_INFORMATION, SCORE
 
@@ -36,15 +37,6 @@ _SHOWN = {"alpha_entropy": ".2f", "mutual_information": ".2f", "min_expert_share
 
 Record = Mapping[str, Any]
 """Row of the table, as `record_of` returns it."""
-
-
-def trial_number(trial: Trial) -> int:
-    """Return a trial's number in its search, from 0."""
-    _, is_numbered, number = trial.trial_id.rpartition("_")
-    if is_numbered:
-        return int(number)
-    # A searcher's trial (Optuna): its id is a random one, and Tune counts these from 1, in the tag.
-    return int(trial.experiment_tag.partition("_")[0]) - 1
 
 
 def record_of(trial: Trial, space: SearchSpace, *, is_interrupted: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rllib_moe.evaluation.actors import Player
+from rllib_moe.evaluation.player import Player
 from rllib_moe.evaluation.replay.recording import record
 from rllib_moe.training.checkpoints import load_checkpoint
 from tests.untrained_checkpoint import save_untrained

@@ -122,9 +122,9 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> tuple[float, list[float]]:
     for each in zip(*candidates, strict=True):
         persistence, role = plain_persistence(list(each), rows[IS_FOLLOWED]), 0.0
         for score, belongs in zip(each, rows["obs"]["roles"], strict=True):
-            total = sum(math.exp(value / temperature) for value in score)
+            total = sum(math.exp(16 * value) for value in score)
             role -= sum(
-                weight * (value / temperature - math.log(total)) for weight, value in zip(belongs, score, strict=True)
+                weight * (16 * value - math.log(total)) for weight, value in zip(belongs, score, strict=True)
             ) / len(scores)
         division.append((coefs[0] * persistence + coefs[1] * role) / sum(coefs))
     loss = (

@@ -172,6 +172,11 @@ class GraphDescription:
             found[name] = value
         return found | {FLAG + name: bool(holds) for name, holds in info.get("scene", {}).items()}
 
+    def ending_of(self, info: Mapping[str, Any], *, terminated: bool) -> str:
+        """Return the ending of an episode by its last `info`: in words where they are given, else its kind."""
+        words = None if self.ending is None else info.get(self.ending)
+        return str(words or ("terminated" if terminated else "truncated"))
+
     def distances(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the distance of each node from the ego node: here the edges on the way.
 

@@ -58,7 +58,7 @@ class EpisodeRecord:
     measures: dict[str, float] = field(default_factory=dict)
     """Values of the environment's own episode measures by name."""
     ending: str | None = None
-    """How it ended, where the environment says so."""
+    """Its ending in words, where the environment has some."""
     gates: GateSum = field(default_factory=GateSum)
     """Gates of all steps."""
     gate_entropy: float = 0.0
@@ -161,7 +161,7 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
             record.score = float(info.get("score", record.total_reward))
             record.measures = {each.name: each.value(info) for each in description.episode_measures}
             if description.ending is not None:
-                record.ending = str(info.get(description.ending, "terminated" if terminated else "truncated"))
+                record.ending = description.ending_of(info, terminated=terminated)
             done.append(record)
             if (seed := next(waiting, None)) is not None:
                 begin(row, seed)

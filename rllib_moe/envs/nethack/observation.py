@@ -31,19 +31,19 @@ CROP_SIZE: Final = 2 * CROP_RADIUS + 1
 
 
 class Layout(NamedTuple):
-    """What the observations of an environment hold."""
+    """Contents of the observations of an environment."""
 
     max_nodes: int
     """N, the hero included."""
 
     action_mask: bool = True
-    """Whether there is the leaf ``action_mask``."""
+    """True: there is the leaf ``action_mask``."""
 
     path_summary: bool = True
-    """Whether ``features`` has the path summary."""
+    """True: ``features`` has the path summary."""
 
     survival: bool = False
-    """Whether there are the actions and features of ``survival``."""
+    """True: there are the actions and features of ``survival``."""
 
     num_tasks: int = 0
     """Width of the leaf ``task``; 0 leaves it out."""

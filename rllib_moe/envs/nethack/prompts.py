@@ -66,7 +66,7 @@ def open_prompt(game: Keyboard) -> Prompt:
 
 
 class Settled(NamedTuple):
-    """What `settle` came to."""
+    """Outcome of `settle`."""
 
     prompt: Prompt
     """The question now open."""
@@ -75,7 +75,7 @@ class Settled(NamedTuple):
     """Number of keys pressed."""
 
     is_over: bool
-    """Whether the game is over."""
+    """True: the game is over."""
 
     read: bytes
     """Messages after the first one, a line each."""

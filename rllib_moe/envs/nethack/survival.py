@@ -168,7 +168,7 @@ def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
 
 
 class SurvivalMemory:
-    """What the hero remembers of an episode to survive: prayers, supplies, corpses, the word under foot.
+    """Memory of an episode for survival: prayers, supplies, corpses, the word under foot.
 
     Args:
         character: as in ``characters``.

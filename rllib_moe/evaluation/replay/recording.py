@@ -125,8 +125,7 @@ def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Ca
         recording.reward.append(round(float(reward), DIGITS))
         done = terminated or truncated
         if done:
-            in_words = None if description.ending is None else info.get(description.ending)
-            recording.ending = in_words or ("terminated" if terminated else "truncated")
+            recording.ending = description.ending_of(info, terminated=terminated)
         recording.final_score = float(info.get("score", total))
         recording.final_measures = {name: rounded(info.get(name), DIGITS) for name in description.measured}
         on_step(recording.steps)

@@ -1,11 +1,17 @@
-"""Files written whole or not at all, numbers as JSON takes them, and checks that a place can be written."""
+"""Files written whole or not at all, directories with one writer, and checks that a place can be written."""
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from rllib_moe.validation import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -52,3 +58,28 @@ def directory_errors(name: str, directory: Path) -> Iterator[str]:
         yield f"{name}: cannot write to {str(directory)!r} ({existing} is no directory)"
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield f"{name}: cannot write to {str(directory)!r} (no permission in {existing})"
+
+
+@contextmanager
+def locked(name: str, directory: Path) -> Iterator[None]:
+    """Keep other processes from writing to a directory inside the block; the lock ends with the process.
+
+    Args:
+        name: What the user calls the directory's setting.
+        directory: An existing directory.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ConfigError([f"{name}: another process is writing to {directory}"]) from error
+    except OSError as error:  # a file system that knows no locks (some network ones): two writers are rare
+        logger.warning("Cannot lock %s (%s): take care not to start a second run there", directory, error.strerror)
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -17,6 +17,7 @@ from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env, prepare
 from rllib_moe.experiment import Experiment
+from rllib_moe.runtime.files import locked
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.training.checkpoints import LATEST
 from rllib_moe.training.forecast import forecast
@@ -59,7 +60,7 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
             resumed = Resumed.find(experiment.run.resume)
         shape, num_actions, role_names = _check(experiment, resumed)
         directory = RunDirectory.claim(experiment.run, resumed.checkpoint.path if resumed else None)
-        with directory.locked():
+        with locked("exp_name", directory.path):
             try:
                 for line in forecast(experiment, resumed.checkpoint.episodes if resumed else 0):
                     say(console, line)

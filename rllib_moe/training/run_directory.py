@@ -10,12 +10,9 @@ Knows the layout and the rows of measures; no Ray.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
-import logging
 import math
-import os
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,8 +29,6 @@ from rllib_moe.validation import ConfigError, FailedError
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
-
-logger = logging.getLogger(__name__)
 
 TEXT_KEYS = (m.PHASE.key, m.ROUTING.key)
 """Columns that are words, also where a phase is called 1."""
@@ -80,26 +75,6 @@ class RunDirectory:
         if errors := [error for place in places for error in directory_errors("output_dir", place)]:
             raise ConfigError(errors)
         return directory
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from writing to the directory inside the block; the lock ends with the process.
-
-        Raises:
-            ConfigError: another process holds it.
-        """
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise ConfigError([f"exp_name: another process is writing to {self.path}"]) from error
-        except OSError as error:  # a file system that knows no locks (some network ones): two runs are rare
-            logger.warning("Cannot lock %s (%s): take care not to start a second run there", self.path, error.strerror)
-        try:
-            yield
-        finally:
-            os.close(descriptor)
 
     def describe(self, experiment: Experiment, command: Iterable[str]) -> None:
         """Write the experiment, from which the run can be repeated, and its schedule."""

@@ -1,13 +1,17 @@
-"""Places that cannot be written to are told beforehand, and nothing is made."""
+"""Places that cannot be written to are told beforehand, and nothing is made; a directory has one writer."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from rllib_moe.runtime.files import directory_errors, file_errors
+from rllib_moe.runtime.files import directory_errors, file_errors, locked
+from rllib_moe.validation import ConfigError
 
 
 def test_what_can_be_made_has_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +44,20 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "old.json")
     old = str(tmp_path / "old.json")
     assert list(file_errors("json", old)) == [f"json: cannot write {old!r} (it is read-only)"]
+
+
+def test_two_processes_do_not_write_to_one_directory(tmp_path: Path) -> None:
+    refused = pytest.raises(ConfigError, match=f"exp_name: another process is writing to {tmp_path}")
+    with locked("output_dir", tmp_path), refused, locked("exp_name", tmp_path):
+        pass
+    with locked("exp_name", tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fcntl.flock", Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
+    logging.getLogger("rllib_moe").propagate = True
+    with locked("exp_name", tmp_path):
+        assert "No locks available" in caplog.text

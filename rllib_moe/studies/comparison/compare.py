@@ -11,7 +11,7 @@ from pydantic import Field
 from rllib_moe.envs.description import describe
 from rllib_moe.envs.registry import environment_errors, make_env
 from rllib_moe.evaluation.resolve import resolve
-from rllib_moe.runtime.files import directory_errors
+from rllib_moe.runtime.files import directory_errors, locked
 from rllib_moe.studies.comparison.done import PLAN, baselines, reuse_errors
 from rllib_moe.studies.comparison.plan import INFORMATION, NORMALIZED, OUTCOMES, Plan, load_plan
 from rllib_moe.training.resume import Resumed
@@ -68,14 +68,15 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
         say(console, line)
     runs = [run for run in plan.runs() if run.variant in chosen]
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / PLAN).write_text(plan.to_yaml())
-    try:
-        failures = Runner(plan, directory, request.jobs, console).run(runs)
-    finally:
-        result = write_result(plan, directory)
-        if result["variants"]:
-            say(console, (directory / "table.md").read_text())
-            say(console, f"table: {directory / 'table.md'}")
+    with locked("output_dir", directory):
+        (directory / PLAN).write_text(plan.to_yaml())
+        try:
+            failures = Runner(plan, directory, request.jobs, console).run(runs)
+        finally:
+            result = write_result(plan, directory)
+            if result["variants"]:
+                say(console, (directory / "table.md").read_text())
+                say(console, f"table: {directory / 'table.md'}")
     return {**result, "failures": failures}
 
 

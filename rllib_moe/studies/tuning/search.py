@@ -17,7 +17,7 @@ import yaml
 
 from rllib_moe.envs.registry import environment_errors
 from rllib_moe.experiment import ENV_ARG, Experiment
-from rllib_moe.runtime.files import atomic_write, directory_errors
+from rllib_moe.runtime.files import atomic_write, directory_errors, locked
 from rllib_moe.schedule_overrides import ENV, split_override
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
@@ -115,13 +115,16 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
         written) and `stopped_by` (name of the signal that ended the search early, or None).
 
     Raises:
-        ConfigError: The directory is refused, or holds nothing to resume; nothing was written.
+        ConfigError: The directory is refused, holds nothing to resume, or another process is at work there; nothing was
+            written.
     """
-    _claim(search)
+    directory = search.config.directory
+    _check(directory, search.is_resumed)
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked("exp_name", directory):
+        from rllib_moe.studies.tuning.tuner import run_trials  # late: see above
 
-    from rllib_moe.studies.tuning.tuner import run_trials  # late: see above
-
-    return run_trials(search, command)
+        return run_trials(search, command)
 
 
 def _environment_errors(space: SearchSpace) -> Iterator[str]:
@@ -137,17 +140,19 @@ def _environment_errors(space: SearchSpace) -> Iterator[str]:
     )
 
 
-def _claim(search: Search) -> None:
-    """Refuse a directory that holds another search, or that cannot be written to.
+def _check(directory: Path, is_resumed: bool) -> None:
+    """Refuse a directory that holds another search, nothing to go on with, or that cannot be written to.
 
     Raises:
         ConfigError: The directory is refused.
     """
-    directory = search.config.directory
     if errors := list(directory_errors("output_dir", directory)):
         raise ConfigError(errors)
     # A search that ended before its first trial leaves its file alone.
-    if not search.is_resumed and directory.exists() and {each.name for each in directory.iterdir()} - {SEARCH}:
+    holds_trials = directory.exists() and bool({each.name for each in directory.iterdir()} - {SEARCH})
+    if is_resumed and not holds_trials:
+        raise ConfigError([f"resume: {directory} was interrupted before any trial began; start it anew"])
+    if holds_trials and not is_resumed:
         told = f"exp_name: {directory} is not empty; choose another name, or go on with its search"
         raise ConfigError([f"{told} by --resume {directory}"])
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from rllib_moe import metrics as m
+from rllib_moe.runtime.files import locked
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 from rllib_moe.studies.comparison.done import (
     BASELINES,
@@ -198,6 +199,16 @@ def test_the_table_is_over_all_that_is_done_whatever_is_trained_now(
     assert not any("began" in line for line in told), "nothing was started"
     with pytest.raises(ConfigError, match=r"variants: no variant 'sotf' \(did you mean 'soft'\?\)"):
         compare(ComparisonRequest(plan=str(plan), variants="sotf"))
+
+
+def test_two_processes_do_not_carry_out_one_comparison(finished: Path, tmp_path_factory: Any) -> None:
+    plan = tmp_path_factory.mktemp("plan") / "plan.yaml"
+    plan.write_text(PLAN.to_yaml())
+    request = ComparisonRequest(plan=str(plan), output_dir=str(finished))
+    refused = pytest.raises(ConfigError, match=f"output_dir: another process is writing to {finished}")
+    with locked("output_dir", finished), refused:
+        compare(request)
+    assert compare(request)["failures"] == []
 
 
 def test_normalized_takes_measures_that_the_environment_has(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rllib_moe.experiment import Experiment
+from rllib_moe.runtime.files import locked
 from rllib_moe.studies.tuning.search import SEARCH, Search
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.validation import ConfigError
@@ -105,3 +107,15 @@ def test_a_search_goes_on_with_its_own_settings_alone(tmp_path: Path) -> None:
     assert errors("--resume", str(tmp_path)) == [f"resume: {tmp_path} holds no search ({SEARCH} is missing)"]
     (tmp_path / SEARCH).write_text("search: {}")
     assert "is damaged or was written by another version" in errors("--resume", str(tmp_path))[0]
+
+
+def test_a_search_goes_on_where_a_trial_began_and_nobody_is_at_work(tmp_path: Path) -> None:
+    config = SearchConfig(space="coefficients", exp_name="mine", output_dir=str(tmp_path))
+    Search.plan(config, Experiment().with_overrides({"env": "regimes"})).save(["tune.py"])
+    own = tmp_path / "mine"
+    assert errors("--resume", str(own)) == [
+        f"resume: {os.path.relpath(own)} was interrupted before any trial began; start it anew"
+    ]
+    (own / "trial_00000").mkdir()
+    with locked("exp_name", own):
+        assert errors("--resume", str(own)) == [f"exp_name: another process is writing to {os.path.relpath(own)}"]

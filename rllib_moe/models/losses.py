@@ -19,8 +19,10 @@ from torch.nn import functional
 _ENTROPY_FLOOR = 1e-8  # see _entropy
 _TARGET_BAND = 0.05  # nats; see alpha_entropy_loss
 _COSINE_FLOOR = 1e-4  # see diversity_loss
-_CHOICE_TEMPERATURE = 0.0625  # see _log_choice
+_CHOICE_TEMPERATURE = 0.0625  # see persistence_loss
 _USE_WEIGHT = 1.3  # see persistence_loss
+_ROLE_SPREAD = 2.0  # standard deviation of the logits in role_loss: of 1, 2, 2.5, 3 and 4 it teaches most
+_LEAST_VARIANCE = 1e-6  # of logits in role_loss, for a batch of equal states
 
 
 def _entropy(p: Tensor) -> Tensor:
@@ -183,7 +185,10 @@ def persistence_loss(candidates: Tensor, is_followed: Tensor) -> Tensor:
         raise ValueError(f"candidates: expected [M, B, K], got shape {tuple(candidates.shape)}")
     if is_followed.shape != candidates.shape[1:2]:
         raise ValueError(f"is_followed: expected [{candidates.shape[1]}], got shape {tuple(is_followed.shape)}")
-    choice = _log_choice(candidates).exp()
+    # A softmax of a temperature of its own, whatever gate the phase has: as soft as the gate of warmup the choice would
+    # tell next to nothing of a state, since its logits have a fixed spread, and there would be no gradient; a sparse
+    # gate has none for an expert that is never chosen.
+    choice = (candidates / _CHOICE_TEMPERATURE).softmax(-1)
     first = choice[:, :-1] * is_followed[:-1, None]
     joint = first.mT @ choice[:, 1:] / is_followed[:-1].sum().clamp(min=1)  # [M, K, K]
     joint = (joint + joint.mT) / 2
@@ -193,8 +198,13 @@ def persistence_loss(candidates: Tensor, is_followed: Tensor) -> Tensor:
 def role_loss(candidates: Tensor, roles: Tensor) -> Tensor:
     """Cross-entropy of the router's choice to the roles that the environment names.
 
+    The choice is made of logits standardized over the batch, each expert's by itself, and adjusted by the logarithm of
+    the roles' shares (logit adjustment, https://arxiv.org/abs/2007.07314). A cross-entropy asks for a spread and for
+    offsets of its own, and the router holds both fixed: measured against the router's constants it shrinks what the
+    constants then stretch again, until rounding is all that is left of the raw logits.
+
     Args:
-        candidates: Logits of the router's candidates [M, B, K], with a standard deviation of `router.SCALE`.
+        candidates: Logits of the router's candidates [M, B, K]; their scale and offsets change nothing.
         roles: Weights of the roles in each state [B, K], rows that sum to 1.
 
     Returns:
@@ -207,17 +217,10 @@ def role_loss(candidates: Tensor, roles: Tensor) -> Tensor:
         raise ValueError(
             f"expected candidates [M, B, K] and roles [B, K], got {tuple(candidates.shape)} and {tuple(roles.shape)}"
         )
-    return -(roles * _log_choice(candidates)).sum(-1).mean(-1)
-
-
-def _log_choice(candidates: Tensor) -> Tensor:
-    """Logarithm of the choice of experts that the dividing losses see [M, B, K].
-
-    It is a softmax of a temperature of its own, whatever gate the phase has: as soft as the gate of warmup the choice
-    would tell next to nothing of a state, since its logits have a fixed spread, and there would be no gradient; a
-    sparse gate has none for an expert that is never chosen.
-    """
-    return (candidates / _CHOICE_TEMPERATURE).log_softmax(-1)
+    apart = candidates - candidates.mean(1, keepdim=True)
+    standardized = apart * torch.rsqrt(apart.square().mean(1, keepdim=True) + _LEAST_VARIANCE)
+    shares = roles.mean(0).clamp(min=_ENTROPY_FLOOR)
+    return -(roles * (_ROLE_SPREAD * standardized + shares.log()).log_softmax(-1)).sum(-1).mean(-1)
 
 
 def routing_losses(

@@ -120,12 +120,14 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> tuple[float, list[float]]:
     phase, division = network.phase, []
     coefs = phase.value("persistence_coef"), phase.value("role_coef")
     for each in zip(*candidates, strict=True):
-        persistence, role = plain_persistence(list(each), rows[IS_FOLLOWED]), 0.0
-        for score, belongs in zip(each, rows["obs"]["roles"], strict=True):
-            total = sum(math.exp(16 * value) for value in score)
-            role -= sum(
-                weight * (16 * value - math.log(total)) for weight, value in zip(belongs, score, strict=True)
-            ) / len(scores)
+        persistence = plain_persistence(list(each), rows[IS_FOLLOWED])
+        role, belongs = 0.0, np.asarray(rows["obs"]["roles"], float)
+        standardized = (np.array(each) - np.mean(each, 0)) / np.sqrt(np.var(each, 0) + 1e-6)
+        for score, weights in zip(2 * standardized + np.log(belongs.mean(0)), belongs, strict=True):
+            total = sum(math.exp(value) for value in score)
+            role -= sum(weight * (value - math.log(total)) for weight, value in zip(weights, score, strict=True)) / len(
+                scores
+            )
         division.append((coefs[0] * persistence + coefs[1] * role) / sum(coefs))
     loss = (
         float(np.mean(per_row))

@@ -17,6 +17,7 @@ from rllib_moe.models.losses import (
     role_loss,
     routing_losses,
 )
+from rllib_moe.models.router import Router
 from rllib_moe.models.routing import gate_weights
 
 UNIFORM = torch.full((4, 4), 0.25)
@@ -252,10 +253,43 @@ class TestPersistence:
 
 
 class TestRoles:
-    def test_it_is_the_cross_entropy(self) -> None:
+    def test_it_is_the_cross_entropy_of_standardized_and_adjusted_logits(self) -> None:
         logits, roles = torch.randn(2, 20, 4), torch.rand(20, 4).softmax(-1)
-        expected = torch.stack([torch.nn.functional.cross_entropy(one / 0.0625, roles) for one in logits])
-        torch.testing.assert_close(role_loss(logits, roles), expected)
+        expected = []
+        for one in logits:
+            standardized = (one - one.mean(0)) / one.std(0, correction=0)
+            adjusted = 2 * standardized + roles.mean(0).log()
+            expected.append(functional.cross_entropy(adjusted, roles))
+        torch.testing.assert_close(role_loss(logits, roles), torch.stack(expected), rtol=1e-4, atol=1e-5)
+        stretched = logits * torch.tensor([0.1, 1.0, 5.0, 9.0]) + torch.tensor([4.0, 0.0, -3.0, 1.0])
+        torch.testing.assert_close(role_loss(stretched, roles), role_loss(logits, roles), rtol=1e-3, atol=1e-4)
+
+    def test_a_role_that_no_state_has_and_equal_states_are_finite(self) -> None:
+        logits = torch.zeros(1, 6, 3, requires_grad=True)
+        roles = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]).repeat(3, 1)
+        loss = role_loss(logits, roles).sum()
+        loss.backward()
+        # Nothing is told apart: what is left is the entropy of the shares, 3/4 and 1/4.
+        assert loss.item() == pytest.approx(0.75 * math.log(4 / 3) + 0.25 * math.log(4), rel=1e-5)
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()
+
+    def test_a_router_that_is_taught_keeps_its_spread(self) -> None:
+        """By the cross-entropy of the logits as they are the least spread falls to a tenth, on NetHack to rounding."""
+        states = torch.randn(2000, 8)
+        roles = (2 * states[:, :3] + torch.tensor([1.0, 0.0, -1.0])).softmax(-1)
+        router = Router(8, 3)
+        optimizer = torch.optim.Adam(router.parameters(), lr=2e-3)
+        for _ in range(600):
+            rows = torch.randint(len(states), (128,))
+            candidates = router.candidates(states[rows])
+            optimizer.zero_grad()
+            loss = role_loss(candidates, roles[rows])
+            loss.sum().backward()
+            optimizer.step()
+            router.update_statistics(candidates.detach(), loss.detach())
+        assert router.std.min() > 0.3
+        assert (router(states).argmax(1) == roles.argmax(1)).float().mean() > 0.8
 
     def test_refusal(self) -> None:
         with pytest.raises(ValueError, match=r"\(1, 4, 2\) and \(4, 3\)"):

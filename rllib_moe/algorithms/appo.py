@@ -38,8 +38,8 @@ from rllib_moe.algorithms.policy import ActivePhase, CannotGoOnError, MoEPPOPoli
 from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.phases import PhaseConfig
 from rllib_moe.sampling.guarded_environments import Observation
+from rllib_moe.sampling.rollout_worker import VectorRolloutWorker
 from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
-from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
 
 POLL_SECONDS = 0.1
 """Seconds that the driver waits for samples, and for room in the learner's queue, before it looks around again."""

@@ -1,42 +1,34 @@
-"""A rollout worker that samples all its environments as one array.
+"""A sampler that plays all environments of a rollout worker as one array.
 
 RLlib's old-stack sampler works row by row through connectors and collectors: 260 to 300 us a step, more than NetHack
 and the network together. It also evaluates the policy for the next step before it hands out a batch, so the first
 action after every weight update is still the old policy's, and PPO's ratio is not 1 there. This sampler evaluates,
 steps and stores all environments at a time, and every action of a batch is by the weights of that batch.
 
-Environments begin together, and episodes that last up to the limit of steps would end together for ever: none for
-several iterations, then all. So once after its start each environment's episode is cut, at a step of its own, as at a
-time limit; what is left of it is learned from, but no episode.
-
 An environment that fails is replaced (`guarded_environments`): its unfinished episode is cut after its last good step,
 as at a time limit, and a new environment plays the step instead. So batches are full, and hold only what was played.
 
-Everything else is RLlib's: the worker, its weights, fault tolerance, metrics. RLlib's episode callbacks
-(`on_episode_step` and its kin) are not called.
+RLlib's episode callbacks (`on_episode_step` and its kin) are not called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from ray.rllib.evaluation.metrics import RolloutMetrics
 from ray.rllib.evaluation.postprocessing import Postprocessing
-from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.evaluation.sampler import SamplerInput
-from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
+from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_moe import metrics as m
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.sampling.advantages import gae
-from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments, Observation
+from rllib_moe.sampling.guarded_environments import GuardedEnvironments, Observation
 from rllib_moe.sampling.watchdog import Watchdog
-from rllib_moe.validation import ConfigError
 
 _EpisodeRecord: Any = RolloutMetrics
 """A named tuple behind a decorator that type checkers cannot see through."""
@@ -44,77 +36,6 @@ _EpisodeRecord: Any = RolloutMetrics
 
 _KEPT = ("_observations", "_returns", "_steps", "_until_cut", "_episode_ids", "_replaced_and_told")
 """Attributes that hold the episodes under way in a sampler."""
-
-
-class VectorRolloutWorker(RolloutWorker):
-    """RLlib's rollout worker with a `VectorSampler`. Takes RolloutWorker's arguments."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if self.worker_index > 0:
-            # Ray sees to it by OMP_NUM_THREADS, unless that is set already: then it is meant for the learner, and the
-            # threads of several workers would wait for each other's cores: 1,600 steps/s in place of 2,300 on two.
-            torch.set_num_threads(max(1, int(self.config.num_cpus_per_env_runner)))
-        self._schedule = PhaseSchedule.from_dict(cast(Any, self.config).schedule)
-        if self.env is not None and self.async_env is not None and self.policy_map is not None:
-            if self._schedule.env_names and (errors := self.env.get_wrapper_attr("phase_errors")(self._schedule)):
-                raise ConfigError(errors)
-            # Ray starts a remote worker anew when it ends; nobody would start the driver anew.
-            watchdog = Watchdog(self.env_context["step_timeout"], ends_process=self.worker_index > 0)
-            self._environments = GuardedEnvironments(
-                self.async_env.get_sub_environments(), self._make_another, watchdog
-            )
-            policy, cuts = self.policy_map[DEFAULT_POLICY_ID], self._cuts(len(self._environments))
-            sampler: Any = VectorSampler(self._environments, policy, self.config, watchdog, self.worker_index, cuts)
-            self.sampler = self.input_reader = sampler
-
-    def sample(self, **kwargs: Any) -> Any:
-        """Return one fragment of every environment; what begins in it has the arguments of the phase of its weights."""
-        if self._schedule.env_names and self.env is not None:
-            episodes = int(cast(Any, self.get_policy()).model.network.phase.episodes)
-            self._environments.arguments = self.env.get_wrapper_attr("phase_arguments")(self._schedule, episodes)
-        return super().sample(**kwargs)
-
-    def get_episodes(self) -> dict[str, Any] | None:
-        """Return the episodes under way, None where this worker has none or its environments cannot be saved."""
-        state = self.sampler.get_state() if isinstance(self.sampler, VectorSampler) else None
-        return state and {**state, "env_config": self._env_config}
-
-    def set_episodes(self, state: dict[str, Any]) -> None:
-        """Go on with the episodes of a state by `get_episodes`.
-
-        They begin anew where environments are asked for otherwise than in the state, or other workers play them.
-        """
-        sampler, is_alone = self.sampler, self.num_workers == 0
-        if isinstance(sampler, VectorSampler) and is_alone and state["env_config"] == self._env_config:
-            sampler.set_state(state)
-
-    def _cuts(self, width: int) -> np.ndarray:
-        """Return the step after which each environment's episode is cut once: [width], spread evenly over an episode.
-
-        0 is never: where every fragment holds the same number of longest episodes anyway, and in evaluation.
-        """
-        limit, is_constant = self.env_context["max_steps"], "max_steps" not in self._schedule.env_names
-        is_even = is_constant and self.config.get_rollout_fragment_length(worker_index=1) % limit == 0
-        if self.config.in_evaluation or is_even:
-            return np.zeros(width, np.int64)
-        limit = round(self._schedule.at(self.env_context.get("first_episode", 0)).env.get("max_steps", limit))
-        num_workers = max(1, self.num_workers)
-        places = np.arange(width) * num_workers + max(1, self.worker_index)  # 1 and up, in turn among the workers
-        return -(-limit * places // (width * num_workers))
-
-    @property
-    def _env_config(self) -> dict[str, Any]:
-        # An argument that phases gave before, and give no more, would stay as it was.
-        given = {"given_by_phases": list(self._schedule.env_names)} if self._schedule.env_names else {}
-        return dict(self.env_context) | {"first_episode": 0, **given}
-
-    def _make_another(self, e: int, number: int) -> Env:
-        """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""
-        context = self.env_context.copy_with_overrides(vector_index=e)
-        context["replacement"] = number
-        environment: Any = self.env_creator(context)
-        return environment
 
 
 class VectorSampler(SamplerInput):

@@ -17,7 +17,7 @@ from ray.rllib.callbacks.utils import make_callback
 from torch import Tensor
 
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
-from rllib_moe.sampling.vector_sampler import VectorRolloutWorker
+from rllib_moe.sampling.rollout_worker import VectorRolloutWorker
 from rllib_moe.training.checkpoints import AlgorithmState
 
 POLICY_COUNTS = ("skipped_updates", "num_grad_updates", "global_timestep", "kl_coeff")

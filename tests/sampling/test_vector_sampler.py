@@ -18,7 +18,8 @@ from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
-from rllib_moe.sampling.vector_sampler import VectorRolloutWorker, VectorSampler
+from rllib_moe.sampling.rollout_worker import VectorRolloutWorker
+from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 from tests.sampling.played import (
     LENGTH,

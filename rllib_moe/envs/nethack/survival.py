@@ -15,11 +15,10 @@ Hit points are low as NetHack's prayers see it (`low_hit_points`). A god listens
 turns after the last prayer, and never again once it was displeased. A monk who eats meat feels guilty, which costs
 alignment.
 
-Sources: https://nethackwiki.com/wiki/Prayer, /wiki/Corpse, /wiki/Elbereth, /wiki/Count.
+Sources: https://nethackwiki.com/wiki/Prayer, /wiki/Elbereth, /wiki/Count.
 """
 
-import functools
-import operator
+from collections import defaultdict
 from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
@@ -29,8 +28,8 @@ import numpy as np
 from nle import nethack
 
 from rllib_moe.envs.nethack.actions import KEY_ESCAPE, KEY_SPACE, NUM_ACTIONS, move_direction
+from rllib_moe.envs.nethack.corpses import FRESH_TURNS, LONG_AGO, NO_CORPSE, Corpses, safe_corpses, watch_corpses
 from rllib_moe.envs.nethack.prompts import Keyboard, Prompt, open_prompt
-from rllib_moe.runtime.numba_cache import compiled
 
 
 class SurvivalAction(IntEnum):
@@ -57,16 +56,11 @@ PRAYER_INTERVAL: Final = 600
 """Turns after a prayer before the next one: about nine in ten are answered by then."""
 FIRST_PRAYER: Final = 101
 """Turn from which a first prayer in trouble is answered: the prayer timeout has fallen from 300 to 200."""
-FRESH_TURNS: Final = 30
-"""Turns for which a corpse does no harm."""
-_LONG_AGO: Final = -1_000_000
-"""Turn from which a corpse of unknown age dates."""
 
 _SATIATED, _HUNGRY, _WEAK = 0, 2, 3
 _MAX_QUESTIONS = 16
 _FIRST_OFFERED = b""
 """Answer: the first letter that the question offers."""
-_NO_CORPSE = -1
 
 Place = tuple[int, int]
 """A level: dungeon branch, and number in it."""
@@ -101,36 +95,6 @@ _WRITTEN = b'"Elbereth"'
 _ANGER = (b"displeased", b"arrogant", b"angered", b"thunders", b"Thou must relearn")
 
 
-# Flags of ``include/monflag.h``.
-_ACIDIC, _POISONOUS = 0x08000000, 0x10000000
-_UNDEAD, _WERE, _HUMAN, _DOMESTIC = 0x2, 0x4, 0x8, 0x00400000
-_RACES: Final = {"hum": _HUMAN, "elf": 0x10, "dwa": 0x20, "gno": 0x40, "orc": 0x80}
-_HARMFUL_NAMES: Final = {
-    *("cockatrice", "chickatrice", "Medusa", "stalker", "chameleon", "doppelganger", "sandestin", "violet fungus"),
-    *("small mimic", "large mimic", "giant mimic", "bat", "giant bat", "green slime", "disenchanter"),
-    *("quantum mechanic", "Death", "Pestilence", "Famine"),
-}
-
-
-@functools.cache
-def safe_corpses(character: str) -> np.ndarray:
-    """Return bool [NUMMONS]: whether the fresh corpse of each monster does a hero no harm but to a monk's conscience.
-
-    Args:
-        character: as in ``characters``; who does not name a race eats none of them.
-    """
-    own = [flag for race, flag in _RACES.items() if race in character.split("-")] or _RACES.values()
-    harmful = functools.reduce(operator.or_, own, _UNDEAD | _WERE | _HUMAN | _DOMESTIC)
-    monsters = [nethack.permonst(index) for index in range(nethack.NUMMONS)]
-    return np.array(
-        [
-            not (monster.mflags1 & (_ACIDIC | _POISONOUS) or monster.mflags2 & harmful)
-            and monster.mname not in _HARMFUL_NAMES
-            for monster in monsters
-        ]
-    )
-
-
 def low_hit_points(hp: int, max_hp: int, level: int) -> bool:
     """Return whether hit points are so low that a prayer mends them (``critically_low_hp`` of NetHack 3.6)."""
     divisor = 5 if level < 6 else 6 if level < 14 else 7 if level < 22 else 8 if level < 30 else 9
@@ -153,17 +117,16 @@ def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
         message = game.message_bytes()
         messages.append(message)
         prompt = open_prompt(game)
+        if prompt == Prompt.NONE and not closing:
+            break
         if prompt == Prompt.NONE:
-            if not closing:
-                break
             typed, closing = closing, b""
-            continue
-        if prompt == Prompt.MORE:
+        elif prompt == Prompt.MORE:
             typed = bytes([KEY_SPACE])
-            continue
-        typed = next((answer for phrase, answer in answers.items() if phrase in message), bytes([KEY_ESCAPE]))
-        if typed == _FIRST_OFFERED:
-            typed = message[message.rfind(b"[") + 1 :][:1]
+        else:
+            typed = next((answer for phrase, answer in answers.items() if phrase in message), bytes([KEY_ESCAPE]))
+            if typed == _FIRST_OFFERED:
+                typed = message[message.rfind(b"[") + 1 :][:1]
     return False, b"\n".join(messages)
 
 
@@ -185,7 +148,7 @@ class SurvivalMemory:
         self._hp = 0
         self._is_written = False
         self._cannot_write: set[tuple[Place, int]] = set()
-        self._corpses: dict[Place, _Corpses] = {}
+        self._corpses = defaultdict[Place, Corpses](Corpses.none)
 
     def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes, place: Place) -> None:
         """Record what an action came to.
@@ -216,12 +179,10 @@ class SurvivalMemory:
         elif self._at != (place, cell) or hp < self._hp or (action is not None and move_direction(action) >= 0):
             self._is_written = False  # steps and attacks smudge it, and who is hurt on it cannot trust it
         self._action, self._at, self._hp = action, (place, cell), hp
-        if place not in self._corpses:
-            self._corpses[place] = _Corpses.none(glyphs.shape)
         corpses = self._corpses[place]
         if action == SurvivalAction.EAT_CORPSE:
-            corpses.kind[y, x] = _NO_CORPSE
-        _watch_corpses(glyphs, corpses, turn if b"You kill" in message else _LONG_AGO, y, x)
+            corpses.kind[y, x] = NO_CORPSE
+        watch_corpses(glyphs, corpses, turn if b"You kill" in message else LONG_AGO, y, x)
 
     def write(self, blstats: np.ndarray, features: np.ndarray, mask: np.ndarray, *, monster_adjacent: bool) -> None:
         """Write features and mask of a state in which no question is open.
@@ -259,53 +220,6 @@ class SurvivalMemory:
         corpses = self._corpses[self._at[0]]
         y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
         kind = int(corpses.kind[y, x])
-        if kind == _NO_CORPSE or blstats[nethack.NLE_BL_CONDITION] & nethack.BL_MASK_HALLU:
+        if kind == NO_CORPSE or blstats[nethack.NLE_BL_CONDITION] & nethack.BL_MASK_HALLU:
             return False
         return bool(self._is_safe[kind]) and turn - int(corpses.since[y, x]) <= FRESH_TURNS
-
-
-class _Corpses(NamedTuple):
-    """Corpses of a level."""
-
-    kind: np.ndarray
-    """int16 [H, W], monster, or `_NO_CORPSE`."""
-
-    since: np.ndarray
-    """int32 [H, W], turn from which the oldest dates; 0: there is none."""
-
-    @classmethod
-    def none(cls, shape: tuple[int, ...]) -> "_Corpses":
-        return cls(np.full(shape, _NO_CORPSE, np.int16), np.zeros(shape, np.int32))
-
-
-_BODIES, _RIDDEN, _MAP = nethack.GLYPH_BODY_OFF, nethack.GLYPH_RIDDEN_OFF, nethack.GLYPH_CMAP_OFF
-_OBJECTS, _EXPLOSIONS = nethack.GLYPH_OBJ_OFF, nethack.GLYPH_EXPLODE_OFF
-
-
-@compiled
-def _watch_corpses(glyphs: np.ndarray, corpses: _Corpses, fallen: int, hero_y: int, hero_x: int) -> None:
-    """Bring the corpses of the level up to date; who stands on one only hides it.
-
-    Only what falls beside the hero as he kills is known to be fresh: others are found, and what he destroys, such as a
-    zombie, leaves a corpse that is old already.
-
-    Args:
-        glyphs: int16 [H, W], the map.
-        corpses: of the level.
-        fallen: turn from which a corpse dates that appears beside the hero.
-        hero_y: row of the hero.
-        hero_x: column of the hero.
-    """
-    kind, since = corpses
-    for y in range(glyphs.shape[0]):
-        for x in range(glyphs.shape[1]):
-            glyph = glyphs[y, x]
-            if _BODIES <= glyph < _RIDDEN:
-                kind[y, x] = glyph - _BODIES
-                if since[y, x] == 0:
-                    is_beside = max(abs(y - hero_y), abs(x - hero_x)) <= 1
-                    since[y, x] = fallen if is_beside else _LONG_AGO
-            elif (y != hero_y or x != hero_x) and _OBJECTS <= glyph < _EXPLOSIONS and glyph != _MAP:
-                kind[y, x] = _NO_CORPSE
-                if glyph > _MAP:  # bare ground; below another object an old corpse may lie
-                    since[y, x] = 0

@@ -4,18 +4,17 @@ from nle import nethack
 
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.nethack.actions import EAT, FIRST_MOVE, NUM_ACTIONS
+from rllib_moe.envs.nethack.corpses import FRESH_TURNS, safe_corpses
 from rllib_moe.envs.nethack.features import feature_names
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.survival import (
-    FRESH_TURNS,
     PRAYER_INTERVAL,
     SURVIVAL_ACTIONS,
     SURVIVAL_FEATURES,
     SurvivalAction,
     SurvivalMemory,
     low_hit_points,
-    safe_corpses,
     type_keys,
 )
 

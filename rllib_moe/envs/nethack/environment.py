@@ -19,7 +19,7 @@ from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
-from rllib_moe.envs.nethack.observation import Layout, ObservationBuilder
+from rllib_moe.envs.nethack.observation import ObservationBuilder
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
@@ -143,18 +143,16 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._gold_game = make_game(options=GOLD_OPTIONS)
         self.render_mode = render_mode
         self._shown: str | None = None
-        layout = Layout(
-            max_nodes=MAX_NODES,
+        self._builder = ObservationBuilder(
+            MAX_NODES,
             action_mask=action_mask,
             path_summary=path_summary,
             survival=self._extended,
             num_tasks=len(self._task_names),
             num_roles=len(role_names),
         )
-        self._builder = ObservationBuilder(layout)
-        self.observation_space = layout.space()
-        self._num_actions = layout.num_actions
-        self.action_space = spaces.Discrete(self._num_actions)
+        self.observation_space = self._builder.space
+        self.action_space = spaces.Discrete(self._builder.num_actions)
         self._seed: int | None = None
         self._episode = 0
         self._running = False
@@ -197,11 +195,9 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._is_over = False
         self._prompt = Prompt.NONE
         self._last_action = NO_ACTION
-        self._memory = EpisodeMemory(self._game.living_blstats)
-        self._survival = SurvivalMemory(self._character) if self._extended else None
-        if self._survival is not None:
-            self._survival.record(None, self._game.living_blstats, self._game.glyphs, b"", self._memory.place)
         np.copyto(self._living_glyphs, self._game.glyphs)
+        survival = SurvivalMemory(self._character) if self._extended else None
+        self._memory = EpisodeMemory(self._game.living_blstats, self._living_glyphs, survival)
         observation, info, _ = self._observe()
         return observation, info | {"shaping": 0.0, "prompts_dismissed": 0}
 
@@ -212,8 +208,9 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             ValueError: No such action.
             RuntimeError: No episode is under way.
         """
-        if not 0 <= action < self._num_actions:
-            raise ValueError(f"action must be in 0..{self._num_actions - 1}, got {action}")
+        num_actions = self._builder.num_actions
+        if not 0 <= action < num_actions:
+            raise ValueError(f"action must be in 0..{num_actions - 1}, got {action}")
         if not self._running:
             raise RuntimeError("step() needs an episode under way: call reset() first")
         game = self._game
@@ -241,13 +238,11 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
                 game.living_blstats,
                 self._living_glyphs,
                 message,
+                read=read,
                 now=tally.steps,
                 turns=tally.turns,
                 in_prompt=asked != Prompt.NONE or self._prompt != Prompt.NONE,
             )
-            if self._survival is not None:
-                said = message + b"\n" + read
-                self._survival.record(action, game.living_blstats, self._living_glyphs, said, self._memory.place)
         observation, info, new_tiles = self._observe()
 
         shaping = self.depth_bonus * new_levels + self.tile_bonus * new_tiles
@@ -313,7 +308,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             self._game.message_bytes(),
             self._memory.level,
             circumstances,
-            self._survival,
+            self._memory.survival,
         )
         if self._task_names:
             observation["task"] = self._task_leaf.copy()

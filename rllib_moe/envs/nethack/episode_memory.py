@@ -1,4 +1,6 @@
-"""Memory of every level in an episode, and the entry of an action's outcome into it."""
+"""Memory of an episode, and the entry of an action's outcome into it: of every level, and for survival."""
+
+from collections import defaultdict
 
 import numpy as np
 from nle import nethack
@@ -6,7 +8,7 @@ from nle import nethack
 from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, DOWN, SEARCH, UP, move_direction
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
-from rllib_moe.envs.nethack.survival import SurvivalAction
+from rllib_moe.envs.nethack.survival import SurvivalAction, SurvivalMemory
 
 
 class EpisodeMemory:
@@ -14,25 +16,29 @@ class EpisodeMemory:
 
     Args:
         blstats: int64 [27], of the hero at the start.
+        glyphs: int16 [H, W], the map at the start.
+        survival: what survival needs, where the hero has the actions of ``survival``.
 
     Attributes:
         place: level (branch, number) the hero is on.
         position: row and column of the hero.
         level: memory of that level.
+        survival: as given.
     """
 
-    def __init__(self, blstats: np.ndarray) -> None:
-        self._levels: dict[tuple[int, int], LevelMemory] = {}
+    def __init__(self, blstats: np.ndarray, glyphs: np.ndarray, survival: SurvivalMemory | None = None) -> None:
+        self._levels = defaultdict[tuple[int, int], LevelMemory](LevelMemory.blank)
+        self.survival = survival
         self._move(blstats)
         self.level.arrive(*self.position, None)
         # A game begins on the stairs up, which the hero's own symbol hides.
         self.level.terrain[self.position] = g.STAIRS_UP
+        if survival is not None:
+            survival.record(None, blstats, glyphs, b"", self.place)
 
     def _move(self, blstats: np.ndarray) -> None:
         self.place = int(blstats[nethack.NLE_BL_DNUM]), int(blstats[nethack.NLE_BL_DLEVEL])
         self.position = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
-        if self.place not in self._levels:
-            self._levels[self.place] = LevelMemory.blank()
         self.level = self._levels[self.place]
 
     def record(
@@ -42,6 +48,7 @@ class EpisodeMemory:
         glyphs: np.ndarray,
         message: bytes,
         *,
+        read: bytes,
         now: int,
         turns: int,
         in_prompt: bool,
@@ -53,12 +60,15 @@ class EpisodeMemory:
             blstats: int64 [27], of the hero after it.
             glyphs: int16 [H, W], the map after it.
             message: the message right after it.
+            read: the messages that followed as questions were closed, a line each.
             now: number of the step.
             turns: turns of the game that it took.
             in_prompt: whether it answered or opened a question, so that it was no move.
         """
         place_before, before = self.place, self.position
         self._move(blstats)
+        if self.survival is not None:
+            self.survival.record(action, blstats, glyphs, message + b"\n" + read, self.place)
         if self.place != place_before:
             self.level.arrive(*self.position, None)
             if action == DOWN:

@@ -4,7 +4,7 @@ Owns the order of the work (ground, paths, nodes, features, crop, mask, flags); 
 own module.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from gymnasium import spaces
@@ -30,66 +30,52 @@ CROP_RADIUS: Final = 4
 CROP_SIZE: Final = 2 * CROP_RADIUS + 1
 
 
-class Layout(NamedTuple):
-    """Contents of the observations of an environment."""
-
-    max_nodes: int
-    """N, the hero included."""
-
-    action_mask: bool = True
-    """True: there is the leaf ``action_mask``."""
-
-    path_summary: bool = True
-    """True: ``features`` has the path summary."""
-
-    survival: bool = False
-    """True: there are the actions and features of ``survival``."""
-
-    num_tasks: int = 0
-    """Width of the leaf ``task``; 0 leaves it out."""
-
-    num_roles: int = len(ROLE_NAMES)
-    """Width of the leaf ``roles``."""
-
-    @property
-    def num_actions(self) -> int:
-        """Number of actions."""
-        return NUM_ACTIONS + self.survival * len(SURVIVAL_ACTIONS)
-
-    @property
-    def num_features(self) -> int:
-        """Width of ``features``."""
-        return len(feature_names(path_summary=self.path_summary, survival=self.survival))
-
-    def space(self) -> spaces.Dict:
-        """Build the space of the observations."""
-        extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
-        if self.num_tasks:
-            extras["task"] = spaces.Box(0, 1, (self.num_tasks,), np.float32)
-        return graph_space(
-            max_nodes=self.max_nodes,
-            node_features=NUM_NODE_FEATURES,
-            features=self.num_features,
-            num_edge_types=NUM_EDGE_TYPES,
-            num_node_types=g.NUM_NODE_TYPES,
-            num_actions=self.num_actions if self.action_mask else None,
-            num_roles=self.num_roles,
-            extras=extras,
-        )
-
-
 class ObservationBuilder:
     """Builds the observations of one environment, but for its task.
 
     Args:
-        layout: what they hold.
+        max_nodes: N, the hero included.
+        action_mask: whether there is the leaf ``action_mask``.
+        path_summary: whether ``features`` has the path summary.
+        survival: whether there are the actions and features of ``survival``.
+        num_tasks: width of the leaf ``task``; 0 leaves it out.
+        num_roles: width of the leaf ``roles``.
+
+    Attributes:
+        num_actions: number of actions.
+        space: space of the observations, the task included.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._num_features = layout.num_features
-        self._positions = np.zeros((layout.max_nodes, 2), dtype=np.int64)
-        self._node_mask = np.zeros(layout.max_nodes, dtype=np.uint8)
+    def __init__(
+        self,
+        max_nodes: int,
+        *,
+        action_mask: bool = True,
+        path_summary: bool = True,
+        survival: bool = False,
+        num_tasks: int = 0,
+        num_roles: int = len(ROLE_NAMES),
+    ) -> None:
+        self._max_nodes = max_nodes
+        self._has_mask = action_mask
+        self._path_summary = path_summary
+        self._num_features = len(feature_names(path_summary=path_summary, survival=survival))
+        self.num_actions = NUM_ACTIONS + survival * len(SURVIVAL_ACTIONS)
+        extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
+        if num_tasks:
+            extras["task"] = spaces.Box(0, 1, (num_tasks,), np.float32)
+        self.space = graph_space(
+            max_nodes=max_nodes,
+            node_features=NUM_NODE_FEATURES,
+            features=self._num_features,
+            num_edge_types=NUM_EDGE_TYPES,
+            num_node_types=g.NUM_NODE_TYPES,
+            num_actions=self.num_actions if action_mask else None,
+            num_roles=num_roles,
+            extras=extras,
+        )
+        self._positions = np.zeros((max_nodes, 2), dtype=np.int64)
+        self._node_mask = np.zeros(max_nodes, dtype=np.uint8)
         self._scene = np.zeros(len(SCENE_FLAGS), dtype=np.uint8)
 
     def positions(self) -> np.ndarray:
@@ -119,12 +105,12 @@ class ObservationBuilder:
             The observation (fresh arrays), the scene flags, the number of nodes cut, and the number of walkable
             tiles seen for the first time.
         """
-        graph = Graph.blank(self._layout.max_nodes)
+        graph = Graph.blank(self._max_nodes)
         features = np.zeros(self._num_features, dtype=np.float32)
         crop = np.zeros((CROP_SIZE, CROP_SIZE), dtype=np.uint8)
-        mask = np.zeros(self._layout.num_actions, dtype=np.uint8)
+        mask = np.zeros(self.num_actions, dtype=np.uint8)
         roles = np.empty(len(ROLE_NAMES), dtype=np.float32)
-        given = (glyphs, blstats, memory, circumstances, self._layout.path_summary)
+        given = (glyphs, blstats, memory, circumstances, self._path_summary)
         nodes_cut, new_tiles = _build(*given, self._positions, graph, features, crop, mask, self._scene, roles)
         self._node_mask = graph.node_mask
         write_message_cues(message, features)
@@ -133,7 +119,7 @@ class ObservationBuilder:
             beside = bool(self._scene[MONSTER_ADJACENT])
             survival.write(blstats, features[-len(SURVIVAL_FEATURES) :], mask[NUM_ACTIONS:], monster_adjacent=beside)
             mask[EAT] = 0  # its own two know what to eat
-        if self._layout.action_mask:
+        if self._has_mask:
             if circumstances.prompt != Prompt.NONE:
                 y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
                 mask[:NUM_ACTIONS] = mask_answers(Prompt(circumstances.prompt), message, memory.locked, y, x)
@@ -148,7 +134,7 @@ def warm_up() -> None:
 
     Call it before several processes start, or each of them compiles.
     """
-    builder = ObservationBuilder(Layout(max_nodes=2))
+    builder = ObservationBuilder(max_nodes=2)
     memory = LevelMemory.blank()
     memory.arrive(0, 0, None)
     start = Circumstances(0, 1, 1.0, 0.0, clock_stands=False, prompt=int(Prompt.NONE), last_action=NO_ACTION)

@@ -9,7 +9,7 @@ from nle import nethack
 
 from rllib_moe.envs.nethack.environment import NetHackGraphEnv
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
-from rllib_moe.envs.nethack.observation import Layout, ObservationBuilder
+from rllib_moe.envs.nethack.observation import ObservationBuilder
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
 
 TOP, LEFT = 4, 20
@@ -61,8 +61,7 @@ class Scene(NamedTuple):
     circumstances: Circumstances
 
     def observe(self, max_nodes: int = 32) -> tuple[dict[str, np.ndarray], dict[str, bool], int, int]:
-        builder = ObservationBuilder(Layout(max_nodes))
-        return builder.build(self.glyphs, self.blstats, b"", self.memory, self.circumstances)
+        return ObservationBuilder(max_nodes).build(self.glyphs, self.blstats, b"", self.memory, self.circumstances)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack import scene_graph
 from rllib_moe.envs.nethack.actions import DIRECTION_NAMES
 from rllib_moe.envs.nethack.candidates import FRONTIER_SPACING, MAX_SEARCHES, MOST_OF_TYPE
-from rllib_moe.envs.nethack.observation import Layout
+from rllib_moe.envs.nethack.observation import ObservationBuilder
 from rllib_moe.envs.nethack.scene_graph import (
     ADJACENT,
     AVOID,
@@ -63,7 +63,7 @@ def test_stairs_around_a_wall(draw):
     assert flags["stairs_reachable"]
     assert not flags["dead_end"]
     assert cut == 0
-    check_observation(observation, Layout(max_nodes=32).space())
+    check_observation(observation, ObservationBuilder(max_nodes=32).space)
 
 
 def test_everything_becomes_a_node_of_its_type(draw):

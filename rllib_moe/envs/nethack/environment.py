@@ -22,7 +22,7 @@ from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.observation import ObservationBuilder
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
-from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
+from rllib_moe.envs.nethack.state import NO_ACTION
 from rllib_moe.envs.nethack.survival import SurvivalAction, SurvivalMemory, type_keys
 from rllib_moe.envs.nethack.tally import Tally
 from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, task_names
@@ -137,7 +137,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         if self._task_names:
             self.changeable = {**self.changeable, "tasks": SomeTasks(self._task_names)}
         self.description = NetHackDescription(self._task_names, role_names, survival=self._extended)
-        self._roles_are_tasks = roles == "task"
         make_game = partial(Game, character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
         self._game = self._usual_game = make_game()
         self._gold_game = make_game(options=GOLD_OPTIONS)
@@ -149,7 +148,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             path_summary=path_summary,
             survival=self._extended,
             num_tasks=len(self._task_names),
-            num_roles=len(role_names),
+            roles_are_tasks=roles == "task",
         )
         self.observation_space = self._builder.space
         self.action_space = spaces.Discrete(self._builder.num_actions)
@@ -189,7 +188,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         task = None if self.tasks is None else str(self.np_random.choice(task_names(self.tasks)))
         self._game = self._gold_game if task == GOLD else self._usual_game
         self._game.start(*episode_seeds(self._seed, self._episode))
-        self._tally = Tally(self._game, task)
+        self._tally = Tally(self._game, task, max_steps=self.max_steps, no_progress_limit=self.no_progress_limit)
         self._task_leaf = np.array([name == task for name in self._task_names], np.float32)
         self._running = True
         self._is_over = False
@@ -208,14 +207,13 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             ValueError: No such action.
             RuntimeError: No episode is under way.
         """
-        num_actions = self._builder.num_actions
-        if not 0 <= action < num_actions:
-            raise ValueError(f"action must be in 0..{num_actions - 1}, got {action}")
+        if not 0 <= action < self._builder.num_actions:
+            raise ValueError(f"action must be in 0..{self._builder.num_actions - 1}, got {action}")
         if not self._running:
             raise RuntimeError("step() needs an episode under way: call reset() first")
         game = self._game
         action = int(action)
-        asked = self._prompt
+        asked, self._prompt = self._prompt, Prompt.NONE
         dismissed = 0
         if action < NUM_ACTIONS:
             is_over = game.press(ACTION_KEYS[action])
@@ -224,15 +222,11 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             is_over, message = type_keys(game, SurvivalAction(action))
         if not is_over:
             self._prompt, dismissed, is_over, read = settle(game, before=asked, dismiss=self._dismiss_prompts)
-        if is_over:
-            self._prompt = Prompt.NONE
-        else:
-            np.copyto(self._living_glyphs, game.glyphs)
-
         self._last_action = action
         tally = self._tally
         gain, new_levels = tally.count(is_over=is_over)
         if not is_over:
+            np.copyto(self._living_glyphs, game.glyphs)
             self._memory.record(
                 action,
                 game.living_blstats,
@@ -249,12 +243,12 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         penalty = self.frozen_penalty if tally.clock_stands and not is_over else 0.0
         reward = self.reward_scale * tally.weight * (gain - penalty) + shaping
         terminated = is_over or tally.is_task_done
-        truncated = not terminated and (tally.steps >= self.max_steps or tally.no_progress >= self.no_progress_limit)
+        truncated = not terminated and tally.is_cut
         self._running = not (terminated or truncated)
         self._is_over = is_over
         info |= {"shaping": float(shaping), "prompts_dismissed": dismissed}
         if not self._running:
-            info["ending"] = tally.ending(self.max_steps)
+            info["ending"] = tally.ending()
         return observation, float(reward), terminated, truncated, info
 
     def render(self) -> str | None:  # type: ignore[override]
@@ -265,9 +259,11 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         Raises:
             RuntimeError: No episode was begun.
         """
-        if self.render_mode == "ansi" and self._is_over is None:
+        if self.render_mode is None:
+            return None
+        if self._is_over is None:
             raise RuntimeError("render() needs an episode: call reset() first")
-        if self.render_mode == "ansi" and not self._is_over:
+        if not self._is_over:
             self._shown = self._game.screen()
         return self._shown
 
@@ -292,26 +288,13 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
 
     def _observe(self) -> tuple[Observation, dict[str, Any], int]:
         """Observation, info without the step's own entries, and new tiles; after death of the last living state."""
-        tally = self._tally
-        circumstances = Circumstances(
-            now=tally.steps,
-            max_depth=tally.max_depth,
-            steps_left=1.0 - tally.steps / self.max_steps,
-            no_progress=tally.no_progress / self.no_progress_limit,
-            clock_stands=tally.clock_stands,
-            prompt=int(self._prompt),
-            last_action=self._last_action,
-        )
         observation, scene, nodes_cut, new_tiles = self._builder.build(
             self._living_glyphs,
             self._game.living_blstats,
             self._game.message_bytes(),
             self._memory.level,
-            circumstances,
+            self._tally.circumstances(self._prompt, self._last_action),
             self._memory.survival,
+            self._task_leaf,
         )
-        if self._task_names:
-            observation["task"] = self._task_leaf.copy()
-            if self._roles_are_tasks:
-                observation["roles"] = self._task_leaf.copy()
-        return observation, tally.info() | {"scene": scene, "nodes_cut": nodes_cut}, new_tiles
+        return observation, self._tally.info() | {"scene": scene, "nodes_cut": nodes_cut}, new_tiles

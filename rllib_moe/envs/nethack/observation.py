@@ -31,7 +31,7 @@ CROP_SIZE: Final = 2 * CROP_RADIUS + 1
 
 
 class ObservationBuilder:
-    """Builds the observations of one environment, but for its task.
+    """Builds the observations of one environment.
 
     Args:
         max_nodes: N, the hero included.
@@ -39,11 +39,11 @@ class ObservationBuilder:
         path_summary: whether ``features`` has the path summary.
         survival: whether there are the actions and features of ``survival``.
         num_tasks: width of the leaf ``task``; 0 leaves it out.
-        num_roles: width of the leaf ``roles``.
+        roles_are_tasks: whether the leaf ``roles`` is the task as well, not of ``scene_flags``.
 
     Attributes:
         num_actions: number of actions.
-        space: space of the observations, the task included.
+        space: space of the observations.
     """
 
     def __init__(
@@ -54,11 +54,12 @@ class ObservationBuilder:
         path_summary: bool = True,
         survival: bool = False,
         num_tasks: int = 0,
-        num_roles: int = len(ROLE_NAMES),
+        roles_are_tasks: bool = False,
     ) -> None:
         self._max_nodes = max_nodes
         self._has_mask = action_mask
         self._path_summary = path_summary
+        self._num_tasks, self._roles_are_tasks = num_tasks, roles_are_tasks
         self._num_features = len(feature_names(path_summary=path_summary, survival=survival))
         self.num_actions = NUM_ACTIONS + survival * len(SURVIVAL_ACTIONS)
         extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
@@ -71,7 +72,7 @@ class ObservationBuilder:
             num_edge_types=NUM_EDGE_TYPES,
             num_node_types=g.NUM_NODE_TYPES,
             num_actions=self.num_actions if action_mask else None,
-            num_roles=num_roles,
+            num_roles=num_tasks if roles_are_tasks else len(ROLE_NAMES),
             extras=extras,
         )
         self._positions = np.zeros((max_nodes, 2), dtype=np.int64)
@@ -90,6 +91,7 @@ class ObservationBuilder:
         memory: LevelMemory,
         circumstances: Circumstances,
         survival: SurvivalMemory | None = None,
+        task: np.ndarray | None = None,
     ) -> tuple[dict[str, np.ndarray], dict[str, bool], int, int]:
         """Build one observation.
 
@@ -100,6 +102,7 @@ class ObservationBuilder:
             memory: of the present level; its ground is brought up to date.
             circumstances: what else the observation shows.
             survival: of the episode, where there is one.
+            task: float32 [num_tasks], one-hot, where there are tasks.
 
         Returns:
             The observation (fresh arrays), the scene flags, the number of nodes cut, and the number of walkable
@@ -125,6 +128,10 @@ class ObservationBuilder:
                 mask[:NUM_ACTIONS] = mask_answers(Prompt(circumstances.prompt), message, memory.locked, y, x)
                 mask[NUM_ACTIONS:] = 0
             observation["action_mask"] = mask
+        if self._num_tasks and task is not None:
+            observation["task"] = task.copy()
+            if self._roles_are_tasks:
+                observation["roles"] = task.copy()
         scene: dict[str, bool] = dict(zip(SCENE_FLAGS, self._scene.astype(bool).tolist(), strict=True))
         return observation, scene, nodes_cut, new_tiles
 

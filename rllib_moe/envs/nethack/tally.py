@@ -1,4 +1,4 @@
-"""What an episode has come to so far: steps, points, levels, turns; and in the end, how it ended."""
+"""What an episode has come to so far: steps, points, levels, turns; its limits; and in the end, how it ended."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ from nle import nethack
 
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.progression import progression
+from rllib_moe.envs.nethack.prompts import Prompt
+from rllib_moe.envs.nethack.state import Circumstances
 from rllib_moe.envs.nethack.tasks import TASKS, TaskProgress
 
 
@@ -15,21 +17,23 @@ class Tally:
     Args:
         game: at its first move.
         task: name of the episode's task, None for the score.
+        max_steps: actions after which the episode is cut.
+        no_progress_limit: actions in a row without the game clock moving after which it is cut.
 
     Attributes:
         steps: actions so far.
-        no_progress: those in a row, up to now, without the game clock moving.
         turns: turns of the game that the last one took.
         max_depth: deepest level.
         is_task_done: whether the task is done.
         weight: reward for a point before it is scaled.
     """
 
-    def __init__(self, game: Game, task: str | None) -> None:
+    def __init__(self, game: Game, task: str | None, *, max_steps: int, no_progress_limit: int) -> None:
         self._game = game
+        self._max_steps, self._no_progress_limit = max_steps, no_progress_limit
         self._task = None if task is None else TaskProgress(task, game)
         self.weight = 1.0 if task is None else TASKS[task].weight
-        self.steps = self.no_progress = self.turns = 0
+        self.steps = self._no_progress = self.turns = 0
         self.is_task_done = self._is_over = False
         self.max_depth, self._max_level = self._read(nethack.NLE_BL_DEPTH), 1
         self._score, self._time = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
@@ -47,7 +51,7 @@ class Tally:
         self._score, self._time = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
         self.steps += 1
         self.turns = self._time - time
-        self.no_progress = 0 if self.turns else self.no_progress + 1
+        self._no_progress = 0 if self.turns else self._no_progress + 1
         self.max_depth = max(depth, self._read(nethack.NLE_BL_DEPTH))
         self._max_level = max(self._max_level, self._read(nethack.NLE_BL_XP))
         self._is_over = is_over
@@ -62,6 +66,23 @@ class Tally:
         """Whether the game clock stood still in the last action."""
         return self.steps > 0 and self.turns == 0
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the episode has reached a limit."""
+        return self.steps >= self._max_steps or self._no_progress >= self._no_progress_limit
+
+    def circumstances(self, prompt: Prompt, last_action: int) -> Circumstances:
+        """Return what an observation shows of it, with the open question and the last action."""
+        return Circumstances(
+            now=self.steps,
+            max_depth=self.max_depth,
+            steps_left=1.0 - self.steps / self._max_steps,
+            no_progress=self._no_progress / self._no_progress_limit,
+            clock_stands=self.clock_stands,
+            prompt=int(prompt),
+            last_action=last_action,
+        )
+
     def info(self) -> dict[str, Any]:
         """Return the entries of ``info`` that it knows."""
         info: dict[str, Any] = {
@@ -70,19 +91,19 @@ class Tally:
             "experience_level": self._max_level,
             "progression": progression(self.max_depth, self._max_level),
             "turns": self._time,
-            "no_progress": self.no_progress,
+            "no_progress": self._no_progress,
         }
         if (task := self._task) is not None:
             info |= {"score": task.score, "task": task.task, f"task_{task.task}": task.score}
         return info
 
-    def ending(self, max_steps: int) -> str:
-        """Say how the episode ended, which was cut after `max_steps` if it lasted as long."""
+    def ending(self) -> str:
+        """Say how the episode ended."""
         if self._is_over:
             return self._game.cause_of_death()
         if self.is_task_done:
             return "task done"
-        return "limit of steps" if self.steps >= max_steps else "no progress"
+        return "limit of steps" if self.steps >= self._max_steps else "no progress"
 
     def _read(self, number: int) -> int:
         return int(self._game.living_blstats[number])

@@ -95,25 +95,21 @@ def settle(game: Keyboard, *, before: Prompt, dismiss: bool) -> Settled:
         What it came to.
     """
     read: list[bytes] = []
-    for pressed in range(MAX_DISMISSALS):
-        prompt = open_prompt(game)
-        if prompt == Prompt.NONE:
-            return Settled(prompt, pressed, is_over=False, read=b"\n".join(read))
-        if prompt == Prompt.MORE:
-            key = KEY_SPACE
-        elif prompt == Prompt.TEXT:
-            key = KEY_ESCAPE
-        else:
-            answerable = prompt in (Prompt.DIRECTION, Prompt.EAT)
-            if dismiss:
-                answerable = answerable and before == Prompt.NONE
-            else:
-                message = game.message_bytes()
-                answerable = answerable or b"attack" in message or b"pray" in message
-            if answerable:
-                return Settled(prompt, pressed, is_over=False, read=b"\n".join(read))
-            key = KEY_ESCAPE
-        if game.press(key):
-            return Settled(Prompt.NONE, pressed + 1, is_over=True, read=b"\n".join(read))
+    prompt = open_prompt(game)
+    while len(read) < MAX_DISMISSALS and not _is_answerable(game, prompt, before, dismiss):
+        if game.press(KEY_SPACE if prompt == Prompt.MORE else KEY_ESCAPE):
+            return Settled(Prompt.NONE, len(read) + 1, is_over=True, read=b"\n".join(read))
         read.append(game.message_bytes())
-    return Settled(open_prompt(game), MAX_DISMISSALS, is_over=False, read=b"\n".join(read))
+        prompt = open_prompt(game)
+    return Settled(prompt, len(read), is_over=False, read=b"\n".join(read))
+
+
+def _is_answerable(game: Keyboard, prompt: Prompt, before: Prompt, dismiss: bool) -> bool:
+    """Return whether the next action may be played as it is, see `settle`."""
+    if prompt in (Prompt.NONE, Prompt.MORE, Prompt.TEXT):
+        return prompt == Prompt.NONE
+    kicks_or_eats = prompt in (Prompt.DIRECTION, Prompt.EAT)
+    if dismiss:
+        return kicks_or_eats and before == Prompt.NONE
+    message = game.message_bytes()
+    return kicks_or_eats or b"attack" in message or b"pray" in message

@@ -1,8 +1,7 @@
 """NetHack's observations in words: what actions are for, node types, walking distances, places on the screen."""
 
-import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import gymnasium
 import numpy as np
@@ -13,8 +12,6 @@ from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
     DIRECTION_DX,
     DIRECTION_DY,
-    FIRST_MOVE,
-    FIRST_RUN,
     NUM_DIRECTIONS,
 )
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
@@ -46,27 +43,11 @@ _GOALS: Final = {
 
 _FIGHT, _ELSEWHERE = "fight", "elsewhere"
 _RANKED: Final = (_ELSEWHERE, *_GOALS.values(), _FIGHT)
+"""Purposes of a step or run in the order in which they count."""
+_OF_MOVES: Final = tuple(dict.fromkeys((*reversed(_GOALS.values()), _FIGHT, _ELSEWHERE)))
+"""The same, each once, the goals that count most first."""
+_OF_RANK: Final = np.array([_OF_MOVES.index(name) for name in _RANKED])
 _RANKS: Final = np.array([[*_GOALS].index(kind) + 1 if kind in _GOALS else 0 for kind in range(len(g.NODE_TYPE_NAMES))])
-
-
-class _Purposes(NamedTuple):
-    """Purposes of a set of actions."""
-
-    names: tuple[str, ...]
-    of_rank: np.ndarray
-    if_still: np.ndarray
-    """int [A]; steps and runs, which it does not know, have 0."""
-
-
-@functools.cache
-def _purposes(action_names: tuple[str, ...]) -> _Purposes:
-    still = [name for name in action_names if not name.startswith(("move_", "run_"))]
-    names = tuple(dict.fromkeys((*reversed(_GOALS.values()), _FIGHT, _ELSEWHERE, *still)))
-    return _Purposes(
-        names,
-        of_rank=np.array([names.index(name) for name in _RANKED]),
-        if_still=np.array([names.index(name) if name in still else 0 for name in action_names]),
-    )
 
 
 _MEASURES: Final = (
@@ -118,7 +99,7 @@ class NetHackDescription(GraphDescription):
 
     def purposes(self) -> tuple[str, ...]:
         """Return the goals of a step or run, by the shortest way to them; for other actions their own name."""
-        return _purposes(self.action_names).names
+        return _OF_MOVES + tuple(name for name in self.action_names if not name.startswith(("move_", "run_")))
 
     def purpose_of_actions(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the purpose of each action, see :meth:`purposes`."""
@@ -129,10 +110,9 @@ class NetHackDescription(GraphDescription):
         for node in nodes[(types == g.NODE_MONSTER) & (nodes[:, ADJACENT] > 0)]:
             there = (np.sign(node[DX]) == DIRECTION_DX) & (np.sign(node[DY]) == DIRECTION_DY)
             ranks[there] = len(_RANKED) - 1
-        known = _purposes(self.action_names)
-        purposes = known.if_still.copy()
-        for first in (FIRST_MOVE, FIRST_RUN):
-            purposes[first : first + NUM_DIRECTIONS] = known.of_rank[ranks]
+        known = {name: index for index, name in enumerate(self.purposes())}
+        purposes = np.array([known.get(name, -1) for name in self.action_names])
+        purposes[purposes < 0] = np.tile(_OF_RANK[ranks], 2)  # steps, then runs
         return purposes
 
     def cells(self, env: gymnasium.Env[Any, Any]) -> np.ndarray:

@@ -96,9 +96,8 @@ class ScriptedStairsPolicy:
         if not preferences:
             if beside:
                 return [KICK]
-            door = locked_doors[0] if locked_doors.size else None
-            if door is not None:
-                return [FIRST_MOVE + _first_step(nodes[door])]
+            if locked_doors.size:
+                return [FIRST_MOVE + _first_step(nodes[locked_doors[0]])]
             return self._search(nodes, types)
         return preferences
 

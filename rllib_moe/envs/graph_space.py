@@ -28,10 +28,8 @@ from gymnasium import spaces
 REQUIRED_LEAVES = ("nodes", "node_mask", "edges", "features")
 """Leaves every graph observation has."""
 
-OPTIONAL_LEAVES = ("node_types", "action_mask", "roles")
-"""Leaves with a fixed meaning which an environment may leave out."""
-
 _RANKS = {"nodes": 2, "node_types": 1, "node_mask": 1, "edges": 2, "features": 1, "action_mask": 1, "roles": 1}
+"""Rank of every leaf with a fixed meaning; an environment may leave out those that are not required."""
 _FLOAT_LEAVES = frozenset({"nodes", "features", "roles"})
 _FLAG_LEAVES = frozenset({"node_mask", "action_mask"})
 
@@ -94,8 +92,7 @@ def graph_space(
         if value is not None and (value < 1 or (most is not None and value > most))
     ]
     extras = dict(extras or {})
-    reserved = set(REQUIRED_LEAVES) | set(OPTIONAL_LEAVES)
-    errors += [f"extras: '{name}' is a name of the contract" for name in extras if name in reserved]
+    errors += [f"extras: '{name}' is a name of the contract" for name in extras if name in _RANKS]
     if errors:
         raise ValueError("not a graph observation: " + "; ".join(errors))
 
@@ -162,7 +159,6 @@ class GraphShape:
             raise ValueError("not a graph observation space: " + "; ".join(errors))
         assert isinstance(space, spaces.Dict)
         leaves: dict[str, Any] = dict(space.spaces)
-        known = set(REQUIRED_LEAVES) | set(OPTIONAL_LEAVES)
         return cls(
             max_nodes=leaves["nodes"].shape[0],
             node_features=leaves["nodes"].shape[1],
@@ -178,7 +174,7 @@ class GraphShape:
                     int(box.high.max()) + 1 if np.issubdtype(box.dtype, np.integer) else 0,
                 )
                 for name, box in sorted(leaves.items())
-                if name not in known
+                if name not in _RANKS
             },
         )
 

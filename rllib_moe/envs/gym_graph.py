@@ -66,21 +66,18 @@ class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], 
         self._graph_name, self._graph = next(iter(graphs.items()))
         self._is_bare = not isinstance(env.observation_space, spaces.Dict)
         nodes, edges = self._graph.node_space, self._graph.edge_space
-        self._num_edge_types = int(edges.n) if isinstance(edges, spaces.Discrete) else 1
-        self._num_node_types = int(nodes.n) if isinstance(nodes, spaces.Discrete) else None
         self._node_scale = _scale(nodes) if isinstance(nodes, spaces.Box) else np.ones(1, np.float32)
         self._boxes = boxes
         self._converted = {name: _converted_box(name, box) for name, box in boxes.items()}
-        extras = {k: v for k, v in self._converted.items() if k not in _VECTORS}
         self.observation_space = graph_space(
             max_nodes=max_nodes,
             node_features=self._node_scale.size,
             features=boxes["features"].shape[0] if "features" in boxes else 1,
-            num_edge_types=self._num_edge_types,
-            num_node_types=self._num_node_types,
+            num_edge_types=int(edges.n) if isinstance(edges, spaces.Discrete) else 1,
+            num_node_types=int(nodes.n) if isinstance(nodes, spaces.Discrete) else None,
             num_actions=boxes["action_mask"].shape[0] if "action_mask" in boxes else None,
             num_roles=boxes["roles"].shape[0] if "roles" in boxes else None,
-            extras=extras,
+            extras={name: box for name, box in self._converted.items() if name not in _VECTORS},
         )
 
     def reset(

@@ -93,20 +93,14 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         default = _SCARCE if scarce else _PLAIN
         num_regimes, num_cues, max_nodes = (default[k] if size is None else size for k, size in sizes.items())
         multipliers = [m for m in range(1, num_regimes) if math.gcd(m, num_regimes) == 1]
-        errors = [
-            f"{name} must be {bounds}, got {value}"
-            for name, value, fits, bounds in (
-                ("num_regimes", num_regimes, num_regimes >= 2, "at least 2"),
-                (
-                    "num_cues",
-                    num_cues,
-                    2 <= num_cues <= max(2, num_regimes * len(multipliers)),
-                    f"within [2, {num_regimes * len(multipliers)}] for {num_regimes} regimes",
-                ),
-                ("max_nodes", max_nodes, max_nodes > num_regimes, f"above num_regimes = {num_regimes}"),
-            )
-            if not fits
-        ]
+        most_cues = num_regimes * len(multipliers)
+        errors = []
+        if num_regimes < 2:
+            errors.append(f"num_regimes must be at least 2, got {num_regimes}")
+        if not 2 <= num_cues <= max(2, most_cues):
+            errors.append(f"num_cues must be within [2, {most_cues}] for {num_regimes} regimes, got {num_cues}")
+        if max_nodes <= num_regimes:
+            errors.append(f"max_nodes must be above num_regimes = {num_regimes}, got {max_nodes}")
         errors += argument_errors(
             RegimesEnv.changeable, {"max_steps": max_steps, "switch_probability": switch_probability}
         )

@@ -1,15 +1,17 @@
-"""Curves of a run and of several: smoothing by episodes, confidence intervals, means over seeds. Pure."""
+"""Curves of a run and of several: smoothing by episodes, confidence intervals, means over seeds as a table. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped]
 
 from rllib_moe import metrics as m
-from rllib_moe.studies.report.runs import Run
+from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.summary import SCORE_WINDOW
 
 CONFIDENCE = 0.95
@@ -113,3 +115,37 @@ def on_grid(curves: Sequence[Curve], *, steps: bool = False) -> tuple[np.ndarray
         ]
     )
     return grid, values
+
+
+COMPARED: dict[str, Callable[[Run], Curve | None]] = {
+    "score": score_curve,
+    "alpha_entropy": partial(metric_curve, metric=m.ALPHA_ENTROPY),
+    "mutual_information": partial(metric_curve, metric=m.MUTUAL_INFORMATION),
+    "min_expert_share": partial(metric_curve, metric=m.MIN_EXPERT_SHARE),
+}
+"""Curve of one run by the name of its column."""
+
+
+def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return a line for each group: means over its runs at the last episode that all runs have reached.
+
+    Each value is the mean and half of its interval's width (None for one run); None where it was never logged.
+    """
+    at = min(run.episodes_total for group in groups for run in group.runs)
+    return [
+        {
+            "name": group.name,
+            "runs": len(group.runs),
+            "episode": at,
+            **{name: _at(group, at, curve_of) for name, curve_of in COMPARED.items()},
+        }
+        for group in groups
+    ]
+
+
+def _at(group: Group, episode: int, curve_of: Callable[[Run], Curve | None]) -> tuple[float, float | None] | None:
+    curves = [curve for run in group.runs if (curve := curve_of(run)) is not None and curve.episodes[0] <= episode]
+    if not curves:
+        return None
+    values = np.array([np.interp(episode, curve.episodes, curve.mean) for curve in curves])
+    return float(values.mean()), None if len(values) == 1 else float(half_width(values))

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from rllib_moe.runtime.files import atomic_write, directory_errors
-from rllib_moe.studies.report.runs import read_runs
+from rllib_moe.studies.report.runs import group_runs, read_runs
 from rllib_moe.validation import ConfigError, Settings
 
 
@@ -42,10 +42,9 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
 
     # Late, so that help and refusals take no time.
     from rllib_moe.runtime.figures import save, styled
-    from rllib_moe.studies.report.figures import draw_figures
-    from rllib_moe.studies.report.groups import comparison_rows, group_runs
+    from rllib_moe.studies.report.curves import comparison_rows
+    from rllib_moe.studies.report.figures import draw_figures, scene_figures
     from rllib_moe.studies.report.page import render, state_of
-    from rllib_moe.studies.report.scenes import scene_figures
 
     groups = group_runs(runs)
     rows = comparison_rows(groups) if len(runs) > 1 else []

@@ -13,8 +13,7 @@ from rllib_moe import metrics as m
 from rllib_moe.runtime.colors import ACCENT, LIGHT, PHASE_OPACITY, RUN_COLORS, phase_color
 from rllib_moe.runtime.figures import add_legend, percent
 from rllib_moe.studies.report.curves import CONFIDENCE, Curve, mean_of
-from rllib_moe.studies.report.groups import Group
-from rllib_moe.studies.report.runs import PhaseSpan, Run
+from rllib_moe.studies.report.runs import Group, PhaseSpan, Run
 
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))
 SHORT_NAME = 24

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import yaml
@@ -47,8 +48,8 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "interval": _interval, "shell": _shell, "yaml": _yaml}
-    environment.filters["heading"] = m.measure_heading
+    environment.filters |= {"number": _number, "interval": _interval, "shell": _shell, "heading": m.measure_heading}
+    environment.filters["yaml"] = partial(yaml.safe_dump, sort_keys=False)
     return environment.get_template("report.html").render(
         title=", ".join(run.name for run in runs),
         made=time.strftime("%Y-%m-%d %H:%M %Z"),
@@ -129,7 +130,7 @@ def _common(settings: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
 def _numbers(run: Run) -> dict[str, str]:
     """Return key numbers, by name, with their units."""
     summary, last, curve = run.summary(), run.rows[-1], score_curve(run)
-    wall = summary["wall_seconds"] or math.nan
+    wall = summary["wall_seconds"]  # 0 or NaN where it was not logged
     score = "-" if curve is None or curve.half is None else f"{curve.mean[-1]:.1f} ± {curve.half[-1]:.1f} points"
     return {
         f"score, last {SCORE_WINDOW} episodes": score,
@@ -137,8 +138,8 @@ def _numbers(run: Run) -> dict[str, str]:
         "alpha entropy": _number(last.get(m.ALPHA_ENTROPY.key), 3, " nats"),
         "mutual information": _number(last.get(m.MUTUAL_INFORMATION.key), 3, " nats"),
         "least used expert": _number(last.get(m.MIN_EXPERT_SHARE.key), 1, " %", times=100),
-        "wall time": str(timedelta(seconds=round(wall))) if math.isfinite(wall) else "-",
-        "speed": _number(summary["env_steps_per_second"] if math.isfinite(wall) else None, 0, " steps/s"),
+        "wall time": str(timedelta(seconds=round(wall))) if wall > 0 else "-",
+        "speed": _number(summary["env_steps_per_second"], 0, " steps/s"),
         "skipped updates": _number(summary["skipped_updates"], 0),
     }
 
@@ -151,7 +152,3 @@ def _number(value: Any, digits: int = 2, unit: str = "", times: float = 1) -> st
 def _interval(value: tuple[float, float | None] | None, digits: int = 2, times: float = 1) -> str:
     mean, half = value or (None, None)
     return _number(mean, digits, times=times) + ("" if half is None else f" ± {_number(half, digits, times=times)}")
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False)

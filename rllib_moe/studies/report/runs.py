@@ -1,4 +1,4 @@
-"""A run as its directory tells it, finished or still going: measures, schedule, configuration, evaluations.
+"""A run as its directory tells it, finished or still going, and groups of runs that differ in seed only.
 
 Reads only. What is missing or damaged beside the measures is named in `Run.omissions` and left out.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,8 @@ class Run:
     """One run, as far as its directory tells it."""
 
     path: Path
+    name: str
+    """Name in figures and tables."""
     rows: list[m.Row]
     """One an iteration, at least one."""
     config: dict[str, Any] | None
@@ -55,13 +58,6 @@ class Run:
     """Missing and damaged parts, in words."""
     starts: Sequence[dict[str, Any]] = ()
     """Date, commit, machine and more of each time it was begun or resumed."""
-    alias: str = ""
-    """Name where another run of the report has the same directory name."""
-
-    @property
-    def name(self) -> str:
-        """Name in figures and tables."""
-        return self.alias or self.path.resolve().name
 
     @property
     def episodes_total(self) -> int:
@@ -85,7 +81,7 @@ class Run:
 
     def column(self, metric: m.Metric) -> np.ndarray:
         """One metric's numbers [iterations], NaN where it is missing or no number."""
-        return np.array([_number(row.get(metric.key)) for row in self.rows])
+        return np.array([row.get(metric.key, math.nan) for row in self.rows])
 
     def phases(self) -> list[PhaseSpan]:
         """Phases played, in order."""
@@ -106,6 +102,14 @@ class Run:
         words = {m.PHASE.key: "?", m.ROUTING.key: "?"}
         filled = [dict.fromkeys((metric.key for metric in m.METRICS), math.nan) | words | row for row in self.rows]
         return summarize(filled)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs, at least one, that are compared as one, by their mean."""
+
+    name: str
+    runs: tuple[Run, ...]
 
 
 def read_run(path: Path) -> Run:
@@ -129,6 +133,7 @@ def read_run(path: Path) -> Run:
     command = config.pop("command", None) or (starts[-1].get("command") if starts else None)  # runs of before, of today
     return Run(
         path=path,
+        name=path.resolve().name,
         starts=starts,
         rows=rows,
         config=config or None,
@@ -158,8 +163,16 @@ def read_runs(paths: list[Path]) -> list[Run]:
         raise ConfigError(errors, "report")
     names = [run.name for run in runs]
     return [
-        run if names.count(run.name) == 1 else replace(run, alias=f"{run.path.parent.name}/{run.name}") for run in runs
+        run if names.count(run.name) == 1 else replace(run, name=f"{run.path.parent.name}/{run.name}") for run in runs
     ]
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Put runs together that differ in seed only, in the order of their first members."""
+    parts: dict[str, list[Run]] = {}
+    for run in runs:
+        parts.setdefault(_identity(run), []).append(run)
+    return [Group(_title(members), tuple(members)) for members in parts.values()]
 
 
 def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
@@ -171,15 +184,19 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
         raise ConfigError([f"{progress}: no iteration yet; try again after the first one"], "report")
     if missing := [metric.key for metric in NEEDED if metric.key not in rows[0]]:
         raise ConfigError([f"{progress}: expected the columns {', '.join(missing)}, they are missing"], "report")
+    rows = [
+        {key: value if key in TEXT_KEYS or isinstance(value, (int, float)) else math.nan for key, value in row.items()}
+        for row in rows
+    ]
     needed = [metric.key for metric in NEEDED if metric.key not in TEXT_KEYS]
-    whole = [row for row in rows if all(math.isfinite(_number(row[key])) for key in needed)]
+    whole = [row for row in rows if all(math.isfinite(row[key]) for key in needed)]
     if not whole:
         raise ConfigError([f"{progress}: no row with numbers in {', '.join(needed)}"], "report")
     if len(whole) < len(rows):
         omissions.append(f"{PROGRESS}: {len(rows) - len(whole)} damaged rows, left out")
     if missing := [metric.key for metric in m.METRICS if metric.key not in rows[0]]:
         omissions.append(f"{PROGRESS}: metrics that this run did not log: {', '.join(missing)}")
-    return [{key: value if key in TEXT_KEYS else _number(value) for key, value in row.items()} for row in whole]
+    return whole
 
 
 def _read(file: Path, reader: Callable[[Path], Any], omissions: list[str]) -> Any:
@@ -217,6 +234,20 @@ def _evaluation(file: Path) -> dict[str, Any]:
     return data
 
 
-def _number(value: Any) -> float:
-    """Return a number as it is (counts stay whole), anything else as NaN."""
-    return value if isinstance(value, (int, float)) else math.nan
+def _identity(run: Run) -> str:
+    """Return everything that makes a run what it is except its seed, name, place and length."""
+    if run.config is None or run.schedule is None:
+        return str(run.path)  # unknown: alone
+    config: dict[str, Any] = {name: section for name, section in run.config.items() if name != "run"}
+    if isinstance(training := config.get("training"), dict):
+        config["training"] = {name: value for name, value in training.items() if name != "seed"}
+    return json.dumps([config, run.schedule.to_dict()], sort_keys=True, default=str)
+
+
+def _title(members: Sequence[Run]) -> str:
+    if len(members) == 1:
+        return members[0].name
+    seeds = list(dict.fromkeys(str(run.setting("training", "seed")) for run in members))
+    told = f"seeds {', '.join(seeds)}" if len(seeds) == len(members) else f"{len(members)} runs"
+    stems = {re.sub(r"[-_]?(seed)?[-_]?\d+$", "", run.name) for run in members}
+    return f"{stems.pop() if len(stems) == 1 else members[0].name} ({told})"

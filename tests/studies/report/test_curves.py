@@ -9,8 +9,7 @@ import pytest
 from scipy import stats
 
 from rllib_moe.studies.report.curves import Curve, mean_of, score_curve
-from rllib_moe.studies.report.groups import group_runs
-from rllib_moe.studies.report.runs import read_run
+from rllib_moe.studies.report.runs import group_runs, read_run
 from tests.studies.report.report_runs import write_run
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,7 @@ from selenium.webdriver.common.by import By
 from rllib_moe import metrics as m
 from rllib_moe.runtime.colors import DARK, LIGHT
 from rllib_moe.studies.report.figures import alpha_entropy
-from rllib_moe.studies.report.groups import Group
-from rllib_moe.studies.report.runs import Run
+from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
 from rllib_moe.validation import ConfigError
 from scripts.report import main
@@ -97,9 +97,8 @@ def test_the_page_says_what_the_run_was(published: Path) -> None:
 def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> None:
     """A run that began at episode 100 was never in warmup (phases begin at 0, 100 and 200)."""
     rows = [row(iteration) for iteration in range(11, 31)]
-    run = Run(
-        path=Path("branch"), rows=rows, config=None, command=None, schedule=SCHEDULE, evaluations={}, omissions=()
-    )
+    unknown: dict[str, Any] = {"config": None, "command": None, "evaluations": {}, "omissions": ()}
+    run = Run(path=Path("branch"), name="branch", rows=rows, schedule=SCHEDULE, **unknown)
     assert [(span.name, span.first, span.last, span.position) for span in run.phases()] == [
         ("transition", 100, 200, 1),
         ("fine-tune", 200, 300, 2),

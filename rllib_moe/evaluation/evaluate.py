@@ -13,7 +13,7 @@ from rich.console import Console
 
 from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.evaluation.spec import EvaluationRequest
-from rllib_moe.runtime.files import atomic_write
+from rllib_moe.runtime.files import write_whole
 
 
 def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict[str, Any]:
@@ -55,8 +55,7 @@ def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str,
     """Write the files that are asked for, each whole or not at all; their paths by what they hold."""
     files = {}
     if request.json_file is not None:
-        with atomic_write(Path(request.json_file)) as partial:
-            partial.write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+        write_whole(Path(request.json_file), json.dumps(numbers, indent=1, allow_nan=False) + "\n")
         files["numbers"] = request.json_file
     if request.plot is not None:
         from rllib_moe.evaluation.explanation_plot import write_plot  # matplotlib takes a second to import

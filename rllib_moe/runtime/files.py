@@ -30,6 +30,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; its directory is made when missing."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def file_errors(name: str, file: str) -> Iterator[str]:
     """Yield the reasons why a file cannot be written.
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_moe import metrics as m
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
-from rllib_moe.runtime.files import atomic_write, directory_errors
+from rllib_moe.runtime.files import atomic_write, directory_errors, write_whole
 from rllib_moe.training.checkpoints import LATEST
 from rllib_moe.validation import ConfigError, FailedError
 
@@ -78,16 +78,14 @@ class RunDirectory:
 
     def describe(self, experiment: Experiment, command: Iterable[str]) -> None:
         """Write the experiment, from which the run can be repeated, and its schedule."""
-        with atomic_write(self.path / "config.yaml") as partial:
-            partial.write_text(f"# {shlex.join(command)}\n{experiment.to_yaml()}")
+        write_whole(self.path / "config.yaml", f"# {shlex.join(command)}\n{experiment.to_yaml()}")
         with atomic_write(self.path / "schedule.yaml") as partial:
             experiment.schedule.save(partial)
 
     def add_start(self, start: Mapping[str, Any]) -> None:
         """Add a line to starts.jsonl: how and by what the run was begun or resumed, in plain values."""
         before = self._starts.read_text() if self._starts.exists() else ""
-        with atomic_write(self._starts) as partial:
-            partial.write_text(f"{before}{json.dumps(start)}\n")
+        write_whole(self._starts, f"{before}{json.dumps(start)}\n")
 
     def rows(self) -> list[m.Row]:
         """All rows written so far (see `read_rows`)."""
@@ -166,8 +164,7 @@ class RunDirectory:
     def write_summary(self, summary: Mapping[str, Any]) -> Path:
         """Write summary.json in one step and return its path."""
         path = self.path / "summary.json"
-        with atomic_write(path) as partial:
-            partial.write_text(json.dumps(summary, indent=2) + "\n")
+        write_whole(path, json.dumps(summary, indent=2) + "\n")
         return path
 
     def remove_if_empty(self) -> None:

@@ -14,7 +14,7 @@ from rllib_moe.envs.description import expert_names
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.resolve import Resolved, resolve
 from rllib_moe.evaluation.spec import ReplayRequest
-from rllib_moe.runtime.files import atomic_write
+from rllib_moe.runtime.files import atomic_write, write_whole
 
 if TYPE_CHECKING:
     from rllib_moe.evaluation.replay.recording import Recording
@@ -52,8 +52,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     recording.description = resolved.description  # without the names of roles where the experts were given none
     if request.out is not None:
         title = f"{resolved.environment.env}, seed {request.seed}"
-        with atomic_write(Path(request.out)) as partial:
-            partial.write_text(page(recording, title, _facts(request, resolved, recording, phase)), encoding="utf-8")
+        write_whole(Path(request.out), page(recording, title, _facts(request, resolved, recording, phase)))
     if request.gif is not None:
         with atomic_write(Path(request.gif)) as partial:
             write_gif(recording, partial)

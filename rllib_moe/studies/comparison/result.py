@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rllib_moe.runtime.files import atomic_write
+from rllib_moe.runtime.files import write_whole
 from rllib_moe.studies.comparison.curves import draw_curves
 from rllib_moe.studies.comparison.done import (
     BASELINES,
@@ -69,10 +69,8 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
     question = {"primary": plan.primary, "reference": plan.reference_name, "test": plan.test}
     result = question | {"baselines": played, "variants": table, "removed_experts": removals, "missing": missing}
     if table:
-        with atomic_write(directory / "table.json") as partial:
-            partial.write_text(json.dumps(result, indent=1) + "\n")
-        with atomic_write(directory / "table.md") as partial:
-            partial.write_text(markdown(plan, played, table, removals))
+        write_whole(directory / "table.json", json.dumps(result, indent=1) + "\n")
+        write_whole(directory / "table.md", markdown(plan, played, table, removals))
     if curves:
         names = sorted((name for name in table if name in curves), key=lambda name: name != plan.reference_name)
         boundaries = plan.runs()[0].experiment.schedule.boundaries

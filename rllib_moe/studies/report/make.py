@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from rllib_moe.runtime.files import atomic_write, directory_errors
+from rllib_moe.runtime.files import directory_errors, write_whole
 from rllib_moe.studies.report.runs import group_runs, read_runs
 from rllib_moe.validation import ConfigError, Settings
 
@@ -55,8 +55,7 @@ def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any
         page = render(runs, rows, drawings, omissions, command)
         for drawing in drawings:
             save(drawing.figure, output / f"{drawing.key}.png")
-    with atomic_write(output / "index.html") as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_whole(output / "index.html", page)
     return {
         "page": str(output / "index.html"),
         "pictures": sorted(f"{drawing.key}.png" for drawing in drawings),

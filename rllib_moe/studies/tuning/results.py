@@ -25,7 +25,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rllib_moe import metrics as m
-from rllib_moe.runtime.files import atomic_write
+from rllib_moe.runtime.files import atomic_write, write_whole
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.studies.tuning.search import trial_number
 from rllib_moe.studies.tuning.search_space import SearchSpace
@@ -134,8 +134,7 @@ def write_outcome(records: Sequence[Record], space: SearchSpace, directory: Path
         Paths by content. Without a trial that was scored there is no best one.
     """
     paths = {"table": directory / "trials.csv", "numbers": directory / "trials.json"}
-    with atomic_write(paths["numbers"]) as partial:
-        partial.write_text(json.dumps(records, indent=1) + "\n")
+    write_whole(paths["numbers"], json.dumps(records, indent=1) + "\n")
     rows = [{**record, "clones": len(record["clones"]), **record["values"]} for record in records]
     with atomic_write(paths["table"]) as partial:
         pd.DataFrame(rows).drop(columns="values", errors="ignore").to_csv(partial, index=False)
@@ -146,8 +145,7 @@ def write_outcome(records: Sequence[Record], space: SearchSpace, directory: Path
         experiment = space.apply_values(best["values"])
         experiment = experiment.with_overrides({"exp_name": f"{experiment.run.exp_name}-best"})
         paths["config"] = directory / "best" / "config.yaml"
-        with atomic_write(paths["config"]) as partial:
-            partial.write_text(f"# {train_command(str(paths['config']))}\n{experiment.to_yaml()}")
+        write_whole(paths["config"], f"# {train_command(str(paths['config']))}\n{experiment.to_yaml()}")
         if best["checkpoint"]:
             paths["checkpoint"] = copy
             shutil.copytree(best["checkpoint"], copy)

@@ -17,7 +17,7 @@ import yaml
 
 from rllib_moe.envs.registry import environment_errors
 from rllib_moe.experiment import ENV_ARG, Experiment
-from rllib_moe.runtime.files import atomic_write, directory_errors, locked
+from rllib_moe.runtime.files import directory_errors, locked, write_whole
 from rllib_moe.schedule_overrides import ENV, split_override
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
@@ -100,8 +100,8 @@ class Search:
             "overrides": dict(self.space.shared),
             "space": {"parameters": {each.name: {each.kind: list(each.values)} for each in self.space.parameters}},
         }
-        with atomic_write(self.config.directory / SEARCH) as partial:
-            partial.write_text(f"# {shlex.join(command)}\n{yaml.safe_dump(plain, sort_keys=False)}")
+        text = f"# {shlex.join(command)}\n{yaml.safe_dump(plain, sort_keys=False)}"
+        write_whole(self.config.directory / SEARCH, text)
 
 
 def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:

@@ -7,7 +7,6 @@ environment, so one stratum); differences are paired by seed, since runs of one 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,7 +52,7 @@ def paired(differences: Sequence[float], comparisons: int, test: Test) -> dict[s
     mean, count = float(np.mean(differences)), len(differences)
     if count < 2:
         return {"mean": mean, "low": None, "high": None, "p": None, "visible": None}
-    error = float(np.std(differences, ddof=1)) / math.sqrt(count)
+    error = float(stats.sem(differences))
     half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
     if test == "t":
         p = float(stats.ttest_1samp(differences, 0).pvalue) if error else float(mean == 0)

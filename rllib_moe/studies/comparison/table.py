@@ -163,7 +163,7 @@ def markdown(
     outcomes = (f"{plan.primary} [95 %]", f"against {plan.reference_name} [95 %]")
     tested = ("variant", "seeds", *outcomes, "p", "p, Holm", "visible")
     parts = [
-        _table(tested, (_tested(name, row) for name, row in rows.items())),
+        _table(tested, ((name, *_tested(row)) for name, row in rows.items())),
         "\n".join(f"- {line}" for line in (_MEANING, *_missing(plan, rows), *limits(plan))),
         f"Means over seeds ± standard errors (of players that learn nothing: over episodes). Each run is judged on "
         f"{episodes} episodes with drawn actions, {most_probable or 'none'} with the most probable action.",
@@ -188,14 +188,7 @@ def markdown(
             "two networks matched one to one. Beside it random routers on the same encodings, and shuffled scenes.",
             _table(
                 ("variant", "agreement", "random routers", "scenes shuffled (95th percentile)"),
-                (
-                    (
-                        name,
-                        *(f"{told[key]:.2f}" for key in ("value", "random_router")),
-                        f"{told['permuted']:.2f} ({told['permuted_p95']:.2f})",
-                    )
-                    for name, told in agreeing.items()
-                ),
+                ((name, *_agreement(told)) for name, told in agreeing.items()),
             ),
         ]
     if removed:
@@ -240,17 +233,20 @@ def _missing(plan: Plan, rows: Mapping[str, Numbers]) -> Iterator[str]:
         yield f"Seeds not done, left out of both sides: {'; '.join(told)}."
 
 
-def _tested(name: str, row: Numbers) -> Iterator[str]:
+def _tested(row: Numbers) -> Iterator[str]:
     """Yield the cells of the primary outcome."""
     difference = row.get("difference") or {}
-    yield from (
-        name,
-        str(len(row["seeds"])),
-        _with_interval(row["primary"], "iqm"),
-        _with_interval(difference, "mean", "+"),
-    )
+    yield str(len(row["seeds"]))
+    yield _with_interval(row["primary"], "iqm")
+    yield _with_interval(difference, "mean", "+")
     yield from ("" if difference.get(key) is None else f"{difference[key]:.3f}" for key in ("p", "p_holm"))
     yield "" if difference.get("visible") is None else _number(difference["visible"])
+
+
+def _agreement(told: Numbers) -> tuple[str, str, str]:
+    """Return the cells of what `agreement_numbers` tells of a variant."""
+    permuted = f"{told['permuted']:.2f} ({told['permuted_p95']:.2f})"
+    return f"{told['value']:.2f}", f"{told['random_router']:.2f}", permuted
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -213,6 +213,11 @@ def mean_measure(values: Iterable[float]) -> float:
     return statistics.fmean(measured) if measured else math.nan
 
 
+def standard_error(values: Sequence[float]) -> float | None:
+    """Return the standard error of the mean of independent values; None for fewer than two."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+
+
 def measure_heading(name: str) -> str:
     """Return the heading of an episode measure: a mean is the usual case, and goes without saying."""
     return name.removesuffix("_mean").replace("_", " ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from rich.table import Table
 from rllib_moe.envs.description import GraphDescription, expert_names
 from rllib_moe.evaluation.episodes import EpisodeRecord
 from rllib_moe.evaluation.explanation import ALL, ATTENTION_SUMS, BAND_NAMES, Explanation
-from rllib_moe.metrics import rounded
+from rllib_moe.metrics import rounded, standard_error
 
 _SHOWN_PURPOSES = 3
 _LEAST_SHOWN = 0.05
@@ -142,8 +141,7 @@ def _attention(values: np.ndarray | float, names: Sequence[str], steps: int) -> 
 
 def _difference(name: str, differences: Sequence[float]) -> dict[str, Any]:
     """Return the mean difference on the same seeds, and its standard error (None for one episode)."""
-    error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else None
-    return {f"{name}_difference": statistics.fmean(differences), f"{name}_difference_se": error}
+    return {f"{name}_difference": statistics.fmean(differences), f"{name}_difference_se": standard_error(differences)}
 
 
 def _sorted(records: Sequence[EpisodeRecord]) -> list[EpisodeRecord]:

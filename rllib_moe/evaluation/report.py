@@ -58,7 +58,6 @@ def evaluation_numbers(
     """
     records = sorted(records, key=lambda record: record.seed)
     scores = [record.score for record in records]
-    spread = statistics.stdev(scores) if len(scores) > 1 else None
     steps = sum(record.gates.steps for record in records)
     share = _sum([record.gates for record in records]).share()
     entropy = sum(record.gate_entropy for record in records) / steps if share else None
@@ -70,9 +69,9 @@ def evaluation_numbers(
         {
             "episodes": len(records),
             "score_mean": statistics.fmean(scores),
-            "score_se": None if spread is None else spread / math.sqrt(len(scores)),
+            "score_se": m.standard_error(scores),
             "score_median": statistics.median(scores),
-            "score_std": spread,
+            "score_std": statistics.stdev(scores) if len(scores) > 1 else None,
             "score_max": max(scores),
             **{name: m.mean_measure(values) for name, values in own.items()},
             "measures": {name: _certainty(values) for name, values in own.items()},
@@ -164,8 +163,7 @@ def _information_table(information: Mapping[str, Any]) -> Table:
 def _certainty(values: Sequence[float]) -> dict[str, Any]:
     """Return the number of episodes that have a measure, and the standard error of its mean over them."""
     measured = [value for value in values if not math.isnan(value)]
-    error = statistics.stdev(measured) / math.sqrt(len(measured)) if len(measured) > 1 else None
-    return {"episodes": len(measured), "se": error}
+    return {"episodes": len(measured), "se": m.standard_error(measured)}
 
 
 def _scene(records: Sequence[EpisodeRecord], name: str) -> dict[str, Any]:

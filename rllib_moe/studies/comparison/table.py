@@ -6,7 +6,6 @@ The unit is the training seed. Only where an expert is removed from one and the 
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -124,10 +123,7 @@ def _told(runs: Sequence[Numbers]) -> dict[str, dict[str, Any]]:
 
 def _over_seeds(values: Iterable[float | None]) -> dict[str, Any]:
     known = [value for value in values if value is not None]
-    return {
-        "mean": statistics.fmean(known) if known else None,
-        "se": statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else None,
-    }
+    return {"mean": statistics.fmean(known) if known else None, "se": m.standard_error(known)}
 
 
 def baseline_row(numbers: Numbers) -> dict[str, Any]:

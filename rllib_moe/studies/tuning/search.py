@@ -119,12 +119,7 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
             written.
     """
     directory = search.config.directory
-    if errors := list(directory_errors("output_dir", directory)):
-        raise ConfigError(errors)
-    # A search that ended before its first trial leaves its file alone.
-    if not search.is_resumed and directory.exists() and {each.name for each in directory.iterdir()} - {SEARCH}:
-        told = f"exp_name: {directory} is not empty; choose another name, or go on with its search"
-        raise ConfigError([f"{told} by --resume {directory}"])
+    _check(directory, search.is_resumed)
     directory.mkdir(parents=True, exist_ok=True)
     with locked("exp_name", directory):
         from rllib_moe.studies.tuning.tuner import run_trials  # late: see above
@@ -143,6 +138,23 @@ def _environment_errors(space: SearchSpace) -> Iterator[str]:
     yield from dict.fromkeys(
         error for each in experiments for error in environment_errors(each.environment, each.schedule)
     )
+
+
+def _check(directory: Path, is_resumed: bool) -> None:
+    """Refuse a directory that holds another search, nothing to go on with, or that cannot be written to.
+
+    Raises:
+        ConfigError: The directory is refused.
+    """
+    if errors := list(directory_errors("output_dir", directory)):
+        raise ConfigError(errors)
+    # A search that ended before its first trial leaves its file alone.
+    holds_trials = directory.exists() and bool({each.name for each in directory.iterdir()} - {SEARCH})
+    if is_resumed and not holds_trials:
+        raise ConfigError([f"resume: {directory} was interrupted before any trial began; start it anew"])
+    if holds_trials and not is_resumed:
+        told = f"exp_name: {directory} is not empty; choose another name, or go on with its search"
+        raise ConfigError([f"{told} by --resume {directory}"])
 
 
 def trial_number(trial: Trial) -> int:

@@ -26,7 +26,6 @@ from rllib_moe.studies.tuning.searchers import OptunaProposals
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MoETrial
 from rllib_moe.training.progress import say, standard_console
 from rllib_moe.training.stop_signals import StopSignals
-from rllib_moe.validation import ConfigError
 
 MAX_FAILURES = 2
 """Times that a trial which fails, as its process may be killed, goes on from its last checkpoint."""
@@ -43,15 +42,9 @@ TUNE_SETTINGS = {
 
 
 def run_trials(search: Search, command: Sequence[str]) -> dict[str, Any]:
-    """Run the trials of a search whose directory was checked, and return its outcome (see `search.run_search`).
-
-    Raises:
-        ConfigError: The directory holds nothing to resume; nothing was written.
-    """
+    """Run the trials of a search whose directory was checked, and return its outcome (see `search.run_search`)."""
     console = standard_console()
     config, space, directory = search.config, search.space, search.config.directory
-    if search.is_resumed and not tune.Tuner.can_restore(str(directory.absolute())):
-        raise ConfigError([f"resume: {directory} was interrupted before any trial began; start it anew"])
     os.environ |= TUNE_SETTINGS
     prepare(space.example.environment.env)
     training, run = space.example.training, space.example.run

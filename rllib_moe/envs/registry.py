@@ -19,7 +19,7 @@ from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.validation import did_you_mean, import_for
+from rllib_moe.validation import ConfigError, collected, did_you_mean, import_for
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",
@@ -96,13 +96,24 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> Cha
     return ChangeableArguments(env, max_steps, is_given=is_given)
 
 
+def make_configured(environment: EnvironmentConfig, **arguments: Any) -> ChangeableArguments:
+    """Make the environment of an experiment; `arguments` come on top of its own.
+
+    Raises:
+        ConfigError: It cannot be made, for the reason that :func:`make_env` gives.
+    """
+    try:
+        return make_env(environment.env, max_steps=environment.max_steps, **environment.env_args, **arguments)
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError([f"env: {error}"]) from error
+
+
 def environment_errors(environment: EnvironmentConfig, schedule: PhaseSchedule) -> list[str]:
     """Return the reasons why an environment cannot be made, or not be given what the phases give: it is made once."""
-    try:
-        with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:
-            return env.phase_errors(schedule)
-    except (ValueError, TypeError, ImportError) as error:
-        return [f"env: {error}"]
+    errors: list[str] = []
+    with collected(errors), closing(make_configured(environment)) as env:
+        errors += env.phase_errors(schedule)
+    return errors
 
 
 def prepare(env_id: str) -> None:

@@ -18,10 +18,10 @@ import torch
 
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.description import describe
-from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.registry import make_configured
 from rllib_moe.evaluation.explanation import Explanation, add_states
-from rllib_moe.evaluation.kept_states import KeptState, kept_state, labels_of_state
-from rllib_moe.evaluation.player import Player
+from rllib_moe.evaluation.information import KeptState, kept_state, labels_of_state
+from rllib_moe.evaluation.player import Actor, Player
 from rllib_moe.models.losses import gate_entropy
 
 
@@ -87,11 +87,20 @@ class _Slot:
     env: gymnasium.Env[Any, Any]
     episode: Any = None
     record: EpisodeRecord = field(default_factory=lambda: EpisodeRecord(seed=0))
+    observation: Mapping[str, np.ndarray] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def scene(self) -> Mapping[str, bool]:
         return self.info.get("scene", {})
+
+    def begin(self, seed: int, actor: Actor, player: Player) -> None:
+        """Begin the episode of a seed."""
+        self.observation, self.info = self.env.reset(seed=seed)
+        self.episode = actor.start(seed)
+        self.record = EpisodeRecord(seed=seed, scenes={name: GateSum() for name in self.scene})
+        if player.watched:
+            self.record.explanation = Explanation()
 
 
 def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], num_envs: int) -> Share:
@@ -99,84 +108,67 @@ def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], n
     with one_thread(), ExitStack() as stack:
         slots = []
         for _ in range(min(num_envs, len(seeds))):
-            env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
+            env = make_configured(environment)
             stack.callback(env.close)
             slots.append(_Slot(env))
         return _play(slots, player, seeds)
 
 
 def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
-    """Step the slots until all seeds are played. The slots in use are the first rows of the buffers."""
-    env = slots[0].env
-    actor = player.actor(env)
-    description = describe(env)
-    assert isinstance(env.observation_space, gymnasium.spaces.Dict)
-    leaves: dict[str, Any] = env.observation_space.spaces
-    buffers = {name: np.zeros((len(slots), *leaf.shape), leaf.dtype) for name, leaf in leaves.items()}
+    """Step the slots until all seeds are played; a slot for which no seed is left goes."""
+    actor = player.actor(slots[0].env)
+    description = describe(slots[0].env)
     waiting = iter(seeds)
-
-    def begin(row: int, seed: int) -> None:
-        slot = slots[row]
-        observation, slot.info = slot.env.reset(seed=seed)
-        slot.episode = actor.start(seed)
-        slot.record = EpisodeRecord(seed=seed, scenes={name: GateSum() for name in slot.scene})
-        if player.watched:
-            slot.record.explanation = Explanation()
-
-        _put(buffers, row, observation)
-
-    for row in range(len(slots)):
-        begin(row, next(waiting))
+    for slot in slots:
+        slot.begin(next(waiting), actor, player)
     # The first reset may load a library or compile; that says nothing about the speed of playing.
     began = time.perf_counter()
     done: list[EpisodeRecord] = []
     while slots:
-        used = len(slots)
-        choice = actor.act({name: buffer[:used] for name, buffer in buffers.items()}, [slot.episode for slot in slots])
+        observations = _stacked(slots)
+        choice = actor.act(observations, [slot.episode for slot in slots])
         if explanations := [slot.record.explanation for slot in slots if slot.record.explanation]:
             assert choice.output is not None
-            rows = {name: buffer[:used] for name, buffer in buffers.items()}
-            add_states(explanations, choice.output, rows, [slot.scene for slot in slots], description)
+            add_states(explanations, choice.output, observations, [slot.scene for slot in slots], description)
         entropies = None if choice.gate is None else gate_entropy(torch.from_numpy(choice.gate)).tolist()
-        for row in reversed(range(used)):  # downwards, so that the last row may take the place of one that is over
+        for row in reversed(range(len(slots))):  # downwards: the last row may take the place of one that is over
             slot = slots[row]
             record = slot.record
+            action = int(choice.actions[row])
             gate = None if choice.gate is None else choice.gate[row]
             if player.keep_every and (record.gates.steps - record.seed) % player.keep_every == 0:
                 assert choice.output is not None
-                one = {name: buffer[row] for name, buffer in buffers.items()}
-                labels = labels_of_state(description, slot.info, one, int(choice.actions[row]))
+                labels = labels_of_state(description, slot.info, slot.observation, action)
                 record.kept.append(kept_state(choice.output, row, labels))
             record.gates.add(1, gate)
             record.gate_entropy += 0.0 if entropies is None else entropies[row]
             for name, holds in slot.scene.items():
                 if holds:
                     record.scenes.setdefault(name, GateSum()).add(1, gate)
-            observation, reward, terminated, truncated, info = slot.env.step(int(choice.actions[row]))
+            slot.observation, reward, terminated, truncated, slot.info = slot.env.step(action)
             record.total_reward += float(reward)
-            slot.info = info
             if not (terminated or truncated):
-                _put(buffers, row, observation)
                 continue
-            record.score = float(info.get("score", record.total_reward))
-            record.measures = {each.name: each.value(info) for each in description.episode_measures}
+            record.score = float(slot.info.get("score", record.total_reward))
+            record.measures = {each.name: each.value(slot.info) for each in description.episode_measures}
             if description.ending is not None:
-                record.ending = description.ending_of(info, terminated=terminated)
+                record.ending = description.ending_of(slot.info, terminated=terminated)
             done.append(record)
             if (seed := next(waiting, None)) is not None:
-                begin(row, seed)
-                continue
-            last = slots.pop()
-            if last is not slot:
+                slot.begin(seed, actor, player)
+            elif (last := slots.pop()) is not slot:
                 slots[row] = last
-                for buffer in buffers.values():
-                    buffer[row] = buffer[len(slots)]
     return Share(done, time.perf_counter() - began)
 
 
-def _put(buffers: Mapping[str, np.ndarray], row: int, observation: Mapping[str, np.ndarray]) -> None:
-    for name, buffer in buffers.items():
-        buffer[row] = observation[name]
+def _stacked(slots: Sequence[_Slot]) -> dict[str, np.ndarray]:
+    """Return the slots' observations as leaves [n, ...], of the types that the space names."""
+    space = slots[0].env.observation_space
+    assert isinstance(space, gymnasium.spaces.Dict)
+    return {
+        name: np.stack([slot.observation[name] for slot in slots]).astype(leaf.dtype, copy=False)
+        for name, leaf in space.items()
+    }
 
 
 @contextmanager

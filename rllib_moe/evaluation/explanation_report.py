@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 
 from rllib_moe.envs.description import GraphDescription, expert_names
 from rllib_moe.evaluation.episodes import EpisodeRecord
 from rllib_moe.evaluation.explanation import ALL, ATTENTION_SUMS, BAND_NAMES, Explanation
+from rllib_moe.evaluation.report import numbers_table
 from rllib_moe.metrics import rounded, standard_error
 
 _SHOWN_PURPOSES = 3
@@ -24,8 +25,8 @@ def explanation_numbers(
     """Compute the numbers of an explanation.
 
     Args:
-        records: Records of a watched player, one for each episode.
-        without: Records on the same seeds with an expert removed, by expert; empty where there is one expert only.
+        records: Records of a watched player, one for each episode, by seed.
+        without: Records of the same seeds with an expert removed, by expert; empty where there is one expert only.
         description: Description of the environment.
 
     Returns:
@@ -40,8 +41,8 @@ def explanation_numbers(
         `removal`: for each expert `changes` and `divergence` over all states, and `score_difference` and
         `return_difference` without it on the same seeds, each with `_se`.
     """
-    total, whole = Explanation(), _sorted(records)
-    for record in whole:
+    total = Explanation()
+    for record in records:
         assert record.explanation is not None
         total.merge(record.explanation)
     purposes = description.purposes()
@@ -56,7 +57,7 @@ def explanation_numbers(
         }
     removal = []
     for expert, played in without.items():
-        pairs = list(zip(_sorted(played), whole, strict=True))
+        pairs = list(zip(played, records, strict=True))
         removal.append(
             {
                 "expert": expert,
@@ -75,14 +76,13 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
     """Tables of what `explanation_numbers` returned."""
     experts = explain["experts"]
     table = Table(
+        "scene",
+        Column("steps", justify="right"),
+        *experts,
         title="What each expert does, by scene: share of the states that it leads, and what is done there, %",
         title_justify="left",
         show_lines=True,
     )
-    table.add_column("scene")
-    table.add_column("steps", justify="right")
-    for expert in experts:
-        table.add_column(expert)
     for name, scene in explain["by_scene"].items():
         if scene["steps"]:
             cells = [_cell(scene["leads"][expert], scene["purposes"][expert]) for expert in range(len(experts))]
@@ -94,10 +94,8 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
     for title, key in (("class of node", "by_class"), (by_distance, "by_distance")):
         if key not in looks:
             continue
-        table = Table(title=f"Attention of the ego node by {title}", title_justify="left")
-        table.add_column("nodes")
-        for heading in ("attention %", "if equal %", "times as much", "in states %", "nodes a state"):
-            table.add_column(heading, justify="right")
+        headings = ("nodes", "attention %", "if equal %", "times as much", "in states %", "nodes a state")
+        table = numbers_table(f"Attention of the ego node by {title}", *headings)
         for name, row in looks[key].items():
             shares = [f"{100 * row[part]:.1f}" for part in ("attention", "equal")]
             ratio = f"{row['attention'] / row['equal']:.2f}" if row["equal"] else ""
@@ -105,10 +103,8 @@ def explanation_tables(explain: Mapping[str, Any]) -> Iterator[Table]:
         yield table
 
     if explain["removal"]:
-        table = Table(title="Without one expert", title_justify="left")
-        table.add_column("removed")
-        for heading in ("score", "difference ± SE", "return, difference ± SE", "other action %", "divergence, nats"):
-            table.add_column(heading, justify="right")
+        differences = ("score", "difference ± SE", "return, difference ± SE", "other action %", "divergence, nats")
+        table = numbers_table("Without one expert", "removed", *differences)
         for row in explain["removal"]:
             table.add_row(
                 experts[row["expert"]],
@@ -142,10 +138,6 @@ def _attention(values: np.ndarray | float, names: Sequence[str], steps: int) -> 
 def _difference(name: str, differences: Sequence[float]) -> dict[str, Any]:
     """Return the mean difference on the same seeds, and its standard error (None for one episode)."""
     return {f"{name}_difference": statistics.fmean(differences), f"{name}_difference_se": standard_error(differences)}
-
-
-def _sorted(records: Sequence[EpisodeRecord]) -> list[EpisodeRecord]:
-    return sorted(records, key=lambda record: record.seed)
 
 
 def _cell(leads: float, purposes: Mapping[str, float]) -> str:

@@ -6,7 +6,7 @@ gate over the states of each label. Two nulls stand beside it. *Random routers* 
 as decided as it is: they tell how far that input sorts the states by itself. *Permuted* labels, their sequence turned
 against the gates, tell what chance gives where neighboring states resemble each other.
 
-Pure: arrays in, numbers out.
+The states are those that an evaluation keeps: gate, router's input and labels of each.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_moe.envs.description import FLAG
+from rllib_moe.envs.description import ACTION, FLAG, ROLE, SCENE, GraphDescription, Label
 from rllib_moe.models.losses import gate_entropy
+from rllib_moe.models.policy_network import PolicyOutput
 from rllib_moe.models.router import Router
 from rllib_moe.models.routing import gate_weights
 
@@ -44,6 +45,61 @@ class States(NamedTuple):
     """For each label its S values: int, str or bool."""
     longest: int
     """Number of states of the longest episode."""
+
+
+class KeptState(NamedTuple):
+    """One state that was played."""
+
+    gate: np.ndarray
+    """Weights of the experts [K]."""
+    router_input: np.ndarray
+    """Row that the router read [R]."""
+    labels: dict[str, Label]
+    """Values of its labels."""
+
+
+def kept_state(output: PolicyOutput, row: int, labels: dict[str, Label]) -> KeptState:
+    """Return a row of a batch of states, copied: a view would keep the whole batch."""
+    return KeptState(output.gate.numpy()[row].copy(), output.router_input.numpy()[row].copy(), labels)
+
+
+def labels_of_state(
+    description: GraphDescription, info: Mapping[str, object], observation: Mapping[str, np.ndarray], action: int
+) -> dict[str, Label]:
+    """Return all labels of a state, those of its `info` and the purpose of the action taken in it.
+
+    Args:
+        description: Description of the environment.
+        info: The state's `info`.
+        observation: Its observation, without a batch dimension.
+        action: Action taken in it.
+    """
+    labels = description.labels_of(info) | {ACTION: int(description.purpose_of_actions(observation)[action])}
+    return labels | ({ROLE: int(observation["roles"].argmax())} if "roles" in observation else {})
+
+
+def joined(episodes: Sequence[Sequence[KeptState]]) -> States:
+    """Put the states of episodes together, in their order, with the flags of the scene as one more label.
+
+    Raises:
+        ValueError: The labels are not the same in all states.
+    """
+    states = [state for episode in episodes for state in episode]
+    names = states[0].labels.keys()
+    if changed := sorted({name for state in states for name in names ^ state.labels.keys()}):
+        raise ValueError(
+            f"labels: expected the same in every state, but {', '.join(changed)} is missing in some; a flag of "
+            "info['scene'] that does not hold is False, not absent"
+        )
+    labels: dict[str, Sequence[Any]] = {name: [state.labels[name] for state in states] for name in names}
+    if flags := [values for name, values in labels.items() if name.startswith(FLAG)]:
+        labels[SCENE] = list(zip(*flags, strict=True))
+    return States(
+        gate=np.stack([state.gate for state in states]).astype(np.float64),
+        router_input=np.stack([state.router_input for state in states]),
+        labels=labels,
+        longest=max(map(len, episodes)),
+    )
 
 
 def information_numbers(states: States, routing: str, temperature: float) -> dict[str, dict[str, Any]]:

@@ -17,14 +17,12 @@ from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.episodes import EpisodeRecord, Share, one_thread, play
 from rllib_moe.evaluation.explanation_report import explanation_numbers
-from rllib_moe.evaluation.information import information_numbers
-from rllib_moe.evaluation.kept_states import joined
+from rllib_moe.evaluation.information import information_numbers, joined
 from rllib_moe.evaluation.player import Player
 from rllib_moe.evaluation.report import evaluation_numbers
 from rllib_moe.evaluation.resolve import Resolved
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.metrics import rounded
-from rllib_moe.models.policy_network import phase_of
 from rllib_moe.runtime.ray_session import ray_session
 
 SHARES_PER_WORKER = 4
@@ -56,12 +54,9 @@ def measure(resolved: Resolved, request: EvaluationRequest, console: Console | N
 
 def _information(resolved: Resolved, records: Sequence[EpisodeRecord]) -> dict[str, Any] | None:
     """Return what the experts tell about each label; None where no states were kept."""
-    by_seed = sorted(records, key=lambda record: record.seed)
-    episodes = [record.kept for record in by_seed if record.kept]
-    if not episodes:
+    episodes, phase = [record.kept for record in records if record.kept], resolved.phase
+    if not episodes or phase is None:
         return None
-    assert resolved.player.weights is not None
-    phase = phase_of(resolved.player.weights)
     with one_thread():
         return rounded(information_numbers(joined(episodes), phase.routing, phase.value("temperature")))
 
@@ -82,7 +77,7 @@ def _explain(
 def _play(
     environment: EnvironmentConfig, player: Player, request: EvaluationRequest, console: Console | None, what: str
 ) -> tuple[list[EpisodeRecord], float]:
-    """Play all episodes with one player; return their records, and the workers' playing time in seconds."""
+    """Play all episodes with one player; return their records by seed, and the workers' playing time in seconds."""
     began = time.perf_counter()
     records: list[EpisodeRecord] = []
     seconds = 0.0
@@ -96,7 +91,7 @@ def _play(
                 f"{time.perf_counter() - began:.0f} s",
                 highlight=False,
             )
-    return records, seconds
+    return sorted(records, key=lambda record: record.seed), seconds
 
 
 def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationRequest) -> Iterator[Share]:
@@ -125,7 +120,7 @@ def _parts(request: EvaluationRequest) -> list[list[int]]:
 
 def _described(resolved: Resolved, request: EvaluationRequest) -> dict[str, Any]:
     """Return the subject of the measurement: policy, checkpoint, phase, seeds and environment."""
-    phase = None if resolved.player.weights is None else phase_of(resolved.player.weights)
+    phase = resolved.phase
     return {
         "policy": request.policy,
         "checkpoint": request.checkpoint,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.evaluation.actors import Choice, Observations, action_generator
+from rllib_moe.evaluation.player import Choice, Observations, action_generator
 from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput, weight_errors
 
 ROUNDING = 1e-4

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from rllib_moe import metrics as m
 from rllib_moe.envs.description import EpisodeMeasure, expert_names
@@ -46,7 +46,7 @@ def evaluation_numbers(
     Score statistics count every episode once; routing numbers and scenes count every step once.
 
     Args:
-        records: One for each episode, at least one, in any order.
+        records: One for each episode, at least one, by seed.
         measures: The environment's own, each reported under its name.
         removed_expert: Expert that was taken away; it does not count for `min_expert_share`.
 
@@ -56,7 +56,6 @@ def evaluation_numbers(
         None where something has no meaning: routing without experts, the spread of one episode, a measure that no
         episode has.
     """
-    records = sorted(records, key=lambda record: record.seed)
     scores = [record.score for record in records]
     steps = sum(record.gates.steps for record in records)
     share = _sum([record.gates for record in records]).share()
@@ -96,11 +95,7 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
     last_seed = numbers["seed_base"] + numbers["episodes"] - 1
     played = f"{numbers['episodes']} episodes of at most {numbers['max_steps']} steps"
     title = f"{what} on {numbers['env']}: {played}, seeds {numbers['seed_base']} to {last_seed}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("number")
-    table.add_column("value", justify="right")
-    table.add_column("unit")
-    table.add_column("meaning")
+    table = Table("number", Column("value", justify="right"), "unit", "meaning", title=title, title_justify="left")
     for key, unit, meaning in (*_SCORE_ROWS, *((each.name, each.unit, each.meaning) for each in measures), *_ROWS):
         if (value := numbers[key]) is None:
             continue
@@ -116,20 +111,21 @@ def evaluation_tables(numbers: Mapping[str, Any], measures: Sequence[EpisodeMeas
         yield _information_table(numbers["information"])
     scenes = {name: scene for name, scene in numbers["by_scene"].items() if scene["expert_share"]}
     if scenes:
-        table = Table(title="Expert shares by scene, %", title_justify="left")
-        table.add_column("scene")
-        table.add_column("steps", justify="right")
-        for name in expert_names(len(numbers["expert_share"]), numbers["role_names"]):
-            table.add_column(name, justify="right")
+        names = expert_names(len(numbers["expert_share"]), numbers["role_names"])
+        table = numbers_table("Expert shares by scene, %", "scene", "steps", *names)
         for name, scene in scenes.items():
             table.add_row(name, str(scene["steps"]), *(f"{100 * share:.1f}" for share in scene["expert_share"]))
         yield table
 
 
+def numbers_table(title: str, first: str, *headings: str, caption: str | None = None) -> Table:
+    """Return a table, still without rows, that has words in its first column and numbers in all others."""
+    columns = (Column(heading, justify="right") for heading in headings)
+    return Table(first, *columns, title=title, title_justify="left", caption=caption, caption_justify="left")
+
+
 def _endings_table(endings: Mapping[str, int], episodes: int) -> Table:
-    table = Table(title="How the episodes ended", title_justify="left")
-    table.add_column("ending")
-    table.add_column("% of episodes", justify="right")
+    table = numbers_table("How the episodes ended", "ending", "% of episodes")
     shown = dict(list(endings.items())[:MOST_ENDINGS])
     if others := sum(endings.values()) - sum(shown.values()):
         shown[f"in {len(endings) - len(shown)} other ways"] = others
@@ -140,14 +136,11 @@ def _endings_table(endings: Mapping[str, int], episodes: int) -> Table:
 
 def _information_table(information: Mapping[str, Any]) -> Table:
     states = next(iter(information.values()))["states"]
-    table = Table(
-        title=f"What the expert tells about a state: % of the label's entropy, over {states} states",
-        title_justify="left",
+    table = numbers_table(
+        f"What the expert tells about a state: % of the label's entropy, over {states} states",
+        *("label", "entropy, nats", "experts", "random routers", "permuted"),
         caption="(...): 95th percentile. Not above the random routers: told by what is read, not by the router.",
-        caption_justify="left",
     )
-    for heading in ("label", "entropy, nats", "experts", "random routers", "permuted"):
-        table.add_column(heading, justify="left" if heading == "label" else "right")
     for name, row in information.items():
         if row["value"] is None:
             table.add_row(name, "0", "never changes")

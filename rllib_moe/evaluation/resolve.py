@@ -7,19 +7,23 @@ last, once nothing else is wrong, since that imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rllib_moe.config import EnvironmentConfig, ModelConfig
+from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.arguments import ChangeableArguments
 from rllib_moe.envs.description import GraphDescription, describe
-from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.registry import make_configured
 from rllib_moe.evaluation.player import Player
 from rllib_moe.evaluation.spec import PlayRequest
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.validation import ConfigError, collected, did_you_mean
+
+if TYPE_CHECKING:
+    from rllib_moe.models.phase_state import PhaseState
 
 MOST_STATES = 20_000
 """States kept of an evaluation, about, spread evenly over all its episodes. Neighboring states resemble each other, so
@@ -39,6 +43,13 @@ class Resolved:
     checkpoint: Checkpoint | None
     """The checkpoint, where one is named."""
 
+    @property
+    def phase(self) -> PhaseState | None:
+        """Phase in which the network plays; None for a baseline."""
+        from rllib_moe.models.policy_network import phase_of  # late: see above
+
+        return phase_of(self.player.weights) if self.player.weights else None
+
 
 def resolve(
     request: PlayRequest, policy: str = "checkpoint", *, watched: bool = False, episodes_kept: int = 0
@@ -56,23 +67,28 @@ def resolve(
         ConfigError: naming every error.
     """
     errors = [error for name, file in request.files().items() if file for error in file_errors(name, file)]
-    checkpoint = environment = None
+    checkpoint = environment = env = None
     if request.checkpoint is not None:
         try:
             checkpoint = load_checkpoint(request.checkpoint)
         except CheckpointError as error:
             errors.append(str(error))
-    with collected(errors):
-        environment = _environment(request, checkpoint)
     model = checkpoint.experiment.model if checkpoint else None
     if policy == "checkpoint" and model and request.remove_expert is not None:
-        errors += _removal_errors(request.remove_expert, model)
-    env = _made(environment, errors) if environment else None
+        if model.num_experts == 1:
+            errors.append("remove_expert: the checkpoint has one expert, and one must stay")
+        elif request.remove_expert >= model.num_experts:
+            errors.append(f"remove_expert: expected 0 to {model.num_experts - 1}, got {request.remove_expert}")
+    with collected(errors):
+        environment = _environment(request, checkpoint)
+        env = make_configured(environment)
     if environment is None or env is None:
         raise ConfigError(errors)
     with closing(env):
         description = describe(env)
-        errors += _policy_errors(policy, description.policies)
+        if policy not in description.policies:
+            hint = did_you_mean(policy, description.policies, otherwise="")
+            errors.append(f"policy: expected one of {', '.join(description.policies)}, got {policy!r}{hint}")
         if errors:
             raise ConfigError(errors)
         weights, keep_every = checkpoint.weights() if checkpoint and policy == "checkpoint" else None, None
@@ -104,28 +120,6 @@ def _environment(request: PlayRequest, checkpoint: Checkpoint | None) -> Environ
         max_steps=request.max_steps or base.max_steps,
         env_args=(base.env_args if is_same else {}) | request.env_args,
     )
-
-
-def _removal_errors(expert: int, model: ModelConfig) -> Iterator[str]:
-    if model.num_experts == 1:
-        yield "remove_expert: the checkpoint has one expert, and one must stay"
-    elif expert >= model.num_experts:
-        yield f"remove_expert: expected 0 to {model.num_experts - 1}, got {expert}"
-
-
-def _made(environment: EnvironmentConfig, errors: list[str]) -> ChangeableArguments | None:
-    """Return the environment; None, and an error in the list, where it cannot be made."""
-    try:
-        return make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
-    except (ValueError, TypeError, ImportError) as error:
-        errors.append(f"env: {error}")
-    return None
-
-
-def _policy_errors(policy: str, known: Sequence[str]) -> Iterator[str]:
-    if policy not in known:
-        hint = did_you_mean(policy, known, otherwise="")
-        yield f"policy: expected one of {', '.join(known)}, got {policy!r}{hint}"
 
 
 def _player_errors(

@@ -236,8 +236,8 @@ def test_numbers_by_hand():
         )
 
     records = [
-        record(8, 10.0, 2, [[0.5, 0.5]], math.log(2), False),
         record(7, 1.0, 1, [[1.0, 0.0], [1.0, 0.0]], 0.0, True),
+        record(8, 10.0, 2, [[0.5, 0.5]], math.log(2), False),
         record(9, 4.0, 1, [[0.0, 1.0]], 0.0, True),
     ]
     depth = {"unit": "levels", "meaning": "deepest", "info": "max_depth"}

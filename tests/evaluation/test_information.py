@@ -16,10 +16,11 @@ from rllib_moe.evaluation.information import (
     encode,
     information,
     information_numbers,
+    joined,
+    labels_of_state,
     permuted_information,
     random_router_gates,
 )
-from rllib_moe.evaluation.kept_states import joined, labels_of_state
 from rllib_moe.evaluation.report import evaluation_tables
 from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.evaluation.spec import EvaluationRequest

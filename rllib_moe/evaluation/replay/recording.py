@@ -16,7 +16,7 @@ import torch
 
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.description import GraphDescription, describe
-from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.registry import make_configured
 from rllib_moe.evaluation.player import Player
 from rllib_moe.evaluation.replay.screen import Screen, parse_ansi
 from rllib_moe.metrics import rounded
@@ -95,11 +95,11 @@ def record(
 
 
 def _make_env(environment: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
-    env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
+    env = make_configured(environment)
     if "ansi" not in (env.metadata.get("render_modes") or ()) or env.render_mode is not None:
         return env
     env.close()
-    return make_env(environment.env, max_steps=environment.max_steps, **environment.env_args, render_mode="ansi")
+    return make_configured(environment, render_mode="ansi")
 
 
 def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Callable[[int], None]) -> Recording:

@@ -18,7 +18,6 @@ from rllib_moe.runtime.files import atomic_write, write_whole
 
 if TYPE_CHECKING:
     from rllib_moe.evaluation.replay.recording import Recording
-    from rllib_moe.models.phase_state import PhaseState
 
 _PROGRESS_EVERY = 100
 
@@ -38,10 +37,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     from rllib_moe.evaluation.replay.animation import write_gif
     from rllib_moe.evaluation.replay.page import page
     from rllib_moe.evaluation.replay.recording import record
-    from rllib_moe.models.policy_network import phase_of
 
-    assert resolved.player.weights is not None
-    phase = phase_of(resolved.player.weights)
     prepare(resolved.environment.env)
 
     def tell(steps: int) -> None:
@@ -52,7 +48,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     recording.description = resolved.description  # without the names of roles where the experts were given none
     if request.out is not None:
         title = f"{resolved.environment.env}, seed {request.seed}"
-        write_whole(Path(request.out), page(recording, title, _facts(request, resolved, recording, phase)))
+        write_whole(Path(request.out), page(recording, title, _facts(request, resolved, recording)))
     if request.gif is not None:
         with atomic_write(Path(request.gif)) as partial:
             write_gif(recording, partial)
@@ -70,11 +66,11 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     }
 
 
-def _facts(
-    request: ReplayRequest, resolved: Resolved, recording: Recording, phase: PhaseState
-) -> list[tuple[str, str]]:
+def _facts(request: ReplayRequest, resolved: Resolved, recording: Recording) -> list[tuple[str, str]]:
     """The page's head line."""
+    phase = resolved.phase
     assert resolved.checkpoint is not None
+    assert phase is not None
     facts = [
         ("checkpoint", f"{resolved.checkpoint.path.name}, trained for {resolved.checkpoint.episodes:,} episodes"),
         ("gate", f"{phase.routing}, temperature {phase.value('temperature'):.3g}"),

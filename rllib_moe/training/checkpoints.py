@@ -195,7 +195,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         return _verified(path)
     faults: list[CheckpointError] = []
     # One that lost its name to an interrupted write comes after that which has it.
-    newest_first = sorted([*periodic(directory), *periodic(directory, REPLACED)], key=episode_of, reverse=True)
+    found = [*periodic(directory), *periodic(directory, REPLACED)]
+    newest_first = sorted(found, key=lambda path: episode_of(path.name.removeprefix(REPLACED)), reverse=True)
     for candidate in newest_first:
         try:
             checkpoint = _verified(candidate)
@@ -212,13 +213,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def periodic(directory: Path, prefix: str = "") -> list[Path]:
     """Return the periodic checkpoints by episode, as numbers: episode_999999 comes before episode_1000000."""
-    pattern = re.compile(rf"{re.escape(prefix)}episode_\d+")
-    return sorted((path for path in directory.iterdir() if pattern.fullmatch(path.name)), key=episode_of)
+    episodes = {path: episode_of(path.name.removeprefix(prefix)) for path in directory.glob(f"{prefix}episode_*")}
+    return sorted((path for path, episode in episodes.items() if episode >= 0), key=episodes.__getitem__)
 
 
-def episode_of(path: Path) -> int:
-    """Return the episode in the name of a periodic checkpoint."""
-    return int(path.name.rpartition("_")[2])
+def episode_of(name: str) -> int:
+    """Return the episode in the name of a periodic checkpoint, -1 for another name."""
+    return int(name.removeprefix("episode_")) if re.fullmatch(r"episode_\d+", name) else -1
 
 
 def _verified(path: Path) -> Checkpoint:

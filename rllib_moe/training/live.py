@@ -6,7 +6,6 @@ in its midst, so the display says itself that the run is stopping.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -21,7 +20,7 @@ from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.colors import ACCENT, WARNING, expert_color
 from rllib_moe.training.health import concerns, window_at
-from rllib_moe.training.progress import Pace
+from rllib_moe.training.progress import Pace, number
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.summary import SCORE_WINDOW, best_score, recent_mean
 
@@ -117,12 +116,12 @@ class LiveProgress:
         table = Table.grid(padding=(0, 2))
         entropy, information = row[m.ALPHA_ENTROPY.key], row[m.MUTUAL_INFORMATION.key]
         cells = [
-            *("score", f"{_number(recent, 1)} (mean of {SCORE_WINDOW})", "best", _number(best_score(self._rows), 0)),
-            *("alpha entropy", f"{_number(entropy, 2)}{expected}", "MI", f"{_number(information, 2)} nats"),
-            *("speed", f"{_number(row[m.STEPS_PER_SECOND.key], 0)} steps/s"),
+            *("score", f"{number(recent, 1)} (mean of {SCORE_WINDOW})", "best", number(best_score(self._rows), 0)),
+            *("alpha entropy", f"{number(entropy, 2)}{expected}", "MI", f"{number(information, 2)} nats"),
+            *("speed", f"{number(row[m.STEPS_PER_SECOND.key], 0)} steps/s"),
         ]
         for name in m.measures_of(row):
-            cells += (m.measure_heading(name), _number(row[m.episode_measure(name).key], 2))
+            cells += (m.measure_heading(name), number(row[m.episode_measure(name).key], 2))
         for place in range(0, len(cells), 4):
             table.add_row(*cells[place : place + 4])
         return table
@@ -137,7 +136,3 @@ def _shares(row: m.Row) -> Table:
         bar = Text("█" * max(1, round(BAR * share)) if share > 0 else "", style=expert_color(index))
         table.add_row(f"expert {index}", f"{100 * share:.0f} %", bar)
     return table
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"

@@ -6,6 +6,7 @@ A terminal has a display in place of the lines, see `live.py`.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -125,16 +126,17 @@ def _cells(phase: dict[str, Any]) -> dict[str, str]:
     return {
         "routing": phase["routing"],
         "episodes": str(phase["episodes"]),
-        "score mean ± SE": f"{_number(phase['score_mean'])} ± {_number(phase['score_se'])}",
-        "std": _number(phase["score_std"]),
-        "best": _number(phase["score_max"], 0),
-        "alpha entropy (end)": f"{_number(phase['alpha_entropy'], 3)} ({_number(phase['alpha_entropy_end'], 3)})",
-        "MI (end)": f"{_number(phase['mutual_information'])} ({_number(phase['mutual_information_end'])})",
+        "score mean ± SE": f"{number(phase['score_mean'])} ± {number(phase['score_se'])}",
+        "std": number(phase["score_std"]),
+        "best": number(phase["score_max"], 0),
+        "alpha entropy (end)": f"{number(phase['alpha_entropy'], 3)} ({number(phase['alpha_entropy_end'], 3)})",
+        "MI (end)": f"{number(phase['mutual_information'])} ({number(phase['mutual_information_end'])})",
         "expert shares %": " ".join(f"{100 * share:.0f}" for share in phase["expert_share"]),
-        "T": _number(phase["temperature"]),
+        "T": number(phase["temperature"]),
         "learning rate": f"{phase['learning_rate']:.1e}",
     }
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number for a person, a dash where it was never measured."""
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.registry import make_env, prepare
+from rllib_moe.envs.registry import make_configured, prepare
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import locked
 from rllib_moe.runtime.invocation import called_as
@@ -69,19 +69,19 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
                 session.check_network(experiment, resumed, shape, num_actions)
                 mirror = session.claim_storage(experiment, resumed, directory)
                 prepare(experiment.environment.env)
-                rows = session.run(experiment, resumed, command, role_names, directory, mirror, console, stop)
+                trained = session.Session(experiment, resumed, directory, mirror, console, stop)
+                rows = trained.run(command, role_names)
             finally:
                 directory.remove_if_empty()
             summary = summarize(rows)
             paths = _write_summary(summary, experiment, directory, mirror) if rows else {}
     if rows:
         console.print(phase_table(summary))
+        told_paths = (f"{name}: {path}" for name, path in paths.items())
+        for line in (*told_paths, *_next_commands(experiment, summary)):
+            say(console, line)
     else:
         console.print("Stopped before the first iteration: there is nothing to save.")
-    for name, path in paths.items():
-        say(console, f"{name}: {path}")
-    for line in _next_commands(experiment, summary) if rows else ():
-        say(console, line)
     return {**summary, "paths": paths, "stopped_by": stop.received}
 
 
@@ -94,10 +94,7 @@ def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape,
     if resumed and (errors := resumed.errors(experiment)):
         raise ConfigError(errors)
     environment, batch_size = experiment.environment, experiment.training.batch_size
-    try:
-        env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
-    except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError([f"env: {error}"]) from error
+    env = make_configured(environment)
     shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
     step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
     role_names = describe(env).role_names if experiment.teaches_roles else ()

@@ -75,7 +75,7 @@ def set_aside_later(resumed: Checkpoint) -> list[Path]:
     """
     directory = resumed.path.parent
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    later = [path for path in periodic(directory) if episode_of(path) > resumed.episodes]
+    later = [path for path in periodic(directory) if episode_of(path.name) > resumed.episodes]
     aside = [path.rename(path.with_name(f"superseded_{path.name}_{stamp}")) for path in later]
     if aside:
         (directory / FINAL).unlink(missing_ok=True)

@@ -1,34 +1,64 @@
-"""The part of a run that has Ray: the network tried, the algorithm built or restored, and the loop around it."""
+"""The part of a run that has Ray: the network tried, the algorithm built or restored, and iterations until the end."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import torch
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
+from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
 from rllib_moe.algorithms.placement import notices
+from rllib_moe.algorithms.policy import CannotGoOnError
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy, weight_errors
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.ray_session import ray_session
-from rllib_moe.training.algorithm_state import restore
+from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
+from rllib_moe.training.algorithm_state import capture, restore
+from rllib_moe.training.checkpoints import FINAL, LATEST, save_checkpoint
 from rllib_moe.training.live import LiveProgress
-from rllib_moe.training.loop import TrainingLoop
 from rllib_moe.training.progress import ProgressLines, say
 from rllib_moe.training.resume import Resumed
-from rllib_moe.training.run_checkpoints import adopt, set_aside_later
-from rllib_moe.training.run_directory import RunDirectory, told
+from rllib_moe.training.run_checkpoints import adopt, point, point_best, prune, set_aside_later
+from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, TrainingStoppedError, told
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
+from rllib_moe.training.summary import recent_mean, summarize
 from rllib_moe.validation import ConfigError
+
+MAX_EMPTY_ITERATIONS = 10
+"""Iterations in a row without a single sample after which a run stops: all workers fail."""
+
+
+class EmptyIterations:
+    """Count of the iterations in a row that sampled nothing, from the environment steps sampled so far."""
+
+    def __init__(self, env_steps: int) -> None:
+        self._env_steps, self._count = env_steps, 0
+
+    def note(self, env_steps: int) -> bool:
+        """Note the steps after an iteration; return whether it sampled anything.
+
+        Raises:
+            TrainingStoppedError: `MAX_EMPTY_ITERATIONS` iterations in a row did not.
+        """
+        self._count = 0 if env_steps > self._env_steps else self._count + 1
+        self._env_steps = env_steps
+        if self._count == MAX_EMPTY_ITERATIONS:
+            raise TrainingStoppedError(
+                f"{self._count} iterations in a row gave no sample: all rollout workers fail (see Ray's log above)"
+            )
+        return self._count == 0
 
 
 def check_network(experiment: Experiment, resumed: Resumed | None, shape: GraphShape, num_actions: int) -> None:
@@ -84,74 +114,141 @@ def claim_storage(experiment: Experiment, resumed: Resumed | None, directory: Ru
     return RunMirror.claim(storage, directory.path, is_own=is_own)
 
 
-def run(
-    experiment: Experiment,
-    resumed: Resumed | None,
-    command: Sequence[str],
-    role_names: Sequence[str],
-    directory: RunDirectory,
-    mirror: RunMirror | None,
-    console: Console,
-    stop: StopSignals,
-) -> list[m.Row]:
-    """Start Ray, build or restore the algorithm, and train. Return the rows of the whole run.
+class Session:
+    """Trains one run, from the start of Ray to its end, and keeps the run's books."""
 
-    Nothing is written before the algorithm stands: a start that fails leaves the directory as it was.
-    """
-    training, address = experiment.training, experiment.run.address
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(ray_session(address, training.num_workers + 1, training.num_gpus))
-        except SystemExit:  # Ray's own answer to SIGTERM while it starts
-            stop.note(signal.SIGTERM)
-        stop.listen()
-        if stop:
-            return []
-        if address or os.environ.get("RAY_ADDRESS"):
-            for notice in notices(training.num_workers, training.num_gpus):
-                say(console, notice)
-        first_episode = resumed.checkpoint.episodes if resumed else 0
-        algorithm = build_algorithm(experiment, first_episode)
-        stack.callback(algorithm.stop)
-        if resumed:
-            restore(algorithm, resumed.checkpoint.state())
-            say(console, f"Resumed {resumed.checkpoint.path} at episode {algorithm.episodes_total}")
-        if stop:
-            return []
-        stack.callback(directory.close)
-        rows = _begin(experiment, resumed, command, role_names, directory, console)
-        loop = TrainingLoop(algorithm, experiment, directory, mirror, rows)
-        display = (console, experiment.run.episodes, experiment.schedule, rows)
-        if console.is_interactive:
-            with LiveProgress(*display, stop) as live:
-                loop.run(stop, live.show)
-        else:  # a file, a job's log
-            loop.run(stop, ProgressLines(*display).show)
-    return rows
+    def __init__(
+        self,
+        experiment: Experiment,
+        resumed: Resumed | None,
+        directory: RunDirectory,
+        mirror: RunMirror | None,
+        console: Console,
+        stop: StopSignals,
+    ) -> None:
+        self._experiment, self._run, self._resumed = experiment, experiment.run, resumed
+        self._directory, self._mirror = directory, mirror
+        self._console, self._stop = console, stop
+        self._first_episode = resumed.checkpoint.episodes if resumed else 0
+        self._rows: list[m.Row] = []
+        """Rows of the whole run so far."""
+        self._saved_at = self._first_episode
+        """Episode of the last checkpoint."""
+        self._saved_rows: int | None = None
+        """Number of rows at the last checkpoint; None before there is one."""
 
+    def run(self, command: Sequence[str], role_names: Sequence[str]) -> list[m.Row]:
+        """Start Ray, build or restore the algorithm, and train. Return the rows of the whole run.
 
-def _begin(
-    experiment: Experiment,
-    resumed: Resumed | None,
-    command: Sequence[str],
-    role_names: Sequence[str],
-    directory: RunDirectory,
-    console: Console,
-) -> list[m.Row]:
-    """Write down how the run begins, and return the rows that a resumed run keeps."""
-    rows: list[m.Row] = []
-    with told(directory):
-        if resumed:
-            checkpoint, fetched = resumed.checkpoint, resumed.fetched
+        Nothing is written before the algorithm stands: a start that fails leaves the directory as it was.
+
+        Args:
+            command: Command line of the run.
+            role_names: Names of the experts' roles, if any.
+
+        Raises:
+            TrainingStoppedError: Training cannot go on.
+        """
+        training, stop = self._experiment.training, self._stop
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(ray_session(self._run.address, training.num_workers + 1, training.num_gpus))
+            except SystemExit:  # Ray's own answer to SIGTERM while it starts
+                stop.note(signal.SIGTERM)
+            stop.listen()
+            if stop:
+                return []
+            if self._run.address or os.environ.get("RAY_ADDRESS"):
+                for notice in notices(training.num_workers, training.num_gpus):
+                    say(self._console, notice)
+            algorithm = build_algorithm(self._experiment, self._first_episode)
+            stack.callback(algorithm.stop)
+            if self._resumed:
+                restore(algorithm, self._resumed.checkpoint.state())
+                say(self._console, f"Resumed {self._resumed.checkpoint.path} at episode {algorithm.episodes_total}")
+            if stop:
+                return []
+            stack.callback(self._directory.close)
+            with told(self._directory):
+                self._begin(command, role_names)
+            display = (self._console, self._run.episodes, self._experiment.schedule, self._rows)
+            if self._console.is_interactive:
+                with LiveProgress(*display, stop) as live:
+                    self._train(algorithm, live.show)
+            else:  # a file, a job's log
+                self._train(algorithm, ProgressLines(*display).show)
+        return self._rows
+
+    def _begin(self, command: Sequence[str], role_names: Sequence[str]) -> None:
+        """Write down how the run begins, and take over the rows that a resumed run keeps."""
+        directory = self._directory
+        if self._resumed:
+            checkpoint, fetched = self._resumed.checkpoint, self._resumed.fetched
             if checkpoint.path.parent == directory.checkpoints.resolve():
                 for path in set_aside_later(checkpoint):
-                    say(console, f"Set aside a later checkpoint of this run: {path}")
+                    say(self._console, f"Set aside a later checkpoint of this run: {path}")
             if fetched and fetched.run.name == directory.path.name:
                 adopt(fetched.checkpoint, directory.checkpoints)
                 directory.adopt(fetched.run)
-            rows = directory.keep_rows_until(checkpoint.iteration)
-        directory.describe(experiment, command)
-        episode = resumed.checkpoint.episodes if resumed else 0
-        start = {"episode": episode, "command": list(command), "role_names": list(role_names)}
+            self._rows += directory.keep_rows_until(checkpoint.iteration)
+        directory.describe(self._experiment, command)
+        start = {"episode": self._first_episode, "command": list(command), "role_names": list(role_names)}
         directory.add_start(start | provenance.describe())
-    return rows
+
+    def _train(self, algorithm: CurriculumAlgorithm, show: Callable[[m.Row], None]) -> None:
+        """Iterate until the episode total is reached or a signal asks to stop; then save, also where an error ends it.
+
+        Raises:
+            TrainingStoppedError: Training cannot go on.
+        """
+        kept, empty = len(self._rows), EmptyIterations(algorithm._counters[NUM_ENV_STEPS_SAMPLED])
+        try:
+            while algorithm.episodes_total < self._run.episodes and not self._stop:
+                result = self._iterate(algorithm)
+                row = result["moe"]
+                if empty.note(row[m.ENV_STEPS_TOTAL.key]):
+                    self._rows.append(row)
+                    with told(self._directory):
+                        self._directory.append(row, result["moe_histograms"])
+                    show(row)
+                if algorithm.episodes_total - self._saved_at >= self._run.checkpoint_every:
+                    self._save(algorithm)
+        except CannotWriteError:
+            raise
+        except Exception:
+            # The learner is whole: what it learned must not go with the error. But in the first iteration after a
+            # resume that is part of a batch, and the checkpoint of that count is there already.
+            if len(self._rows) > kept:
+                with told(self._directory):
+                    self._directory.write_summary(summarize(self._rows))
+                self._save(algorithm)
+            raise
+        if self._rows:
+            self._save(algorithm, is_final=algorithm.episodes_total >= self._run.episodes)
+
+    def _iterate(self, algorithm: CurriculumAlgorithm) -> dict[str, Any]:
+        try:
+            return algorithm.train()
+        except (CannotGoOnError, EnvironmentsFailError) as error:
+            iteration = self._rows[-1][m.ITERATION.key] + 1 if self._rows else 1
+            raise TrainingStoppedError(f"iteration {iteration}: {error}") from error
+
+    def _save(self, algorithm: CurriculumAlgorithm, is_final: bool = False) -> None:
+        """Write a checkpoint of this moment, unless the last one is, and move the links."""
+        checkpoints, episodes = self._directory.checkpoints, algorithm.episodes_total
+        path = checkpoints / f"episode_{episodes:06d}"
+        iteration = self._rows[-1][m.ITERATION.key] if self._rows else 0
+        with told(self._directory):
+            if self._saved_rows != len(self._rows):
+                state, score = capture(algorithm), recent_mean(self._rows)
+                save_checkpoint(state, path, self._experiment, episodes=episodes, iteration=iteration, score=score)
+            point(checkpoints, LATEST, path)
+            if is_final:
+                point(checkpoints, FINAL, path)
+            else:  # of a run that had ended and goes on
+                (checkpoints / FINAL).unlink(missing_ok=True)
+            point_best(checkpoints)
+            prune(checkpoints, self._run.keep_checkpoints)
+        if self._mirror:
+            self._mirror.copy_checkpoint(path, self._run.keep_checkpoints)
+        self._saved_at, self._saved_rows = episodes, len(self._rows)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 
-from rllib_moe.training.checkpoints import BEST, FINAL, LATEST, MANIFEST, PARTIAL
+from rllib_moe.training.checkpoints import BEST, FINAL, LATEST, MANIFEST, PARTIAL, episode_of
 from rllib_moe.validation import ConfigError, RefusedError
 
 CHECKPOINTS, LINKS = "checkpoints", "checkpoints/links.json"
@@ -107,7 +106,7 @@ class RunMirror:
             with self._storage.open_output_stream(LINKS) as stream:
                 stream.write(json.dumps(links).encode())
             # Later ones, of a run taken up again earlier, stay.
-            earlier = [name for name in _named(self._storage) if _episode(name) <= _episode(checkpoint.name)]
+            earlier = [name for name in _named(self._storage) if episode_of(name) <= episode_of(checkpoint.name)]
             for name in set(earlier[:-keep]) - set(links.values()):
                 self._drop(f"{CHECKPOINTS}/{name}")
         except OSError as error:
@@ -214,7 +213,7 @@ def read_links(storage: pafs.FileSystem) -> dict[str, str]:
     except (ValueError, TypeError):  # cut off: not every storage writes a file whole or not at all
         logger.warning("%s%s is damaged", storage.base_path, LINKS)
         return {}
-    return {name: str(links[name]) for name in LINK_NAMES if _episode(str(links.get(name))) >= 0}
+    return {name: str(links[name]) for name in LINK_NAMES if episode_of(str(links.get(name))) >= 0}
 
 
 def _latest(storage: pafs.FileSystem, links: dict[str, str], uri: str) -> str:
@@ -225,7 +224,7 @@ def _latest(storage: pafs.FileSystem, links: dict[str, str], uri: str) -> str:
     if not whole:
         raise FileNotFoundError(f"{storage.base_path}{CHECKPOINTS} holds no whole checkpoint")
     # What is later than the latest belongs to a run that was taken up again before it.
-    newest = next((name for name in reversed(whole) if _episode(name) < _episode(latest)), whole[-1])
+    newest = next((name for name in reversed(whole) if episode_of(name) < episode_of(latest)), whole[-1])
     what = f"{latest} is not whole or not there" if latest else f"{LINKS} does not name the latest checkpoint"
     logger.warning("%s: %s; going back to %s", uri, what, newest)
     return newest
@@ -234,7 +233,7 @@ def _latest(storage: pafs.FileSystem, links: dict[str, str], uri: str) -> str:
 def _named(storage: pafs.FileSystem) -> list[str]:
     """Return the names of the checkpoints in a run, whole or not, by episode."""
     infos = storage.get_file_info(pafs.FileSelector(CHECKPOINTS, allow_not_found=True))
-    return sorted((info.base_name for info in infos if _episode(info.base_name) >= 0), key=_episode)
+    return sorted((info.base_name for info in infos if episode_of(info.base_name) >= 0), key=episode_of)
 
 
 def _whole(storage: pafs.FileSystem) -> list[str]:
@@ -252,11 +251,6 @@ def _read(storage: pafs.FileSystem, path: str) -> bytes | None:
         return None
     with storage.open_input_stream(path) as stream:
         return bytes(stream.read())
-
-
-def _episode(name: str) -> int:
-    """Return the episode in a checkpoint's name, -1 where there is none."""
-    return int(name.removeprefix("episode_")) if re.fullmatch(r"episode_\d+", name) else -1
 
 
 def _reason(error: Exception) -> str:

@@ -85,6 +85,5 @@ def _weighted(rows: list[m.Row], value: Callable[[m.Row], float]) -> float | Non
     return sum(value(row) * row[m.EPISODES.key] for row in rows) / episodes if episodes else None
 
 
-def _mean(rows: list[m.Row], metric: m.Metric) -> float | None:
-    values = [row[metric.key] for row in rows if not math.isnan(row[metric.key])]
-    return sum(values) / len(values) if values else None
+def _mean(rows: list[m.Row], metric: m.Metric) -> float:
+    return m.mean_measure(row[metric.key] for row in rows)

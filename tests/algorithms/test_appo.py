@@ -38,8 +38,7 @@ from rllib_moe.phases import PhaseSchedule
 from rllib_moe.sampling.guarded_environments import Observation
 from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import load_checkpoint
-from rllib_moe.training.loop import TrainingStoppedError
-from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.training.run_directory import RunDirectory, TrainingStoppedError
 from scripts.evaluate import main as evaluate
 
 SmallConfig = Callable[..., MoEAPPOConfig]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rllib_moe.training.checkpoints import load_checkpoint
-from rllib_moe.training.loop import CannotWriteError
+from rllib_moe.training.run_directory import CannotWriteError
 from rllib_moe.validation import ConfigError
 
 Train = Callable[..., dict[str, Any]]

@@ -17,11 +17,10 @@ import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.ppo import MoEPPO
-from rllib_moe.training import loop
+from rllib_moe.training import session
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
-from rllib_moe.training.loop import TrainingStoppedError
 from rllib_moe.training.resume import Resumed
-from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.training.run_directory import RunDirectory, TrainingStoppedError
 from rllib_moe.validation import ConfigError
 
 Train = Callable[..., dict[str, Any]]
@@ -220,7 +219,7 @@ def test_what_a_user_brings_is_tried_before_ray_starts(
     (tmp_path / "own_module.py").write_text(OWN)
     (tmp_path / "broken_module.py").write_text("raise RuntimeError('no license')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("rllib_moe.training.session.run", Mock(side_effect=AssertionError("was started")))
+    monkeypatch.setattr("rllib_moe.training.session.Session.run", Mock(side_effect=AssertionError("was started")))
     with pytest.raises(ConfigError) as refused:
         train("mine", 8, *flags)
     assert told in str(refused.value)
@@ -294,8 +293,8 @@ def test_environments_that_always_fail_end_the_run_with_the_reason(train: Train)
 
 
 def test_a_run_that_ends_on_a_periodic_checkpoint_writes_it_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = Mock(side_effect=loop.save_checkpoint)
-    monkeypatch.setattr(loop, "save_checkpoint", written)
+    written = Mock(side_effect=session.save_checkpoint)
+    monkeypatch.setattr(session, "save_checkpoint", written)
     train("mine", 16, "--checkpoint-every", "8")
     assert [call.args[1].name for call in written.call_args_list] == ["episode_000008", "episode_000016"]
 

@@ -26,7 +26,7 @@ from rllib_moe.callbacks.measures import ITERATIONS
 from rllib_moe.experiment import Experiment
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from rllib_moe.training.loop import EmptyIterations
+from rllib_moe.training.session import EmptyIterations
 from rllib_moe.training.summary import SCORE_WINDOW, recent_mean
 
 SCORE, MUTUAL_INFORMATION, EPISODES_TOTAL = "score", "mutual_information", "episodes_total"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_moe.config import ModelConfig
-from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.evaluation.player import Choice, Observations, action_generator
-from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput, weight_errors
+from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput
 
 ROUNDING = 1e-4
 """Distance (in probability, or between logits in proportion) within which rounding might decide an action. Float32 and
@@ -65,21 +63,6 @@ class NetworkActor:
         # torch.tensor copies: memory of torch's own alignment gives the same digits wherever a row came from.
         batch = {name: torch.tensor(leaf) for name, leaf in observations.items()}
         return self._network(batch, available_experts=self._available, return_attention=self._watched)
-
-
-def load_network(
-    shape: GraphShape, num_actions: int, model: ModelConfig, weights: Mapping[str, Tensor]
-) -> GATMoEPolicy:
-    """Return the network with its weights.
-
-    Raises:
-        ValueError: The weights do not fit the observations or the actions.
-    """
-    network = GATMoEPolicy(shape, num_actions, model)
-    if errors := weight_errors(network, weights):
-        raise ValueError("its network does not fit the environment: " + "; ".join(errors))
-    network.load_state_dict(dict(weights))
-    return network
 
 
 def _choose(logits: np.ndarray, draws: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -119,10 +119,15 @@ class Player:
         if self.policy == "checkpoint":
             assert self.model is not None
             assert self.weights is not None
-            from rllib_moe.evaluation.network_actor import NetworkActor, load_network  # late: see above
+            from rllib_moe.evaluation.network_actor import NetworkActor  # late: see above
+            from rllib_moe.models.policy_network import GATMoEPolicy, weight_errors
 
+            network = GATMoEPolicy(shape, num_actions, self.model)
+            if errors := weight_errors(network, self.weights):
+                raise ValueError("its network does not fit the environment: " + "; ".join(errors))
+            network.load_state_dict(dict(self.weights))
             return NetworkActor(
-                load_network(shape, num_actions, self.model, self.weights),
+                network,
                 deterministic=self.deterministic,
                 removed_expert=self.removed_expert,
                 watched=self.watched,

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.config import parse
 from benchmarks.run import run_benchmark
-from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.runtime.invocation import exit_statuses
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

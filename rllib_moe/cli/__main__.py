@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.runtime.invocation import exit_statuses
 from rllib_moe.validation import ConfigError, did_you_mean
 
 COMMANDS = {

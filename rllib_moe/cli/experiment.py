@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
-from rllib_moe.runtime.exit_status import FAILED, exit_statuses
+from rllib_moe.runtime.invocation import FAILED, exit_statuses
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 
 

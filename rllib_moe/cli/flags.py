@@ -65,18 +65,6 @@ class Parser(argparse.ArgumentParser):
             if name not in leave_out:
                 _add_flag(group, f"{prefix}{name}", field)
 
-    def collect(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-        """Return the values that were given by the names of their fields, and an error for each word that is refused.
-
-        Raises:
-            ConfigError: A flag lacks its value.
-            SystemExit: `--help` was asked for.
-        """
-        self._errors: list[str] = []
-        given, rest = self.parse_known_args(list(arguments))
-        known = [flag for action in self._actions for flag in action.option_strings]
-        return vars(given), [*(f"unknown argument {word!r}{_hint(word, known)}" for word in rest), *self._errors]
-
     def read(self, arguments: Sequence[str], make: Callable[[dict[str, Any]], T]) -> T:
         """Return what is made of the values that were given.
 
@@ -87,9 +75,12 @@ class Parser(argparse.ArgumentParser):
             ConfigError: naming every error of the words, and every error that `make` finds.
             SystemExit: `--help` was asked for.
         """
-        given, errors = self.collect(arguments)
+        self._errors: list[str] = []
+        given, rest = self.parse_known_args(list(arguments))
+        known = [flag for action in self._actions for flag in action.option_strings]
+        errors = [*(f"unknown argument {word!r}{_hint(word, known)}" for word in rest), *self._errors]
         try:
-            made = make(given)
+            made = make(vars(given))
         except ConfigError as error:
             raise ConfigError(dict.fromkeys([*errors, *error.errors]), error.source) from None
         if errors:
@@ -139,14 +130,14 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
     kinds = list(_kinds(get_args(field.annotation)[0] if "nargs" in extra else field.annotation))
     flag = f"--{str(extra.get('flag', name)).replace('_', '-')}"
     about = " ".join(str(field.description).replace("%", "%%").split())
+    if any(get_origin(kind) is dict for kind in kinds):
+        about += " One a flag; may be repeated."
+        group.add_argument(flag.removesuffix("s"), dest=name, action=Assignments, metavar="NAME=VALUE", help=about)
+        return
     if not field.is_required() and field.default not in (None, (), False):
         about += f" Default: {field.get_default(call_default_factory=True)}."
     if bool in kinds:
         group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=about)
-        return
-    if any(get_origin(kind) is dict for kind in kinds):
-        about = " ".join(str(field.description).split()) + " One a flag; may be repeated."
-        group.add_argument(flag.removesuffix("s"), dest=name, action=Assignments, metavar="NAME=VALUE", help=about)
         return
     is_text = str in kinds or any(get_origin(kind) is Literal for kind in kinds)
     choices = [str(choice) for kind in kinds for choice in (get_args(kind) if get_origin(kind) is Literal else ())]

@@ -16,7 +16,7 @@ from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.evaluation.spec import ReplayRequest
-from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.runtime.invocation import exit_statuses
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

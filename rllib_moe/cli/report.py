@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
-from rllib_moe.runtime.exit_status import exit_statuses
-from rllib_moe.runtime.invocation import called_as
+from rllib_moe.runtime.invocation import called_as, exit_statuses
 from rllib_moe.studies.report.make import ReportRequest, make_report
 
 

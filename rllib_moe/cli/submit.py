@@ -24,7 +24,7 @@ from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.cli.train import read_experiment
 from rllib_moe.experiment import Experiment
 from rllib_moe.jobs.submit_config import TASKS, SubmitConfig, job_errors
-from rllib_moe.runtime.exit_status import exit_statuses
+from rllib_moe.runtime.invocation import exit_statuses
 from rllib_moe.validation import ConfigError, collected
 
 

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_moe.cli.experiment_flags import CONFIG, add_experiment_flags, experiment_of
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.experiment import Experiment
-from rllib_moe.runtime.exit_status import exit_statuses
-from rllib_moe.runtime.invocation import called_as
+from rllib_moe.runtime.invocation import called_as, exit_statuses
 
 if TYPE_CHECKING:
     from rllib_moe.training.resume import Resumed

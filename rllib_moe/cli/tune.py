@@ -23,8 +23,7 @@ from rllib_moe.cli.experiment_flags import CONFIG, add_experiment_flags, overrid
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import SCHEDULE, Experiment
-from rllib_moe.runtime.exit_status import FAILED, exit_statuses
-from rllib_moe.runtime.invocation import called_as
+from rllib_moe.runtime.invocation import FAILED, called_as, exit_statuses
 from rllib_moe.studies.tuning.search_config import SearchConfig
 from rllib_moe.validation import ConfigError, collected
 

@@ -13,8 +13,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.jobs.server import JobError, JobServer
 from rllib_moe.jobs.staging import EXPERIMENT, stage
 from rllib_moe.jobs.submit_config import SubmitConfig, places
-from rllib_moe.runtime.exit_status import INTERRUPTED
-from rllib_moe.runtime.invocation import called_as
+from rllib_moe.runtime.invocation import INTERRUPTED, called_as
 from rllib_moe.training.storage import StorageError, fetch_run
 from rllib_moe.validation import ConfigError
 

@@ -1,12 +1,21 @@
-"""The commands of this package as the user calls them: by the console command, or by the path of a script."""
+"""Commands of this package: the form in which the user calls them, and the statuses with which they end.
+
+2 where what was asked for is refused, 1 where it failed, 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from rllib_moe.validation import FailedError, RefusedError
 
 CONSOLE = "rllib-moe"
 """Name of the console command."""
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
 def called_as(name: str, *words: str) -> list[str]:
@@ -18,3 +27,32 @@ def called_as(name: str, *words: str) -> list[str]:
     called = Path(sys.argv[0])
     is_script = called.parent.name == "scripts"
     return [*(["python", str(called.with_name(f"{name}.py"))] if is_script else [CONSOLE, name]), *words]
+
+
+@contextmanager
+def exit_statuses(interrupted: str | None) -> Iterator[None]:
+    """End the process with the status of an error that leaves the block, its message on the error output.
+
+    Args:
+        interrupted: Message after Ctrl-C; None where it was said already.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except RefusedError as error:
+        _end(REFUSED, str(error))
+    except FailedError as error:
+        _end(FAILED, str(error))
+    except KeyboardInterrupt:
+        _end(INTERRUPTED, interrupted)
+
+
+def _end(status: int, message: str | None) -> None:
+    if message:
+        print(message, file=sys.stderr)
+    sys.exit(status)

@@ -59,13 +59,8 @@ class Explanation:
 
     def add_state(self, values: np.ndarray, scenes: Mapping[str, bool]) -> None:
         """Add a state's values [K, 4 + P] to all and to the scenes that hold."""
-        for name in (ALL, *scenes):
-            self.steps.setdefault(name, 0)
-            if name not in self.states:
-                self.states[name] = np.zeros_like(values)
-            if name == ALL or scenes[name]:
-                self.steps[name] += 1
-                self.states[name] += values
+        for name, holds in {ALL: True, **scenes}.items():
+            self._add(name, int(holds), values * holds)
 
     def add_attention(self, attention: np.ndarray, types: np.ndarray, distances: np.ndarray, num_types: int) -> None:
         """Add a state's attention: that of the ego node to the n nodes that exist, mean of the heads."""
@@ -78,10 +73,13 @@ class Explanation:
     def merge(self, other: Explanation) -> None:
         """Add the sums of another episode."""
         for name, values in other.states.items():
-            self.steps[name] = self.steps.get(name, 0) + other.steps[name]
-            self.states[name] = self.states.get(name, 0) + values
+            self._add(name, other.steps[name], values)
         self.by_type = self.by_type + other.by_type
         self.by_distance = self.by_distance + other.by_distance
+
+    def _add(self, scene: str, steps: int, values: np.ndarray) -> None:
+        self.steps[scene] = self.steps.get(scene, 0) + steps
+        self.states[scene] = self.states.get(scene, 0) + values
 
 
 def add_states(

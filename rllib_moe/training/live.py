@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from rllib_moe import metrics as m
@@ -90,24 +90,15 @@ class LiveProgress:
         played = row[m.EPISODES_TOTAL.key]
         index = self._schedule.index_at(played)
         start, boundary = self._schedule.phases[index].start, self._schedule.end_of(index)
-        table = Table.grid(padding=(0, 1), expand=True)
-        table.add_column(no_wrap=True)
-        table.add_column(ratio=1)
-        for _ in range(2):
-            table.add_column(justify="right", no_wrap=True)
+        goals = [("to the end", 0, self._episodes)]
         if boundary is not None and boundary < self._episodes:
-            following = self._schedule.phases[index + 1].name
-            self._add_bar(table, f"to {following}", played, start, boundary)
-        self._add_bar(table, "to the end", played, 0, self._episodes)
+            goals.insert(0, (f"to {self._schedule.phases[index + 1].name}", start, boundary))
+        numbers = (Column(justify="right", no_wrap=True) for _ in range(2))
+        table = Table.grid(Column(no_wrap=True), Column(ratio=1), *numbers, padding=(0, 1), expand=True)
+        for name, first, end in goals:
+            bar = ProgressBar(total=max(1, end - first), completed=played - first, complete_style=ACCENT)
+            table.add_row(name, bar, f"{played}/{end}", self._pace.time_to(end))
         return table
-
-    def _add_bar(self, table: Table, name: str, played: int, start: int, end: int) -> None:
-        table.add_row(
-            name,
-            ProgressBar(total=max(1, end - start), completed=played - start, complete_style=ACCENT),
-            f"{played}/{end}",
-            self._pace.time_to(end),
-        )
 
     def _numbers(self, row: m.Row) -> Table:
         recent = recent_mean(self._rows)
@@ -129,9 +120,7 @@ class LiveProgress:
 
 def _shares(row: m.Row) -> Table:
     """A small bar for each expert's share, in its color."""
-    table = Table.grid(padding=(0, 1))
-    for justify in ("left", "right", "left"):
-        table.add_column(justify=justify, no_wrap=True)
+    table = Table.grid(*(Column(justify=side, no_wrap=True) for side in ("left", "right", "left")), padding=(0, 1))
     for index, share in enumerate(m.shares_of(row)):
         bar = Text("█" * max(1, round(BAR * share)) if share > 0 else "", style=expert_color(index))
         table.add_row(f"expert {index}", f"{100 * share:.0f} %", bar)

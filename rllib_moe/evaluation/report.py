@@ -145,11 +145,8 @@ def _information_table(information: Mapping[str, Any]) -> Table:
         if row["value"] is None:
             table.add_row(name, "0", "never changes")
             continue
-        value, *nulls = (
-            100 * row[key] for key in ("value", "random_router", "random_router_p95", "permuted", "permuted_p95")
-        )
-        cells = [f"{mean:.1f} ({most:.1f})" for mean, most in zip(nulls[::2], nulls[1::2], strict=True)]
-        table.add_row(name, f"{row['entropy']:.3f}", f"{value:.1f}", *cells)
+        nulls = [f"{100 * row[each]:.1f} ({100 * row[each + '_p95']:.1f})" for each in ("random_router", "permuted")]
+        table.add_row(name, f"{row['entropy']:.3f}", f"{100 * row['value']:.1f}", *nulls)
     return table
 
 

@@ -1,1 +1,1 @@
-"""Services of the process: Ray session, files, compiled code, process settings, exit codes, provenance, colors."""
+"""Services of the process: Ray session, files, compiled code, process settings, commands, provenance, colors."""

@@ -1,1 +1,1 @@
-"""One training run: its command line, loop, directory, checkpoints, progress, summary and clean stop."""
+"""One training run: its session, directory, checkpoints, storage, progress, summary and clean stop."""

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from rllib_moe import metrics as m
+from rllib_moe.envs.description import expert_names
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.colors import ACCENT, WARNING, expert_color
 from rllib_moe.training.health import concerns, window_at
@@ -37,14 +38,22 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 class LiveProgress:
     """A panel in a terminal that follows a run of so many episodes; a context manager around the loop.
 
-    The run appends to `rows`, all of its rows so far, before it calls `show`.
+    The run appends to `rows`, all of its rows so far, before it calls `show`. Experts bear the `role_names` where there
+    is one for each.
     """
 
     def __init__(
-        self, console: Console, episodes: int, schedule: PhaseSchedule, rows: Sequence[m.Row], stop: StopSignals
+        self,
+        console: Console,
+        episodes: int,
+        schedule: PhaseSchedule,
+        rows: Sequence[m.Row],
+        role_names: Sequence[str],
+        stop: StopSignals,
     ) -> None:
         self._console = console
         self._episodes, self._schedule, self._rows, self._stop = episodes, schedule, rows, stop
+        self._role_names = role_names
         self._pace = Pace()
         self._live = Live(
             console=console,
@@ -74,7 +83,7 @@ class LiveProgress:
         if self._rows:
             row = self._rows[-1]
             title = f"{row[m.PHASE.key]} · {row[m.ROUTING.key]} · temperature {row[m.TEMPERATURE.key]:.2f}"
-            parts += [self._bars(row), Text(), self._numbers(row), Text(), _shares(row)]
+            parts += [self._bars(row), Text(), self._numbers(row), Text(), _shares(row, self._role_names)]
             parts += [
                 Text(f"! {concern.text}", style=f"bold {WARNING}")
                 for concern in concerns(row, self._schedule, self._episodes)
@@ -118,10 +127,11 @@ class LiveProgress:
         return table
 
 
-def _shares(row: m.Row) -> Table:
+def _shares(row: m.Row, role_names: Sequence[str]) -> Table:
     """A small bar for each expert's share, in its color."""
     table = Table.grid(*(Column(justify=side, no_wrap=True) for side in ("left", "right", "left")), padding=(0, 1))
-    for index, share in enumerate(m.shares_of(row)):
+    shares = m.shares_of(row)
+    for index, (name, share) in enumerate(zip(expert_names(len(shares), role_names), shares, strict=True)):
         bar = Text("█" * max(1, round(BAR * share)) if share > 0 else "", style=expert_color(index))
-        table.add_row(f"expert {index}", f"{100 * share:.0f} %", bar)
+        table.add_row(name, f"{100 * share:.0f} %", bar)
     return table

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rllib_moe import metrics as m
+from rllib_moe.envs.description import expert_names
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.health import concerns
 from rllib_moe.training.summary import best_score
@@ -75,12 +76,20 @@ class Pace:
 class ProgressLines:
     """Prints one plain line an iteration, and one for each warning when it begins and while it lasts.
 
-    The run appends to `rows`, all of its rows so far, before it calls `show`.
+    The run appends to `rows`, all of its rows so far, before it calls `show`. Experts are told by `role_names` where
+    there is one for each.
     """
 
-    def __init__(self, console: Console, episodes: int, schedule: PhaseSchedule, rows: Sequence[m.Row]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        episodes: int,
+        schedule: PhaseSchedule,
+        rows: Sequence[m.Row],
+        role_names: Sequence[str] = (),
+    ) -> None:
         self._console = console
-        self._episodes, self._schedule, self._rows = episodes, schedule, rows
+        self._episodes, self._schedule, self._rows, self._role_names = episodes, schedule, rows, role_names
         self._pace = Pace()
         self._warned: dict[str, tuple[int, int]] = {}
         """Episodes at which a warning that lasts began and was told last, by its kind."""
@@ -89,14 +98,17 @@ class ProgressLines:
         """Print a row of measures."""
         played = row[m.EPISODES_TOTAL.key]
         self._pace.note(played)
-        shares = " ".join(f"{100 * share:.0f}" for share in m.shares_of(row))
+        shares = [f"{100 * share:.0f}" for share in m.shares_of(row)]
+        experts = f"experts {' '.join(shares)}"
+        if len(shares) == len(self._role_names):
+            experts = " ".join(map(" ".join, zip(expert_names(len(shares), self._role_names), shares, strict=True)))
         score = "-" if row[m.EPISODES.key] == 0 else f"{row[m.SCORE_MEAN.key]:.1f} (best {best_score(self._rows):.0f})"
         say(
             self._console,
             f"episode {played}/{self._episodes}  {row[m.PHASE.key]} {row[m.ROUTING.key]} "
             f"T {row[m.TEMPERATURE.key]:.2f}  score {score}  "
             f"alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  MI {row[m.MUTUAL_INFORMATION.key]:.2f}  "
-            f"experts {shares} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  "
+            f"{experts} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  "
             f"{self._pace.time_to(self._episodes)}",
         )
         lasting: dict[str, tuple[int, int]] = {}

@@ -171,7 +171,7 @@ class Session:
             stack.callback(self._directory.close)
             with told(self._directory):
                 self._begin(command, role_names)
-            display = (self._console, self._run.episodes, self._experiment.schedule, self._rows)
+            display = (self._console, self._run.episodes, self._experiment.schedule, self._rows, role_names)
             if self._console.is_interactive:
                 with LiveProgress(*display, stop) as live:
                     self._train(algorithm, live.show)

@@ -105,7 +105,7 @@ def test_one_panel_below_the_log_lines_holds_what_matters(columns: int) -> None:
         "max depth  1.75",
         "1.38 (expected 1.18 to 1.39)",
         "879 steps/s",
-        "expert 0 46 %",
+        "survival    46 %",
         "! collapse: expert 1 has 4.0 % of the gate, below 5 %",
     ):
         assert part in panel, part

@@ -44,10 +44,10 @@ def row(**changes: Any) -> dict[str, Any]:
     return row_of(values, **changes)
 
 
-def show(target: Console, *rows: m.Row, episodes: int = 5000) -> None:
+def show(target: Console, *rows: m.Row, episodes: int = 5000, role_names: tuple[str, ...] = ()) -> None:
     """Show the rows of a run as the training loop does."""
     shown: list[m.Row] = []
-    lines = ProgressLines(target, episodes, SCHEDULE, shown)
+    lines = ProgressLines(target, episodes, SCHEDULE, shown, role_names)
     for each in rows:
         shown.append(each)
         lines.show(each)
@@ -61,6 +61,13 @@ class TestLine:
             "episode 1200/5000  transition sparsemax T 0.95  score 12.3 (best 57)  "
             "alpha entropy 0.62  MI 0.07  experts 10 90 %  1234 steps/s"
         )
+
+    def test_experts_are_told_by_their_names_where_each_has_one(self) -> None:
+        target = console()
+        show(target, row(), role_names=("survival", "deep_search"))
+        assert "MI 0.07  survival 10 deep search 90 %  1234" in printed(target)
+        show(target, row(), role_names=("survival", "deep_search", "combat"))
+        assert "experts 10 90 %" in printed(target)
 
     def test_no_episode_finished(self) -> None:
         target = console()

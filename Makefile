@@ -15,7 +15,9 @@ REQUIREMENTS := requirements.txt requirements-dev.txt requirements-nethack.txt c
 # `make train` takes a new name each time, so that it can be called again; ARGS is appended to the command.
 EXP_NAME = make-train-$(shell date +%Y%m%d-%H%M%S)
 ARGS =
-TRAIN_ARGS = --env nethack --max-steps 500 --episodes 300 --phase-boundaries 100,200 --checkpoint-every 100
+# Experts with names: survival, combat, exploration and general (docs/results/experts.md).
+ROLES_ARGS = --schedule roles --router-inputs state,graph,features --shared-hidden-size 192 --expert-hidden-size 32
+TRAIN_ARGS = --env nethack --max-steps 500 --episodes 300 --phase-boundaries 100,200 --checkpoint-every 100 $(ROLES_ARGS)
 TESTS =
 
 # Ray's own reporting to its makers, off.

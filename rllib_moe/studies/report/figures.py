@@ -50,22 +50,25 @@ def alpha_entropy(groups: Sequence[Group]) -> Drawing:
     figure, (axes,) = panels(1)
     if not overlay(axes, groups, partial(metric_curve, metric=m.ALPHA_ENTROPY), "alpha entropy"):
         raise NotLoggedError(f"no {m.ALPHA_ENTROPY.key}")
-    if run := typical_run(groups):
-        _draw_windows(axes, run)
+    run = typical_run(groups)
+    has_windows = run is not None and _draw_windows(axes, run)
     top = _draw_ceiling(axes, groups)
     axes.set_ylabel("alpha entropy (nats)")
+    expected = (
+        "The hatched band is what is expected: undecided in warmup (1.386 for four experts), falling to about 0.7 in "
+        "transition, 0.3 to 0.5 in fine-tune; in other phases a band around the schedule's target. "
+    )
     caption = (
-        "Mean entropy of the gate in a state: ln K is undecided among all K experts, 0 is one expert. The hatched band "
-        "is what is expected: undecided in warmup (1.386 for four experts), falling to about 0.7 in transition, 0.3 to "
-        f"0.5 in fine-tune; in other phases a band around the schedule's target. {RAW}"
+        "Mean entropy of the gate in a state: ln K is undecided among all K experts, 0 is one expert. "
+        f"{expected if has_windows else ''}{RAW}"
     )
     drawing = finish("alpha_entropy", "Alpha entropy", caption, figure, groups, [m.ALPHA_ENTROPY], named=True)
     axes.set_ylim(0, 1.06 * top)
     return drawing
 
 
-def _draw_windows(axes: Axes, run: Run) -> None:
-    """Draw the expected windows, at every episode the run has been at."""
+def _draw_windows(axes: Axes, run: Run) -> bool:
+    """Draw the expected windows, at every episode the run has been at; return whether there are any."""
     assert run.schedule is not None
     band: Any = {"facecolor": "none", "edgecolor": LIGHT.muted, "hatch": "////", "linewidth": 0.8, "alpha": 0.55}
     label = "expected"
@@ -81,6 +84,7 @@ def _draw_windows(axes: Axes, run: Run) -> None:
         if len(edges) == len(episodes):
             axes.fill_between(episodes, edges[:, 0], edges[:, 1], label=label, **band)
             label = ""
+    return not label
 
 
 def _draw_ceiling(axes: Axes, groups: Sequence[Group]) -> float:

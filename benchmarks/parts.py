@@ -20,7 +20,7 @@ from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from benchmarks.timing import now, seconds
 from rllib_moe.config import EnvironmentConfig, TrainingConfig
-from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.registry import make_configured
 
 ENVIRONMENT_STEPS = 4000
 """Steps of one environment alone."""
@@ -35,7 +35,7 @@ def time_environment(environment: EnvironmentConfig, num_steps: int = ENVIRONMEN
         Microseconds `environment_us` (a step with its observation), `game_us` (a step of NetHack itself,
         without an observation; None for another environment).
     """
-    env = make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)
+    env = make_configured(environment)
     random = np.random.default_rng(SEED)
     env.action_space.seed(SEED)
     playing = 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -18,10 +18,9 @@ from rich.text import Text
 
 from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.colors import ACCENT, WARNING, expert_color
 from rllib_moe.training.health import concerns, window_at
-from rllib_moe.training.progress import Pace, number
+from rllib_moe.training.progress import FollowedRun, Pace, number
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.summary import SCORE_WINDOW, best_score, recent_mean
 
@@ -36,27 +35,13 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 class LiveProgress:
-    """A panel in a terminal that follows a run of so many episodes; a context manager around the loop.
+    """A panel in a terminal that follows a run; a context manager around the loop."""
 
-    The run appends to `rows`, all of its rows so far, before it calls `show`. Experts bear the `role_names` where there
-    is one for each.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        episodes: int,
-        schedule: PhaseSchedule,
-        rows: Sequence[m.Row],
-        role_names: Sequence[str],
-        stop: StopSignals,
-    ) -> None:
-        self._console = console
-        self._episodes, self._schedule, self._rows, self._stop = episodes, schedule, rows, stop
-        self._role_names = role_names
+    def __init__(self, run: FollowedRun, stop: StopSignals) -> None:
+        self._run, self._stop = run, stop
         self._pace = Pace()
         self._live = Live(
-            console=console,
+            console=run.console,
             get_renderable=self.render,
             refresh_per_second=REFRESHES_PER_SECOND,
             vertical_overflow="crop",
@@ -80,28 +65,28 @@ class LiveProgress:
         """The panel as of now."""
         parts: list[RenderableType] = []
         title = "waiting for the first iteration"
-        if self._rows:
-            row = self._rows[-1]
+        if self._run.rows:
+            row = self._run.rows[-1]
             title = f"{row[m.PHASE.key]} · {row[m.ROUTING.key]} · temperature {row[m.TEMPERATURE.key]:.2f}"
-            parts += [self._bars(row), Text(), self._numbers(row), Text(), _shares(row, self._role_names)]
+            parts += [self._bars(row), Text(), self._numbers(row), Text(), _shares(row, self._run.role_names)]
             parts += [
                 Text(f"! {concern.text}", style=f"bold {WARNING}")
-                for concern in concerns(row, self._schedule, self._episodes)
+                for concern in concerns(row, self._run.schedule, self._run.episodes)
             ]
         if self._stop:
             text = f"{self._stop.received}: stopping after this iteration, with everything saved; once more to exit now"
             parts.append(Text(text, style="bold"))
-        width = min(LARGEST_WIDTH, self._console.width - ECHO)
+        width = min(LARGEST_WIDTH, self._run.console.width - ECHO)
         return Panel(Group(*parts), title=Text(title, style="bold"), title_align="left", width=width)
 
     def _bars(self, row: m.Row) -> Table:
         """A bar to the next phase, where there is one within the run, and a bar to the end."""
         played = row[m.EPISODES_TOTAL.key]
-        index = self._schedule.index_at(played)
-        start, boundary = self._schedule.phases[index].start, self._schedule.end_of(index)
-        goals = [("to the end", 0, self._episodes)]
-        if boundary is not None and boundary < self._episodes:
-            goals.insert(0, (f"to {self._schedule.phases[index + 1].name}", start, boundary))
+        index = self._run.schedule.index_at(played)
+        start, boundary = self._run.schedule.phases[index].start, self._run.schedule.end_of(index)
+        goals = [("to the end", 0, self._run.episodes)]
+        if boundary is not None and boundary < self._run.episodes:
+            goals.insert(0, (f"to {self._run.schedule.phases[index + 1].name}", start, boundary))
         numbers = (Column(justify="right", no_wrap=True) for _ in range(2))
         table = Table.grid(Column(no_wrap=True), Column(ratio=1), *numbers, padding=(0, 1), expand=True)
         for name, first, end in goals:
@@ -110,13 +95,13 @@ class LiveProgress:
         return table
 
     def _numbers(self, row: m.Row) -> Table:
-        recent = recent_mean(self._rows)
-        window = window_at(self._schedule, row[m.EPISODES_TOTAL.key], len(m.shares_of(row)))
+        recent = recent_mean(self._run.rows)
+        window = window_at(self._run.schedule, row[m.EPISODES_TOTAL.key], len(m.shares_of(row)))
         expected = "" if window is None else f" (expected {window.low:.2f} to {window.high:.2f})"
         table = Table.grid(padding=(0, 2))
         entropy, information = row[m.ALPHA_ENTROPY.key], row[m.MUTUAL_INFORMATION.key]
         cells = [
-            *("score", f"{number(recent, 1)} (mean of {SCORE_WINDOW})", "best", number(best_score(self._rows), 0)),
+            *("score", f"{number(recent, 1)} (mean of {SCORE_WINDOW})", "best", number(best_score(self._run.rows), 0)),
             *("alpha entropy", f"{number(entropy, 2)}{expected}", "MI", f"{number(information, 2)} nats"),
             *("speed", f"{number(row[m.STEPS_PER_SECOND.key], 0)} steps/s"),
         ]

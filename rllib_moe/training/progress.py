@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -73,23 +74,24 @@ class Pace:
         return f"{timedelta(seconds=int(seconds / played * max(0, episode - self._last[1])))} left"
 
 
+@dataclass(frozen=True)
+class FollowedRun:
+    """A run that a display follows to so many episodes."""
+
+    console: Console
+    episodes: int
+    schedule: PhaseSchedule
+    rows: Sequence[m.Row]
+    """All of its rows so far; the run appends to them before it calls `show`."""
+    role_names: Sequence[str] = ()
+    """Roles that the experts are taught; they bear these names where there is one for each."""
+
+
 class ProgressLines:
-    """Prints one plain line an iteration, and one for each warning when it begins and while it lasts.
+    """Prints one plain line an iteration, and one for each warning when it begins and while it lasts."""
 
-    The run appends to `rows`, all of its rows so far, before it calls `show`. Experts are told by `role_names` where
-    there is one for each.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        episodes: int,
-        schedule: PhaseSchedule,
-        rows: Sequence[m.Row],
-        role_names: Sequence[str] = (),
-    ) -> None:
-        self._console = console
-        self._episodes, self._schedule, self._rows, self._role_names = episodes, schedule, rows, role_names
+    def __init__(self, run: FollowedRun) -> None:
+        self._run = run
         self._pace = Pace()
         self._warned: dict[str, tuple[int, int]] = {}
         """Episodes at which a warning that lasts began and was told last, by its kind."""
@@ -100,23 +102,25 @@ class ProgressLines:
         self._pace.note(played)
         shares = [f"{100 * share:.0f}" for share in m.shares_of(row)]
         experts = f"experts {' '.join(shares)}"
-        if len(shares) == len(self._role_names):
-            experts = " ".join(map(" ".join, zip(expert_names(len(shares), self._role_names), shares, strict=True)))
-        score = "-" if row[m.EPISODES.key] == 0 else f"{row[m.SCORE_MEAN.key]:.1f} (best {best_score(self._rows):.0f})"
+        if len(shares) == len(self._run.role_names):
+            experts = " ".join(map(" ".join, zip(expert_names(len(shares), self._run.role_names), shares, strict=True)))
+        score = (
+            "-" if row[m.EPISODES.key] == 0 else f"{row[m.SCORE_MEAN.key]:.1f} (best {best_score(self._run.rows):.0f})"
+        )
         say(
-            self._console,
-            f"episode {played}/{self._episodes}  {row[m.PHASE.key]} {row[m.ROUTING.key]} "
+            self._run.console,
+            f"episode {played}/{self._run.episodes}  {row[m.PHASE.key]} {row[m.ROUTING.key]} "
             f"T {row[m.TEMPERATURE.key]:.2f}  score {score}  "
             f"alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  MI {row[m.MUTUAL_INFORMATION.key]:.2f}  "
             f"{experts} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  "
-            f"{self._pace.time_to(self._episodes)}",
+            f"{self._pace.time_to(self._run.episodes)}",
         )
         lasting: dict[str, tuple[int, int]] = {}
-        for concern in concerns(row, self._schedule, self._episodes):
+        for concern in concerns(row, self._run.schedule, self._run.episodes):
             began, told = self._warned.get(concern.kind, (played, None))
-            if told is None or played - told >= REPEAT_SHARE * self._episodes:
+            if told is None or played - told >= REPEAT_SHARE * self._run.episodes:
                 since = "" if told is None else f" (since episode {began})"
-                say(self._console, f"warning: {concern.text}{since}")
+                say(self._run.console, f"warning: {concern.text}{since}")
                 told = played
             lasting[concern.kind] = began, told
         self._warned = lasting

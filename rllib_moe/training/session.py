@@ -27,7 +27,7 @@ from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.training.checkpoints import FINAL, LATEST, save_checkpoint
 from rllib_moe.training.live import LiveProgress
-from rllib_moe.training.progress import ProgressLines, say
+from rllib_moe.training.progress import FollowedRun, ProgressLines, say
 from rllib_moe.training.resume import Resumed
 from rllib_moe.training.run_checkpoints import adopt, point, point_best, prune, set_aside_later
 from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, TrainingStoppedError, told
@@ -171,12 +171,13 @@ class Session:
             stack.callback(self._directory.close)
             with told(self._directory):
                 self._begin(command, role_names)
-            display = (self._console, self._run.episodes, self._experiment.schedule, self._rows, role_names)
-            if self._console.is_interactive:
-                with LiveProgress(*display, stop) as live:
+            experiment, console = self._experiment, self._console
+            followed = FollowedRun(console, self._run.episodes, experiment.schedule, self._rows, role_names)
+            if console.is_interactive:
+                with LiveProgress(followed, stop) as live:
                     self._train(algorithm, live.show)
             else:  # a file, a job's log
-                self._train(algorithm, ProgressLines(*display).show)
+                self._train(algorithm, ProgressLines(followed).show)
         return self._rows
 
     def _begin(self, command: Sequence[str], role_names: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import time
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training.live import LiveProgress
-from rllib_moe.training.progress import ConsoleHandler, standard_console
+from rllib_moe.training.progress import ConsoleHandler, FollowedRun, standard_console
 from rllib_moe.training.stop_signals import StopSignals
 from tests.training.rows import healthy_row
 
@@ -28,7 +28,7 @@ def main(num_rows: int) -> None:
     rows: list[m.Row] = []
     with StopSignals() as stop:
         schedule = PhaseSchedule.load("v3")
-        with LiveProgress(console, 5000, schedule, rows, ROLES, stop) as progress:
+        with LiveProgress(FollowedRun(console, 5000, schedule, rows, ROLES), stop) as progress:
             for iteration in range(1, num_rows + 1):
                 row_now = healthy_row(
                     EPISODES_TOTAL=1100 + 10 * iteration, EPISODES=10, SCORE_MEAN=12.5, SCORE_MAX=404.0

@@ -11,7 +11,7 @@ from rich.console import Console
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.training import progress
-from rllib_moe.training.progress import ProgressLines, phase_table
+from rllib_moe.training.progress import FollowedRun, ProgressLines, phase_table
 from tests.training.rows import row_of
 
 SCHEDULE = PhaseSchedule.load("v3")
@@ -47,7 +47,7 @@ def row(**changes: Any) -> dict[str, Any]:
 def show(target: Console, *rows: m.Row, episodes: int = 5000, role_names: tuple[str, ...] = ()) -> None:
     """Show the rows of a run as the training loop does."""
     shown: list[m.Row] = []
-    lines = ProgressLines(target, episodes, SCHEDULE, shown, role_names)
+    lines = ProgressLines(FollowedRun(target, episodes, SCHEDULE, shown, role_names))
     for each in rows:
         shown.append(each)
         lines.show(each)

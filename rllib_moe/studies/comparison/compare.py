@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from rllib_moe.envs.description import describe
-from rllib_moe.envs.registry import environment_errors, make_env
+from rllib_moe.envs.registry import environment_errors, make_configured
 from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.runtime.files import directory_errors, locked
 from rllib_moe.studies.comparison.done import PLAN, baselines, reuse_errors
@@ -84,10 +84,10 @@ def _play_errors(plan: Plan, directory: Path) -> list[str]:
     """Return the reasons why no evaluation can have the primary outcome, a baseline cannot play, or a run not begin."""
     environment = plan.runs()[0].experiment.environment
     try:
-        with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:
+        with closing(make_configured(environment)) as env:
             measures = [measure.name for measure in describe(env).episode_measures]
-    except (ValueError, TypeError, ImportError) as error:
-        return [f"env: {error}"]
+    except ConfigError as error:
+        return list(error.errors)
     errors = [
         f"normalize: no evaluation has {name!r}{did_you_mean(name, measures)}"
         for name in plan.normalize

@@ -7,7 +7,7 @@ from contextlib import closing
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.registry import make_env
+from rllib_moe.envs.registry import make_configured
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.studies.comparison.plan import Plan
 
@@ -47,7 +47,7 @@ def unfair_controls(plan: Plan) -> Iterator[str]:
     if several is None or not single:
         return
     environment, model = experiments[several].environment, experiments[several].model
-    with closing(make_env(environment.env, max_steps=environment.max_steps, **environment.env_args)) as env:
+    with closing(make_configured(environment)) as env:
         shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
     whole, fair = live_parameters(shape, num_actions, model), equal_hidden_size(shape, num_actions, model)
     for name in single:

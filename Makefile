@@ -16,8 +16,7 @@ REQUIREMENTS := requirements.txt requirements-dev.txt requirements-nethack.txt c
 EXP_NAME = make-train-$(shell date +%Y%m%d-%H%M%S)
 ARGS =
 # Experts with names: survival, combat, exploration and general (docs/results/experts.md).
-ROLES_ARGS = --schedule roles --router-inputs state,graph,features --shared-hidden-size 192 --expert-hidden-size 32
-TRAIN_ARGS = --env nethack --max-steps 500 --episodes 300 --phase-boundaries 100,200 --checkpoint-every 100 $(ROLES_ARGS)
+TRAIN_ARGS = --config named-roles --episodes 300 --phase-boundaries 100,200 --checkpoint-every 100
 TESTS =
 
 # Ray's own reporting to its makers, off.

@@ -7,6 +7,7 @@ overrides over one. `with_overrides` is the one place that knows what the name o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import field_validator, model_validator
@@ -15,8 +16,10 @@ from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, Training
 from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.schedule_overrides import BOUNDARIES, override_schedule, phase_override_error
-from rllib_moe.validation import ConfigError, Settings, did_you_mean
+from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, load_yaml
 
+BUNDLED = bundled_files(Path(__file__).parent / "experiments")
+"""Files of the experiments that come with the package, by name."""
 SECTIONS: dict[str, type[Settings]] = {
     "run": RunConfig,
     "environment": EnvironmentConfig,
@@ -49,6 +52,15 @@ class Experiment(Settings):
     """The network."""
     schedule: PhaseSchedule = PhaseSchedule.load("default")
     """The phases; in a file also the name of a bundled schedule, or another file."""
+
+    @classmethod
+    def load(cls, source: str | Path) -> Self:
+        """Read an experiment by the name of a bundled one (`BUNDLED`), or from a YAML file; the rest is default.
+
+        Raises:
+            ConfigError: There is no such file, it is not YAML, or it holds an error.
+        """
+        return cls.from_dict(load_yaml(source, BUNDLED, "config"), f"config {source}")
 
     @field_validator("schedule", mode="before")
     @classmethod

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.experiment import SECTIONS, Experiment, override_error
+from rllib_moe.experiment import BUNDLED, SECTIONS, Experiment, override_error
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.studies.comparison.plan import load_plan
 from rllib_moe.validation import ConfigError
 
 OTHER: dict[str, Any] = {
@@ -65,6 +66,27 @@ def test_a_file_says_what_differs_from_the_defaults(tmp_path: Path) -> None:
     assert len(refused.value.errors) == 5
     with pytest.raises(ConfigError, match="cannot read"):
         Experiment.load(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_experiment_teaches_named_experts_and_differs_from_the_defaults(name: str) -> None:
+    experiment = Experiment.load(name)
+    assert experiment.teaches_roles
+    assert experiment.with_overrides({"exp_name": "other"}) != Experiment().with_overrides({"exp_name": "other"})
+    assert experiment.run == Experiment().run  # the command says where, and for how long
+
+
+def test_named_roles_are_those_of_the_published_plan() -> None:
+    plan = load_plan("named-roles")
+    variant = next(variant for variant in plan.variants if variant.name == "roles")
+    published = plan.config.with_overrides({**plan.overrides, **variant.overrides})
+    for section in ("environment", "model", "schedule"):
+        assert getattr(Experiment.load("named-roles"), section) == getattr(published, section)
+
+
+def test_an_unknown_name_is_refused_with_the_bundled_ones() -> None:
+    with pytest.raises(ConfigError, match="expected a YAML file or one of named-roles, whole-game"):
+        Experiment.load("named-role")
 
 
 def test_nothing_changes_nothing() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rllib_moe.cli.flags import Assignments, Parser
+from rllib_moe.experiment import BUNDLED as EXPERIMENTS
 from rllib_moe.experiment import ENV_ARG, SCHEDULE, SECTIONS, Experiment
 from rllib_moe.phases import BUNDLED
 from rllib_moe.schedule_overrides import BOUNDARIES
@@ -18,7 +19,10 @@ def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, lea
     """Add the flags of an experiment."""
     group = parser.add_argument_group("start")
     group.add_argument(
-        "--config", metavar="FILE", help="Experiment to begin with, such as config.yaml of a run; flags override."
+        "--config",
+        metavar="FILE",
+        help="Experiment to begin with: a YAML file, such as config.yaml of a run, or one of "
+        f"{', '.join(EXPERIMENTS)}; flags override.",
     )
     for name in sections:
         parser.add_settings(name, SECTIONS[name], leave_out)

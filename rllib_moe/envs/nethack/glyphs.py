@@ -113,7 +113,7 @@ LEVEL_COLUMN: Final = 4
 
 _MOLDS = ("brown mold", "yellow mold", "green mold", "red mold")
 _JELLIES = ("blue jelly", "spotted jelly", "acid blob", "gelatinous cube")
-_DO_NOT_TOUCH = frozenset((*_MOLDS, *_JELLIES, "floating eye", "cockatrice", "chickatrice"))
+_DO_NOT_TOUCH = frozenset((*_MOLDS, *_JELLIES, "floating eye", "gas spore", "cockatrice", "chickatrice"))
 _PEACEFUL = frozenset(
     ("shopkeeper", "guard", "prisoner", "Oracle", "aligned priest", "high priest", "watchman", "watch captain")
 )

@@ -64,5 +64,5 @@ def test_harmful_monsters_are_found_by_name():
         for glyph in range(nethack.GLYPH_MON_OFF, nethack.GLYPH_PET_OFF)
         if g.GLYPH_TABLE[glyph, g.AVOID_COLUMN]
     }
-    assert {"floating eye", "shopkeeper", "cockatrice"} <= avoided
+    assert {"floating eye", "gas spore", "shopkeeper", "cockatrice"} <= avoided
     assert "newt" not in avoided

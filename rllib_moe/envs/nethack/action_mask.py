@@ -1,4 +1,4 @@
-"""Which actions can do something in the present state.
+"""The legal actions: those that can do something in the present state.
 
 Judged from the eight neighboring cells and the tile under foot. Masked out: steps into walls, water and unseen
 rock, diagonals through doors, monsters not to be walked into, moves found to have no effect, runs into anything,

@@ -1,4 +1,4 @@
-"""Which things of the scene become graph nodes, and in which order.
+"""Choice and order of the things in the scene that become graph nodes.
 
 Tiers, nearest first by walking distance inside each: ways up and down; monsters; frontiers; everything else. Of kinds
 that come in numbers only the nearest few are kept (`MOST_OF_TYPE`): the cost of the network follows the nodes, and the

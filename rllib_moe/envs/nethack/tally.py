@@ -1,4 +1,4 @@
-"""What an episode has come to so far: steps, points, levels, turns; its limits; and in the end, how it ended."""
+"""The count of an episode: steps, points, levels, turns; its limits; and in the end, how it ended."""
 
 from typing import Any
 
@@ -63,12 +63,12 @@ class Tally:
 
     @property
     def clock_stands(self) -> bool:
-        """Whether the game clock stood still in the last action."""
+        """True if the game clock stood still in the last action."""
         return self.steps > 0 and self.turns == 0
 
     @property
     def is_cut(self) -> bool:
-        """Whether the episode has reached a limit."""
+        """True if the episode has reached a limit."""
         return self.steps >= self._max_steps or self._no_progress >= self._no_progress_limit
 
     def circumstances(self, prompt: Prompt, last_action: int) -> Circumstances:

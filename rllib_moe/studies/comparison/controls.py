@@ -26,16 +26,13 @@ def live_parameters(shape: GraphShape, num_actions: int, config: ModelConfig) ->
     return sum(parameter.numel() for parameter in network.parameters()) - dead
 
 
-def equal_hidden_size(shape: GraphShape, num_actions: int, config: ModelConfig) -> int:
-    """Return the hidden size of the one expert that makes a network with as many live parameters as `config` does.
+def equal_hidden_size(shape: GraphShape, num_actions: int, config: ModelConfig, number: int) -> int:
+    """Return the hidden size of its one expert with which a network of `config` has `number` live parameters or so.
 
-    With trunk size D, A actions and K experts of h units beside a router of R parameters that is
-    h + ((K - 1) (h (D + 1 + A) + A) + R) / (D + 1 + A), rounded.
+    Each hidden unit adds as many, D + 1 + A with trunk size D and A actions.
     """
-    one, two = (
-        live_parameters(shape, num_actions, config.replace(num_experts=1, expert_hidden_size=size)) for size in (1, 2)
-    )
-    return round(1 + (live_parameters(shape, num_actions, config) - one) / (two - one))
+    one, two = (live_parameters(shape, num_actions, config.replace(expert_hidden_size=size)) for size in (1, 2))
+    return round(1 + (number - one) / (two - one))
 
 
 def unfair_controls(plan: Plan) -> Iterator[str]:
@@ -49,11 +46,12 @@ def unfair_controls(plan: Plan) -> Iterator[str]:
     environment, model = experiments[several].environment, experiments[several].model
     with closing(make_configured(environment)) as env:
         shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
-    whole, fair = live_parameters(shape, num_actions, model), equal_hidden_size(shape, num_actions, model)
+    whole = live_parameters(shape, num_actions, model)
     for name in single:
         one = experiments[name].model
         if abs(live_parameters(shape, num_actions, one) - whole) > TOLERANCE * whole:
             yield (
                 f"{name}: {live_parameters(shape, num_actions, one)} live parameters, {several} has {whole}; "
-                f"expert_hidden_size={fair} has as many, got {one.expert_hidden_size}"
+                f"expert_hidden_size={equal_hidden_size(shape, num_actions, one, whole)} has as many, "
+                f"got {one.expert_hidden_size}"
             )

@@ -50,7 +50,7 @@ SURVIVAL_FEATURES: Final = (
     *("trouble", "prayer_due", "turns_since_prayer", "food_left", "potion_left", "corpse_here", "elbereth_here"),
     *(f"last_action_{name}" for name in SURVIVAL_ACTIONS),
 )
-"""Entries that `SurvivalMemory` adds to the status vector. trouble: what a prayer mends; turns_since_prayer: 1 at 1,000."""
+"""Entries of `SurvivalMemory` in the status vector. trouble: what a prayer mends; turns_since_prayer: 1 at 1,000."""
 
 PRAYER_INTERVAL: Final = 600
 """Turns after a prayer before the next one: about nine in ten are answered by then."""

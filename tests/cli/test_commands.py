@@ -89,6 +89,8 @@ def test_a_wheel_trains_and_compares_away_from_the_repository(tmp_path: Path) ->
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True)
+    files = [path.relative_to(source) for path in (source / "rllib_moe").rglob("*") if path.is_file()]
+    assert [path for path in files if not (site / path).exists()] == []
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
 
     def call(*words: str) -> None:

@@ -134,8 +134,9 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
         about += " One a flag; may be repeated."
         group.add_argument(flag.removesuffix("s"), dest=name, action=Assignments, metavar="NAME=VALUE", help=about)
         return
-    if not field.is_required() and field.default not in (None, (), False):
-        about += f" Default: {field.get_default(call_default_factory=True)}."
+    if not field.is_required() and field.default not in (None, ()):
+        default = field.get_default(call_default_factory=True)
+        about += f" Default: {('off', 'on')[default] if isinstance(default, bool) else default}."
     if bool in kinds:
         group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=about)
         return

@@ -187,6 +187,16 @@ def test_the_tables_of_phases_are_the_bundled_schedules(page: str) -> None:
     assert {value for name, value in seen if name == "default"} == changed
 
 
+def test_the_leaves_of_nethack_are_those_in_the_guide() -> None:
+    page = (ROOT / "docs/guide/environments.md").read_text()
+    told: dict[str, list[int]] = {}
+    for names, shapes in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (\[[\d, \]\[]*\]) \|", page, re.MULTILINE):
+        read = [[int(size) for size in shape.split(",")] for shape in re.findall(r"\[([\d, ]+)\]", shapes)]
+        told |= dict(zip(re.findall(r"\w+", names), read, strict=True))
+    space: Any = make_env("nethack").observation_space
+    assert told == {name: list(leaf.shape) for name, leaf in space.items()}
+
+
 @pytest.mark.usefixtures("example_files")
 def test_the_example_environment_keeps_the_contract() -> None:
     env = make_env("my_doors:Doors-v0", max_steps=20, num_doors=5)

@@ -106,7 +106,7 @@ class Plan(Settings):
     episodes: int = Field(ge=1)
     """Training episodes of each run."""
     config: Experiment = Experiment()
-    """Experiment that all variants begin with; in a file also the path of one, such as config.yaml of a run."""
+    """Experiment that all variants begin with; in a file also a path, or the name of a bundled one."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Values of all variants over those of `config`."""
     evaluation: EvaluationSpec

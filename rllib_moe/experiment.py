@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
@@ -16,7 +16,7 @@ from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, Training
 from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.schedule_overrides import BOUNDARIES, override_schedule, phase_override_error
-from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, load_yaml
+from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean
 
 BUNDLED = bundled_files(Path(__file__).parent / "experiments")
 """Files of the experiments that come with the package, by name."""
@@ -42,6 +42,8 @@ class Experiment(Settings):
         ConfigError: naming every value that is out of range or contradicts another.
     """
 
+    bundled: ClassVar[Mapping[str, Path]] = BUNDLED
+
     run: RunConfig = RunConfig()
     """The run."""
     environment: EnvironmentConfig = EnvironmentConfig()
@@ -52,15 +54,6 @@ class Experiment(Settings):
     """The network."""
     schedule: PhaseSchedule = PhaseSchedule.load("default")
     """The phases; in a file also the name of a bundled schedule, or another file."""
-
-    @classmethod
-    def load(cls, source: str | Path) -> Self:
-        """Read an experiment by the name of a bundled one (`BUNDLED`), or from a YAML file; the rest is default.
-
-        Raises:
-            ConfigError: There is no such file, it is not YAML, or it holds an error.
-        """
-        return cls.from_dict(load_yaml(source, BUNDLED, "config"), f"config {source}")
 
     @field_validator("schedule", mode="before")
     @classmethod

@@ -12,13 +12,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
 from rllib_moe.config import is_finite_number
-from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, load_yaml
+from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean
 
 GATES = ("softmax", "entmax15", "sparsemax")
 """Gates that come with the package, from soft to sparse; `models/routing.py` has the functions."""
@@ -227,21 +227,15 @@ class PhaseSchedule(Settings):
         ConfigError: naming every error (order, range, routing, ramps without an end).
     """
 
+    file_kind: ClassVar[str] = "schedule"
+    bundled: ClassVar[Mapping[str, Path]] = BUNDLED
+
     phases: Annotated[
         tuple[Phase, ...],
         PlainValidator(_read_phases),
         PlainSerializer(lambda phases: [phase.to_dict() for phase in phases]),
     ]
     """The phases."""
-
-    @classmethod
-    def load(cls, source: str | Path) -> PhaseSchedule:
-        """Read a schedule by the name of a bundled one (`BUNDLED`) or from a YAML file.
-
-        Raises:
-            ConfigError: There is no such file, it is not YAML, or it is no schedule.
-        """
-        return cls.from_dict(load_yaml(source, BUNDLED, "schedule"), f"schedule {source}")
 
     def save(self, path: Path) -> None:
         """Write the YAML form to `path`."""

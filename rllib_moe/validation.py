@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, NoneType, UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from types import MappingProxyType, ModuleType, NoneType, UnionType
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 import annotated_types
 import yaml
@@ -58,6 +58,11 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    file_kind: ClassVar[str] = "config"
+    """Name of the kind of file that holds such settings, for refusals."""
+    bundled: ClassVar[Mapping[str, Path]] = MappingProxyType({})
+    """Files of such settings that come with the package, by name."""
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -75,13 +80,13 @@ class Settings(BaseModel):
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read the YAML form from a file; what it leaves out takes its default.
+    def load(cls, source: str | Path) -> Self:
+        """Read the YAML form by the name of a bundled file or from a path; what it leaves out takes its default.
 
         Raises:
             ConfigError: There is no such file, it is not YAML, or it holds an error.
         """
-        return cls.from_dict(load_yaml(path, what="config"), f"config {path}")
+        return cls.from_dict(load_yaml(source, cls.bundled, cls.file_kind), f"{cls.file_kind} {source}")
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "configuration") -> Self:

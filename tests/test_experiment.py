@@ -7,7 +7,7 @@ import pytest
 
 from rllib_moe.experiment import BUNDLED, SECTIONS, Experiment, override_error
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.studies.comparison.plan import load_plan
+from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.validation import ConfigError
 
 OTHER: dict[str, Any] = {
@@ -77,7 +77,7 @@ def test_a_bundled_experiment_teaches_named_experts_and_differs_from_the_default
 
 
 def test_named_roles_are_those_of_the_published_plan() -> None:
-    plan = load_plan("named-roles")
+    plan = Plan.load("named-roles")
     variant = next(variant for variant in plan.variants if variant.name == "roles")
     published = plan.config.with_overrides({**plan.overrides, **variant.overrides})
     for section in ("environment", "model", "schedule"):

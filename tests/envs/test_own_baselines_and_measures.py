@@ -21,7 +21,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.evaluate import EvaluationRequest, evaluate
 from rllib_moe.metrics import GENERAL_MEANS, METRICS
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
-from rllib_moe.studies.comparison.plan import Plan, load_plan
+from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.studies.comparison.table import baseline_row, markdown, run_numbers, variant_rows
 from rllib_moe.training.run_directory import read_rows
 from tests.conftest import EPISODE, Train
@@ -131,7 +131,7 @@ def test_a_plan_takes_the_baselines_of_its_environment(tmp_path: Path) -> None:
         "seeds": [0],
     }
     (tmp_path / "plan.yaml").write_text(json.dumps(plan))
-    assert load_plan(str(tmp_path / "plan.yaml")).evaluation.baselines == ["random", "oracle"]
+    assert Plan.load(str(tmp_path / "plan.yaml")).evaluation.baselines == ["random", "oracle"]
     (tmp_path / "plan.yaml").write_text(json.dumps(plan).replace('"oracle"', '"scripted"'))
     with pytest.raises(
         ConfigError, match="policy: expected one of checkpoint, random, random-legal, oracle, got 'scri"

@@ -13,7 +13,7 @@ from rllib_moe.envs.registry import environment_errors, make_configured
 from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.runtime.files import directory_errors, locked
 from rllib_moe.studies.comparison.done import PLAN, baselines, reuse_errors
-from rllib_moe.studies.comparison.plan import INFORMATION, NORMALIZED, OUTCOMES, Plan, load_plan
+from rllib_moe.studies.comparison.plan import INFORMATION, NORMALIZED, OUTCOMES, Plan
 from rllib_moe.training.resume import Resumed
 from rllib_moe.validation import ConfigError, RefusedError, Settings, did_you_mean
 
@@ -46,7 +46,7 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
         ConfigError: The plan or the directory is refused; nothing was started or written.
         KeyboardInterrupt: After a signal; the runs were told to save, and have ended.
     """
-    plan, directory = load_plan(request.plan), request.directory
+    plan, directory = Plan.load(request.plan), request.directory
     known = [variant.name for variant in plan.variants]
     chosen = known if request.variants is None else [name.strip() for name in request.variants.split(",")]
     errors = [f"variants: no variant {name!r}{did_you_mean(name, known)}" for name in chosen if name not in known]

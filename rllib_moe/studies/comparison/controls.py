@@ -49,9 +49,10 @@ def unfair_controls(plan: Plan) -> Iterator[str]:
     whole = live_parameters(shape, num_actions, model)
     for name in single:
         one = experiments[name].model
-        if abs(live_parameters(shape, num_actions, one) - whole) > TOLERANCE * whole:
+        number = live_parameters(shape, num_actions, one)
+        if abs(number - whole) > TOLERANCE * whole:
             yield (
-                f"{name}: {live_parameters(shape, num_actions, one)} live parameters, {several} has {whole}; "
+                f"{name}: {number} live parameters, {several} has {whole}; "
                 f"expert_hidden_size={equal_hidden_size(shape, num_actions, one, whole)} has as many, "
                 f"got {one.expert_hidden_size}"
             )

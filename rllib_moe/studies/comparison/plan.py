@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from rllib_moe.evaluation.spec import seed_errors
 from rllib_moe.experiment import Experiment
-from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, load_yaml
+from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean
 
 BUNDLED = bundled_files(Path(__file__).parent / "plans")
 """Files of the plans that come with the package, by name."""
@@ -103,6 +104,9 @@ class Plan(Settings):
         ConfigError: naming every error of the plan, or else of its runs' experiments.
     """
 
+    file_kind: ClassVar[str] = "plan"
+    bundled: ClassVar[Mapping[str, Path]] = BUNDLED
+
     episodes: int = Field(ge=1)
     """Training episodes of each run."""
     config: Experiment = Experiment()
@@ -181,12 +185,3 @@ class Plan(Settings):
     def _run(self, variant: Variant, seed: int) -> PlannedRun:
         own = {"exp_name": f"{variant.name}-seed{seed}", "episodes": self.episodes, "seed": seed}
         return PlannedRun(variant.name, self.config.with_overrides({**self.overrides, **variant.overrides, **own}))
-
-
-def load_plan(source: str) -> Plan:
-    """Read a plan by the name of a bundled one, or from a YAML file.
-
-    Raises:
-        ConfigError: naming every error of the file.
-    """
-    return Plan.from_dict(load_yaml(source, BUNDLED, "plan"), f"plan {source}")

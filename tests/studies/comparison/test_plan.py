@@ -8,7 +8,7 @@ import yaml
 
 from rllib_moe.experiment import Experiment
 from rllib_moe.studies.comparison.controls import unfair_controls
-from rllib_moe.studies.comparison.plan import BUNDLED, Plan, load_plan
+from rllib_moe.studies.comparison.plan import BUNDLED, Plan
 from rllib_moe.studies.comparison.table import limits
 from rllib_moe.validation import ConfigError
 
@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
 def load(tmp_path: Path, **changes: Any) -> Plan:
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump({**SMALL, **changes}))
-    return load_plan(str(path))
+    return Plan.load(str(path))
 
 
 def refused(tmp_path: Path, **changes: Any) -> list[str]:
@@ -92,7 +92,7 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, data: Any) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(data))
     with pytest.raises(ConfigError, match=r"expected a mapping|missing"):
-        load_plan(str(path))
+        Plan.load(str(path))
 
 
 def test_every_experiment_is_made_before_anything_starts(tmp_path: Path) -> None:
@@ -124,14 +124,14 @@ def test_what_counts_as_0_and_1_are_two_values(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     bundled = "experts-regimes, named-roles, nethack, tasks"
     with pytest.raises(ConfigError, match=rf"cannot read 'nowhere.yaml'.*one of {bundled}"):
-        load_plan("nowhere.yaml")
+        Plan.load("nowhere.yaml")
     (error,) = refused(tmp_path, config="nowhere.yaml")
     assert "config: cannot read 'nowhere.yaml'" in error
 
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_plans_are_whole(name: str) -> None:
-    plan = load_plan(name)
+    plan = Plan.load(name)
     assert len(plan.seeds) >= 5
     assert list(limits(plan)) == []
     assert list(unfair_controls(plan)) == []

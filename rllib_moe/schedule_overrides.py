@@ -1,7 +1,8 @@
 """Overrides of a schedule: single values by name, from a flag, a plan or a search space. Pure.
 
 Names are `<phase>.<key>`, `*.<key>` (every phase), `<phase>.<key>.from` and `.to` (one end of a ramp), where a key may
-be `env.<argument of the environment>`, and `phase_boundaries` (first episodes of all phases but the first).
+be `env.<argument of the environment>`, and `phase_boundaries` (first episodes of all phases but the first: a list, or as
+text `1000,3000`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def override_schedule(schedule: PhaseSchedule, overrides: Mapping[str, Any]) -> 
     errors = [error for name in overrides if (error := phase_override_error(name, schedule))]
     rows = {row["name"]: row for row in schedule.to_dict()["phases"]}
     if (boundaries := overrides.get(BOUNDARIES)) is not None:
+        if isinstance(boundaries, str):
+            boundaries = [int(word) if word.strip().isdecimal() else word for word in boundaries.split(",")]
         if not isinstance(boundaries, list) or not all(map(is_episode, boundaries)):
             errors.append(f"{BOUNDARIES}: expected whole episode numbers such as 1000,3000, got {boundaries!r}")
         elif len(boundaries) != len(rows) - 1:

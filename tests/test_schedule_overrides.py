@@ -24,6 +24,9 @@ class TestBoundaries:
         # The ramp is stretched to its phase: halfway is 0.75 again.
         assert schedule.at(boundary + 50).temperature == pytest.approx(0.75, rel=1e-12)
 
+    def test_a_text_of_numbers_is_a_list(self) -> None:
+        assert override_schedule(v3(), {"phase_boundaries": "300, 700"}).boundaries == (300, 700)
+
     def test_own_boundaries_change_nothing(self) -> None:
         assert override_schedule(v3(), {"phase_boundaries": list(v3().boundaries)}) == v3()
 
@@ -37,6 +40,7 @@ class TestBoundaries:
             ([0, 10], "transition.start: must come after warmup's start 0, got 0"),
             ([-5, 10], "phase_boundaries: expected whole episode numbers such as 1000,3000, got [-5, 10]"),
             ([5.0, 10], "phase_boundaries: expected whole episode numbers such as 1000,3000, got [5.0, 10]"),
+            ("5,b", "phase_boundaries: expected whole episode numbers such as 1000,3000, got [5, 'b']"),
             ([True, 10], "phase_boundaries: expected whole episode numbers such as 1000,3000, got [True, 10]"),
         ],
     )

@@ -31,7 +31,6 @@ def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, lea
     group.add_argument(
         "--phase-boundaries",
         dest=BOUNDARIES,
-        type=_boundaries,
         metavar="A,B",
         help="First episodes of the phases after the first, such as 1000,3000.",
     )
@@ -41,10 +40,6 @@ def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, lea
         metavar="PHASE.KEY=VALUE",
         help="One value of the schedule, such as transition.temperature=[1.0,0.5] or *.learning_rate=3e-4; repeatable.",
     )
-
-
-def _boundaries(word: str) -> Any:
-    return [int(each) if each.strip().isdecimal() else each for each in word.split(",")]
 
 
 def overrides_of(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,8 +122,7 @@ def test_what_counts_as_0_and_1_are_two_values(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    bundled = "experts-regimes, named-roles, nethack, tasks"
-    with pytest.raises(ConfigError, match=rf"cannot read 'nowhere.yaml'.*one of {bundled}"):
+    with pytest.raises(ConfigError, match=f"cannot read 'nowhere.yaml'.*one of {', '.join(BUNDLED)}"):
         Plan.load("nowhere.yaml")
     (error,) = refused(tmp_path, config="nowhere.yaml")
     assert "config: cannot read 'nowhere.yaml'" in error

@@ -16,11 +16,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.runtime.invocation import FAILED, exit_statuses
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
+from rllib_moe.training.stop_signals import leave_terminal, stopping
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -30,9 +32,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return compare(parser.read(words_of(argv), lambda given: ComparisonRequest(**given)))
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del frame
+    if number == signal.SIGHUP:
+        leave_terminal()
+    raise KeyboardInterrupt
+
+
 def run() -> None:
     """Run the command as a process."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in stopping():
+        signal.signal(number, _interrupt)
     with exit_statuses(interrupted=None):
         failures = main()["failures"]
     print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)

@@ -6,7 +6,9 @@ import logging
 import math
 import os
 import re
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -115,7 +117,7 @@ def start(options: dict[str, Any]) -> None:
     for attempt in range(ATTEMPTS):
         before = set(_children())
         try:
-            with _any_agent_port():
+            with _any_agent_port(), _hangup_ignored():
                 ray.init(**options)
             return
         except Exception as error:  # Ray's answer is no more than that
@@ -142,6 +144,19 @@ def _any_agent_port() -> Iterator[None]:
         yield
     finally:
         module.RayParams = original
+
+
+@contextmanager
+def _hangup_ignored() -> Iterator[None]:
+    """Let Ray's processes inherit that they ignore SIGHUP: a closed terminal sends it to them too, while a run saves."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _children() -> list[psutil.Process]:

@@ -1,9 +1,10 @@
-"""Stopping by signal: the first SIGINT or SIGTERM is noted and obeyed at the next good moment, the second at once."""
+"""Stopping by signal (Ctrl-C, SIGTERM, a closed terminal): the first is obeyed after the iteration, a second one at once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import stat
 from contextlib import suppress
 from types import FrameType
 from typing import Self
@@ -11,13 +12,26 @@ from typing import Self
 import psutil  # type: ignore[import-untyped]
 
 
+def stopping() -> list[signal.Signals]:
+    """Return the signals that ask a command to stop: SIGHUP (a closed terminal) only where `nohup` does not ignore it."""
+    hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
+
+
+def leave_terminal() -> None:
+    """Drop what is printed from now on where its terminal is gone: the next line would raise instead."""
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
 class StopSignals:
-    """A context in which SIGINT and SIGTERM are noted. True once one was received.
+    """A context in which the signals of `stopping` are noted. True once one was received.
 
     A second signal ends the process and all its children without further ado.
     """
 
-    notice: bytes = b"\nStopping at the next good moment, with everything saved; once more to exit at once.\n"
+    notice: bytes = b"\nStopping after this iteration; everything will be saved. Once more to exit at once.\n"
     """Written to standard error at the first signal; empty while a display says it."""
     farewell: bytes = b""
     """Written to standard output at the second one; a display has hidden the cursor."""
@@ -31,7 +45,7 @@ class StopSignals:
         return self.received is not None
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {number: signal.getsignal(number) for number in stopping()}
         self.listen()
         return self
 
@@ -50,6 +64,8 @@ class StopSignals:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP:
+            leave_terminal()
         if self.received:
             # Ray's agents would linger for a minute, waiting for a cluster that is gone.
             for child in psutil.Process().children(recursive=True):

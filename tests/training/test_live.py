@@ -17,6 +17,8 @@ from pathlib import Path
 import pyte
 import pytest
 
+from rllib_moe.training.checkpoints import load_checkpoint
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 90
 """Seconds until a test gives up waiting, many times what is needed."""
@@ -71,6 +73,14 @@ class Terminal:
                 break
             self.raw += drawn
             self._stream.feed(drawn)
+
+    def hang_up(self) -> int:
+        """Close the window, and return the program's exit status."""
+        os.close(self._master)
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
 
     def close(self) -> int:
         """The program's exit status."""
@@ -143,6 +153,16 @@ def test_a_second_ctrl_c_gives_the_cursor_back() -> None:
     terminal.read_until(None)
     assert terminal.close() == 128 + signal.SIGINT
     assert not terminal.screen.cursor.hidden
+
+
+@pytest.mark.slow
+def test_a_closed_window_saves_and_stops(small_flags: tuple[str, ...], tmp_path: Path) -> None:
+    place = ("--output-dir", str(tmp_path), "--exp-name", "mine", "--episodes", "1000000", "--checkpoint-every", "1000000")
+    terminal = Terminal("scripts/train.py", *small_flags, "--num-workers", "1", *place)
+    terminal.read_until("temperature")
+    assert terminal.hang_up() == 128 + signal.SIGHUP
+    assert load_checkpoint(tmp_path / "mine").episodes >= 8
+    assert (tmp_path / "mine" / "summary.json").exists()
 
 
 def test_a_terminal_lower_than_the_panel_is_not_flooded() -> None:

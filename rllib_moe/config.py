@@ -1,11 +1,10 @@
-"""Settings of an experiment but its phase schedule: each field documented, each default and bound said here alone.
+"""Settings of an experiment except its phase schedule: fields, defaults and bounds.
 
 `experiment.py` joins them with the schedule. Only plain dicts cross into Ray.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,8 +16,8 @@ from rllib_moe.validation import ConfigError, Settings
 if TYPE_CHECKING:
     from rllib_moe.envs.graph_space import GraphShape
 
-STATE = "state"
-"""Name, among the inputs of router and experts, of the joint state."""
+STATE, GRAPH = "state", "graph"
+"""Names, among the inputs of router and experts, of the joint state and of the encoded graph."""
 
 MAX_SEED = 2**31 - 1
 """Largest seed: RLlib adds worker indices to it, and numpy takes 32 bits."""
@@ -50,11 +49,12 @@ class ModelConfig(Settings):
     """Inputs of the router, comma-separated: the joint `state`, the `graph`, the status `features`, or extra leaves of
     the observation by their names. Experts divide the work better where the router reads something else than they."""
     router_candidates: int = Field(4, ge=1)
-    """Candidates of a learned router, each from a random start; the one that divides the experts best answers."""
+    """Candidates of a learned router, each from a random start; the one that divides the experts best is used."""
     expert_inputs: str = Field("state", min_length=1)
     """Inputs of the experts, as for `router_inputs`."""
     trunk_size: int = Field(128, ge=2)
-    """Width of the joint state that router, experts and critic read, at least 2 (the router normalizes it)."""
+    """Width of the joint state, which the critic and, by default, the experts read; at least 2 (a router that reads it
+    normalizes it)."""
     expert_hidden_size: int = Field(64, ge=1)
     """Hidden width of each expert."""
     shared_hidden_size: int = Field(64, ge=0)
@@ -85,8 +85,13 @@ class ModelConfig(Settings):
             shape: Sizes of the observation.
             for_roles: Settings elsewhere that need a role for each expert, as `router='roles'` does.
         """
-        known = (STATE, "graph", "features", *shape.extras)
+        known = (STATE, GRAPH, "features", *shape.extras)
         errors = [
+            f"observation: leaf {name!r} has the name of something else that router and experts may read"
+            for name in (STATE, GRAPH)
+            if name in shape.extras
+        ]
+        errors += [
             f"{setting}: expected {', '.join(known)}, each once, got {inputs!r}"
             for setting, inputs in (("router_inputs", self.router_inputs), ("expert_inputs", self.expert_inputs))
             if len(names := self.names(inputs)) != len({*names} & {*known})
@@ -173,6 +178,11 @@ class TrainingConfig(Settings):
                 f"minibatch_size: expected a divisor of batch_size={self.batch_size}, so that every row is learned, "
                 f"got {self.minibatch_size}"
             )
+        if self.num_gpus > 1 and float(self.num_gpus).is_integer() and self.minibatch_size % self.num_gpus:
+            errors.append(
+                f"minibatch_size: expected a multiple of num_gpus={self.num_gpus:g}, so that every row is learned, got "
+                f"{self.minibatch_size}"
+            )
         if self.batch_size % self.num_envs:
             errors.append(
                 f"batch_size: expected a multiple of all environments together ({self.num_envs} = num_workers x "
@@ -226,8 +236,3 @@ class RunConfig(Settings):
     def directory(self) -> Path:
         """Directory of the run."""
         return Path(self.output_dir) / self.exp_name
-
-
-def is_finite_number(value: Any) -> bool:
-    """Return whether a value is a number, neither NaN nor infinite (a bool is no number)."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

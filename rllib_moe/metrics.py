@@ -138,7 +138,7 @@ WEIGHT_KEPT = Metric(
 GRAD_NORM = Metric(
     "loss/grad_norm",
     "1",
-    "Gradient norms of the router (all candidates) and of all else, added up; RLlib reports them clipped",
+    "Gradient norms of the router (all candidates) and of all else, added up, before they are clipped",
 )
 SKIPPED_UPDATES = Metric("run/skipped_updates", "count", "Gradient steps skipped as not finite, over the whole run")
 REPLACED_ENVIRONMENTS = Metric(

@@ -17,11 +17,12 @@ from typing import Annotated, Any, ClassVar
 import yaml
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
-from rllib_moe.config import is_finite_number
-from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean
+from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, is_finite_number
 
 GATES = ("softmax", "entmax15", "sparsemax")
 """Gates that come with the package, from soft to sparse; `models/routing.py` has the functions."""
+NAME_BYTES = 128
+"""Longest name of a gate: what a network's phase state has room for."""
 BUNDLED = bundled_files(Path(__file__).parent / "schedules")
 """Files of the schedules that come with the package, by name."""
 
@@ -81,6 +82,8 @@ class PhaseConfig(Settings):
         if routing not in GATES and ":" not in routing:
             hint = did_you_mean(routing, GATES, otherwise="")
             raise ValueError(f"expected one of {', '.join(GATES)} or module:function, got {routing!r}{hint}")
+        if len(routing.encode()) > NAME_BYTES:
+            raise ValueError(f"expected at most {NAME_BYTES} bytes, got {routing!r}")
         return routing
 
 

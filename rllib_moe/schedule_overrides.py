@@ -1,8 +1,8 @@
 """Overrides of a schedule: single values by name, from a flag, a plan or a search space. Pure.
 
 Names are `<phase>.<key>`, `*.<key>` (every phase), `<phase>.<key>.from` and `.to` (one end of a ramp), where a key may
-be `env.<argument of the environment>`, and `phase_boundaries` (first episodes of all phases but the first: a list, or as
-text `1000,3000`).
+be `env.<argument of the environment>`, and `phase_boundaries` (first episodes of all phases but the first: a list, or a
+text such as `1000,3000`).
 """
 
 from __future__ import annotations

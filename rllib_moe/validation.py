@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -254,3 +255,8 @@ def _sentences(details: ErrorDetails, settings: type[BaseModel]) -> Iterator[str
         yield f"{name}: expected {expectation(field.annotation, field.metadata)}, got {got!r}{inside}"
     else:
         yield f"{'.'.join(location)}: {details['msg']}"
+
+
+def is_finite_number(value: Any) -> bool:
+    """Return whether a value is a number, neither NaN nor infinite (a bool is no number)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -113,6 +113,11 @@ def test_choices(section: type[Settings], name: str, field: Any) -> None:
         ),
         (
             TrainingConfig,
+            {"num_gpus": 3},
+            "minibatch_size: expected a multiple of num_gpus=3, so that every row is learned, got 256",
+        ),
+        (
+            TrainingConfig,
             {"num_workers": 3, "num_envs_per_worker": 7},
             "batch_size: expected a multiple of all environments together (21 = num_workers x num_envs_per_worker), so "
             "that every batch is exact, got 4096",
@@ -131,7 +136,7 @@ def test_refusals(section: type[Settings], values: dict[str, Any], expected: str
 
 
 def test_parts_and_whole_gpus_are_taken() -> None:
-    for value in (0, 0.5, 1, 2.0, 3):
+    for value in (0, 0.5, 1, 2.0, 4):
         assert TrainingConfig(num_gpus=value).num_gpus == value
     assert TrainingConfig(algo="appo", num_gpus=1).num_gpus == 1
 

@@ -19,8 +19,8 @@ FIELD = '''    sharpness_coef: float = phase_value(off=0.0, ge=0)
 
     @field_validator("name")
 '''
-LOSS = """        "sharpness": gate.square().sum(-1).mean(),
-        "alpha_entropy": """
+LOSS = """            "sharpness": output.gate.square().sum(-1).mean(),
+            "alpha_entropy": """
 RUN = """
 import json, sys
 from rllib_moe import metrics as m
@@ -78,7 +78,7 @@ def changed(tmp_path: Path) -> Path:
     shutil.copytree(Path(rllib_moe.__path__[0]), package, ignore=shutil.ignore_patterns("__pycache__"))
     for file, old, new in (
         (package / "phases.py", '    @field_validator("name")\n', FIELD),
-        (package / "models" / "losses.py", '        "alpha_entropy": ', LOSS),
+        (package / "models" / "policy_network.py", '            "alpha_entropy": ', LOSS),
     ):
         text = file.read_text()
         assert text.count(old) == 1

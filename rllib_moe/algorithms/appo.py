@@ -8,8 +8,8 @@ network in every minibatch; and it lets values leak over the end of truncated ep
 takes the target network's place, evaluated once a batch, and without lag a batch is learned as PPO learns it.
 
 An update has one policy before it and one phase: a phase that comes while a batch is learned waits until that is done.
-So the gate under which a row was sampled may be an older one than that under which it is learned; V-trace sees no more
-of that than that the action's probability is another.
+So the gate under which a row was sampled may be an older one than that under which it is learned; V-trace
+corrects for that through the action's probability alone.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ from ray.rllib.utils.metrics import SAMPLE_TIMER
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY, LearnerInfoBuilder
 
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig
-from rllib_moe.algorithms.policy import ActivePhase, CannotGoOnError, MoEPPOPolicy
+from rllib_moe.algorithms.policy import ActivePhase, MoEPPOPolicy
 from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.phases import PhaseConfig
 from rllib_moe.sampling.guarded_environments import Observation
 from rllib_moe.sampling.rollout_worker import VectorRolloutWorker
 from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
+from rllib_moe.sampling.vector_sampler import VectorSampler
+from rllib_moe.validation import FailedError
 
 POLL_SECONDS = 0.1
 """Seconds that the driver waits for samples, and for room in the learner's queue, before it looks around again."""
@@ -51,11 +53,11 @@ BOOTSTRAP_OBS = "bootstrap_obs"
 """Key in a batch, beside the policy's rows, of the observations by that name of `VectorSampler`."""
 
 
-class NoSamplesError(CannotGoOnError):
+class NoSamplesError(FailedError):
     """No rollout worker gives samples any more; RLlib would wait for ever."""
 
 
-class LearnerFailedError(CannotGoOnError):
+class LearnerFailedError(FailedError):
     """The learner's thread died of an error, which is the cause."""
 
 
@@ -106,8 +108,11 @@ class MoEAPPOWorker(VectorRolloutWorker):
 
         RLlib counts the observations to bootstrap from among its "agent steps", which nothing here reads.
         """
-        rows = cast(SampleBatch, super().sample(**kwargs))
-        bootstrap = SampleBatch({SampleBatch.OBS: cast(Any, self.sampler).bootstrap_obs})
+        sampled = super().sample(**kwargs)
+        if not isinstance(self.sampler, VectorSampler):
+            return sampled
+        rows = cast(SampleBatch, sampled)
+        bootstrap = SampleBatch({SampleBatch.OBS: self.sampler.bootstrap_obs})
         return MultiAgentBatch({DEFAULT_POLICY_ID: rows, BOOTSTRAP_OBS: bootstrap}, rows.count)
 
     def learn_on_batch(self, samples: MultiAgentBatch) -> dict[str, Any]:  # type: ignore[override]
@@ -263,7 +268,7 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
         """Raise what the learner's thread died of, if it did."""
         if not self._learner_thread.is_alive():
             error = cast(MoEAPPOWorker, self.env_runner).failure
-            if isinstance(error, CannotGoOnError):
+            if isinstance(error, FailedError):
                 raise error
             raise LearnerFailedError(f"the learner's thread died: {error!r}") from error
 

@@ -13,19 +13,16 @@ from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.callbacks.curriculum import CurriculumCallbacks
 from rllib_moe.callbacks.measures import ITERATIONS, REPLACED, WALL_SECONDS, of_this_iteration
 from rllib_moe.phases import PhaseSchedule
-from rllib_moe.sampling.rollout_worker import VectorRolloutWorker
+from rllib_moe.sampling.rollout_worker import FIRST_EPISODE, VectorRolloutWorker
 
 EPISODES = "moe_episodes"
 """Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""
 
-FIRST_EPISODE = "first_episode"
-"""Key in `env_config` of the episode that a run goes on from."""
-
-logger = logging.getLogger("rllib_moe.curriculum")
+logger = logging.getLogger(__name__)
 
 
 class CurriculumConfig(AlgorithmConfig):
-    """The phase schedule and two options of learning beside RLlib's own, and RLlib's as this package needs them."""
+    """RLlib's configuration with a phase schedule, `mixed_precision` and `time_limit`, and this package's defaults."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -69,7 +66,8 @@ class CurriculumAlgorithm(Algorithm):
 
     notes: list[str]
     """Lines to log before the next iteration: after the last one's row, and only if there is a next one."""
-    _schedule: PhaseSchedule
+    schedule: PhaseSchedule
+    """The phases."""
 
     def setup(self, config: Any) -> None:
         """Set the algorithm up.
@@ -77,7 +75,7 @@ class CurriculumAlgorithm(Algorithm):
         Raises:
             ConfigError: The configuration's schedule is missing or holds errors.
         """
-        self._schedule = PhaseSchedule.from_dict(config.get("schedule"), "the algorithm's `schedule`")
+        self.schedule = PhaseSchedule.from_dict(config.get("schedule"), "the algorithm's `schedule`")
         self.notes = []
         with spread_workers():
             super().setup(config)
@@ -88,11 +86,6 @@ class CurriculumAlgorithm(Algorithm):
             logger.info("%s", note)
         self.notes = []
         return super().step()
-
-    @property
-    def schedule(self) -> PhaseSchedule:
-        """The phases."""
-        return self._schedule
 
     @property
     def episodes_total(self) -> int:

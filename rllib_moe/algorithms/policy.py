@@ -11,22 +11,23 @@ import torch
 import tree
 from ray.rllib.algorithms.ppo.ppo_torch_policy import PPOTorchPolicy
 from ray.rllib.policy.sample_batch import SampleBatch
+from torch.nn.utils import clip_grad_norm_
 
 from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.models.rllib_model import IS_FOLLOWED
 from rllib_moe.phases import PhaseConfig
+from rllib_moe.validation import FailedError
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""
 
-logger = logging.getLogger("rllib_moe.curriculum")
+GRAD_NORM = "grad_norm"
+"""Key, among a model's metrics, of the gradient norm before it was clipped."""
+
+logger = logging.getLogger(__name__)
 
 
-class CannotGoOnError(RuntimeError):
-    """Training cannot go on, and what was learned is whole. The message says why in a sentence."""
-
-
-class NonFiniteUpdatesError(CannotGoOnError):
+class NonFiniteUpdatesError(FailedError):
     """No update is finite any more; the weights are those of the last good one. The message names the losses."""
 
 
@@ -121,25 +122,35 @@ class MoEPPOPolicy(PPOTorchPolicy):
         """
         return super().load_batch_into_buffer(shuffled_pairs(batch), buffer_index)
 
-    def apply_gradients(self, gradients: Any) -> None:
-        """Take the optimizer's step, unless a gradient is not finite: then weights and optimizer stay as they were.
+    def extra_grad_process(self, local_optimizer: Any, loss: Any) -> dict[str, Any]:
+        """Do nothing. RLlib would clip here, before the mean over several GPUs, and only the first one's gradients."""
+        del local_optimizer, loss
+        return {}
 
-        The router's running mean and std, which no gradient moves, have seen the batch (as far as it was finite).
+    def apply_gradients(self, gradients: Any) -> None:
+        """Clip each group's gradient and take the optimizer's step.
+
+        A gradient that is not finite is skipped: weights and optimizer stay as they were. The router's running mean and
+        std, which no gradient moves, have seen the batch (as far as it was finite).
 
         Raises:
             NonFiniteUpdatesError: `MAX_SKIPPED_IN_A_ROW` steps in a row were not finite.
         """
-        # A sum is finite only if every term is; one of finite terms that overflows would be no good step either.
-        sums = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
-        if not sums or math.isfinite(float(torch.stack(sums).sum())):
+        limit = self.config["grad_clip"] or math.inf
+        norms = [clip_grad_norm_(group["params"], limit) for group in self._optimizers[0].param_groups]
+        norm = float(torch.stack(norms).sum())
+        for tower in self.model_gpu_towers:  # RLlib's mean over them takes equal keys
+            tower.metrics()[GRAD_NORM] = norm
+        if math.isfinite(norm):
             super().apply_gradients(gradients)
             self._skipped_in_a_row = 0
             return
         self.skipped_updates += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row == MAX_SKIPPED_IN_A_ROW:
-            losses = {name: value for name, value in self.model.metrics().items() if not math.isfinite(value)}
-            told = ", ".join(f"{name} = {value}" for name, value in losses.items()) or "all losses are finite"
+            measures = self.model.metrics().items()
+            losses = [f"{name} = {value}" for name, value in measures if name != GRAD_NORM and not math.isfinite(value)]
+            told = ", ".join(losses) or "all losses are finite"
             raise NonFiniteUpdatesError(
                 f"{MAX_SKIPPED_IN_A_ROW} gradient steps in a row were not finite ({told}); none of them was taken"
             )

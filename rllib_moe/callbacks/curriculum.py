@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOG_EVERY = 100
 """Episodes between two regular log lines."""
 
-logger = logging.getLogger("rllib_moe.curriculum")
+logger = logging.getLogger(__name__)
 
 
 class CurriculumCallbacks(DefaultCallbacks):
@@ -41,8 +41,9 @@ class CurriculumCallbacks(DefaultCallbacks):
         """Activate the first phase before anything is sampled."""
         super().on_algorithm_init(algorithm=algorithm, **kwargs)
         if not logger.hasHandlers():  # nobody configured logging, as in the process of a Tune trial
-            logger.addHandler(logging.StreamHandler(sys.stdout))
-            logger.setLevel(logging.INFO)
+            package = logging.getLogger("rllib_moe")
+            package.addHandler(logging.StreamHandler(sys.stdout))
+            package.setLevel(logging.INFO)
         _activate(algorithm, before=None)
 
     def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:
@@ -63,11 +64,6 @@ class CurriculumCallbacks(DefaultCallbacks):
         super().on_checkpoint_loaded(algorithm=algorithm, **kwargs)
         _activate(algorithm, before=None)
 
-    def on_env_runners_recreated(self, *, env_runner_group: Any, **kwargs: Any) -> None:
-        """Send the weights, with the phase in their buffers, to workers that came back."""
-        super().on_env_runners_recreated(env_runner_group=env_runner_group, **kwargs)
-        env_runner_group.sync_weights()
-
     def on_learn_on_batch(self, *, policy: Any, train_batch: Any, result: dict[str, Any], **kwargs: Any) -> None:
         """Mend a policy that was restored by `Algorithm.from_checkpoint`, which fires no other hook."""
         super().on_learn_on_batch(policy=policy, train_batch=train_batch, result=result, **kwargs)
@@ -79,7 +75,7 @@ def _activate(algorithm: CurriculumAlgorithm, before: int | None) -> None:
 
     Args:
         algorithm: The algorithm.
-        before: Episode count at the last call; None where no phase was active.
+        before: Episode count at the last call; None announces the phase in any case.
     """
     schedule, episodes = algorithm.schedule, algorithm.episodes_total
     phase = schedule.at(episodes)
@@ -87,7 +83,7 @@ def _activate(algorithm: CurriculumAlgorithm, before: int | None) -> None:
     policy.request_phase(phase, episodes)
     algorithm.sync_workers()
     index = schedule.index_at(episodes)
-    notes = [] if before is None else algorithm.notes
+    notes: list[str] = []
     if before is None or schedule.index_at(before) != index:
         notes.append(banner(phase, episodes, schedule.end_of(index), policy.model.network.router.num_experts))
     if before is None or before // LOG_EVERY != episodes // LOG_EVERY:

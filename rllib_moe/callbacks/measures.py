@@ -29,7 +29,6 @@ LEARNER_METRICS = {
     m.VALUE_LOSS: "vf_loss",
     m.ACTION_ENTROPY: "entropy",
     m.EXPLAINED_VARIANCE: "vf_explained_var",
-    m.GRAD_NORM: "grad_gnorm",
     m.WEIGHT_KEPT: "weight_kept",
 }
 """Metrics that the policy's update reports."""
@@ -42,6 +41,7 @@ MODEL_METRICS = {
     m.PERSISTENCE_LOSS: "persistence_loss",
     m.ROLE_LOSS: "role_loss",
     m.ROUTING_LOSS: "routing_loss",
+    m.GRAD_NORM: "grad_norm",
     m.NONFINITE_LOSS: "max_nonfinite_loss",
 }
 """Metrics that `GATMoEModel.metrics` reports, averaged over the iteration's minibatches."""

@@ -120,12 +120,11 @@ class Player:
             assert self.model is not None
             assert self.weights is not None
             from rllib_moe.evaluation.network_actor import NetworkActor  # late: see above
-            from rllib_moe.models.policy_network import GATMoEPolicy, weight_errors
+            from rllib_moe.models.policy_network import GATMoEPolicy, load_weights
 
             network = GATMoEPolicy(shape, num_actions, self.model)
-            if errors := weight_errors(network, self.weights):
+            if errors := load_weights(network, self.weights):
                 raise ValueError("its network does not fit the environment: " + "; ".join(errors))
-            network.load_state_dict(dict(self.weights))
             return NetworkActor(
                 network,
                 deterministic=self.deterministic,

@@ -221,31 +221,3 @@ def role_loss(candidates: Tensor, roles: Tensor) -> Tensor:
     standardized = apart * torch.rsqrt(apart.square().mean(1, keepdim=True) + _LEAST_VARIANCE)
     shares = roles.mean(0).clamp(min=_ENTROPY_FLOOR)
     return -(roles * (_ROLE_SPREAD * standardized + shares.log()).log_softmax(-1)).sum(-1).mean(-1)
-
-
-def routing_losses(
-    gate: Tensor,
-    expert_logits: Tensor,
-    *,
-    entropy_gate: Tensor | None = None,
-    target_entropy: Tensor | float = math.nan,
-    action_mask: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """All raw routing losses by name; the phase's `<name>_coef` weighs each.
-
-    Args:
-        gate: Gate [B, K].
-        expert_logits: Expert logits [B, K, A].
-        entropy_gate: Gate [B, K] for the alpha entropy term where it is not `gate` itself.
-        target_entropy: See `alpha_entropy_loss`.
-        action_mask: See `diversity_loss`.
-
-    Returns:
-        Scalars `alpha_entropy`, `load_balance` and `diversity`. The persistence and role losses, which need more than
-        one state or the environment, are `persistence_loss` and `role_loss`.
-    """
-    return {
-        "alpha_entropy": alpha_entropy_loss(gate if entropy_gate is None else entropy_gate, target_entropy),
-        "load_balance": load_balance_loss(gate),
-        "diversity": diversity_loss(expert_logits, action_mask),
-    }

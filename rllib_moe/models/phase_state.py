@@ -15,10 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_moe.phases import GATES, VALUES, PhaseConfig
-
-NAME_BYTES = 128
-"""Room for the name of a gate."""
+from rllib_moe.phases import GATES, NAME_BYTES, VALUES, PhaseConfig
 
 
 class PhaseState(nn.Module):
@@ -67,12 +64,5 @@ class PhaseState(nn.Module):
 
 
 def _encoded(name: str) -> Tensor:
-    """Return a name as bytes, uint8 [NAME_BYTES].
-
-    Raises:
-        ValueError: The name is too long.
-    """
-    data = name.encode()
-    if len(data) > NAME_BYTES:
-        raise ValueError(f"routing: expected at most {NAME_BYTES} bytes, got {name!r}")
-    return torch.tensor(list(data.ljust(NAME_BYTES, b"\0")), dtype=torch.uint8)
+    """Return a name as bytes, uint8 [NAME_BYTES]."""
+    return torch.tensor(list(name.encode().ljust(NAME_BYTES, b"\0")), dtype=torch.uint8)

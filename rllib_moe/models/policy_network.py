@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from rllib_moe.config import STATE, ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.models.experts import ExpertBank, combine_experts
-from rllib_moe.models.losses import persistence_loss, role_loss, routing_losses
+from rllib_moe.models.losses import (
+    alpha_entropy_loss,
+    diversity_loss,
+    load_balance_loss,
+    persistence_loss,
+    role_loss,
+)
 from rllib_moe.models.observation_encoder import ObservationEncoder
 from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.models.router import Router
@@ -128,9 +134,7 @@ class GATMoEPolicy(nn.Module):
         router_input = _read(self.router_inputs, z, state.leaves).detach()
         router_candidates = self.router.candidates(router_input)
         router_logits = self.router.of_chosen(router_candidates)
-        gate = gate_weights(router_logits, self.phase.routing, self.phase.get_buffer("temperature"))
-        if self.follows_roles:
-            gate = observation["roles"]
+        gate = observation["roles"] if self.follows_roles else self._gate(router_logits)
         if available_experts is not None:
             gate = mask_experts(gate, available_experts)
         expert_logits = self.experts(_read(self.expert_inputs, z, state.leaves))
@@ -155,14 +159,12 @@ class GATMoEPolicy(nn.Module):
         phase = self.phase
         # The entropy term sees each expert's logit less its mean over the batch, so it can move the entropy only by
         # telling states apart, never by preferring the same expert everywhere (see Router).
-        apart = output.router_logits - output.router_logits.mean(0)
-        raw = routing_losses(
-            output.gate,
-            output.expert_logits,
-            entropy_gate=gate_weights(apart, phase.routing, phase.get_buffer("temperature")),
-            target_entropy=phase.get_buffer("alpha_entropy_target"),
-            action_mask=observation.get("action_mask"),
-        )
+        centered = output.router_logits - output.router_logits.mean(0)
+        raw = {
+            "alpha_entropy": alpha_entropy_loss(self._gate(centered), phase.get_buffer("alpha_entropy_target")),
+            "load_balance": load_balance_loss(output.gate),
+            "diversity": diversity_loss(output.expert_logits, observation.get("action_mask")),
+        }
         candidates = output.router_candidates
         dividing = {
             "persistence": candidates.new_zeros(len(candidates))
@@ -176,6 +178,10 @@ class GATMoEPolicy(nn.Module):
         total = torch.stack([phase.get_buffer(f"{name}_coef") * loss for name, loss in raw.items()]).sum()
         raw |= {name: self.router.of_chosen(losses) for name, losses in dividing.items()}
         return AuxiliaryLosses(total + weighted.sum(), raw, weighted / coefs.sum().clamp(min=_LEAST_COEF))
+
+    def _gate(self, logits: Tensor) -> Tensor:
+        """Return the gate [B, K] of router logits under the active phase."""
+        return gate_weights(logits, self.phase.routing, self.phase.get_buffer("temperature"))
 
 
 def _width(inputs: Sequence[str], config: ModelConfig) -> int:
@@ -197,13 +203,8 @@ def phase_of(weights: Mapping[str, Tensor]) -> PhaseState:
     return state
 
 
-def weight_errors(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Return the reasons why saved weights do not fit a network, one a weight; empty when they do.
-
-    Args:
-        network: The network that should take them; it does where they fit, and decides that itself.
-        weights: A state dict.
-    """
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Load a state dict into a network; return the reasons why it does not fit, one a weight, or nothing."""
     if "router.chosen" not in weights:
         return [
             "router: the checkpoint is older than the router's candidates; go on from it with the version that wrote "

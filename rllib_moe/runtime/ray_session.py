@@ -148,7 +148,7 @@ def _any_agent_port() -> Iterator[None]:
 
 @contextmanager
 def _hangup_ignored() -> Iterator[None]:
-    """Let Ray's processes inherit that they ignore SIGHUP: a closed terminal sends it to them too, while a run saves."""
+    """Let Ray's processes inherit that they ignore SIGHUP, which a closed terminal sends to them too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

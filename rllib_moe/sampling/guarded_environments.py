@@ -15,11 +15,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rllib_moe.config import is_finite_number
 from rllib_moe.envs.description import EpisodeMeasure, describe
 from rllib_moe.envs.observation_check import ObservationCheck
 from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.sampling.watchdog import Watchdog
+from rllib_moe.validation import FailedError, is_finite_number
 
 MAX_REPLACED_IN_A_ROW = 10
 """Replacements of one environment without a finished episode between after which sampling stops."""
@@ -32,7 +32,7 @@ Observation = dict[str, np.ndarray]
 Env = gymnasium.Env[Observation, Any]
 
 
-class EnvironmentsFailError(RuntimeError):
+class EnvironmentsFailError(FailedError):
     """An environment fails again and again. The message says how."""
 
 
@@ -73,7 +73,7 @@ class GuardedEnvironments:
         return {name: float(present[name]) for name in self.arguments if is_finite_number(present[name])}
 
     def begin(self, e: int) -> Observation:
-        """Begin an episode in environment `e`, whose last one (if any) ended well; as `replace` does where it fails."""
+        """Reset environment `e` for its next episode; replace it if the reset fails."""
         self._in_a_row[e] = 0
         try:
             return self._reset(e)

@@ -23,6 +23,9 @@ from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 from rllib_moe.validation import ConfigError
 
+FIRST_EPISODE = "first_episode"
+"""Key in `env_config` of the episode that a run goes on from."""
+
 
 class VectorRolloutWorker(RolloutWorker):
     """RLlib's rollout worker with a `VectorSampler`. Takes RolloutWorker's arguments."""
@@ -34,7 +37,8 @@ class VectorRolloutWorker(RolloutWorker):
             # threads of several workers would wait for each other's cores: 1,600 steps/s in place of 2,300 on two.
             torch.set_num_threads(max(1, int(self.config.num_cpus_per_env_runner)))
         self._schedule = PhaseSchedule.from_dict(cast(Any, self.config).schedule)
-        if self.env is not None and self.async_env is not None and self.policy_map is not None:
+        # In evaluation RLlib counts whole episodes, which its own sampler plays.
+        if self.async_env is not None and self.policy_map is not None and not self.config.in_evaluation:
             if self._schedule.env_names and (errors := self.env.get_wrapper_attr("phase_errors")(self._schedule)):
                 raise ConfigError(errors)
             # Ray starts a remote worker anew when it ends; nobody would start the driver anew.
@@ -48,7 +52,7 @@ class VectorRolloutWorker(RolloutWorker):
 
     def sample(self, **kwargs: Any) -> Any:
         """Return one fragment of every environment; what begins in it has the arguments of the phase of its weights."""
-        if self._schedule.env_names and self.env is not None:
+        if self._schedule.env_names and isinstance(self.sampler, VectorSampler):
             episodes = int(cast(Any, self.get_policy()).model.network.phase.episodes)
             self._environments.arguments = self.env.get_wrapper_attr("phase_arguments")(self._schedule, episodes)
         return super().sample(**kwargs)
@@ -70,13 +74,13 @@ class VectorRolloutWorker(RolloutWorker):
     def _cuts(self, width: int) -> np.ndarray:
         """Return the step after which each environment's episode is cut once: [width], spread evenly over an episode.
 
-        0 is never: where every fragment holds the same number of longest episodes anyway, and in evaluation.
+        0 is never: where every fragment holds the same number of longest episodes anyway.
         """
         limit, is_constant = self.env_context["max_steps"], "max_steps" not in self._schedule.env_names
         is_even = is_constant and self.config.get_rollout_fragment_length(worker_index=1) % limit == 0
-        if self.config.in_evaluation or is_even:
+        if is_even:
             return np.zeros(width, np.int64)
-        limit = round(self._schedule.at(self.env_context.get("first_episode", 0)).env.get("max_steps", limit))
+        limit = round(self._schedule.at(self.env_context.get(FIRST_EPISODE, 0)).env.get("max_steps", limit))
         num_workers = max(1, self.num_workers)
         places = np.arange(width) * num_workers + max(1, self.worker_index)  # 1 and up, in turn among the workers
         return -(-limit * places // (width * num_workers))
@@ -85,7 +89,7 @@ class VectorRolloutWorker(RolloutWorker):
     def _env_config(self) -> dict[str, Any]:
         # An argument that phases gave before, and give no more, would stay as it was.
         given = {"given_by_phases": list(self._schedule.env_names)} if self._schedule.env_names else {}
-        return dict(self.env_context) | {"first_episode": 0, **given}
+        return dict(self.env_context) | {FIRST_EPISODE: 0, **given}
 
     def _make_another(self, e: int, number: int) -> Env:
         """Make the replacement of environment `e`; `number` tells its seeds from those of the one before."""

@@ -191,7 +191,7 @@ class VectorSampler(SamplerInput):
 
     def _act(self, observations: Observation) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Return actions [n], critic's estimates [n] and the rest of the policy's output for n observations."""
-        answer: Any = self._policy.compute_actions_from_input_dict({SampleBatch.OBS: observations}, explore=True)
+        answer: Any = self._policy.compute_actions_from_input_dict({SampleBatch.OBS: observations})
         chosen, _, output = answer
         return chosen, output.pop(SampleBatch.VF_PREDS), output
 

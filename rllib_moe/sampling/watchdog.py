@@ -53,8 +53,6 @@ class Watchdog:
         if self._works:
             self.rest()
             signal.signal(signal.SIGALRM, self._previous)
-            if self._ends_process:
-                faulthandler.cancel_dump_traceback_later()
 
     def watch(self) -> None:
         """Limit the time of what follows, until `rest`.
@@ -73,6 +71,9 @@ class Watchdog:
         """Nothing is watched any more."""
         if self._works:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            if self._ends_process:
+                faulthandler.cancel_dump_traceback_later()
+                self._rearm_at = 0.0
 
     def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:
         del number, frame

@@ -16,14 +16,12 @@ from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
 from rllib_moe.algorithms.placement import notices
-from rllib_moe.algorithms.policy import CannotGoOnError
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.experiment import Experiment
-from rllib_moe.models.policy_network import GATMoEPolicy, weight_errors
+from rllib_moe.models.policy_network import GATMoEPolicy, load_weights
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.ray_session import ray_session
-from rllib_moe.sampling.guarded_environments import EnvironmentsFailError
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.training.checkpoints import FINAL, LATEST, save_checkpoint
 from rllib_moe.training.live import LiveProgress
@@ -34,7 +32,7 @@ from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, Tra
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
 from rllib_moe.training.summary import recent_mean, summarize
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation import ConfigError, FailedError
 
 MAX_EMPTY_ITERATIONS = 10
 """Iterations in a row without a single sample after which a run stops: all workers fail."""
@@ -74,7 +72,7 @@ def check_network(experiment: Experiment, resumed: Resumed | None, shape: GraphS
         name = experiment.model.graph_encoder
         errors.append(f"graph_encoder: {name!r} cannot be used: {type(error).__name__}: {error}")
     else:
-        errors += weight_errors(network, resumed.checkpoint.state().weights) if resumed else []
+        errors += load_weights(network, resumed.checkpoint.state().weights) if resumed else []
     if errors:
         raise ConfigError(errors)
 
@@ -230,7 +228,7 @@ class Session:
     def _iterate(self, algorithm: CurriculumAlgorithm) -> dict[str, Any]:
         try:
             return algorithm.train()
-        except (CannotGoOnError, EnvironmentsFailError) as error:
+        except FailedError as error:
             iteration = self._rows[-1][m.ITERATION.key] + 1 if self._rows else 1
             raise TrainingStoppedError(f"iteration {iteration}: {error}") from error
 

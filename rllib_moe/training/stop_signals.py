@@ -1,4 +1,4 @@
-"""Stopping by signal (Ctrl-C, SIGTERM, a closed terminal): the first is obeyed after the iteration, a second one at once."""
+"""Stopping by signal (Ctrl-C, SIGTERM, closed terminal): the first ends a run after its iteration, a second at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 
 
 def stopping() -> list[signal.Signals]:
-    """Return the signals that ask a command to stop: SIGHUP (a closed terminal) only where `nohup` does not ignore it."""
+    """Return the signals that ask a command to stop: SIGHUP (a closed terminal) unless `nohup` ignores it."""
     hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
     return [signal.SIGINT, signal.SIGTERM, *hangup]
 

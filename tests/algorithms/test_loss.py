@@ -156,8 +156,8 @@ def plain_persistence(scores: list[list[float]], is_followed: Any) -> float:
     return both - 2 * 1.3 * -sum(p * math.log(p) for p in use)
 
 
-def test_the_whole_loss_is_that_of_the_plain_form() -> None:
-    """In transition (a target below ln K, sparsemax), with other weights than those that played: ratios are not 1."""
+def play(**options: Any) -> tuple[Any, SampleBatch]:
+    """A policy in transition (a target below ln K, sparsemax), with options of RLlib's, and the 40 rows it played."""
     small = {
         **{"env": "regimes", "max_steps": 16, "num_workers": 0, "num_envs_per_worker": 4},
         **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
@@ -167,12 +167,18 @@ def test_the_whole_loss_is_that_of_the_plain_form() -> None:
     config = algorithm_config(experiment)
     environments: list[Any] = [EpisodeSeeds(make_env("regimes", max_steps=16), (5, e)) for e in range(4)]
     torch.manual_seed(0)
-    policy: Any = MoEPPOPolicy(environments[0].observation_space, environments[0].action_space, config.to_dict())
+    spaces = environments[0].observation_space, environments[0].action_space
+    policy: Any = MoEPPOPolicy(*spaces, config.to_dict() | options)
     schedule = override_schedule(experiment.schedule, EVERY_LOSS)
     policy.request_phase(schedule.at(2000), 2000)
     watchdog = Watchdog(60)
     guarded = GuardedEnvironments(environments, lambda e, _: environments[e], watchdog)
-    batch = VectorSampler(guarded, policy, config, watchdog).get_data()
+    return policy, VectorSampler(guarded, policy, config, watchdog).get_data()
+
+
+def test_the_whole_loss_is_that_of_the_plain_form() -> None:
+    """With other weights than those that played: ratios are not 1."""
+    policy, batch = play()
     rows = deepcopy(dict(shuffled_pairs(batch)))
     assert 0 < rows[IS_FOLLOWED].sum() <= 20
     with torch.no_grad():
@@ -189,13 +195,33 @@ def test_the_whole_loss_is_that_of_the_plain_form() -> None:
     assert policy.model.network.router.loss.tolist() == pytest.approx(division, abs=1e-5)
 
 
+@pytest.mark.parametrize("gpus", [{}, {"num_gpus": 2, "_fake_gpus": True}], ids=["one", "two"])
+def test_the_gradient_is_clipped_after_the_mean_over_gpus(gpus: dict[str, Any]) -> None:
+    policy, batch = play(grad_clip=1e-3, **gpus)
+    assert len(policy.model_gpu_towers) == gpus.get("num_gpus", 1)
+    norms: list[float] = []
+
+    def step() -> None:
+        for group in policy._optimizers[0].param_groups:
+            gradients = [each.grad.norm() for each in group["params"] if each.grad is not None]
+            norms.append(float(torch.stack(gradients).norm()))
+
+    policy._optimizers[0].step = step
+    policy.load_batch_into_buffer(batch)
+    policy.learn_on_loaded_batch()
+    assert norms == pytest.approx([1e-3, 1e-3], rel=1e-2)
+    (reported,) = {tower.metrics()["grad_norm"] for tower in policy.model_gpu_towers}
+    assert reported > 0.01  # before it was clipped
+
+
 @pytest.mark.parametrize("algo", ["ppo", "appo"])
 def test_a_run_in_mixed_precision(small_config: SmallConfig, algo: Any) -> None:
     algorithm = small_config(num_workers=0, algo=algo, mixed_precision=True).build_algo()
     assert algorithm.get_policy().model.network.mixed_precision
     rows = [algorithm.train()["moe"] for _ in range(3)]
     algorithm.stop()
-    assert all(math.isfinite(row["loss/total"]) and row["run/skipped_updates"] == 0 for row in rows)
+    assert all(math.isfinite(row["loss/total"] + row["loss/grad_norm"]) for row in rows)
+    assert rows[-1]["run/skipped_updates"] == 0
 
 
 @pytest.mark.gpu
@@ -209,4 +235,5 @@ def test_a_run_on_a_gpu(small_config: SmallConfig, algo: Any, mixed_precision: b
     rows = [algorithm.train()["moe"] for _ in range(3)]
     algorithm.stop()
     assert all(buffer.is_cuda for buffer in policy.model.buffers())
-    assert all(math.isfinite(row["loss/total"]) and row["run/skipped_updates"] == 0 for row in rows)
+    assert all(math.isfinite(row["loss/total"] + row["loss/grad_norm"]) for row in rows)
+    assert rows[-1]["run/skipped_updates"] == 0

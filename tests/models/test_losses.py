@@ -15,7 +15,6 @@ from rllib_moe.models.losses import (
     load_balance_loss,
     persistence_loss,
     role_loss,
-    routing_losses,
 )
 from rllib_moe.models.router import Router
 from rllib_moe.models.routing import gate_weights
@@ -79,9 +78,10 @@ def test_gradient(loss: object) -> None:
 def test_extreme_logits_have_finite_losses_and_gradients(routing: str, scale: float, target: float) -> None:
     logits = (scale * torch.randn(32, 4)).requires_grad_()
     expert_logits = (scale * torch.randn(32, 4, 6)).requires_grad_()
-    losses = routing_losses(gate_weights(logits, routing, 0.5), expert_logits, target_entropy=target)
-    sum(losses.values(), torch.zeros(())).backward()
-    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    gate = gate_weights(logits, routing, 0.5)
+    losses = [alpha_entropy_loss(gate, target), load_balance_loss(gate), diversity_loss(expert_logits)]
+    sum(losses, torch.zeros(())).backward()
+    assert all(loss.shape == () and loss.isfinite() for loss in losses)
     assert logits.grad is not None
     assert expert_logits.grad is not None
     assert logits.grad.isfinite().all()
@@ -197,20 +197,11 @@ class TestDiversity:
             diversity_loss(torch.zeros(2, 3, 4), torch.ones(2, 3))
 
 
-def test_routing_losses_names_each_raw_loss() -> None:
-    expert_logits, mask = torch.randn(4, 4, 5), torch.tensor([[1, 1, 1, 0, 1]] * 4)
-    losses = routing_losses(HALF, expert_logits, target_entropy=0.4, action_mask=mask)
-    assert list(losses) == ["alpha_entropy", "load_balance", "diversity"]
-    assert torch.equal(losses["alpha_entropy"], alpha_entropy_loss(HALF, 0.4))
-    assert torch.equal(losses["load_balance"], load_balance_loss(HALF))
-    assert torch.equal(losses["diversity"], diversity_loss(expert_logits, mask))
-
-
 def test_one_expert_costs_nothing() -> None:
-    losses = routing_losses(torch.ones(3, 1), torch.randn(3, 1, 5), target_entropy=0.4)
-    assert losses["load_balance"] == 0
-    assert losses["diversity"] == 0
-    assert routing_losses(torch.ones(3, 1), torch.randn(3, 1, 5))["alpha_entropy"] == 0
+    gate = torch.ones(3, 1)
+    assert load_balance_loss(gate) == 0
+    assert diversity_loss(torch.randn(3, 1, 5)) == 0
+    assert alpha_entropy_loss(gate) == 0
 
 
 class TestPersistence:

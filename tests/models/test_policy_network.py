@@ -10,7 +10,7 @@ from gymnasium import spaces
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.models.experts import combine_experts
-from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput, phase_of, weight_errors
+from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput, load_weights, phase_of
 from rllib_moe.models.router import SCALE
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.phases import PhaseSchedule
@@ -321,17 +321,17 @@ class TestRouterAndInputs:
 class TestSavedWeights:
     def test_those_that_fit_are_taken_and_others_are_named(self) -> None:
         built, weights = network(), network(expert_hidden_size=6).state_dict()
-        assert weight_errors(built, weights) == []
-        assert weight_errors(built, network(trunk_size=11).state_dict())[0].startswith(
+        assert load_weights(built, weights) == []
+        assert load_weights(built, network(trunk_size=11).state_dict())[0].startswith(
             "encoder.trunk.0.weight: the check"
         )
         del weights["critic.0.bias"], weights["phase.temperature"]  # what a checkpoint lacks of the phase is off
-        assert weight_errors(built, weights) == [
+        assert load_weights(built, weights) == [
             "critic.0.bias: the checkpoint has none, this environment and network need [64]"
         ]
 
     def test_those_from_before_the_routers_candidates_are_refused_in_a_sentence(self) -> None:
         weights = network().state_dict()
         del weights["router.chosen"]
-        (told,) = weight_errors(network(), weights)
+        (told,) = load_weights(network(), weights)
         assert told.startswith("router: the checkpoint is older than the router's candidates")

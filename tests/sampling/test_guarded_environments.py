@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -171,3 +173,11 @@ def test_the_watchdog_interrupts_and_restores() -> None:
         time.sleep(0.5)
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_resting_watchdog_ends_no_process() -> None:
+    program = (
+        "import time; from rllib_moe.sampling.watchdog import Watchdog\n"
+        "with Watchdog(0.1, ends_process=True) as watchdog: watchdog.watch(); watchdog.rest(); time.sleep(1)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

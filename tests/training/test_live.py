@@ -157,7 +157,7 @@ def test_a_second_ctrl_c_gives_the_cursor_back() -> None:
 
 @pytest.mark.slow
 def test_a_closed_window_saves_and_stops(small_flags: tuple[str, ...], tmp_path: Path) -> None:
-    place = ("--output-dir", str(tmp_path), "--exp-name", "mine", "--episodes", "1000000", "--checkpoint-every", "1000000")
+    place = ("--output-dir", str(tmp_path), "--exp-name", "mine", "--episodes", "1000000")
     terminal = Terminal("scripts/train.py", *small_flags, "--num-workers", "1", *place)
     terminal.read_until("temperature")
     assert terminal.hang_up() == 128 + signal.SIGHUP

@@ -22,7 +22,7 @@ class ComparisonRequest(Settings):
     """A plan to compare by, and the place of its runs."""
 
     plan: str = Field(json_schema_extra={"positional": True, "metavar": "PLAN"})
-    """Name of a bundled plan (`nethack`, `nethack-5000`, `named-roles`, `experts-regimes` or `tasks`), or a YAML file."""
+    """A bundled plan (`nethack`, `nethack-5000`, `named-roles`, `experts-regimes` or `tasks`), or a YAML file."""
     output_dir: str | None = Field(None, min_length=1)
     """Directory of the runs; by default results/comparison-<plan>."""
     variants: str | None = Field(None, json_schema_extra={"metavar": "NAME,NAME"})

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_moe.config import is_finite_number
-from rllib_moe.validation import did_you_mean
+from rllib_moe.validation import did_you_mean, is_finite_number
 
 RANGES = ("uniform", "loguniform", "randint")
 KINDS = ("grid", "choice", *RANGES)

@@ -227,6 +227,12 @@ class TestRefusals:
                 "(did you mean 'softmax'?)",
             ),
             (
+                1,
+                "routing",
+                "m:" + "x" * 127,
+                f"transition.routing: expected at most 128 bytes, got 'm:{'x' * 127}'",
+            ),
+            (
                 2,
                 "temperature",
                 [1.0, 0.5],

@@ -165,6 +165,16 @@ def test_no_pair_crosses_the_end_of_an_episode() -> None:
         assert all(places[t + 1] == places[t] + 1 for t in first.tolist())
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_rllibs_evaluation_plays_whole_episodes(small_config: SmallConfig, name: Any) -> None:
+    config = small_config(num_workers=0, algo=name)
+    config.evaluation(evaluation_interval=1, evaluation_duration=6, evaluation_config={"explore": False})
+    built = config.build_algo()
+    played = built.train()["evaluation"]["env_runners"]["hist_stats"]
+    built.stop()
+    assert played["episode_lengths"] == [config.env_config["max_steps"]] * 6
+
+
 def test_an_unknown_model_key_is_refused_through_rllibs_catalog(small_config: SmallConfig) -> None:
     config = small_config(num_workers=0)
     config.model["custom_model_config"]["hidden_sizes"] = 32

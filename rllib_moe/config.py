@@ -236,3 +236,11 @@ class RunConfig(Settings):
     def directory(self) -> Path:
         """Directory of the run."""
         return Path(self.output_dir) / self.exp_name
+
+    @property
+    def copy_place(self) -> str | None:
+        """URI or path of the run's copy on the storage, None without one; options of a URI (`?...`) stay at its end."""
+        if self.storage is None:
+            return None
+        place, mark, options = self.storage.partition("?") if "://" in self.storage else (self.storage, "", "")
+        return f"{place.rstrip('/')}/{self.exp_name}{mark}{options}"

@@ -17,6 +17,7 @@ from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.evaluation.spec import EvaluationRequest
+from rllib_moe.runtime.console import standard_console
 from rllib_moe.runtime.invocation import exit_statuses
 
 
@@ -28,14 +29,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     request = parser.read(words_of(argv), _request)
 
     from rllib_moe.evaluation.evaluate import evaluate  # late, so that help and most refusals take no time
-    from rllib_moe.training.progress import standard_console
 
     return evaluate(request, standard_console())
 
 
 def _request(given: dict[str, Any]) -> EvaluationRequest:
-    file = given.pop("config", None)
-    return EvaluationRequest(**given) if file is None else EvaluationRequest.load(file).replace(**given)
+    if "config" not in given:
+        return EvaluationRequest(**given)
+    begun = EvaluationRequest.load(given.pop("config"))
+    if "env_args" in given:
+        given["env_args"] = {**begun.env_args, **given["env_args"]}
+    return begun.replace(**given)
 
 
 def run() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.evaluation.spec import ReplayRequest
+from rllib_moe.runtime.console import standard_console
 from rllib_moe.runtime.invocation import exit_statuses
 
 
@@ -26,7 +27,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     request = parser.read(words_of(argv), lambda given: ReplayRequest(**given))
 
     from rllib_moe.evaluation.replay.replay import replay  # late, so that help and most refusals take no time
-    from rllib_moe.training.progress import standard_console
 
     return replay(request, standard_console())
 

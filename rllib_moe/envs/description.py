@@ -142,8 +142,13 @@ class GraphDescription:
 
     def without_roles(self) -> Self:
         """Return the description without the roles' names."""
-        other = copy.copy(self)  # a subclass may take no such argument
-        object.__setattr__(other, "role_names", ())
+        return self._with(role_names=())
+
+    def _with(self, **names: tuple[str, ...]) -> Self:
+        """Return the description with other names. A subclass need not take them as arguments."""
+        other = copy.copy(self)
+        for field, value in names.items():
+            object.__setattr__(other, field, value)
         return other
 
     @property
@@ -247,11 +252,11 @@ def describe(env: gymnasium.Env[Any, Any]) -> GraphDescription:
     if not description.action_names:
         assert isinstance(env.action_space, gymnasium.spaces.Discrete)
         names = tuple(str(action) for action in range(int(env.action_space.n)))
-        description = dataclasses.replace(description, action_names=names)
+        description = description._with(action_names=names)
     if not description.node_type_names:
         types = GraphShape.from_space(env.observation_space).num_node_types
         names = tuple(f"type {kind}" for kind in range(types)) or ("node",)
-        description = dataclasses.replace(description, node_type_names=names)
+        description = description._with(node_type_names=names)
     return description
 
 

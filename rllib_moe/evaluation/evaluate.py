@@ -13,6 +13,7 @@ from rich.console import Console
 
 from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.evaluation.spec import EvaluationRequest
+from rllib_moe.runtime.console import say
 from rllib_moe.runtime.files import write_whole
 
 
@@ -47,7 +48,7 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
             console.print(table)
     for name, file in _write_all(numbers, request).items():
         if console:
-            console.print(f"{name}: {file}", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"{name}: {file}")
     return numbers
 
 

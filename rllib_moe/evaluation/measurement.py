@@ -23,6 +23,7 @@ from rllib_moe.evaluation.report import evaluation_numbers
 from rllib_moe.evaluation.resolve import Resolved
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.metrics import rounded
+from rllib_moe.runtime.console import say
 from rllib_moe.runtime.ray_session import ray_session
 
 SHARES_PER_WORKER = 4
@@ -86,11 +87,8 @@ def _play(
         seconds += share.seconds
         if console:
             mean = sum(record.score for record in records) / len(records)
-            console.print(
-                f"{what}episodes {len(records)}/{request.episodes}  mean score {mean:.1f}  "
-                f"{time.perf_counter() - began:.0f} s",
-                highlight=False,
-            )
+            played = f"{what}episodes {len(records)}/{request.episodes}"
+            say(console, f"{played}  mean score {mean:.1f}  {time.perf_counter() - began:.0f} s")
     return sorted(records, key=lambda record: record.seed), seconds
 
 

@@ -89,7 +89,6 @@ def sent_checkpoint(run: RunConfig) -> Path | None:
 def places(run: RunConfig) -> dict[str, str]:
     """Return where a run's results will lie, as metadata of its job."""
     found = {"exp_name": run.exp_name, "results": str(run.directory)}
-    if run.storage:
-        root = run.storage if "://" in run.storage else Path(run.storage).as_uri()
-        found["storage"] = f"{root.rstrip('/')}/{run.exp_name}"
+    if (copy := run.copy_place) is not None:
+        found["storage"] = copy if "://" in copy else Path(copy).as_uri()
     return found

@@ -48,6 +48,10 @@ def exit_statuses(interrupted: str | None) -> Iterator[None]:
         _end(REFUSED, str(error))
     except FailedError as error:
         _end(FAILED, str(error))
+    except OSError as error:
+        if error.filename is None:  # no file's error, but a fault of the program
+            raise
+        _end(FAILED, f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         _end(INTERRUPTED, interrupted)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ import numpy as np
 import yaml
 
 from rllib_moe.experiment import Experiment
+from rllib_moe.runtime.files import sync
 from rllib_moe.validation import RefusedError
 
 if TYPE_CHECKING:
@@ -274,11 +274,3 @@ def _describe(path: Path) -> Checkpoint:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def sync(*paths: Path) -> None:
-    """Force files and directories to disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)

@@ -5,10 +5,7 @@ A terminal has a display in place of the lines, see `live.py`.
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,42 +13,17 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
 from rllib_moe.phases import PhaseSchedule
+from rllib_moe.runtime.console import say
 from rllib_moe.training.health import concerns
 from rllib_moe.training.summary import best_score
 
 REPEAT_SHARE = 0.1
 """Share of the run's episodes after which a warning that lasts is told again."""
-LOG_WIDTH = 160
-"""Columns of the output when it is no terminal (a log)."""
-
-
-def standard_console() -> Console:
-    """Standard output, as wide as the terminal, or `LOG_WIDTH` where there is none and none is said (`COLUMNS`)."""
-    is_told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if is_told else LOG_WIDTH)
-
-
-def say(console: Console, text: str) -> None:
-    """Print a line as it is: a path may hold brackets, and should not be broken in two."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-class ConsoleHandler(logging.Handler):
-    """Log records as lines of a console, which keeps them apart from what it redraws."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
-        say(self._console, self.format(record))
 
 
 class Pace:
@@ -130,7 +102,7 @@ def phase_table(summary: dict[str, Any]) -> Table:
     """Return the table that ends a run that played something, a column a phase, from its `summary.summarize`."""
     table = Table("phase", title="Phases played", title_justify="left")
     for phase in summary["phases"]:
-        table.add_column(escape(phase["phase"]), justify="right")
+        table.add_column(phase["phase"], justify="right")
     columns = [_cells(phase) for phase in summary["phases"]]
     for heading in columns[0]:
         table.add_row(heading, *(cells[heading] for cells in columns))

@@ -17,11 +17,12 @@ from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_configured, prepare
 from rllib_moe.experiment import Experiment
+from rllib_moe.runtime.console import ConsoleHandler, say, standard_console
 from rllib_moe.runtime.files import locked
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.training.checkpoints import LATEST
 from rllib_moe.training.forecast import forecast
-from rllib_moe.training.progress import ConsoleHandler, phase_table, say, standard_console
+from rllib_moe.training.progress import phase_table
 from rllib_moe.training.run_directory import RunDirectory, told
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.summary import summarize
@@ -130,8 +131,10 @@ def _write_summary(
         "progress": str(directory.path / "progress.csv"),
         "checkpoint": str(directory.checkpoints / LATEST),
     }
-    if mirror and mirror.copy_files():
-        paths["storage"] = f"{str(experiment.run.storage).rstrip('/')}/{experiment.run.exp_name}"
+    # Once more: the summary is new, and a checkpoint whose copy failed is tried again.
+    run = experiment.run
+    if mirror and mirror.copy_checkpoint((directory.checkpoints / LATEST).resolve(), run.keep_checkpoints):
+        paths["storage"] = str(run.copy_place)
     return paths
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from rllib_moe.runtime.files import sync
 from rllib_moe.training.checkpoints import (
     BEST,
     EXPERIMENT,
@@ -17,7 +18,6 @@ from rllib_moe.training.checkpoints import (
     Checkpoint,
     episode_of,
     periodic,
-    sync,
 )
 
 

@@ -65,9 +65,10 @@ class RunDirectory:
         own = resumed_from is not None and path.resolve() in resumed_from.parents
         try:
             if path.exists() and not own and not _came_to_nothing(path):
-                raise ConfigError(
-                    [f"exp_name: {path} holds a run already; choose another name, or go on with it by --resume {path}"]
-                )
+                how = f"go on with it by --resume {path}"
+                if not any((path / "checkpoints").glob("episode_*")):  # it was killed
+                    how = "move it away: it ended before its first checkpoint, so nothing can be resumed"
+                raise ConfigError([f"exp_name: {path} holds a run already; choose another name, or {how}"])
             directory = cls(path)
         except OSError as error:
             raise ConfigError([f"output_dir: cannot make {path} ({error.strerror})"]) from error

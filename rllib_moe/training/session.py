@@ -21,11 +21,12 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy, load_weights
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.runtime import provenance
+from rllib_moe.runtime.console import say
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.training.checkpoints import FINAL, LATEST, save_checkpoint
 from rllib_moe.training.live import LiveProgress
-from rllib_moe.training.progress import FollowedRun, ProgressLines, say
+from rllib_moe.training.progress import FollowedRun, ProgressLines
 from rllib_moe.training.resume import Resumed
 from rllib_moe.training.run_checkpoints import adopt, point, point_best, prune, set_aside_later
 from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, TrainingStoppedError, told
@@ -99,12 +100,12 @@ def _gate_errors(experiment: Experiment) -> Iterator[str]:
 
 def claim_storage(experiment: Experiment, resumed: Resumed | None, directory: RunDirectory) -> RunMirror | None:
     """Take the run's place on the storage, where one is asked for."""
-    storage = experiment.run.storage
-    if storage is None:
+    storage, copy_place = experiment.run.storage, experiment.run.copy_place
+    if storage is None or copy_place is None:
         return None
     try:
         if resumed and resumed.fetched:
-            is_own = is_same_place(resumed.fetched.uri, f"{storage.rstrip('/')}/{directory.path.name}")
+            is_own = is_same_place(resumed.fetched.uri, copy_place)
         else:
             is_own = resumed is not None and directory.path.resolve() in resumed.checkpoint.path.parents
     except StorageError as error:

@@ -40,7 +40,7 @@ class StorageError(RefusedError):
 def locate(uri: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of a URI or absolute path, and the path in it; StorageError for one unknown to pyarrow."""
     try:
-        return pafs.FileSystem.from_uri(uri.rstrip("/"))
+        return pafs.FileSystem.from_uri(uri)
     except (OSError, ValueError) as error:
         raise StorageError(f"{uri}: {_reason(error)}") from error
 
@@ -74,7 +74,7 @@ class RunMirror:
         """
         try:
             filesystem, root = locate(storage)
-            place = pafs.SubTreeFileSystem(f"{root}/{run.name}", filesystem)
+            place = pafs.SubTreeFileSystem(f"{root.rstrip('/')}/{run.name}", filesystem)
             if isinstance(filesystem, pafs.LocalFileSystem) and Path(place.base_path).resolve() == run.resolve():
                 return None
             if (_exists(place, LINKS) or _whole(place)) and not is_own:
@@ -89,20 +89,20 @@ class RunMirror:
     def copy_checkpoint(self, checkpoint: Path, keep: int) -> bool:
         """Copy a whole checkpoint, the run's files and the links, then drop all copies but `keep` and the linked ones.
 
+        What the links name is copied too where it is not there: the copy of an earlier checkpoint may have failed.
+
         Returns:
             True where it is there. A storage that fails costs a warning and nothing else.
         """
-        target = f"{CHECKPOINTS}/{checkpoint.name}"
+        linked = {name: path for name in LINK_NAMES if (path := (checkpoint.parent / name).resolve()).is_dir()}
         try:
-            if _read(self._storage, f"{target}/{MANIFEST}") != (checkpoint / MANIFEST).read_bytes():
-                self._drop(target)
-                self._storage.create_dir(target)
-                for file in sorted(checkpoint.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest last
-                    pafs.copy_files(str(file), f"{target}/{file.name}", destination_filesystem=self._storage)
-            self._copy_files()
-            whole = _whole(self._storage)
-            linked = {name: (checkpoint.parent / name).resolve().name for name in LINK_NAMES}
-            links = {name: path for name, path in linked.items() if path in whole}  # a copy may have failed
+            self._storage.create_dir(CHECKPOINTS)  # and with it the run's directory, where that was lost
+            for path in dict.fromkeys((checkpoint.resolve(), *linked.values())):
+                self._copy(path)
+            for name in RUN_FILES:
+                if (self._run / name).exists():
+                    pafs.copy_files(str(self._run / name), name, destination_filesystem=self._storage)
+            links = {name: path.name for name, path in linked.items()}
             with self._storage.open_output_stream(LINKS) as stream:
                 stream.write(json.dumps(links).encode())
             # Later ones, of a run taken up again earlier, stay.
@@ -110,26 +110,19 @@ class RunMirror:
             for name in set(earlier[:-keep]) - set(links.values()):
                 self._drop(f"{CHECKPOINTS}/{name}")
         except OSError as error:
-            told = "Cannot copy %s to %s (%s). It is whole on this machine, and training goes on"
-            logger.warning(told, checkpoint, self._storage.base_path + target, _reason(error))
+            told = "Cannot copy %s to %s (%s). It is whole on this machine, and is copied with the next one"
+            logger.warning(told, checkpoint, self._storage.base_path + CHECKPOINTS, _reason(error))
             return False
         return True
 
-    def copy_files(self) -> bool:
-        """Copy the run's files anew; return whether that worked."""
-        try:
-            self._copy_files()
-        except OSError as error:
-            told = "Cannot copy the files of %s to %s (%s)"
-            logger.warning(told, self._run, self._storage.base_path, _reason(error))
-            return False
-        return True
-
-    def _copy_files(self) -> None:
-        self._storage.create_dir(CHECKPOINTS)  # and with it the run's directory, where that was lost
-        for name in RUN_FILES:
-            if (self._run / name).exists():
-                pafs.copy_files(str(self._run / name), name, destination_filesystem=self._storage)
+    def _copy(self, checkpoint: Path) -> None:
+        """Copy a whole checkpoint, its manifest last, unless it is there."""
+        target = f"{CHECKPOINTS}/{checkpoint.name}"
+        if _read(self._storage, f"{target}/{MANIFEST}") != (checkpoint / MANIFEST).read_bytes():
+            self._drop(target)
+            self._storage.create_dir(target)
+            for file in sorted(checkpoint.iterdir(), key=lambda file: file.name == MANIFEST):
+                pafs.copy_files(str(file), f"{target}/{file.name}", destination_filesystem=self._storage)
 
     def _drop(self, checkpoint: str) -> None:
         """Delete a copied checkpoint, its manifest first: what is left of an interrupted deletion is no checkpoint."""
@@ -163,9 +156,10 @@ def fetch(uri: str) -> Fetched:
         StorageError: there is no run or no such checkpoint, or the storage cannot be reached.
     """
     filesystem, path = locate(uri)
-    run, asked, run_uri = PurePosixPath(path), "", uri.rstrip("/")
-    if run.parent.name == CHECKPOINTS:
-        run, asked, run_uri = run.parent.parent, run.name, run_uri.rsplit("/", 2)[0]
+    run, asked, run_uri = PurePosixPath(path), "", uri
+    if run.parent.name == CHECKPOINTS and (run.name in LINK_NAMES or episode_of(run.name) >= 0):
+        place, mark, options = uri.partition("?")
+        run, asked, run_uri = run.parent.parent, run.name, place.rstrip("/").rsplit("/", 2)[0] + mark + options
     holder = tempfile.TemporaryDirectory(prefix="rllib_moe-fetched-")
     local, storage = Path(holder.name) / run.name, pafs.SubTreeFileSystem(str(run), filesystem)
     try:

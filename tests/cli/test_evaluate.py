@@ -8,9 +8,11 @@ from scripts.evaluate import main
 
 def test_prints_a_table_and_writes_the_numbers(tmp_path, capsys):
     file, config = tmp_path / "numbers.json", tmp_path / "request.yaml"
-    config.write_text("{policy: random, env: nethack, episodes: 6, seed_base: 7, env_args: {num_cues: 3}}")
+    config.write_text(
+        "{policy: random, env: nethack, episodes: 6, seed_base: 7, env_args: {num_cues: 3, num_regimes: 5}}"
+    )
     numbers = main(
-        f"--config {config} --env regimes --max-steps 9 --env-arg num_cues=4 --env-arg num_regimes=5 --num-workers 0 "
+        f"--config {config} --env regimes --max-steps 9 --env-arg num_cues=4 --num-workers 0 "
         f"--envs-per-worker 2 --json {file}".split()
     )
     assert json.loads(file.read_text()) == numbers

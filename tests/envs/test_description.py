@@ -25,6 +25,20 @@ def test_environments_without_a_description_get_numbers():
     assert describe(env).node_type_names == tuple(f"type {kind}" for kind in range(6))
 
 
+class Rooms(GraphDescription):
+    """A description with arguments of its own."""
+
+    def __init__(self, rooms: int) -> None:
+        super().__init__(role_names=tuple(f"room {number}" for number in range(rooms)))
+
+
+def test_a_subclass_may_have_arguments_of_its_own() -> None:
+    env = make_env("regimes")
+    env.unwrapped.description = Rooms(2)
+    assert describe(env).action_names == ("0", "1", "2", "3")
+    assert (describe(env).role_names, describe(env).without_roles().role_names) == (("room 0", "room 1"), ())
+
+
 def test_experts_bear_the_roles_names_where_there_are_as_many() -> None:
     roles = ("fight", "go_down")
     assert expert_names(2, roles) == ["fight", "go down"]

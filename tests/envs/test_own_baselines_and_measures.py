@@ -86,7 +86,7 @@ def test_missing_names_are_numbers_and_wrappers_count() -> None:
 def test_a_baseline_plays_each_episode_anew_and_measures_are_over_those_that_tell(tmp_path: Path) -> None:
     told = io.StringIO()
     file = tmp_path / "oracle.json"
-    numbers = play("oracle", Console(file=told, width=200), str(file))
+    numbers = play("oracle", Console(file=told, width=200, markup=False), str(file))
     # Right actions by seed: 0 (nothing told), 1, 2, 3.
     assert numbers["episode_scores"] == [0, 1, 2, 3]
     assert (numbers["streak_mean"], numbers["good_rate"]) == (2, pytest.approx(1 / 3, abs=1e-6))
@@ -105,14 +105,14 @@ def test_a_baseline_plays_each_episode_anew_and_measures_are_over_those_that_tel
 
 @pytest.mark.usefixtures("ray_session")
 def test_training_rows_of_remote_workers_and_the_comparison_have_them(train: Train, tmp_path: Path) -> None:
-    train("run", 40, "--env", ENV, "--num-workers", "1")
+    train("run", 16, "--env", ENV, "--num-workers", "1")
     for row in (rows := read_rows(tmp_path / "run" / "progress.csv")):
         assert 1 <= row["score/streak_mean"] <= EPISODE
         assert 0 <= row["score/good_rate"] <= 1
     assert len(rows) >= 2
     drawn = evaluate(EvaluationRequest(checkpoint=str(tmp_path / "run"), episodes=8, num_workers=0))
     evaluation = {"episodes": 8, "seed_base": 0}
-    plan = Plan.from_dict({"episodes": 40, "evaluation": evaluation, "variants": [{"name": "run"}], "seeds": [0]})
+    plan = Plan.from_dict({"episodes": 16, "evaluation": evaluation, "variants": [{"name": "run"}], "seeds": [0]})
     rows = variant_rows(plan, {"run": [run_numbers(0, "streak_mean", drawn, None)]})
     assert rows["run"]["streak_mean"]["mean"] == rows["run"]["primary"]["iqm"] == pytest.approx(drawn["streak_mean"])
     lines = markdown(plan, {"oracle": baseline_row(play("oracle"))}, rows, []).splitlines()

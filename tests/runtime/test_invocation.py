@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ def test_by_script_or_console_command(started: str, told: list[str], monkeypatch
     [
         (ConfigError(["gamma: no"]), 2, "configuration refused:\n  - gamma: no\n"),
         (FailedError("too late"), 1, "too late\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/run"), 1, "/a/run: Permission denied\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (SystemExit(143), 143, ""),
     ],
@@ -50,6 +52,8 @@ def test_nothing_is_said_twice_and_a_bug_keeps_its_traceback(capsys: pytest.Capt
         raise KeyboardInterrupt
     with pytest.raises(ZeroDivisionError), exit_statuses(None):
         _ = 1 / 0
+    with pytest.raises(ConnectionError), exit_statuses(None):
+        raise ConnectionError
     assert capsys.readouterr().err == ""
 
 

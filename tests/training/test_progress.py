@@ -18,7 +18,7 @@ SCHEDULE = PhaseSchedule.load("v3")
 
 
 def console() -> Console:
-    return Console(file=io.StringIO(), width=200)
+    return Console(file=io.StringIO(), width=200, markup=False)
 
 
 def printed(target: Console) -> str:
@@ -90,7 +90,7 @@ class TestLine:
         assert printed(target).splitlines()[1].endswith("0:01:30 left")
 
     def test_one_line_on_a_narrow_screen_and_brackets_as_they_are(self) -> None:
-        target = Console(file=io.StringIO(), width=20)
+        target = Console(file=io.StringIO(), width=20, markup=False)
         show(target, row(PHASE="[bold]x[/y]"))
         assert len(printed(target).splitlines()) == 1
         assert "[bold]x[/y] sparsemax" in printed(target)
@@ -134,7 +134,7 @@ def phase(**changes: Any) -> dict[str, Any]:
 
 class TestTable:
     def test_a_column_a_phase_fits_into_80_columns(self) -> None:
-        narrow = Console(file=io.StringIO(), width=80)
+        narrow = Console(file=io.StringIO(), width=80, markup=False)
         names = ("warmup", "transition", "[/fine]")
         narrow.print(phase_table({"phases": [phase(phase=name, expert_share=[0.25] * 4) for name in names]}))
         title, _, head, _, *lines, _ = printed(narrow).splitlines()

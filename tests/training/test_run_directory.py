@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,10 @@ class TestKeepRowsUntil:
         for iteration in range(1, 6):
             first.append(row(iteration))
         first.close()
-        time.sleep(1.1)  # files are named by the second
+        # Files are read in the order of their names, which begin with the second: as if a run before had written it.
+        (file,) = tmp_path.glob("events.*")
+        second_written = file.name.split(".")[3]
+        file.rename(file.with_name(file.name.replace(second_written, f"{int(second_written) - 1}", 1)))
         second = RunDirectory(tmp_path)
         second.keep_rows_until(3)
         last = row(5)[m.EPISODES_TOTAL.key] + 1
@@ -130,11 +132,17 @@ class TestClaim:
     def test_another_run_is_refused_and_left_alone(self, tmp_path: Path) -> None:
         other = RunDirectory.claim(config(tmp_path), resumed_from=None)
         (other.path / "summary.json").write_text("precious")
+        (other.checkpoints / "episode_000010").mkdir()
         resumed_elsewhere = tmp_path / "theirs" / "checkpoints" / "episode_000010"
         for resumed_from in (None, resumed_elsewhere, tmp_path / "mine-too" / "checkpoints" / "episode_000010"):
             with pytest.raises(ConfigError, match=r"exp_name: .*/mine holds a run already; .* --resume .*/mine"):
                 RunDirectory.claim(config(tmp_path), resumed_from=resumed_from)
         assert (other.path / "summary.json").read_text() == "precious"
+
+    def test_a_run_killed_before_its_first_checkpoint_is_to_be_moved_away(self, tmp_path: Path) -> None:
+        RunDirectory.claim(config(tmp_path), resumed_from=None).append(row(1))
+        with pytest.raises(ConfigError, match="or move it away: it ended before its first checkpoint"):
+            RunDirectory.claim(config(tmp_path), resumed_from=None)
 
     def test_what_a_failed_start_left_is_taken_over(self, tmp_path: Path) -> None:
         before = RunDirectory.claim(config(tmp_path), resumed_from=None)

@@ -204,12 +204,34 @@ def test_an_unchanged_checkpoint_is_not_copied_again(stored: tuple[RunMirror, Pa
     assert read_links(run_at(checkpoints.parent)) == links
 
 
-def test_links_name_only_what_is_there(stored: tuple[RunMirror, Path, str], tmp_path: Path) -> None:
+def test_a_linked_checkpoint_whose_copy_failed_is_copied_with_the_next(
+    stored: tuple[RunMirror, Path, str], tmp_path: Path
+) -> None:
     mirror, checkpoints, _ = stored
     make_checkpoint(tmp_path / "mine", 300)  # its copy failed
     (tmp_path / "mine" / "checkpoints" / "best").symlink_to("episode_000300")
     assert mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", 400), keep=5)
-    assert read_links(run_at(checkpoints.parent)) == {"latest": "episode_000400"}
+    assert read_links(run_at(checkpoints.parent)) == {"latest": "episode_000400", "best": "episode_000300"}
+    assert (checkpoints / "episode_000300" / "weights.pt").read_text() == "weights"
+
+
+def test_a_directory_of_runs_may_be_called_checkpoints(tmp_path: Path) -> None:
+    mirror = RunMirror(run_at(tmp_path / "checkpoints" / "mine"), tmp_path / "mine")
+    assert mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", 100), keep=2)
+    fetched = fetch(str(tmp_path / "checkpoints" / "mine"))
+    assert (fetched.run.name, fetched.checkpoint.name) == ("mine", "episode_000100")
+
+
+@pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        ("s3://bucket/runs/?region=eu-north-1", "s3://bucket/runs/mine?region=eu-north-1"),
+        ("gs://bucket", "gs://bucket/mine"),
+        ("/mnt/what?/", "/mnt/what?/mine"),
+    ],
+)
+def test_options_of_a_uri_stay_at_its_end(storage: str, expected: str) -> None:
+    assert RunConfig(exp_name="mine", storage=storage).copy_place == expected
 
 
 @pytest.mark.parametrize("uri", ["file:///nowhere/at/all", "nosuch://bucket/run"])

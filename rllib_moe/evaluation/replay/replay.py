@@ -14,6 +14,7 @@ from rllib_moe.envs.description import expert_names
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.resolve import Resolved, resolve
 from rllib_moe.evaluation.spec import ReplayRequest
+from rllib_moe.runtime.console import say
 from rllib_moe.runtime.files import atomic_write, write_whole
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
 
     def tell(steps: int) -> None:
         if console and steps % _PROGRESS_EVERY == 0:
-            console.print(f"steps {steps}/{resolved.environment.max_steps}", highlight=False)
+            say(console, f"steps {steps}/{resolved.environment.max_steps}")
 
     recording = record(resolved.environment, resolved.player, request.seed, tell)
     recording.description = resolved.description  # without the names of roles where the experts were given none
@@ -54,9 +55,9 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
             write_gif(recording, partial)
     files = {file: Path(file).stat().st_size for file in (request.out, request.gif) if file is not None}
     if console:
-        console.print(f"{recording.steps} steps, {recording.ending}, score {recording.final_score:g}", highlight=False)
+        say(console, f"{recording.steps} steps, {recording.ending}, score {recording.final_score:g}")
         for file, size in files.items():
-            console.print(f"{file}: {size / 1e6:.2f} MB", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"{file}: {size / 1e6:.2f} MB")
     return {
         "steps": recording.steps,
         "score": recording.final_score,

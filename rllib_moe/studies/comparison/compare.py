@@ -11,7 +11,8 @@ from pydantic import Field
 from rllib_moe.envs.description import describe
 from rllib_moe.envs.registry import environment_errors, make_configured
 from rllib_moe.evaluation.resolve import resolve
-from rllib_moe.runtime.files import directory_errors, locked
+from rllib_moe.runtime.console import say, standard_console
+from rllib_moe.runtime.files import directory_errors, locked, write_whole
 from rllib_moe.studies.comparison.done import PLAN, baselines, reuse_errors
 from rllib_moe.studies.comparison.plan import INFORMATION, NORMALIZED, OUTCOMES, Plan
 from rllib_moe.training.resume import Resumed
@@ -61,7 +62,6 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
     from rllib_moe.studies.comparison.result import write_result
     from rllib_moe.studies.comparison.runner import Runner
     from rllib_moe.studies.comparison.table import limits
-    from rllib_moe.training.progress import say, standard_console
 
     console = standard_console()
     for line in (*unfair_controls(plan), *limits(plan)):
@@ -69,13 +69,13 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
     runs = [run for run in plan.runs() if run.variant in chosen]
     directory.mkdir(parents=True, exist_ok=True)
     with locked("output_dir", directory):
-        (directory / PLAN).write_text(plan.to_yaml())
+        write_whole(directory / PLAN, plan.to_yaml())
         try:
             failures = Runner(plan, directory, request.jobs, console).run(runs)
         finally:
             result = write_result(plan, directory)
             if result["variants"]:
-                say(console, (directory / "table.md").read_text())
+                say(console, (directory / "table.md").read_text(encoding="utf-8"))
                 say(console, f"table: {directory / 'table.md'}")
     return {**result, "failures": failures}
 

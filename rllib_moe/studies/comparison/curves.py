@@ -17,19 +17,19 @@ COLUMNS = 3
 
 
 @styled()
-def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Sequence[int], path: Path) -> None:
+def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Mapping[str, Sequence[int]], path: Path) -> None:
     """Draw all variants into a PNG file: a panel for each, the first variant behind every other one.
 
     Args:
         curves: The score curves of each variant's runs, at least one each; the first variant is the reference.
-        boundaries: First episodes of the phases after the first, marked by lines.
+        boundaries: First episodes of the phases after the first by variant, marked by lines.
     """
     reference = next(iter(curves))
     figure, axes = panels(len(curves), COLUMNS, 1.6 if len(curves) > 1 else 2.6, shared=True)
     for each, (name, runs) in zip(axes, curves.items(), strict=True):
-        for boundary in boundaries:
+        for boundary in boundaries[name]:
             line = each.axvline(boundary, color=LIGHT.muted, linewidth=1, linestyle=":")
-        marks: dict[str, Artist] = {"a phase begins": line} if boundaries else {}
+        marks: dict[str, Artist] = {"a phase begins": line} if boundaries[name] else {}
         if name != reference:
             marks |= {f"{reference} (reference)": _draw(each, curves[reference], LIGHT.muted)[0]}
         marks |= dict(zip(("mean over seeds", "least to most"), _draw(each, runs, ACCENT), strict=True))

@@ -70,7 +70,7 @@ def measured(request: EvaluationRequest, checkpoint_episodes: int | None) -> dic
         checkpoint_episodes: Episodes of the run's final checkpoint; None of a baseline.
     """
     try:
-        numbers: dict[str, Any] = json.loads(Path(str(request.json_file)).read_text())
+        numbers: dict[str, Any] = json.loads(Path(str(request.json_file)).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     names = ["episodes", "seed_base", *(("env", "max_steps", "env_args") if checkpoint_episodes is None else ())]
@@ -112,10 +112,13 @@ def reuse_errors(plan: Plan, directory: Path) -> list[str]:
 
 def _outcome_errors(plan: Plan, file: Path) -> Iterator[str]:
     """Yield an error for each part of the question that was put otherwise before the first run."""
-    before = load_yaml(file) if file.exists() else {}
-    for name in ("primary", "reference", "test", "normalize"):
-        if name in before and before[name] != getattr(plan, name):
-            yield f"{name}: fixed as {before[name]!r} before the first run, the plan says {getattr(plan, name)!r}"
+    before = (load_yaml(file) if file.exists() else None) or {}
+    now = {"primary": plan.primary, "reference": plan.reference_name, "test": plan.test, "normalize": plan.normalize}
+    if "reference" in before:  # by default the first variant
+        before["reference"] = before["reference"] or before["variants"][0]["name"]
+    for name, value in now.items():
+        if name in before and before[name] != value:
+            yield f"{name}: fixed as {before[name]!r} before the first run, the plan says {value!r}"
 
 
 def _reuse_errors(run: PlannedRun, directory: Path) -> Iterator[str]:

@@ -23,10 +23,11 @@ from pathlib import Path
 from rich.console import Console
 
 from rllib_moe.evaluation.spec import EvaluationRequest
+from rllib_moe.runtime.console import say
+from rllib_moe.runtime.files import write_whole
 from rllib_moe.studies.comparison.done import BASELINES, baselines, evaluations, measured, trained
 from rllib_moe.studies.comparison.plan import Plan, PlannedRun
 from rllib_moe.training.checkpoints import LATEST
-from rllib_moe.training.progress import say
 from rllib_moe.validation import FailedError, Settings
 
 
@@ -60,7 +61,7 @@ class Runner:
                 for done, each in enumerate(as_completed(running), start=1):
                     try:
                         each.result()
-                    except FailedError as error:
+                    except (FailedError, OSError) as error:
                         failures.append(str(error))
                     self._say(f"{done} of {len(running)} done, {len(failures)} failed")
             except KeyboardInterrupt:
@@ -107,7 +108,7 @@ class Runner:
             FailedError: It failed, or all are told to stop.
         """
         log, config = (self.directory / f"{run}.{name}.{suffix}" for suffix in ("log", "yaml"))
-        config.write_text(settings.to_yaml())
+        write_whole(config, settings.to_yaml())
         words = [sys.executable, "-m", "rllib_moe.cli", command, "--config", str(config)]
         cores = max(1, (os.cpu_count() or 1) // self.jobs)
         environment = {"OMP_NUM_THREADS": str(cores), **os.environ}

@@ -6,6 +6,7 @@ The unit is the training seed. Only where an expert is removed from one and the 
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -235,7 +236,7 @@ def _tested(row: Numbers) -> Iterator[str]:
     yield str(len(row["seeds"]))
     yield _with_interval(row["primary"], "iqm")
     yield _with_interval(difference, "mean", "+")
-    yield from ("" if difference.get(key) is None else f"{difference[key]:.3f}" for key in ("p", "p_holm"))
+    yield from (_p(difference.get(key)) for key in ("p", "p_holm"))
     yield "" if difference.get("visible") is None else _number(difference["visible"])
 
 
@@ -251,10 +252,20 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(lines)
 
 
+def _p(value: float | None) -> str:
+    """Return a p-value; none is 0, so a small one is said to be below what is shown."""
+    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _number(value: float, sign: str = "", like: float | None = None) -> str:
-    """Return a number with the decimals that show four digits of it, or of a number that it stands beside."""
-    digits = len(str(int(abs(value if like is None else like))))
-    return f"{value:{sign}.{max(1, 4 - digits)}f}"
+    """Return a number with the decimals that show four digits of it, or of a number that it stands beside.
+
+    Below 1, they show three digits after the zeros, and at most six decimals.
+    """
+    size = abs(value if like is None else like)
+    exponent = math.floor(math.log10(size)) if size > 0 else 0
+    decimals = 3 - exponent if exponent >= 0 else 2 - exponent
+    return f"{value:{sign}.{min(6, max(1, decimals))}f}"
 
 
 def _with_error(value: Numbers | None, sign: str = "") -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -149,7 +150,7 @@ def read_run(path: Path) -> Run:
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
-    """Read several runs, each once; those of one name are told apart by their parent directory.
+    """Read several runs, each once; those of one name are told apart by the directories that they do not share.
 
     Raises:
         ConfigError: naming every one that cannot be read.
@@ -161,10 +162,16 @@ def read_runs(paths: list[Path]) -> list[Run]:
             runs.append(read_run(path))
     if errors:
         raise ConfigError(errors, "report")
-    names = [run.name for run in runs]
+    alike = {run.name: [each.path for each in runs if each.name == run.name] for run in runs}
     return [
-        run if names.count(run.name) == 1 else replace(run, name=f"{run.path.parent.name}/{run.name}") for run in runs
+        run if len(alike[run.name]) == 1 else replace(run, name=os.path.relpath(run.path, _shared(alike[run.name])))
+        for run in runs
     ]
+
+
+def _shared(paths: Sequence[Path]) -> str:
+    """Return the deepest directory that some paths lie below."""
+    return os.path.commonpath([path.parent for path in paths])
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

@@ -14,8 +14,8 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from rllib_moe import metrics as m
+from rllib_moe.runtime.console import say
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE, SCORE
-from rllib_moe.training.progress import say
 from rllib_moe.training.stop_signals import StopSignals
 
 SHOWN_PARTS = 5

@@ -21,7 +21,6 @@ from typing import Any
 import pandas as pd  # type: ignore[import-untyped]
 from ray.tune.experiment import Trial
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from rllib_moe import metrics as m
@@ -99,7 +98,7 @@ def trial_table(records: Sequence[Record], metric: str) -> RenderableType:
     table.add_column("state")
     searched = list(records[0]["values"]) if records else []
     for name in searched:
-        table.add_column(escape(name).replace(", ", ",\n"), justify="right", overflow="fold")
+        table.add_column(name.replace(", ", ",\n"), justify="right", overflow="fold")
     for record in records:
         copied = f", copied {len(record['clones'])}x" if record["clones"] else ""
         table.add_row(
@@ -107,11 +106,11 @@ def trial_table(records: Sequence[Record], metric: str) -> RenderableType:
             *(_shown(record[key], _SHOWN.get(key, ".4g")) for key in ("score", *_SHOWN)),
             str(record["episodes"]),
             record["state"] + copied,
-            *(escape(_shown(record["values"][name])) for name in searched),
+            *(_shown(record["values"][name]) for name in searched),
         )
     counts = {state: sum(record["state"] == state for record in records) for state in STATES}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state == FINISHED)
-    failed = (escape(f"trial {each['number']} failed: {each['error']}") for each in records if each["error"])
+    failed = (f"trial {each['number']} failed: {each['error']}" for each in records if each["error"])
     return Group(table, told, *failed)
 
 

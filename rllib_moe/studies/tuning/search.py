@@ -166,6 +166,9 @@ def trial_number(trial: Trial) -> int:
     return int(trial.experiment_tag.partition("_")[0]) - 1
 
 
-def _trial_name(trial: Trial) -> str:
-    # Tune keeps a reference to this function with every search: one that goes on finds it by its name in this module.
+def trial_name(trial: Trial) -> str:
+    """Return the name of a trial and of its directory.
+
+    Tune keeps a reference to this function with every search: one that goes on finds it by its name in this module.
+    """
     return f"trial_{trial_number(trial):05d}"

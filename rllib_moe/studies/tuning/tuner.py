@@ -14,17 +14,17 @@ from ray.tune.logger import TBXLoggerCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from rllib_moe.envs.registry import prepare
+from rllib_moe.runtime.console import say, standard_console
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.studies.tuning.progress import SearchProgress
 from rllib_moe.studies.tuning.results import best_first, record_of, train_command, trial_table, write_outcome
 from rllib_moe.studies.tuning.schedulers import CurriculumPBT, KeptRungs
-from rllib_moe.studies.tuning.search import Search, _trial_name
+from rllib_moe.studies.tuning.search import Search, trial_name
 from rllib_moe.studies.tuning.search_config import SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace
 from rllib_moe.studies.tuning.searchers import OptunaProposals
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MoETrial
-from rllib_moe.training.progress import say, standard_console
 from rllib_moe.training.stop_signals import StopSignals
 
 MAX_FAILURES = 2
@@ -99,8 +99,8 @@ def _tuner(search: Search, progress: SearchProgress) -> tune.Tuner:
             num_samples=config.num_trials if is_optuna else 1,
             max_concurrent_trials=config.max_concurrent,
             reuse_actors=True,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
         ),
         run_config=tune.RunConfig(
             name=directory.name,

@@ -32,18 +32,21 @@ def lines(axes: Axes) -> list[tuple[str, list[float]]]:
 
 
 def test_scores_below_zero_are_in_the_picture(tmp_path: Path, drawn: list[Figure]) -> None:
-    draw_curves({"whole": [curve(POINTS - 150)]}, [20], tmp_path / "a.png")
-    draw_curves({"whole": [curve(POINTS)]}, [20], tmp_path / "b.png")
+    draw_curves({"whole": [curve(POINTS - 150)]}, {"whole": [20]}, tmp_path / "a.png")
+    draw_curves({"whole": [curve(POINTS)]}, {"whole": [20]}, tmp_path / "b.png")
     assert [figure.axes[0].get_ylim()[0] for figure in drawn] == [-150, 0]
 
 
 def test_each_variant_has_a_panel_with_the_reference_behind_it(tmp_path: Path, drawn: list[Figure]) -> None:
     parts = {f"part {number}": [curve(POINTS / number)] for number in range(1, 6)}
-    draw_curves({"whole": [curve(POINTS), curve(POINTS + 5)], **parts}, [20, 60], tmp_path / "a.png")
+    boundaries = {"whole": [20, 60], **{name: [20, 60] for name in parts}, "part 1": [40], "part 2": []}
+    draw_curves({"whole": [curve(POINTS), curve(POINTS + 5)], **parts}, boundaries, tmp_path / "a.png")
     assert [axes.get_title(loc="left") for axes in drawn[0].axes] == [
         "whole (2 seeds)",
         *(f"part {number} (1 seed)" for number in range(1, 6)),
     ]
+    marks = [[line.get_xdata()[0] for line in axes.get_lines() if len(line.get_ydata()) == 2] for axes in drawn[0].axes]
+    assert marks == [[20, 60], [40], [], *[[20, 60]] * 3]
     first, *others = map(lines, drawn[0].axes)
     assert first == [(ACCENT, pytest.approx(list(POINTS + 2.5)))]
     for number, ((behind, mean), (front, own)) in enumerate(others, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -93,6 +94,18 @@ def make_evaluated(plan: Plan, directory: Path, run: PlannedRun, *, score: float
 
 
 @pytest.fixture
+def real_curves() -> None:
+    """Asks for the picture."""
+
+
+@pytest.fixture(autouse=True)
+def _curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no picture but where it is asked for: it takes most of a test's time, and test_curves.py looks at it."""
+    if "real_curves" not in request.fixturenames:
+        monkeypatch.setattr("rllib_moe.studies.comparison.result.draw_curves", Mock())
+
+
+@pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """A directory in which `PLAN` is done."""
     for run in PLAN.runs():
@@ -139,13 +152,15 @@ def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_fac
     request = ComparisonRequest(plan=str(file), output_dir=str(finished))
     file.write_text(changed(primary="information.regime").to_yaml())
     assert compare(request)["variants"]["whole"]["primary"]["iqm"] == 0.25
+    file.write_text(changed(primary="information.regime", reference="whole").to_yaml())  # as it was by default
+    assert compare(request)["reference"] == "whole"
     normalize = {"deep_mean": [0.0, 1.0]}
     file.write_text(changed(primary="score_median", reference="soft", test="t", normalize=normalize).to_yaml())
     with pytest.raises(ConfigError) as error:
         compare(request)
     assert error.value.errors[1:5] == (
         "primary: fixed as 'information.regime' before the first run, the plan says 'score_median'",
-        "reference: fixed as None before the first run, the plan says 'soft'",
+        "reference: fixed as 'whole' before the first run, the plan says 'soft'",
         "test: fixed as 'sign-flips' before the first run, the plan says 't'",
         "normalize: fixed as {} before the first run, the plan says {'deep_mean': [0.0, 1.0]}",
     )
@@ -185,6 +200,7 @@ def test_only_what_the_plan_asks_for_enters_the_table(finished: Path) -> None:
     assert write_result(PLAN, finished)["missing"] == ["soft-seed0", "whole-seed0"]
 
 
+@pytest.mark.usefixtures("real_curves")
 def test_the_table_is_over_all_that_is_done_whatever_is_trained_now(
     finished: Path, tmp_path_factory: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +208,7 @@ def test_the_table_is_over_all_that_is_done_whatever_is_trained_now(
     plan.write_text(PLAN.to_yaml())
     result = compare(ComparisonRequest(plan=str(plan), output_dir=str(finished), variants="soft"))
     assert list(result["variants"]) == ["whole", "soft"]
+    assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert result["variants"]["soft"]["difference"]["mean"] == 0.0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "Fewer than 5 seeds show nothing, for or against: this plan has 1."

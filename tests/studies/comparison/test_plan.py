@@ -44,12 +44,22 @@ def test_first_seeds_of_all_variants_come_first(tmp_path: Path) -> None:
 def test_a_run_is_the_config_under_the_plans_overrides_under_the_variants(tmp_path: Path) -> None:
     config = Experiment().with_overrides({"gamma": 0.5, "num_experts": 2, "max_steps": 9, "phase_boundaries": [7, 9]})
     (tmp_path / "config.yaml").write_text(config.to_yaml())
-    variants = [{"name": "b", "overrides": {"num_experts": 3, "*.routing": "softmax", "seed": 9}}]
+    variants = [{"name": "b", "overrides": {"num_experts": 3, "*.routing": "softmax"}}]
     (run,) = load(tmp_path, config=str(tmp_path / "config.yaml"), variants=variants, seeds=[5]).runs()
     own = {"exp_name": "b-seed5", "episodes": 40, "seed": 5}
     expected = {"env": "regimes", "max_steps": 8, "num_experts": 3, "*.routing": "softmax", **own}
     assert run.experiment == config.with_overrides(expected)
     assert (run.variant, run.name, run.seed) == ("b", "b-seed5", 5)
+
+
+def test_what_the_plan_gives_every_run_is_no_override(tmp_path: Path) -> None:
+    variants = [{"name": "b", "overrides": {"seed": 9, "exp_name": "mine"}}]
+    assert refused(tmp_path, overrides={"episodes": 7, "output_dir": "x"}, variants=variants) == [
+        "overrides: expected the plan's own `episodes`, got 'episodes'",
+        "overrides: the directory of the runs is that of the command, --output-dir, got 'output_dir'",
+        "b: overrides: expected the plan's own `seeds`, got 'seed'",
+        "b: overrides: a run is named by its variant and seed, got 'exp_name'",
+    ]
 
 
 def test_every_error_of_the_file_is_named_at_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,13 @@ def test_a_run_that_is_going_on(tmp_path: Path) -> None:
     assert run.omissions == ()
     assert run.schedule == SCHEDULE
     assert run.command == ["scripts/train.py", "--exp-name", "mine"]
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    names = ["a/mine", "b/mine", "c/a/mine", "a/other"]
+    for name in names:
+        shutil.copytree(PUBLISHED, tmp_path / name)
+    assert [run.name for run in read_runs([tmp_path / name for name in names])] == [*names[:3], "other"]
 
 
 def test_all_that_is_no_run_is_named_at_once(tmp_path: Path) -> None:

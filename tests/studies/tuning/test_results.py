@@ -48,7 +48,7 @@ def test_the_table_shows_measures_values_states_and_why_a_trial_failed() -> None
         record(1, STOPPED, 2.0),
         record(0, FAILED, None, error=error, values={"*.entropy_coef": [0.5, 0.1]}),
     ]
-    Console(file=stream, width=160).print(trial_table(records, "score"))
+    Console(file=stream, width=160, markup=False).print(trial_table(records, "score"))
     shown = stream.getvalue()
     for text in ("12.35", "0.25", "12%", "finished, copied 2x", "*.entropy_coef", "0.01235", "[0.5, 0.1]"):
         assert text in shown

@@ -111,7 +111,7 @@ class Settings(BaseModel):
 def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
     """Return a hint to append to a refusal of a word: the nearest known one, whatever the case.
 
-    Where none is near, `otherwise`, and without that all known words.
+    If none is near: `otherwise`, or the list of all known words if that is None.
     """
     names = {name.lower(): name for name in known}
     if match := difflib.get_close_matches(word.lower(), names, n=1):

@@ -67,8 +67,8 @@ def graph_space(
         num_edge_types: R, edge types 1..R, at most 255; 0 means "no edge".
         num_node_types: T, node categories 0..T-1, at most 256; None leaves ``node_types`` out.
         num_actions: A, width of the action mask; None leaves ``action_mask`` out.
-        num_roles: K, named roles; None leaves ``roles`` out. Nothing the network decides by: the role loss compares the
-            router's choice with it.
+        num_roles: K, named roles; None leaves ``roles`` out. The network does not read them: the role loss compares the
+            router's choice with them.
         extras: further leaves by name, each a Box.
 
     Returns:

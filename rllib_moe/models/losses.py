@@ -37,7 +37,7 @@ def _check_gate(gate: Tensor) -> None:
 
 
 def gate_entropy(gate: Tensor) -> Tensor:
-    """Entropy H(p|s) of each state's gate (the user's alpha entropy is its mean).
+    """Entropy H(p|s) of each state's gate (`alpha_entropy` is its mean).
 
     Args:
         gate: Gate [B, K].
@@ -217,7 +217,7 @@ def role_loss(candidates: Tensor, roles: Tensor) -> Tensor:
         raise ValueError(
             f"expected candidates [M, B, K] and roles [B, K], got {tuple(candidates.shape)} and {tuple(roles.shape)}"
         )
-    apart = candidates - candidates.mean(1, keepdim=True)
-    standardized = apart * torch.rsqrt(apart.square().mean(1, keepdim=True) + _LEAST_VARIANCE)
+    centered = candidates - candidates.mean(1, keepdim=True)
+    standardized = centered * torch.rsqrt(centered.square().mean(1, keepdim=True) + _LEAST_VARIANCE)
     shares = roles.mean(0).clamp(min=_ENTROPY_FLOOR)
     return -(roles * (_ROLE_SPREAD * standardized + shares.log()).log_softmax(-1)).sum(-1).mean(-1)

@@ -49,9 +49,9 @@ def encode_packed(
     """Encode a batch of graphs, float32 on a CPU. Every node attends to itself too; an empty graph counts as one node.
 
     Args:
-        embed: Function from node features [M, F] and categories [M] to embeddings [M, D].
+        embed: Function from node features [V, F] and categories [V] to embeddings [V, D].
         layers: The layers; the last is read at the ego nodes alone.
-        nodes: And all that follow: as for `GraphEncoder`.
+        nodes: Like all arguments that follow, as for `GraphEncoder`.
     """
     counts = node_mask.sum(1).clamp_(min=1)
     exists = torch.arange(node_mask.shape[1], device=counts.device) < counts.unsqueeze(1)

@@ -63,7 +63,7 @@ class AuxiliaryLosses(NamedTuple):
     """Sum that is added to the loss of the policy, a scalar."""
     raw: dict[str, Tensor]
     """Scalars by name, before their coefficients; of the router's candidates the chosen one's."""
-    division: Tensor
+    candidate_losses: Tensor
     """Losses [M] by which the router's candidates divide the experts (persistence, roles), per unit of coefficients."""
 
 
@@ -132,8 +132,8 @@ class GATMoEPolicy(nn.Module):
         # Detached: what divides the experts would else take the encoder away from the policy, and most of the clipped
         # gradient.
         router_input = _read(self.router_inputs, z, state.leaves).detach()
-        router_candidates = self.router.candidates(router_input)
-        router_logits = self.router.of_chosen(router_candidates)
+        router_candidates = self.router.candidate_logits(router_input)
+        router_logits = self.router.select_chosen(router_candidates)
         gate = observation["roles"] if self.follows_roles else self._gate(router_logits)
         if available_experts is not None:
             gate = mask_experts(gate, available_experts)
@@ -176,7 +176,7 @@ class GATMoEPolicy(nn.Module):
         coefs = torch.stack([phase.get_buffer(f"{name}_coef") for name in dividing])
         weighted = (coefs.unsqueeze(1) * torch.stack(list(dividing.values()))).sum(0)
         total = torch.stack([phase.get_buffer(f"{name}_coef") * loss for name, loss in raw.items()]).sum()
-        raw |= {name: self.router.of_chosen(losses) for name, losses in dividing.items()}
+        raw |= {name: self.router.select_chosen(losses) for name, losses in dividing.items()}
         return AuxiliaryLosses(total + weighted.sum(), raw, weighted / coefs.sum().clamp(min=_LEAST_COEF))
 
     def _gate(self, logits: Tensor) -> Tensor:

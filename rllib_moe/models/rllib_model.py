@@ -96,7 +96,7 @@ class GATMoEModel(TorchModelV2, nn.Module):
         output = self._cached()
         losses = self.network.auxiliary_losses(output, self._observation, loss_inputs.get(IS_FOLLOWED))
         # The forward pass is done: what moves here is first seen by the next minibatch.
-        self.network.router.update_statistics(output.router_candidates, losses.division)
+        self.network.router.update_statistics(output.router_candidates, losses.candidate_losses)
         self._learned_gate = output.gate.detach()
         with torch.no_grad():
             names = [f"{name}_loss" for name in losses.raw]

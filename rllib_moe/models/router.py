@@ -16,7 +16,7 @@ softmax at temperature 1 has an entropy of about 1.36 of ln 4 = 1.386; sparsemax
 0.5 it is decided where states form groups (four equal ones: one-hot) and undecided where they do not (about 0.8)."""
 
 STATISTICS_DECAY = 0.95
-"""Weight of the past in the router's statistics, a minibatch."""
+"""Decay of the router's running statistics per minibatch."""
 
 MARGIN = 0.05
 """Loss in nats, per unit of its coefficients, by which another candidate of the router must be better to take over. Two
@@ -44,7 +44,7 @@ class Router(nn.Module):
     possible keep the expert that they had. Nothing ends that: a candidate that became worse may lose its place again.
 
     Args:
-        in_size: Width R of the input.
+        in_size: Width I of the input.
         num_experts: Number K of experts; 1 is allowed.
         hidden_size: Width of the hidden layer of each candidate, at least 2.
         num_candidates: Number M of candidates.
@@ -90,16 +90,16 @@ class Router(nn.Module):
         self.register_buffer("chosen", torch.zeros(1, dtype=torch.int64))
 
     @torch.no_grad()
-    def update_statistics(self, candidates: Tensor, loss: Tensor | float = 0.0) -> None:
+    def update_statistics(self, candidate_logits: Tensor, loss: Tensor | float = 0.0) -> None:
         """Move mean and std of each candidate towards those of a batch, and what `choose` compares.
 
         The first batches count alike, later ones decay with `STATISTICS_DECAY`; one that is not finite changes nothing.
 
         Args:
-            candidates: Logits [M, B, K] that `candidates` returned.
+            candidate_logits: Logits [M, B, K] that `candidate_logits` returned.
             loss: Loss of each candidate's division of the batch [M], per unit of its coefficients.
         """
-        seen = candidates / SCALE  # how far the raw logits are from the mean, in units of std
+        seen = candidate_logits / SCALE  # how far the raw logits are from the mean, in units of std
         shift = seen.mean(1)  # [M, K]
         # Measured about the mean that was in use: while the mean runs away from it, the std grows with the distance
         # and the gate grows soft, instead of preferring one expert everywhere. The first mean of all is no measure.
@@ -115,8 +115,8 @@ class Router(nn.Module):
         self.std = (self.std * spread).clamp(min=_LEAST_STD)
         self.num_updates = self.num_updates + is_finite
         if self.num_candidates > 1:
-            choice = functional.one_hot(candidates.argmax(-1), self.num_experts).to(candidates.dtype)  # [M, B, K]
-            together = self.of_chosen(choice).T @ choice / choice.shape[1]  # [M, K, K]
+            choice = functional.one_hot(candidate_logits.argmax(-1), self.num_experts).to(seen.dtype)  # [M, B, K]
+            together = self.select_chosen(choice).T @ choice / choice.shape[1]  # [M, K, K]
             self.overlap = self.overlap + weight * (together - self.overlap)
             self.loss = self.loss + weight * (loss.nan_to_num() - self.loss)
 
@@ -145,15 +145,15 @@ class Router(nn.Module):
         self.overlap.zero_()  # it was with the experts of the one before
         return True
 
-    def of_chosen(self, candidates: Tensor) -> Tensor:
+    def select_chosen(self, candidates: Tensor) -> Tensor:
         """Return the chosen candidate's part [...] of something of all [M, ...]."""
         return candidates.index_select(0, self.chosen).squeeze(0)
 
-    def candidates(self, x: Tensor) -> Tensor:
-        """Logits [M, B, K] of all candidates for what is read of states x [B, R].
+    def candidate_logits(self, x: Tensor) -> Tensor:
+        """Logits [M, B, K] of all candidates for what is read of states x [B, I].
 
         Raises:
-            ValueError: On an input that is not [B, R].
+            ValueError: On an input that is not [B, I].
         """
         if x.dim() != 2 or x.shape[1] != self.in_size:
             raise ValueError(f"x: expected [B, {self.in_size}], got shape {tuple(x.shape)}")
@@ -165,9 +165,9 @@ class Router(nn.Module):
         return SCALE / self.std.unsqueeze(1) * (raw - self.mean.unsqueeze(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, K] of the chosen candidate for what is read of states x [B, R].
+        """Logits [B, K] of the chosen candidate for what is read of states x [B, I].
 
         Raises:
-            ValueError: On an input that is not [B, R].
+            ValueError: On an input that is not [B, I].
         """
-        return self.of_chosen(self.candidates(x))
+        return self.select_chosen(self.candidate_logits(x))

@@ -17,8 +17,8 @@ def gae(
     """Generalized advantage estimation (https://arxiv.org/abs/1506.02438) over several environments at once.
 
     With probability ratios it is V-trace (https://arxiv.org/abs/1802.01561, with the lambda of its remark 2): the
-    ratios are cut at 1, and the advantages are both what the critic's targets exceed its values by and what the policy
-    is to follow.
+    ratios are cut at 1, and the result serves both learners: the critic's targets are its values plus the advantages,
+    and the policy follows the advantages.
 
     Args:
         rewards: Rewards [T, E].

@@ -41,8 +41,8 @@ _KEPT = ("_observations", "_returns", "_steps", "_until_cut", "_episode_ids", "_
 class VectorSampler(SamplerInput):
     """Plays a fragment in every environment and returns it with advantages.
 
-    At the ends of fragments and of truncated episodes, what `VALUES_BOOTSTRAPPED` is an estimate of is in no row. It is
-    kept beside them (`bootstrap_obs`), for a learner whose critic is not the one that sampled.
+    The observation after the last step of a fragment or of a truncated episode is in no row; `VALUES_BOOTSTRAPPED` holds
+    its value alone. It is kept in `bootstrap_obs`, for a learner whose critic is not the one that sampled.
 
     Args:
         environments: Environments E.
@@ -105,21 +105,21 @@ class VectorSampler(SamplerInput):
         actions, outputs = [], []
         infos: list[dict[str, Any]] = [{}] * width
         for t in range(length):
-            now, reached = _at(observations, t), _at(observations, t + 1)
-            chosen, values[t], output = self._act(now)
+            obs, next_obs = _at(observations, t), _at(observations, t + 1)
+            chosen, values[t], output = self._act(obs)
             stepped: Sequence[int] = range(width)
-            while failures := self._environments.step(stepped, chosen, reached, rewards[t], ends[t], infos):
+            while failures := self._environments.step(stepped, chosen, next_obs, rewards[t], ends[t], infos):
                 stepped = sorted(failures)
                 for e in stepped:
                     if t and not ends[t - 1, :, e].any():
                         ends[t - 1, 1, e] = True
-                        bootstrap[e, t - 1] = _at(now, e, copy=True)
+                        bootstrap[e, t - 1] = _at(obs, e, copy=True)
                     self._forget_episode(e)
                     ends[t, :, e] = False
-                    _write(now, e, self._environments.replace(e, failures[e]))
-                chosen[stepped], values[t, stepped], again = self._act(_at(now, stepped))
+                    _write(obs, e, self._environments.replace(e, failures[e]))
+                chosen[stepped], values[t, stepped], new_output = self._act(_at(obs, stepped))
                 for key, column in output.items():
-                    column[stepped] = again[key]
+                    column[stepped] = new_output[key]
             actions.append(chosen)
             outputs.append(output)
             episode_ids[t] = self._episode_ids
@@ -132,11 +132,11 @@ class VectorSampler(SamplerInput):
             ends[t, 1] |= is_cut
             for e in np.flatnonzero(ends[t].any(0)).tolist():
                 if not ends[t, 0, e]:
-                    bootstrap[e, t] = _at(reached, e, copy=True)
+                    bootstrap[e, t] = _at(next_obs, e, copy=True)
                 if not is_cut[e]:
                     self._book_episode(e, infos[e])
                 self._forget_episode(e)
-                _write(reached, e, self._environments.begin(e))
+                _write(next_obs, e, self._environments.begin(e))
         terminated, truncated = ends[:, 0], ends[:, 1]
         self._observations = _at(observations, length)
         bootstrap |= {(e, length - 1): _at(self._observations, e) for e in np.flatnonzero(~ends[-1].any(0)).tolist()}

@@ -177,7 +177,7 @@ class TestAttentionEncoder:
 
 
 def test_a_short_training_and_its_explanation(train: Train, tmp_path: Path) -> None:
-    assert train("run", 48, "--graph-encoder", "GATv2Conv")["episodes_total"] >= 48
+    assert train("run", 16, "--graph-encoder", "GATv2Conv")["episodes_total"] >= 16
     checkpoint = str(tmp_path / "run")
     numbers = evaluate(EvaluationRequest(checkpoint=checkpoint, episodes=2, num_workers=0, explain=True))
     attention = numbers["explain"]["attention"]

@@ -14,7 +14,6 @@ SHAPE = GraphShape.from_space(
 
 
 def pool() -> NodePool:
-    torch.manual_seed(0)
     return NodePool(SHAPE, ModelConfig(hidden_size=8))
 
 

@@ -112,7 +112,6 @@ def test_any_extra(shape: tuple[int, ...], dtype: str) -> None:
 
 
 def test_category_grid_is_an_embedding_and_a_linear_layer() -> None:
-    torch.manual_seed(0)
     grid = CategoryGrid(num_cells=6, num_categories=5, category_size=3, size=8)
     cells = torch.randint(0, 5, (7, 2, 3)).to(torch.uint8)
     embedded = torch.nn.functional.embedding(cells.long(), grid.table).flatten(1)

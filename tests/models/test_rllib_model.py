@@ -40,7 +40,6 @@ def env() -> Env:
 
 @pytest.fixture
 def model(env: Env) -> GATMoEModel:
-    torch.manual_seed(0)
     made = make(env)
     made.network.phase.apply_phase(PhaseSchedule.load("v3").at(2000), 2000)
     return made

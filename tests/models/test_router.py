@@ -17,7 +17,6 @@ class TestRouter:
     @pytest.mark.parametrize("magnitude", [1e-2, 1.0, 1e4])
     @pytest.mark.parametrize(("in_size", "hidden_size"), [(64, 64), (64, 16), (24, 64)])
     def test_spread_at_the_start(self, magnitude: float, in_size: int, hidden_size: int) -> None:
-        torch.manual_seed(1)
         logits = torch.stack([Router(in_size, 4, hidden_size)(magnitude * torch.randn(512, in_size)) for _ in range(8)])
         assert logits.std().item() == pytest.approx(SCALE, rel=0.1)
         # No expert is preferred before learning: the mean over states is small beside the spread.
@@ -59,7 +58,7 @@ class TestRouter:
     def test_statistics_give_each_experts_logits_the_scale(self) -> None:
         router, z = Router(16, 4).requires_grad_(False), 2 + torch.randn(512, 16)
         raw = router(z) / SCALE  # the mean begins at 0, the std at 1
-        router.update_statistics(router.candidates(z))
+        router.update_statistics(router.candidate_logits(z))
         assert torch.allclose(router.mean[0], raw.mean(0), atol=1e-6)
         assert torch.allclose(router.std[0], raw.std(0, correction=0), rtol=1e-4)
         after = router(z)
@@ -71,7 +70,7 @@ class TestRouter:
         router, z = Router(16, 4).requires_grad_(False), 5 + 20 * torch.randn(512, 16)
         router.directions *= 9
         for _ in range(30):
-            router.update_statistics(router.candidates(z))
+            router.update_statistics(router.candidate_logits(z))
         entropies = []
         for temperature in (1.0, 0.5):
             gate = gate_weights(router(z), "softmax", temperature)
@@ -83,14 +82,13 @@ class TestRouter:
 
     def test_a_mean_that_runs_away_makes_the_gate_soft(self) -> None:
         """States that resemble each other, and raw logits that all move: the lag must not choose an expert for all."""
-        torch.manual_seed(0)
         router, common = Router(16, 4).requires_grad_(False), torch.randn(16)
         shares = []
         for step in range(60):
             z = common + 0.01 * torch.randn(256, 16)
             if step > 30:
                 router.hidden.bias += 0.01  # some ten standard deviations a minibatch
-            candidates = router.candidates(z)
+            candidates = router.candidate_logits(z)
             shares.append(gate_weights(candidates[0], "softmax", 1.0).mean(0).min().item())
             router.update_statistics(candidates)
         assert min(shares[35:]) > 0.1
@@ -105,7 +103,7 @@ class TestRouter:
     def test_statistics_of_equal_states_stay_finite(self) -> None:
         router, z = Router(16, 4), torch.ones(8, 16)
         for _ in range(50):
-            router.update_statistics(router.candidates(z))
+            router.update_statistics(router.candidate_logits(z))
         assert router(torch.randn(8, 16)).isfinite().all()
 
     @pytest.mark.parametrize(
@@ -123,7 +121,7 @@ class TestRouter:
 
     def test_candidates_are_routers_of_their_own(self) -> None:
         router, z = Router(16, 4, num_candidates=3), torch.randn(64, 16)
-        candidates = router.candidates(z)
+        candidates = router.candidate_logits(z)
         assert torch.equal(router(z), candidates[0])
         alone = Router(16, 4)
         alone.load_state_dict(
@@ -141,7 +139,7 @@ class TestRouter:
     def after(losses: list[float]) -> tuple[Router, bool]:
         router, z = Router(16, 4, num_candidates=3), torch.randn(512, 16)
         for _ in range(20):
-            router.update_statistics(router.candidates(z), torch.tensor(losses))
+            router.update_statistics(router.candidate_logits(z), torch.tensor(losses))
         return router, router.choose()
 
     def test_the_candidate_that_divides_best_takes_over(self) -> None:
@@ -162,7 +160,7 @@ class TestRouter:
             router.hidden.weight[64:] = router.hidden.weight[:64]
             router.directions[1] = router.directions[0, [2, 0, 3, 1]]
         for _ in range(20):
-            router.update_statistics(router.candidates(z), torch.tensor([-1.0, -2.0]))
+            router.update_statistics(router.candidate_logits(z), torch.tensor([-1.0, -2.0]))
         before = router(z)
         named = deepcopy(router)
         assert named.choose(renumber=False)
@@ -172,7 +170,7 @@ class TestRouter:
 
     def test_a_batch_that_is_not_finite_changes_nothing_that_candidates_are_chosen_by(self) -> None:
         router, _ = self.after([-1.0, -1.2, -1.1])
-        before, good = deepcopy(router.state_dict()), router.candidates(torch.randn(8, 16))
+        before, good = deepcopy(router.state_dict()), router.candidate_logits(torch.randn(8, 16))
         for candidates, loss in ((good * math.nan, [0.0] * 3), (good, [0.0, math.nan, 0.0]), (good, [-math.inf] * 3)):
             router.update_statistics(candidates, torch.tensor(loss))
         assert all(torch.equal(router.state_dict()[name], value) for name, value in before.items())

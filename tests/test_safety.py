@@ -18,9 +18,9 @@ import torch
 import yaml
 
 from rllib_moe.config import ConfigError
+from rllib_moe.studies.report.runs import read_run
 from rllib_moe.training.checkpoints import ARRAYS, EXPERIMENT, FILES, MANIFEST, OPTIMIZER, WEIGHTS, CheckpointError
 from scripts.evaluate import main as evaluate
-from scripts.report import main as report
 from scripts.train import main as train
 from tests.studies.report.report_runs import write_run
 from tests.untrained_checkpoint import save_untrained
@@ -77,10 +77,21 @@ def test_a_trap_in_a_checkpoint_is_not_sprung(name: str, form: Form, tmp_path: P
     with pytest.raises((CheckpointError, ConfigError), match=name):
         train(["--resume", str(run), "--output-dir", str(tmp_path), "--exp-name", "resumed", "--episodes", "99"])
     with suppress(ConfigError, CheckpointError):
-        evaluate(f"--checkpoint {run} --episodes 2 --num-workers 0 --json {run / 'evaluation.json'}".split())
-    report([str(run), "--output", str(tmp_path / "report")])
+        evaluate(f"--checkpoint {run} --episodes 2 --num-workers 0".split())
     assert not sign.exists()
     form[1](file)
+    assert sign.exists(), "the trap works"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "schedule.yaml"])
+def test_a_trap_in_a_run_is_not_sprung_by_its_report(name: str, tmp_path: Path) -> None:
+    """A report reads these files of a run, and no checkpoint."""
+    run, sign = write_run(tmp_path / "run", [1.0, 2.0]), tmp_path / "executed"
+    write_yaml(run / name, Trap(sign))
+    (omission,) = read_run(run).omissions
+    assert omission.startswith(name), "it was read"
+    assert not sign.exists()
+    yaml.unsafe_load((run / name).read_text())
     assert sign.exists(), "the trap works"
 
 

@@ -18,7 +18,7 @@ from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.training.run_directory import RunDirectory
 from scripts.train import main
 
-LAST = 10
+LAST = 5
 """Iterations at the end of a run over which its measures are averaged."""
 
 SETTING = (
@@ -26,6 +26,9 @@ SETTING = (
     "--num-epochs 4 --minibatch-size 256 --episodes 1600 --phase-boundaries 320,960 "
     "--set *.learning_rate=1e-3 --set fine-tune.learning_rate=3e-4"
 )
+
+SHORT = "--episodes 480 --phase-boundaries 160,320 --set *.learning_rate=2e-3 --set fine-tune.learning_rate=6e-4"
+"""A third of it, learned twice as fast: 0.99 of the regime over three seeds; with a frozen router 0.21 to 0.39."""
 
 Measured = dict[str, float]
 
@@ -46,14 +49,24 @@ def play(ray_session: None, tmp_path: Path) -> Callable[..., Measured]:
     return run
 
 
-def test_experts_find_the_regimes_and_those_of_a_frozen_router_do_not(play: Callable[..., Measured]) -> None:
-    learned, frozen = play("learned"), play("frozen", "--router", "frozen")
+@pytest.mark.parametrize(
+    ("length", "frozen_information"),
+    [
+        pytest.param("", 0.5, id="whole", marks=[pytest.mark.slow, pytest.mark.soak]),
+        # Its gate is decided for fewer episodes: 0.45 to 0.69 over three seeds.
+        pytest.param(SHORT, 0.4, id="short"),
+    ],
+)
+def test_experts_find_the_regimes_and_those_of_a_frozen_router_do_not(
+    length: str, frozen_information: float, play: Callable[..., Measured]
+) -> None:
+    learned, frozen = play("learned", *length.split()), play("frozen", *length.split(), "--router", "frozen")
     assert learned["regime"] >= 0.85, learned
     assert frozen["regime"] <= 0.5, frozen
     assert learned[m.MIN_EXPERT_SHARE.key] >= 0.10, learned
     assert learned[m.SCORE_MEAN.key] > 28, learned  # of 32; at random 8
     # What the gate alone shows tells them apart less than their meaning does.
-    assert frozen[m.MUTUAL_INFORMATION.key] > 0.5, frozen
+    assert frozen[m.MUTUAL_INFORMATION.key] > frozen_information, frozen
 
 
 @pytest.mark.slow

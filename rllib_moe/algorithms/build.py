@@ -30,8 +30,8 @@ def make_rollout_env(context: EnvContext) -> gymnasium.Env[Any, Any]:
 
     Args:
         context: RLlib's context; its dict holds `env`, `max_steps`, `env_args`, `seed`, `first_episode` and
-            `step_timeout` (which the worker reads); also `replacement`, a number above 0, where the environment takes the
-            place of one that failed.
+            `step_timeout` (which the worker reads); also `replacement`, a number above 0, where the environment takes
+            the place of one that failed.
     """
     env = make_env(context["env"], max_steps=context["max_steps"], **context["env_args"])
     place = (context["seed"], context[FIRST_EPISODE], context.worker_index, context.vector_index)

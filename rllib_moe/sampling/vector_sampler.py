@@ -41,8 +41,8 @@ _KEPT = ("_observations", "_returns", "_steps", "_until_cut", "_episode_ids", "_
 class VectorSampler(SamplerInput):
     """Plays a fragment in every environment and returns it with advantages.
 
-    The observation after the last step of a fragment or of a truncated episode is in no row; `VALUES_BOOTSTRAPPED` holds
-    its value alone. It is kept in `bootstrap_obs`, for a learner whose critic is not the one that sampled.
+    The observation after the last step of a fragment or of a truncated episode is in no row (its value alone is, as
+    `VALUES_BOOTSTRAPPED`). It is kept in `bootstrap_obs`, for a learner whose critic is not the one that sampled.
 
     Args:
         environments: Environments E.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
+import torch
 
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
+from rllib_moe.envs.registry import make_env
+from rllib_moe.phases import PhaseSchedule
 
 
 @pytest.fixture
@@ -16,7 +19,10 @@ def config(small_config: Callable[..., MoEPPOConfig]) -> MoEPPOConfig:
 
 
 @pytest.fixture
-def policy(config: MoEPPOConfig) -> Iterator[MoEPPOPolicy]:
-    algorithm = config.build_algo()
-    yield algorithm.get_policy()
-    algorithm.stop()
+def policy(config: MoEPPOConfig) -> MoEPPOPolicy:
+    """The policy alone, as its algorithm starts it: building that takes most of a second more."""
+    env = make_env("regimes", max_steps=config.env_config["max_steps"])
+    torch.manual_seed(0)
+    made = MoEPPOPolicy(env.observation_space, env.action_space, config.to_dict())
+    made.request_phase(PhaseSchedule.from_dict(config.schedule).at(0), 0)
+    return made

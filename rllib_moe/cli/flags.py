@@ -131,7 +131,7 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
     flag = f"--{str(extra.get('flag', name)).replace('_', '-')}"
     about = " ".join(str(field.description).replace("%", "%%").split())
     if any(get_origin(kind) is dict for kind in kinds):
-        about += " One a flag; may be repeated."
+        about += " Repeatable."
         group.add_argument(flag.removesuffix("s"), dest=name, action=Assignments, metavar="NAME=VALUE", help=about)
         return
     if not field.is_required() and field.default not in (None, ()):

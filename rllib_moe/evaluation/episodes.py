@@ -71,7 +71,7 @@ class EpisodeRecord:
     """Some of its states, in order; only of a player that has `keep_every`."""
 
 
-class Share(NamedTuple):
+class EpisodeBatch(NamedTuple):
     """A share of the episodes, played."""
 
     records: list[EpisodeRecord]
@@ -103,7 +103,7 @@ class _Slot:
             self.record.explanation = Explanation()
 
 
-def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], num_envs: int) -> Share:
+def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], num_envs: int) -> EpisodeBatch:
     """Play one episode for each seed, `num_envs` environments stepped together."""
     with one_thread(), ExitStack() as stack:
         slots = []
@@ -114,7 +114,7 @@ def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], n
         return _play(slots, player, seeds)
 
 
-def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
+def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> EpisodeBatch:
     """Step the slots until all seeds are played; a slot for which no seed is left goes."""
     actor = player.actor(slots[0].env)
     description = describe(slots[0].env)
@@ -158,7 +158,7 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> Share:
                 slot.begin(seed, actor, player)
             elif (last := slots.pop()) is not slot:
                 slots[row] = last
-    return Share(done, time.perf_counter() - began)
+    return EpisodeBatch(done, time.perf_counter() - began)
 
 
 def _stacked(slots: Sequence[_Slot]) -> dict[str, np.ndarray]:

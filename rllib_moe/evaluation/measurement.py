@@ -15,7 +15,7 @@ from rich.console import Console
 
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.registry import prepare
-from rllib_moe.evaluation.episodes import EpisodeRecord, Share, one_thread, play
+from rllib_moe.evaluation.episodes import EpisodeBatch, EpisodeRecord, one_thread, play
 from rllib_moe.evaluation.explanation_report import explanation_numbers
 from rllib_moe.evaluation.information import information_numbers, joined
 from rllib_moe.evaluation.player import Player
@@ -26,7 +26,7 @@ from rllib_moe.metrics import rounded
 from rllib_moe.runtime.console import say
 from rllib_moe.runtime.ray_session import ray_session
 
-SHARES_PER_WORKER = 4
+BATCHES_PER_WORKER = 4
 """Shares of the episodes per worker: enough to even out long and short ones and to show progress, few enough to keep a
 worker's environments busy together. A share whose worker dies is played again by another."""
 
@@ -92,7 +92,7 @@ def _play(
     return sorted(records, key=lambda record: record.seed), seconds
 
 
-def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationRequest) -> Iterator[Share]:
+def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationRequest) -> Iterator[EpisodeBatch]:
     """Play the episodes share by share, as they are done."""
     parts = _parts(request)
     if request.num_workers == 0:
@@ -111,7 +111,7 @@ def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationR
 
 def _parts(request: EvaluationRequest) -> list[list[int]]:
     """The seeds of each share."""
-    size = math.ceil(request.episodes / (SHARES_PER_WORKER * max(1, request.num_workers)))
+    size = math.ceil(request.episodes / (BATCHES_PER_WORKER * max(1, request.num_workers)))
     seeds = range(request.seed_base, request.seed_base + request.episodes)
     return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 

@@ -34,6 +34,16 @@ def run(config: SubmitConfig, experiment: Experiment | None) -> int:
     if experiment:
         return _send(config, experiment)
     server = JobServer(config.address)
+    try:
+        return _return_to(server, config)
+    except KeyboardInterrupt:
+        told = f"Not waited for: {config.stop} saves and stops." if config.stop else "Interrupted: nothing was fetched."
+        print(f"\n{told}", flush=True)
+        return INTERRUPTED
+
+
+def _return_to(server: JobServer, config: SubmitConfig) -> int:
+    """Stop, fetch or follow a job that is there already."""
     if config.stop:
         print(f"Stopping {config.stop}: it finishes its iteration and saves ...", flush=True)
         print(f"{config.stop} is {server.stop(config.stop)}", flush=True)

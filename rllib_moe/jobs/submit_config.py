@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from rllib_moe.config import RunConfig
+from rllib_moe.runtime.files import directory_errors
 from rllib_moe.validation import ConfigError, Settings
 
 PRETRAINED = "pretrained"
@@ -59,6 +60,8 @@ class SubmitConfig(Settings):
             errors.append(f"tree: expected a directory, got {self.tree!r}")
         if self.pip and not Path(self.pip).is_file():
             errors.append(f"pip: expected a file of requirements such as requirements.txt, got {self.pip!r}")
+        if self.fetch:
+            errors += directory_errors("into", Path(self.into))
         if errors:
             raise ConfigError(errors)
         return self

@@ -43,7 +43,7 @@ class PolicyOutput(NamedTuple):
     value: Tensor
     """Critic's estimate [B]."""
     gate: Tensor
-    """Weights of the experts [B, K]: the user's alpha."""
+    """Weights of the experts [B, K], called alpha in the schedule."""
     router_input: Tensor
     """Rows [B, R] that the router read."""
     router_logits: Tensor

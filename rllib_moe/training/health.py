@@ -18,21 +18,21 @@ GRACE, GRACE_SHARE = 100, 0.5
 """Episodes a phase has to bring alpha entropy into its window before anything is said, at most this share of it."""
 
 TOLERANCE = 0.1
-"""Nats on either side of a target where the user gave no window."""
+"""Nats on either side of a target where the original schedule has no window."""
 TRANSITION_TOLERANCE = 0.15
 """Nats on either side of the line along which entropy falls in `transition`."""
 WARMUP_TOLERANCE = 0.05
 """Nats below undecided that count as undecided in `warmup`."""
 TRANSITION_END = 0.7
 FINE_TUNE = (0.3, 0.5)
-"""The user's expected values in nats, for four experts."""
+"""Values in nats that the original schedule expects, for four experts."""
 
 
-class Concern(NamedTuple):
+class TrainingWarning(NamedTuple):
     """Something that needs attention."""
 
     kind: str
-    """Kind of concern; the same concern has the same kind in every iteration."""
+    """Kind of warning; the same warning has the same kind in every iteration."""
     text: str
     """Message for a person."""
 
@@ -44,17 +44,17 @@ class Window(NamedTuple):
     high: float
 
 
-def concerns(row: m.Row, schedule: PhaseSchedule, episodes: int) -> Iterator[Concern]:
+def warnings_after(row: m.Row, schedule: PhaseSchedule, episodes: int) -> Iterator[TrainingWarning]:
     """Yield the concerns after an iteration of a run of so many episodes, the most serious first."""
     if lost := row.get(m.LOST_WORKERS.key, 0):
-        yield Concern("workers", f"{lost} rollout worker{'s' * (lost != 1)} lost; Ray starts new ones")
+        yield TrainingWarning("workers", f"{lost} rollout worker{'s' * (lost != 1)} lost; Ray starts new ones")
     if skipped := row.get(m.SKIPPED_UPDATES.key, 0):
-        yield Concern("updates", f"{skipped} gradient step{'s' * (skipped != 1)} skipped so far, as not finite")
+        yield TrainingWarning("updates", f"{skipped} gradient step{'s' * (skipped != 1)} skipped so far, as not finite")
     shares = m.shares_of(row)
     for index, share in enumerate(shares):
         if len(shares) > 1 and share < LEAST_SHARE:
             text = f"collapse: expert {index} has {100 * share:.1f} % of the gate, below {100 * LEAST_SHARE:.0f} %"
-            yield Concern(f"collapse {index}", text)
+            yield TrainingWarning(f"collapse {index}", text)
     played, entropy = row[m.EPISODES_TOTAL.key], row[m.ALPHA_ENTROPY.key]
     window, index = window_at(schedule, played, len(shares)), schedule.index_at(played)
     start, end = schedule.phases[index].start, schedule.end_of(index) or episodes
@@ -62,13 +62,13 @@ def concerns(row: m.Row, schedule: PhaseSchedule, episodes: int) -> Iterator[Con
     if window and played - start >= grace and (entropy < window.low or entropy > window.high):
         side = "below" if entropy < window.low else "above"
         text = f"alpha entropy {entropy:.2f} is {side} its window, {window.low:.2f} to {window.high:.2f} nats"
-        yield Concern("entropy", text)
+        yield TrainingWarning("entropy", text)
 
 
 def window_at(schedule: PhaseSchedule, episode: int, num_experts: int) -> Window | None:
     """Return the alpha entropy expected at an episode.
 
-    Where the schedule pays for alpha entropy, the phases `warmup`, `transition` and `fine-tune` have the user's windows
+    Where the schedule pays for alpha entropy, the phases `warmup`, `transition` and `fine-tune` have its own windows
     (ln K; from ln K down to about 0.7; 0.3 to 0.5, scaled by ln K / ln 4), unless it aims outside of them. Any other
     phase has a band around its target.
 

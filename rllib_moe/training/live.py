@@ -19,8 +19,8 @@ from rich.text import Text
 from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import ACCENT, WARNING, expert_color
-from rllib_moe.training.health import concerns, window_at
-from rllib_moe.training.progress import FollowedRun, Pace, number
+from rllib_moe.training.health import warnings_after, window_at
+from rllib_moe.training.progress import EtaEstimator, FollowedRun, number
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.summary import SCORE_WINDOW, best_score, recent_mean
 
@@ -39,7 +39,7 @@ class LiveProgress:
 
     def __init__(self, run: FollowedRun, stop: StopSignals) -> None:
         self._run, self._stop = run, stop
-        self._pace = Pace()
+        self._eta = EtaEstimator()
         self._live = Live(
             console=run.console,
             get_renderable=self.render,
@@ -58,7 +58,7 @@ class LiveProgress:
 
     def show(self, row: m.Row) -> None:
         """Follow to a row of measures."""
-        self._pace.note(row[m.EPISODES_TOTAL.key])
+        self._eta.note(row[m.EPISODES_TOTAL.key])
         self._live.refresh()
 
     def render(self) -> RenderableType:
@@ -70,8 +70,8 @@ class LiveProgress:
             title = f"{row[m.PHASE.key]} · {row[m.ROUTING.key]} · temperature {row[m.TEMPERATURE.key]:.2f}"
             parts += [self._bars(row), Text(), self._numbers(row), Text(), _shares(row, self._run.role_names)]
             parts += [
-                Text(f"! {concern.text}", style=f"bold {WARNING}")
-                for concern in concerns(row, self._run.schedule, self._run.episodes)
+                Text(f"! {warning.text}", style=f"bold {WARNING}")
+                for warning in warnings_after(row, self._run.schedule, self._run.episodes)
             ]
         if self._stop:
             text = f"{self._stop.received}: stopping after this iteration, with everything saved; once more to exit now"
@@ -91,7 +91,7 @@ class LiveProgress:
         table = Table.grid(Column(no_wrap=True), Column(ratio=1), *numbers, padding=(0, 1), expand=True)
         for name, first, end in goals:
             bar = ProgressBar(total=max(1, end - first), completed=played - first, complete_style=ACCENT)
-            table.add_row(name, bar, f"{played}/{end}", self._pace.time_to(end))
+            table.add_row(name, bar, f"{played}/{end}", self._eta.time_to(end))
         return table
 
     def _numbers(self, row: m.Row) -> Table:

@@ -19,14 +19,14 @@ from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.console import say
-from rllib_moe.training.health import concerns
+from rllib_moe.training.health import warnings_after
 from rllib_moe.training.summary import best_score
 
 REPEAT_SHARE = 0.1
 """Share of the run's episodes after which a warning that lasts is told again."""
 
 
-class Pace:
+class EtaEstimator:
     """Estimate of the time to some episode, at the pace since the first note."""
 
     def __init__(self) -> None:
@@ -64,14 +64,14 @@ class ProgressLines:
 
     def __init__(self, run: FollowedRun) -> None:
         self._run = run
-        self._pace = Pace()
+        self._eta = EtaEstimator()
         self._warned: dict[str, tuple[int, int]] = {}
         """Episodes at which a warning that lasts began and was told last, by its kind."""
 
     def show(self, row: m.Row) -> None:
         """Print a row of measures."""
         played = row[m.EPISODES_TOTAL.key]
-        self._pace.note(played)
+        self._eta.note(played)
         shares = [f"{100 * share:.0f}" for share in m.shares_of(row)]
         experts = f"experts {' '.join(shares)}"
         if len(shares) == len(self._run.role_names):
@@ -85,16 +85,16 @@ class ProgressLines:
             f"T {row[m.TEMPERATURE.key]:.2f}  score {score}  "
             f"alpha entropy {row[m.ALPHA_ENTROPY.key]:.2f}  MI {row[m.MUTUAL_INFORMATION.key]:.2f}  "
             f"{experts} %  {row[m.STEPS_PER_SECOND.key]:.0f} steps/s  "
-            f"{self._pace.time_to(self._run.episodes)}",
+            f"{self._eta.time_to(self._run.episodes)}",
         )
         lasting: dict[str, tuple[int, int]] = {}
-        for concern in concerns(row, self._run.schedule, self._run.episodes):
-            began, told = self._warned.get(concern.kind, (played, None))
+        for warning in warnings_after(row, self._run.schedule, self._run.episodes):
+            began, told = self._warned.get(warning.kind, (played, None))
             if told is None or played - told >= REPEAT_SHARE * self._run.episodes:
                 since = "" if told is None else f" (since episode {began})"
-                say(self._run.console, f"warning: {concern.text}{since}")
+                say(self._run.console, f"warning: {warning.text}{since}")
                 told = played
-            lasting[concern.kind] = began, told
+            lasting[warning.kind] = began, told
         self._warned = lasting
 
 

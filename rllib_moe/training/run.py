@@ -23,7 +23,7 @@ from rllib_moe.runtime.invocation import called_as
 from rllib_moe.training.checkpoints import LATEST
 from rllib_moe.training.forecast import forecast
 from rllib_moe.training.progress import phase_table
-from rllib_moe.training.run_directory import RunDirectory, told
+from rllib_moe.training.run_directory import RunDirectory, write_errors
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.summary import summarize
 from rllib_moe.validation import ConfigError
@@ -124,7 +124,7 @@ def _write_summary(
     summary: dict[str, Any], experiment: Experiment, directory: RunDirectory, mirror: RunMirror | None
 ) -> dict[str, str]:
     """Write the summary; return the paths of what the run leaves."""
-    with told(directory):
+    with write_errors(directory):
         written = directory.write_summary(summary)
     paths = {
         "summary": str(written),

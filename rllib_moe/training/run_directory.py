@@ -216,7 +216,7 @@ def _parsed(value: str) -> Any:
 
 
 @contextmanager
-def told(directory: RunDirectory) -> Iterator[None]:
+def write_errors(directory: RunDirectory) -> Iterator[None]:
     """Turn an error in writing to a run's directory into words.
 
     Raises:

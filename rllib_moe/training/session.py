@@ -29,7 +29,7 @@ from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.progress import FollowedRun, ProgressLines
 from rllib_moe.training.resume import Resumed
 from rllib_moe.training.run_checkpoints import adopt, point, point_best, prune, set_aside_later
-from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, TrainingStoppedError, told
+from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, TrainingStoppedError, write_errors
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
 from rllib_moe.training.summary import recent_mean, summarize
@@ -168,7 +168,7 @@ class Session:
             if stop:
                 return []
             stack.callback(self._directory.close)
-            with told(self._directory):
+            with write_errors(self._directory):
                 self._begin(command, role_names)
             experiment, console = self._experiment, self._console
             followed = FollowedRun(console, self._run.episodes, experiment.schedule, self._rows, role_names)
@@ -208,7 +208,7 @@ class Session:
                 row = result["moe"]
                 if empty.note(row[m.ENV_STEPS_TOTAL.key]):
                     self._rows.append(row)
-                    with told(self._directory):
+                    with write_errors(self._directory):
                         self._directory.append(row, result["moe_histograms"])
                     show(row)
                 if algorithm.episodes_total - self._saved_at >= self._run.checkpoint_every:
@@ -219,7 +219,7 @@ class Session:
             # The learner is whole: what it learned must not go with the error. But in the first iteration after a
             # resume that is part of a batch, and the checkpoint of that count is there already.
             if len(self._rows) > kept:
-                with told(self._directory):
+                with write_errors(self._directory):
                     self._directory.write_summary(summarize(self._rows))
                 self._save(algorithm)
             raise
@@ -238,7 +238,7 @@ class Session:
         checkpoints, episodes = self._directory.checkpoints, algorithm.episodes_total
         path = checkpoints / f"episode_{episodes:06d}"
         iteration = self._rows[-1][m.ITERATION.key] if self._rows else 0
-        with told(self._directory):
+        with write_errors(self._directory):
             if self._saved_rows != len(self._rows):
                 state, score = capture(algorithm), recent_mean(self._rows)
                 save_checkpoint(state, path, self._experiment, episodes=episodes, iteration=iteration, score=score)

@@ -11,7 +11,7 @@ import pytest
 from rllib_moe import metrics as m
 from rllib_moe.phases import PhaseSchedule
 from rllib_moe.schedule_overrides import override_schedule
-from rllib_moe.training.health import concerns, window_at
+from rllib_moe.training.health import warnings_after, window_at
 from rllib_moe.training.run_directory import read_rows
 from tests.training.rows import healthy_row
 
@@ -20,7 +20,7 @@ SCHEDULE = override_schedule(V3, {"phase_boundaries": [400, 1200]})
 
 
 def texts(**changes: Any) -> list[str]:
-    return [concern.text for concern in concerns(healthy_row(**changes), SCHEDULE, 5000)]
+    return [warning.text for warning in warnings_after(healthy_row(**changes), SCHEDULE, 5000)]
 
 
 def test_a_healthy_iteration() -> None:
@@ -29,15 +29,15 @@ def test_a_healthy_iteration() -> None:
 
 @pytest.mark.parametrize(("share", "is_collapse"), [(0.05, False), (0.0499, True), (0.0, True)])
 def test_collapse_is_a_share_below_5_per_cent(share: float, is_collapse: bool) -> None:
-    found = list(concerns(healthy_row() | {m.expert_share(2).key: share}, SCHEDULE, 5000))
-    assert [concern.kind for concern in found] == (["collapse 2"] if is_collapse else [])
-    assert all("expert 2" in concern.text for concern in found)
+    found = list(warnings_after(healthy_row() | {m.expert_share(2).key: share}, SCHEDULE, 5000))
+    assert [warning.kind for warning in found] == (["collapse 2"] if is_collapse else [])
+    assert all("expert 2" in warning.text for warning in found)
 
 
 def test_one_expert_cannot_collapse() -> None:
     row = healthy_row(ALPHA_ENTROPY=0.0)
     single = {key: value for key, value in row.items() if not key.startswith("moe/expert_share")}
-    assert list(concerns(single | {m.expert_share(0).key: 0.01}, SCHEDULE, 5000)) == []
+    assert list(warnings_after(single | {m.expert_share(0).key: 0.01}, SCHEDULE, 5000)) == []
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_entropy_out_of_its_window(episode: int, entropy: float, warned: str | N
 def test_entropy_of_a_compressed_run_is_watched_from_the_middle_of_each_phase() -> None:
     schedule = override_schedule(V3, {"phase_boundaries": [40, 80]})
     rows = {played: healthy_row(EPISODES_TOTAL=played, ALPHA_ENTROPY=1.0) for played in (10, 20, 90, 100, 120)}
-    found = {played: [each.kind for each in concerns(row, schedule, 120)] for played, row in rows.items()}
+    found = {played: [each.kind for each in warnings_after(row, schedule, 120)] for played, row in rows.items()}
     assert found == {10: [], 20: ["entropy"], 90: [], 100: ["entropy"], 120: ["entropy"]}
 
 
@@ -73,7 +73,7 @@ def test_skipped_updates_and_lost_workers_come_first() -> None:
 
 def test_the_published_run_was_warned_of_only_while_entropy_came_down() -> None:
     rows = read_rows(Path(__file__).parents[2] / "results" / "published" / "nethack-2000" / "progress.csv")
-    warned = [each[m.EPISODES_TOTAL.key] for each in rows if list(concerns(each, SCHEDULE, 5000))]
+    warned = [each[m.EPISODES_TOTAL.key] for each in rows if list(warnings_after(each, SCHEDULE, 5000))]
     assert warned
     assert min(warned) >= 1300
     assert max(warned) < 1500

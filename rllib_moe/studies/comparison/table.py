@@ -158,7 +158,7 @@ def markdown(
     labels = list(dict.fromkeys(key for row in rows.values() for key in row if key.startswith(INFORMATION)))
     episodes, most_probable = plan.evaluation.episodes, plan.evaluation.most_probable
     outcomes = (f"{plan.primary} [95 %]", f"against {plan.reference_name} [95 %]")
-    tested = ("variant", "seeds", *outcomes, "p", "p, Holm", "visible")
+    tested = ("variant", "seeds", *outcomes, "p", "p, Holm", "80 % power at")
     parts = [
         _table(tested, ((name, *_tested(row)) for name, row in rows.items())),
         "\n".join(f"- {line}" for line in (_MEANING, *_missing(plan, rows), *limits(plan))),
@@ -201,8 +201,8 @@ def markdown(
 
 _MEANING = (
     "Interquartile means over seeds with bootstrap intervals; mean differences over the seeds that both have with t "
-    "intervals, their p, and p corrected for all comparisons of the plan. Visible: the smallest difference that such a "
-    "comparison finds in 4 cases of 5."
+    "intervals, their p, and p corrected for all comparisons of the plan. 80 % power at: the smallest difference that "
+    "such a comparison finds in 4 cases of 5."
 )
 
 

@@ -51,6 +51,9 @@ def test_does_one_thing_at_a_time() -> None:
 
 
 def test_refuses_what_would_be_lost_or_not_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    (into,) = refused("--fetch", "job", "--into", str(tmp_path / "file"))
+    assert into == f"into: cannot write to {str(tmp_path / 'file')!r} ({tmp_path / 'file'} is no directory)"
     (lost,) = refused("--", "--exp-name", "mine")
     assert lost.startswith("output_dir: expected an absolute path on the cluster")
     (elsewhere,) = refused("--", "--address", "auto", *PLACE)

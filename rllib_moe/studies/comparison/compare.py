@@ -14,7 +14,7 @@ from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.runtime.console import say, standard_console
 from rllib_moe.runtime.files import directory_errors, locked, write_whole
 from rllib_moe.studies.comparison.done import PLAN, baselines, reuse_errors
-from rllib_moe.studies.comparison.plan import INFORMATION, NORMALIZED, OUTCOMES, Plan
+from rllib_moe.studies.comparison.plan import BUNDLED, INFORMATION, NORMALIZED, OUTCOMES, Plan
 from rllib_moe.training.resume import Resumed
 from rllib_moe.validation import ConfigError, RefusedError, Settings, did_you_mean
 
@@ -22,8 +22,10 @@ from rllib_moe.validation import ConfigError, RefusedError, Settings, did_you_me
 class ComparisonRequest(Settings):
     """A plan to compare by, and the place of its runs."""
 
-    plan: str = Field(json_schema_extra={"positional": True, "metavar": "PLAN"})
-    """A bundled plan (`nethack`, `nethack-5000`, `named-roles`, `experts-regimes` or `tasks`), or a YAML file."""
+    plan: str = Field(
+        description=f"Plan: a YAML file, or one of {', '.join(BUNDLED)}.",
+        json_schema_extra={"positional": True, "metavar": "PLAN"},
+    )
     output_dir: str | None = Field(None, min_length=1)
     """Directory of the runs; by default results/comparison-<plan>."""
     variants: str | None = Field(None, json_schema_extra={"metavar": "NAME,NAME"})

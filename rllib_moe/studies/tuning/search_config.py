@@ -17,8 +17,12 @@ _SCHEDULERS = {"grace_episodes": "asha", "perturb_every": "pbt"}
 class SearchConfig(Settings):
     """The search: its trials, and the place where it is written."""
 
-    space: str | None = Field(None, validate_default=True, json_schema_extra={"metavar": "FILE"})
-    """Search space: a YAML file, or `coefficients`, `routing` or `sizes`."""
+    space: str | None = Field(
+        None,
+        validate_default=True,
+        description=f"Search space: a YAML file, or one of {', '.join(BUNDLED)}.",
+        json_schema_extra={"metavar": "FILE"},
+    )
     search: Literal["grid", "random", "optuna"] = "random"
     """Source of trials: every combination of listed values, draws, or Optuna's proposals."""
     scheduler: Literal["none", "asha", "pbt"] = "none"

@@ -109,7 +109,7 @@ def test_ctrl_c_leaves_the_job_and_stop_saves_it(head: Head, flags: tuple[str, .
     output = attached.communicate(timeout=PATIENCE)[0]
     print(output[-2000:])
     assert attached.returncode == 143
-    assert "with everything saved" in output
+    assert "everything will be saved" in output
 
     rows = RunDirectory(tmp_path / "results" / "endless").rows()
     checkpoint = load_checkpoint(tmp_path / "results" / "endless")

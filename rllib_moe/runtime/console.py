@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, cast
 
 from rich.console import Console
 
 LOG_WIDTH = 160
 """Columns of the output when it is no terminal (a log)."""
+
+
+class _Output:
+    """A stream without the error of a terminal that was just closed: SIGHUP, which stops the run, comes with it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _unless_closed():
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with _unless_closed():
+            self._stream.flush()
+
+
+@contextmanager
+def _unless_closed() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 def standard_console() -> Console:
@@ -18,7 +50,8 @@ def standard_console() -> Console:
     It is as wide as the terminal, or `LOG_WIDTH` where there is none and `COLUMNS` names no width.
     """
     is_told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if is_told else LOG_WIDTH, markup=False, emoji=False, highlight=False)
+    output = cast(IO[str], _Output(sys.stdout))
+    return Console(file=output, width=None if is_told else LOG_WIDTH, markup=False, emoji=False, highlight=False)
 
 
 def say(console: Console, text: str) -> None:

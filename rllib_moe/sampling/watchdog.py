@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import NoReturn, Self
+from typing import Self
 
 NATIVE_FACTOR = 2
 """A process is ended after so many times the limit: the signal comes first."""
@@ -40,6 +40,7 @@ class Watchdog:
         self._rearm_seconds = min(_REARM_SECONDS, seconds / 4)
         self._previous: signal._HANDLER = None
         self._works = False
+        self._watches = False
 
     def __enter__(self) -> Self:
         # Signals are the main thread's, which is where Ray runs an actor's methods.
@@ -51,7 +52,8 @@ class Watchdog:
 
     def __exit__(self, *raised: object) -> None:
         if self._works:
-            self.rest()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._stop_ending()
             signal.signal(signal.SIGALRM, self._previous)
 
     def watch(self) -> None:
@@ -63,6 +65,7 @@ class Watchdog:
         if not self._works:
             return
         signal.setitimer(signal.ITIMER_REAL, self._seconds, self._seconds)
+        self._watches = True  # after it: an alarm of the rest that is still to be handled is handled as such
         if self._ends_process and (now := time.monotonic()) >= self._rearm_at:
             self._rearm_at = now + self._rearm_seconds
             faulthandler.dump_traceback_later(NATIVE_FACTOR * self._seconds + self._rearm_seconds, exit=True, file=2)
@@ -70,11 +73,19 @@ class Watchdog:
     def rest(self) -> None:
         """Nothing is watched any more."""
         if self._works:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            if self._ends_process:
-                faulthandler.cancel_dump_traceback_later()
-                self._rearm_at = 0.0
+            self._watches = False
+            # Only a rest that lasts stops the second timer: steps follow each other quickly, and it costs a thread.
+            signal.setitimer(signal.ITIMER_REAL, self._rearm_seconds if self._ends_process else 0)
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> NoReturn:
+    def _stop_ending(self) -> None:
+        """Stop the second timer; the next `watch` sets it."""
+        if self._ends_process:
+            faulthandler.cancel_dump_traceback_later()
+            self._rearm_at = 0.0
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
         del number, frame
+        if not self._watches:
+            self._stop_ending()
+            return
         raise HungError(f"no answer within {self._seconds:g} s")

@@ -45,12 +45,12 @@ class ModelConfig(Settings):
     """Router: `learned`; `frozen` at its random start (the null that a learned one is compared with; nothing is
     learned for its sake); or `roles`, the environment's own roles as the gate (the best router, where roles are what
     matters)."""
-    router_inputs: str = Field("graph", min_length=1)
+    router_inputs: str = Field(GRAPH, min_length=1)
     """Inputs of the router, comma-separated: the joint `state`, the `graph`, the status `features`, or extra leaves of
     the observation by their names. Experts divide the work better where the router reads something else than they."""
     router_candidates: int = Field(4, ge=1)
     """Candidates of a learned router, each from a random start; the one that divides the experts best is used."""
-    expert_inputs: str = Field("state", min_length=1)
+    expert_inputs: str = Field(STATE, min_length=1)
     """Inputs of the experts, as for `router_inputs`."""
     trunk_size: int = Field(128, ge=2)
     """Width of the joint state, which the critic and, by default, the experts read; at least 2 (a router that reads it

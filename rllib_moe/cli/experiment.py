@@ -20,9 +20,10 @@ from types import FrameType
 from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
+from rllib_moe.runtime.console import leave_terminal
 from rllib_moe.runtime.invocation import FAILED, exit_statuses
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
-from rllib_moe.training.stop_signals import leave_terminal, stopping
+from rllib_moe.training.stop_signals import stopping
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Playing a share of an evaluation's episodes: environments stepped together, one record for each episode.
+"""Playing a batch of an evaluation's episodes: environments stepped together, one record for each episode.
 
 Everything is kept by episode, sums included, and put together in the order of the seeds: so the numbers do not depend
 on how the episodes were shared out among workers.
@@ -72,7 +72,7 @@ class EpisodeRecord:
 
 
 class EpisodeBatch(NamedTuple):
-    """A share of the episodes, played."""
+    """A batch of the episodes, played."""
 
     records: list[EpisodeRecord]
     """In no particular order."""

@@ -27,8 +27,8 @@ from rllib_moe.runtime.console import say
 from rllib_moe.runtime.ray_session import ray_session
 
 BATCHES_PER_WORKER = 4
-"""Shares of the episodes per worker: enough to even out long and short ones and to show progress, few enough to keep a
-worker's environments busy together. A share whose worker dies is played again by another."""
+"""Batches of episodes per worker: enough to even out long and short ones and to show progress, few enough to keep a
+worker's environments busy together. A batch whose worker dies is played again by another."""
 
 
 def measure(resolved: Resolved, request: EvaluationRequest, console: Console | None) -> dict[str, Any]:
@@ -82,9 +82,9 @@ def _play(
     began = time.perf_counter()
     records: list[EpisodeRecord] = []
     seconds = 0.0
-    for share in _shares(environment, player, request):
-        records += share.records
-        seconds += share.seconds
+    for batch in _batches(environment, player, request):
+        records += batch.records
+        seconds += batch.seconds
         if console:
             mean = sum(record.score for record in records) / len(records)
             played = f"{what}episodes {len(records)}/{request.episodes}"
@@ -92,8 +92,8 @@ def _play(
     return sorted(records, key=lambda record: record.seed), seconds
 
 
-def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationRequest) -> Iterator[EpisodeBatch]:
-    """Play the episodes share by share, as they are done."""
+def _batches(environment: EnvironmentConfig, player: Player, request: EvaluationRequest) -> Iterator[EpisodeBatch]:
+    """Play the episodes batch by batch, as they are done."""
     parts = _parts(request)
     if request.num_workers == 0:
         for part in parts:
@@ -110,7 +110,7 @@ def _shares(environment: EnvironmentConfig, player: Player, request: EvaluationR
 
 
 def _parts(request: EvaluationRequest) -> list[list[int]]:
-    """The seeds of each share."""
+    """The seeds of each batch."""
     size = math.ceil(request.episodes / (BATCHES_PER_WORKER * max(1, request.num_workers)))
     seeds = range(request.seed_base, request.seed_base + request.episodes)
     return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rllib_moe.config import ModelConfig
+from rllib_moe.config import GRAPH, ModelConfig
 from rllib_moe.envs.graph_space import ExtraLeaf, GraphShape
 from rllib_moe.models.encoder_registry import make_graph_encoder
 
@@ -58,7 +58,7 @@ class ObservationEncoder(nn.Module):
             observation.get("node_types"),
             return_attention,
         )
-        leaves = {"graph": graph.ego, "features": self.status(observation["features"])}
+        leaves = {GRAPH: graph.ego, "features": self.status(observation["features"])}
         leaves |= {
             name: encoder(observation[name]) for name, encoder in zip(self.extra_names, self.extras, strict=True)
         }

@@ -45,7 +45,7 @@ class PolicyOutput(NamedTuple):
     gate: Tensor
     """Weights of the experts [B, K], called alpha in the schedule."""
     router_input: Tensor
-    """Rows [B, R] that the router read."""
+    """Rows [B, I] that the router read."""
     router_logits: Tensor
     """Logits of the router [B, K], before gate function and temperature."""
     router_candidates: Tensor
@@ -190,7 +190,7 @@ def _width(inputs: Sequence[str], config: ModelConfig) -> int:
 
 
 def _read(inputs: Sequence[str], z: Tensor, leaves: Mapping[str, Tensor]) -> Tensor:
-    """Return what router or experts read [B, R]."""
+    """Return what router or experts read, side by side [B, sum of their widths]."""
     return torch.cat([z if name == STATE else leaves[name].float() for name in inputs], -1)
 
 

@@ -1,4 +1,4 @@
-"""Concerns about a training: collapse, alpha entropy out of its window, skipped updates, lost workers.
+"""Warnings about a training: collapse, alpha entropy out of its window, skipped updates, lost workers.
 
 Pure; for people to read, on the screen and in pictures. Nothing in the training does.
 """

@@ -24,7 +24,7 @@ from rllib_moe import metrics as m
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors, write_whole
-from rllib_moe.training.checkpoints import LATEST
+from rllib_moe.training.checkpoints import LATEST, periodic
 from rllib_moe.validation import ConfigError, FailedError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class RunDirectory:
         try:
             if path.exists() and not own and not _came_to_nothing(path):
                 how = f"go on with it by --resume {path}"
-                if not any((path / "checkpoints").glob("episode_*")):  # it was killed
+                if not periodic(path / "checkpoints"):  # it was killed
                     how = "move it away: it ended before its first checkpoint, so nothing can be resumed"
                 raise ConfigError([f"exp_name: {path} holds a run already; choose another name, or {how}"])
             directory = cls(path)

@@ -100,17 +100,17 @@ def _gate_errors(experiment: Experiment) -> Iterator[str]:
 
 def claim_storage(experiment: Experiment, resumed: Resumed | None, directory: RunDirectory) -> RunMirror | None:
     """Take the run's place on the storage, where one is asked for."""
-    storage, copy_place = experiment.run.storage, experiment.run.copy_place
-    if storage is None or copy_place is None:
+    if experiment.run.storage is None:
         return None
+    uri = str(experiment.run.copy_place)
     try:
         if resumed and resumed.fetched:
-            is_own = is_same_place(resumed.fetched.uri, copy_place)
+            is_own = is_same_place(resumed.fetched.uri, uri)
         else:
             is_own = resumed is not None and directory.path.resolve() in resumed.checkpoint.path.parents
     except StorageError as error:
         raise ConfigError([f"storage: {error}"]) from error
-    return RunMirror.claim(storage, directory.path, is_own=is_own)
+    return RunMirror.claim(uri, directory.path, is_own=is_own)
 
 
 class Session:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 from contextlib import suppress
 from types import FrameType
 from typing import Self
 
 import psutil  # type: ignore[import-untyped]
 
+from rllib_moe.runtime.console import leave_terminal
+
 
 def stopping() -> list[signal.Signals]:
     """Return the signals that ask a command to stop: SIGHUP (a closed terminal) unless `nohup` ignores it."""
     hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
     return [signal.SIGINT, signal.SIGTERM, *hangup]
-
-
-def leave_terminal() -> None:
-    """Drop what is printed from now on where its terminal is gone: the next line would raise instead."""
-    for descriptor in (1, 2):
-        if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 class StopSignals:

@@ -58,11 +58,11 @@ class RunMirror:
         self._storage, self._run = storage, run
 
     @classmethod
-    def claim(cls, storage: str, run: Path, *, is_own: bool) -> RunMirror | None:
-        """Take the place of a run on the storage, a URI below which runs lie by their names.
+    def claim(cls, uri: str, run: Path, *, is_own: bool) -> RunMirror | None:
+        """Take the place of a run on the storage.
 
         Args:
-            storage: The URI.
+            uri: URI or absolute path of the copy, which bears the run's name.
             run: Local run directory.
             is_own: True where what lies there may be this run itself, which goes on.
 
@@ -73,17 +73,17 @@ class RunMirror:
             ConfigError: It cannot be reached, or holds another run.
         """
         try:
-            filesystem, root = locate(storage)
-            place = pafs.SubTreeFileSystem(f"{root.rstrip('/')}/{run.name}", filesystem)
+            filesystem, path = locate(uri)
+            place = pafs.SubTreeFileSystem(path, filesystem)
             if isinstance(filesystem, pafs.LocalFileSystem) and Path(place.base_path).resolve() == run.resolve():
                 return None
             if (_exists(place, LINKS) or _whole(place)) and not is_own:
                 raise ConfigError(
-                    [f"storage: {storage} holds a run {run.name} already; choose another --exp-name, or --resume it"]
+                    [f"storage: {uri} holds a run {run.name} already; choose another --exp-name, or --resume it"]
                 )
             place.create_dir(CHECKPOINTS)
         except (OSError, StorageError) as error:
-            raise ConfigError([f"storage: cannot write to {storage} ({_reason(error)})"]) from error
+            raise ConfigError([f"storage: cannot write to {uri} ({_reason(error)})"]) from error
         return cls(place, run)
 
     def copy_checkpoint(self, checkpoint: Path, keep: int) -> bool:

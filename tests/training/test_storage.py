@@ -167,10 +167,9 @@ def test_damaged_links_cost_a_warning(
     assert fetch_run(uri, tmp_path / "copy") == 5
     with pytest.raises(StorageError, match="no run or checkpoint that can be read"):
         fetch(f"{uri}/checkpoints/best")
-    storage = (tmp_path / "storage").as_uri()
     with pytest.raises(ConfigError, match="holds a run mine already"):
-        RunMirror.claim(storage, tmp_path / "mine", is_own=False)
-    RunMirror.claim(storage, tmp_path / "mine", is_own=True)
+        RunMirror.claim(uri, tmp_path / "mine", is_own=False)
+    RunMirror.claim(uri, tmp_path / "mine", is_own=True)
     mirror.copy_checkpoint(make_checkpoint(tmp_path / "mine", 300), keep=5)
     assert read_links(run_at(checkpoints.parent)) == {"latest": "episode_000300"}
 
@@ -263,9 +262,9 @@ def test_a_place_may_be_spelled_as_path_or_uri(train: Train, tmp_path: Path) -> 
 
 def test_a_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for storage in ((tmp_path / "file").as_uri(), "nosuch://bucket"):
+    for uri in ((tmp_path / "file" / "mine").as_uri(), "nosuch://bucket/mine"):
         with pytest.raises(ConfigError, match="storage: cannot write to"):
-            RunMirror.claim(storage, tmp_path / "mine", is_own=False)
+            RunMirror.claim(uri, tmp_path / "mine", is_own=False)
     with pytest.raises(ConfigError) as refused:
         RunConfig(storage="relative/path")
     (fault,) = refused.value.errors

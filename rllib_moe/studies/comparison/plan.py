@@ -28,13 +28,13 @@ INFORMATION = "information."
 """Begin of the name of an outcome: the share of a label's entropy that the gate tells."""
 OUTCOMES = ("score_mean", "score_median", "return_mean", "length_mean", "alpha_entropy", "mutual_information")
 """Outcomes of every evaluation; an environment's own measures are outcomes too."""
-OWN = {
+RESERVED = {
     "episodes": "expected the plan's own `episodes`",
     "seed": "expected the plan's own `seeds`",
     "exp_name": "a run is named by its variant and seed",
     "output_dir": "the directory of the runs is that of the command, --output-dir",
 }
-"""Settings of a run that the plan gives it, and so no overrides may."""
+"""Settings of a run that the plan gives it, with what is said of an override of one."""
 
 Test = Literal["sign-flips", "t"]
 """`sign-flips`: paired permutation test, which assumes nothing and whose least p is 2 / 2^seeds; `t`: paired t-test,
@@ -172,7 +172,7 @@ class Plan(Settings):
         if self.reference not in (None, *names):
             errors.append(f"reference: no variant {self.reference!r}{did_you_mean(str(self.reference), names)}")
         for source, overrides in {"": self.overrides, **{f"{v.name}: ": v.overrides for v in self.variants}}.items():
-            errors += [f"{source}overrides: {OWN[name]}, got {name!r}" for name in OWN if name in overrides]
+            errors += [f"{source}overrides: {RESERVED[name]}, got {name!r}" for name in RESERVED if name in overrides]
         for variant, seed in itertools.product(self.variants, self.seeds):
             try:
                 self._run(variant, seed)

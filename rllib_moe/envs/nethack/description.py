@@ -25,7 +25,7 @@ from rllib_moe.envs.nethack.scene_graph import (
     WALKING_DISTANCE,
 )
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
-from rllib_moe.envs.nethack.survival import SURVIVAL_ACTIONS
+from rllib_moe.envs.nethack.survival import SurvivalAction, action_names
 from rllib_moe.envs.nethack.tasks import TASKS
 
 _GOALS: Final = {
@@ -73,14 +73,17 @@ class NetHackDescription(GraphDescription):
     Args:
         tasks: names of its tasks, if it was given any.
         role_names: names of its roles.
-        survival: whether it has the actions of ``survival``.
+        further: its actions beyond the 23, see ``survival``.
     """
 
     def __init__(
-        self, tasks: Sequence[str] = (), role_names: Sequence[str] = ROLE_NAMES, *, survival: bool = False
+        self,
+        tasks: Sequence[str] = (),
+        role_names: Sequence[str] = ROLE_NAMES,
+        further: Sequence[SurvivalAction] = (),
     ) -> None:
         super().__init__(
-            action_names=ACTION_NAMES + (SURVIVAL_ACTIONS if survival else ()),
+            action_names=ACTION_NAMES + action_names(further),
             node_type_names=g.NODE_TYPE_NAMES,
             role_names=tuple(role_names),
             distance_unit="steps to walk",

@@ -23,7 +23,7 @@ from rllib_moe.envs.nethack.observation import ObservationBuilder
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION
-from rllib_moe.envs.nethack.survival import SurvivalAction, SurvivalMemory, type_keys
+from rllib_moe.envs.nethack.survival import ACTION_SETS, MACRO, SurvivalMemory, type_keys, type_macro
 from rllib_moe.envs.nethack.tally import Tally
 from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, task_names
 
@@ -73,7 +73,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         no_progress_limit: steps in a row without the game clock moving after which the episode is truncated.
         tasks: names of tasks, separated by commas; None plays for score without a leaf ``task``.
         roles: what the leaf ``roles`` names: the ``scene``'s (see ``scene_flags``), or the ``task`` itself.
-        actions: ``score``, the 23 of ``NetHackScore-v0``, or ``extended``: six more, see ``survival``.
+        actions: ``score``, the 23 of ``NetHackScore-v0``; ``macro``, three more that are made of the same keys, each
+            of which counts as a step; or ``extended``, six more, each one step. See ``survival``.
         character: role, race, gender and alignment, see ``characters``.
         temp_root: directory for NLE's temporary files, see ``temp_dirs.temp_root``.
         render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
@@ -121,8 +122,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         errors = argument_errors(checks, {name: getattr(self, name) for name in checks})
         if roles not in ("scene", "task") or (roles == "task" and tasks is None):
             errors.append(f"roles must be 'scene', or 'task' where there are tasks, got {roles!r}")
-        if actions not in ("score", "extended"):
-            errors.append(f"actions must be 'score' or 'extended', got {actions!r}")
+        if actions not in ACTION_SETS:
+            errors.append(f"actions must be one of {', '.join(map(repr, ACTION_SETS))}, got {actions!r}")
         if fault := character_fault(character):
             errors.append(fault)
         if render_mode not in (None, "ansi"):
@@ -133,10 +134,11 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._dismiss_prompts = dismiss_prompts
         self._task_names = [] if tasks is None else task_names(tasks)
         role_names = self._task_names if roles == "task" else ROLE_NAMES
-        self._extended = actions == "extended"
+        self._further = ACTION_SETS[actions]
+        self._types_macros = actions == MACRO
         if self._task_names:
             self.changeable = {**self.changeable, "tasks": SomeTasks(self._task_names)}
-        self.description = NetHackDescription(self._task_names, role_names, survival=self._extended)
+        self.description = NetHackDescription(self._task_names, role_names, self._further)
         make_game = partial(Game, character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
         self._game = self._usual_game = make_game()
         self._gold_game = make_game(options=GOLD_OPTIONS)
@@ -146,7 +148,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             MAX_NODES,
             action_mask=action_mask,
             path_summary=path_summary,
-            survival=self._extended,
+            further=self._further,
             num_tasks=len(self._task_names),
             roles_are_tasks=roles == "task",
         )
@@ -195,7 +197,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._prompt = Prompt.NONE
         self._last_action = NO_ACTION
         np.copyto(self._living_glyphs, self._game.glyphs)
-        survival = SurvivalMemory(self._character) if self._extended else None
+        survival = SurvivalMemory(self._character, self._further) if self._further else None
         self._memory = EpisodeMemory(self._game.living_blstats, self._living_glyphs, survival)
         observation, info, _ = self._observe()
         return observation, info | {"shaping": 0.0, "prompts_dismissed": 0}
@@ -214,17 +216,21 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         game = self._game
         action = int(action)
         asked, self._prompt = self._prompt, Prompt.NONE
-        dismissed = 0
+        tally = self._tally
+        dismissed, steps = 0, 1
         if action < NUM_ACTIONS:
             is_over = game.press(ACTION_KEYS[action])
             message = b"" if is_over else game.message_bytes()
+        elif self._types_macros:
+            action = self._further[action - NUM_ACTIONS]
+            is_over, message, steps = type_macro(game, action, tally.steps_left)
         else:
-            is_over, message = type_keys(game, SurvivalAction(action))
+            action = self._further[action - NUM_ACTIONS]
+            is_over, message, _ = type_keys(game, action)
         if not is_over:
             self._prompt, dismissed, is_over, read = settle(game, before=asked, dismiss=self._dismiss_prompts)
         self._last_action = action
-        tally = self._tally
-        gain, new_levels = tally.count(is_over=is_over)
+        gain, new_levels = tally.count(is_over=is_over, steps=steps)
         if not is_over:
             np.copyto(self._living_glyphs, game.glyphs)
             self._memory.record(

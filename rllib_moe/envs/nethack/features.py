@@ -5,6 +5,7 @@ Owns the order of the vector (`feature_names`) and every scale in it; all entrie
 those nodes' features, for a network to find without attention. What ``survival`` remembers comes last.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from rllib_moe.envs.nethack.candidates import MAX_SEARCHES
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, FIRST_STEP, REACHABLE, Graph
 from rllib_moe.envs.nethack.state import NO_ACTION, State
-from rllib_moe.envs.nethack.survival import SURVIVAL_FEATURES
+from rllib_moe.envs.nethack.survival import SurvivalAction, survival_features
 from rllib_moe.runtime.numba_cache import compiled
 
 MESSAGE_CUES: Final = (
@@ -100,14 +101,14 @@ _NUM_CONDITIONS = len(_CONDITIONS)
 _NO_PROMPT = int(Prompt.NONE)
 
 
-def feature_names(*, path_summary: bool, survival: bool = False) -> tuple[str, ...]:
+def feature_names(*, path_summary: bool, further: Sequence[SurvivalAction] = ()) -> tuple[str, ...]:
     """Names of the status vector's entries, in order.
 
     Args:
         path_summary: whether the path summary is in the vector.
-        survival: whether the vector ends with `SURVIVAL_FEATURES`.
+        further: actions beyond the 23, whose `survival_features` come last.
     """
-    return _BASE_NAMES + (_SUMMARY_NAMES if path_summary else ()) + (SURVIVAL_FEATURES if survival else ())
+    return _BASE_NAMES + (_SUMMARY_NAMES if path_summary else ()) + survival_features(further)
 
 
 @compiled

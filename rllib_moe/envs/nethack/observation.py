@@ -4,6 +4,7 @@ Owns the order of the work (ground, paths, nodes, features, crop, mask, flags); 
 own module.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_flags import MONSTER_ADJACENT, ROLE_NAMES, SCENE_FLAGS, write_scene
 from rllib_moe.envs.nethack.scene_graph import NUM_EDGE_TYPES, NUM_NODE_FEATURES, Graph, write_graph
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances, State
-from rllib_moe.envs.nethack.survival import SURVIVAL_ACTIONS, SURVIVAL_FEATURES, SurvivalMemory
+from rllib_moe.envs.nethack.survival import ACTION_SETS, SurvivalAction, SurvivalMemory, survival_features
 from rllib_moe.runtime.numba_cache import compiled
 
 CROP_RADIUS: Final = 4
@@ -37,7 +38,7 @@ class ObservationBuilder:
         max_nodes: N, the hero included.
         action_mask: whether there is the leaf ``action_mask``.
         path_summary: whether ``features`` has the path summary.
-        survival: whether there are the actions and features of ``survival``.
+        further: actions beyond the 23, see ``survival``.
         num_tasks: width of the leaf ``task``; 0 leaves it out.
         roles_are_tasks: whether the leaf ``roles`` is the task as well, not of ``scene_flags``.
 
@@ -52,7 +53,7 @@ class ObservationBuilder:
         *,
         action_mask: bool = True,
         path_summary: bool = True,
-        survival: bool = False,
+        further: Sequence[SurvivalAction] = (),
         num_tasks: int = 0,
         roles_are_tasks: bool = False,
     ) -> None:
@@ -60,8 +61,9 @@ class ObservationBuilder:
         self._has_mask = action_mask
         self._path_summary = path_summary
         self._num_tasks, self._roles_are_tasks = num_tasks, roles_are_tasks
-        self._num_features = len(feature_names(path_summary=path_summary, survival=survival))
-        self.num_actions = NUM_ACTIONS + survival * len(SURVIVAL_ACTIONS)
+        self._num_features = len(feature_names(path_summary=path_summary, further=further))
+        self._num_survival_features = len(survival_features(further))
+        self.num_actions = NUM_ACTIONS + len(further)
         extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
         if num_tasks:
             extras["task"] = spaces.Box(0, 1, (num_tasks,), np.float32)
@@ -120,7 +122,8 @@ class ObservationBuilder:
         observation: dict[str, np.ndarray] = {**graph._asdict(), "features": features, "crop": crop, "roles": roles}
         if survival is not None:
             beside = bool(self._scene[MONSTER_ADJACENT])
-            survival.write(blstats, features[-len(SURVIVAL_FEATURES) :], mask[NUM_ACTIONS:], monster_adjacent=beside)
+            remembered = features[-self._num_survival_features :]
+            survival.write(blstats, remembered, mask[NUM_ACTIONS:], monster_adjacent=beside)
             mask[EAT] = 0  # its own two know what to eat
         if self._has_mask:
             if circumstances.prompt != Prompt.NONE:
@@ -148,7 +151,7 @@ def warm_up() -> None:
     glyphs: np.ndarray[Any, Any] = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, dtype=np.int16)
     blstats: np.ndarray[Any, Any] = np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64)
     builder.build(glyphs, blstats, b"", memory, start)
-    SurvivalMemory(RANDOM).record(None, blstats, glyphs, b"", (0, 0))
+    SurvivalMemory(RANDOM, ACTION_SETS["extended"]).record(None, blstats, glyphs, b"", (0, 0))
 
 
 @compiled

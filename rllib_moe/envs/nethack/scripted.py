@@ -21,7 +21,7 @@ from rllib_moe.envs.nethack.scene_graph import (
     LOCKED,
     REACHABLE,
 )
-from rllib_moe.envs.nethack.survival import SurvivalAction
+from rllib_moe.envs.nethack.survival import ACTION_SETS, SurvivalAction
 
 _FEATURES = feature_names(path_summary=False)
 _ON_STAIRS_DOWN = _FEATURES.index("underfoot_stairs_down")
@@ -29,7 +29,14 @@ _ASKED_DIRECTION = _FEATURES.index("prompt_direction")
 _ASKED = slice(_FEATURES.index("prompt_more"), _FEATURES.index("prompt_choice") + 1)
 
 _HP = _FEATURES.index("hp_fraction")
-_FIRST_AID = (SurvivalAction.PRAY, SurvivalAction.QUAFF, SurvivalAction.ELBERETH, SurvivalAction.EAT_PACK)
+_FIRST_AID = (
+    SurvivalAction.PRAY,
+    SurvivalAction.QUAFF,
+    SurvivalAction.ELBERETH,
+    SurvivalAction.EAT_PACK,
+    SurvivalAction.EAT_CORPSE,
+)
+_FURTHER = {NUM_ACTIONS + len(actions): actions for actions in ACTION_SETS.values()}
 
 REST_BELOW = 0.7
 """Share of the hit points below which the player rests."""
@@ -60,10 +67,10 @@ class ScriptedStairsPolicy:
         """
         mask = observation.get("action_mask")
         legal = np.ones(NUM_ACTIONS, dtype=bool) if mask is None else mask.astype(bool)
-        needs: list[int] = []
-        if len(legal) > NUM_ACTIONS:
-            needs = [*_FIRST_AID, *([SurvivalAction.REST] if observation["features"][_HP] < REST_BELOW else [])]
-        for action in (*needs, *self._preferences(observation)):
+        needs = [*_FIRST_AID, *([SurvivalAction.REST] if observation["features"][_HP] < REST_BELOW else [])]
+        further = _FURTHER[len(legal)]
+        care = [NUM_ACTIONS + further.index(need) for need in needs if need in further]
+        for action in (*care, *self._preferences(observation)):
             if legal[action]:
                 return action
         moves = np.flatnonzero(legal[FIRST_MOVE : FIRST_MOVE + NUM_DIRECTIONS])

@@ -17,11 +17,11 @@ class Tally:
     Args:
         game: at its first move.
         task: name of the episode's task, None for the score.
-        max_steps: actions after which the episode is cut.
-        no_progress_limit: actions in a row without the game clock moving after which it is cut.
+        max_steps: steps after which the episode is cut.
+        no_progress_limit: steps in a row without the game clock moving after which it is cut.
 
     Attributes:
-        steps: actions so far.
+        steps: steps so far.
         turns: turns of the game that the last one took.
         max_depth: deepest level.
         is_task_done: whether the task is done.
@@ -38,10 +38,11 @@ class Tally:
         self.max_depth, self._max_level = self._read(nethack.NLE_BL_DEPTH), 1
         self._score, self._time = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
 
-    def count(self, *, is_over: bool) -> tuple[float, int]:
+    def count(self, *, is_over: bool, steps: int = 1) -> tuple[float, int]:
         """Count an action, after which the game is as the hero last saw it.
 
         Args:
+            steps: how many it counts as.
             is_over: whether it ended the game.
 
         Returns:
@@ -49,9 +50,9 @@ class Tally:
         """
         score, time, depth = self._score, self._time, self.max_depth
         self._score, self._time = self._read(nethack.NLE_BL_SCORE), self._read(nethack.NLE_BL_TIME)
-        self.steps += 1
+        self.steps += steps
         self.turns = self._time - time
-        self._no_progress = 0 if self.turns else self._no_progress + 1
+        self._no_progress = 0 if self.turns else self._no_progress + steps
         self.max_depth = max(depth, self._read(nethack.NLE_BL_DEPTH))
         self._max_level = max(self._max_level, self._read(nethack.NLE_BL_XP))
         self._is_over = is_over
@@ -60,6 +61,11 @@ class Tally:
             gain = 0.0 if is_over else self._task.gain()
             self.is_task_done = self._task.is_done
         return gain, self.max_depth - depth
+
+    @property
+    def steps_left(self) -> int:
+        """Steps to the limit."""
+        return self._max_steps - self.steps
 
     @property
     def clock_stands(self) -> bool:

@@ -14,8 +14,8 @@ from pydantic import field_validator, model_validator
 
 from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.models.encoder_registry import encoder_errors
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.schedule_overrides import BOUNDARIES, override_schedule, phase_override_error
+from rllib_moe.schedule.overrides import BOUNDARIES, override_schedule, phase_override_error
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean
 
 BUNDLED = bundled_files(Path(__file__).parent / "experiments")
@@ -89,7 +89,7 @@ class Experiment(Settings):
 
         Args:
             overrides: New values by the name of a field (`gamma`, `num_experts`, `exp_name`), by `env_args.<name>`, by
-                the names of `schedule_overrides.py` (`transition.temperature`, `phase_boundaries`), or by
+                the names of `schedule/overrides.py` (`transition.temperature`, `phase_boundaries`), or by
                 `schedule` for another schedule, to which the others then apply.
 
         Raises:

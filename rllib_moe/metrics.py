@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rllib_moe.phases import VALUES
+from rllib_moe.schedule.phases import VALUES
 
 Row = dict[str, Any]
 """One iteration's measures by metric key."""

@@ -26,7 +26,7 @@ from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.experiment import Experiment
 from rllib_moe.metrics import GATE_ENTROPY, METRICS, episode_measure, expert_share, gate_weight
-from rllib_moe.phases import VALUES, PhaseSchedule
+from rllib_moe.schedule.phases import VALUES, PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
 from rllib_moe.training.resume import Resumed

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rllib_moe.experiment import BUNDLED, SECTIONS, Experiment, override_error
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.validation import ConfigError
 

@@ -77,7 +77,7 @@ def changed(tmp_path: Path) -> Path:
     package = tmp_path / "changed" / "rllib_moe"
     shutil.copytree(Path(rllib_moe.__path__[0]), package, ignore=shutil.ignore_patterns("__pycache__"))
     for file, old, new in (
-        (package / "phases.py", '    @field_validator("name")\n', FIELD),
+        (package / "schedule" / "phases.py", '    @field_validator("name")\n', FIELD),
         (package / "models" / "policy_network.py", '            "alpha_entropy": ', LOSS),
     ):
         text = file.read_text()

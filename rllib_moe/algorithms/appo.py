@@ -36,11 +36,11 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY, LearnerInfoB
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig
 from rllib_moe.algorithms.policy import ActivePhase, MoEPPOPolicy
 from rllib_moe.algorithms.vtrace import vtrace
-from rllib_moe.phases import PhaseConfig
 from rllib_moe.sampling.guarded_environments import Observation
 from rllib_moe.sampling.rollout_worker import VectorRolloutWorker
 from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
 from rllib_moe.sampling.vector_sampler import VectorSampler
+from rllib_moe.schedule.phases import PhaseConfig
 from rllib_moe.validation import FailedError
 
 POLL_SECONDS = 0.1

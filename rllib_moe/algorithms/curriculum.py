@@ -12,8 +12,8 @@ from rllib_moe.algorithms.placement import spread_workers
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.callbacks.curriculum import CurriculumCallbacks
 from rllib_moe.callbacks.measures import ITERATIONS, REPLACED, WALL_SECONDS, of_this_iteration
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.sampling.rollout_worker import FIRST_EPISODE, VectorRolloutWorker
+from rllib_moe.schedule.phases import PhaseSchedule
 
 EPISODES = "moe_episodes"
 """Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""

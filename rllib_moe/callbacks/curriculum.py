@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ray.rllib.algorithms.callbacks import DefaultCallbacks
 
 from rllib_moe.callbacks.measures import IterationMeasures
-from rllib_moe.phases import VALUES, PhaseConfig
+from rllib_moe.schedule.phases import VALUES, PhaseConfig
 
 if TYPE_CHECKING:
     from rllib_moe.algorithms.curriculum import CurriculumAlgorithm

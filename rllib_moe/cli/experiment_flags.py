@@ -8,8 +8,8 @@ from typing import Any
 from rllib_moe.cli.flags import Assignments, Parser
 from rllib_moe.experiment import BUNDLED as EXPERIMENTS
 from rllib_moe.experiment import ENV_ARG, SCHEDULE, SECTIONS, Experiment
-from rllib_moe.phases import BUNDLED
-from rllib_moe.schedule_overrides import BOUNDARIES
+from rllib_moe.schedule.overrides import BOUNDARIES
+from rllib_moe.schedule.phases import BUNDLED
 
 CONFIG = "config"
 """Name of the flag for the file that an experiment begins with."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import gymnasium
 
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import did_you_mean
 
 Check = Callable[[Any], str | None]

@@ -18,7 +18,7 @@ from rllib_moe.envs.arguments import STEP_LIMIT, ChangeableArguments, argument_e
 from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError, collected, did_you_mean, import_for
 
 _SHORT_NAMES = {

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_moe.phases import GATES, NAME_BYTES, VALUES, PhaseConfig
+from rllib_moe.schedule.phases import GATES, NAME_BYTES, VALUES, PhaseConfig
 
 
 class PhaseState(nn.Module):

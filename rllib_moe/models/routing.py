@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rllib_moe.phases import GATES
+from rllib_moe.schedule.phases import GATES
 from rllib_moe.validation import import_by_path
 
 _BELOW_SUPPORT = -1.0  # see _SparseGate.forward

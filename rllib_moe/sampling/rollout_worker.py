@@ -17,10 +17,10 @@ import torch
 from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID
 
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError
 
 FIRST_EPISODE = "first_episode"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rllib_moe.experiment import Experiment
-from rllib_moe.phases import Phase
+from rllib_moe.schedule.phases import Phase
 
 
 def forecast(experiment: Experiment, first: int) -> Iterator[str]:

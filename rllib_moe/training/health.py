@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rllib_moe import metrics as m
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 
 LEAST_SHARE = 0.05
 """Share of the gate below which an expert is about to be lost."""

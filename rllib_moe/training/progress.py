@@ -17,8 +17,8 @@ from rich.table import Table
 
 from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.console import say
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.health import warnings_after
 from rllib_moe.training.summary import best_score
 

@@ -34,8 +34,8 @@ from rllib_moe.algorithms.appo import (
 from rllib_moe.algorithms.policy import NonFiniteUpdatesError
 from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.callbacks.curriculum import CurriculumCallbacks
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.sampling.guarded_environments import Observation
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory, TrainingStoppedError

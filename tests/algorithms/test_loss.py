@@ -31,7 +31,7 @@ from rllib_moe.models.router import SCALE
 from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
-from rllib_moe.schedule_overrides import override_schedule
+from rllib_moe.schedule.overrides import override_schedule
 
 SmallConfig = Callable[..., MoEPPOConfig]
 

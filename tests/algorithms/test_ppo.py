@@ -23,7 +23,7 @@ from rllib_moe.algorithms.policy import MAX_SKIPPED_IN_A_ROW, MoEPPOPolicy, NonF
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.rllib_model import IS_FOLLOWED
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError
 
 SmallConfig = Callable[..., MoEPPOConfig]

@@ -19,8 +19,8 @@ from rllib_moe.algorithms import curriculum
 from rllib_moe.algorithms.curriculum import EPISODES
 from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.callbacks.curriculum import CurriculumCallbacks, banner
-from rllib_moe.phases import VALUES, PhaseSchedule
-from rllib_moe.schedule_overrides import override_schedule
+from rllib_moe.schedule.overrides import override_schedule
+from rllib_moe.schedule.phases import VALUES, PhaseSchedule
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.validation import ConfigError
 from tests.callbacks.restart import restart_worker

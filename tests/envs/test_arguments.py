@@ -11,8 +11,8 @@ from rllib_moe.envs.regimes import RegimesEnv
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.envs.seeding import EpisodeSeeds
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.schedule_overrides import override_schedule
+from rllib_moe.schedule.overrides import override_schedule
+from rllib_moe.schedule.phases import PhaseSchedule
 
 
 class OwnLimit(RegimesEnv):

@@ -9,7 +9,7 @@ from torch import Tensor
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.models.policy_network import GATMoEPolicy
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from tests.models.graph_batches import Observation, random_observation
 
 SPACE = graph_space(max_nodes=24, node_features=5, features=4, num_edge_types=2, num_node_types=3, num_actions=6)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rllib_moe.models.phase_state import PhaseState
-from rllib_moe.phases import GATES, VALUES, PhaseConfig, PhaseSchedule
-from rllib_moe.schedule_overrides import override_schedule
+from rllib_moe.schedule.overrides import override_schedule
+from rllib_moe.schedule.phases import GATES, VALUES, PhaseConfig, PhaseSchedule
 
 NAMES = {"routing_name", "episodes", *VALUES}
 

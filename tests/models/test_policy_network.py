@@ -13,7 +13,7 @@ from rllib_moe.models.experts import combine_experts
 from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput, load_weights, phase_of
 from rllib_moe.models.router import SCALE
 from rllib_moe.models.routing import gate_weights
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError
 from tests.models.graph_batches import box, random_observation, rows, zeros_like
 

@@ -10,7 +10,7 @@ import torch
 from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.registry import make_env
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import sys
 import time
 
 from rllib_moe import metrics as m
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.console import ConsoleHandler, standard_console
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.progress import FollowedRun
 from rllib_moe.training.stop_signals import StopSignals

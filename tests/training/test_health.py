@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rllib_moe import metrics as m
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.schedule_overrides import override_schedule
+from rllib_moe.schedule.overrides import override_schedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.health import warnings_after, window_at
 from rllib_moe.training.run_directory import read_rows
 from tests.training.rows import healthy_row

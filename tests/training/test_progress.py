@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from rllib_moe import metrics as m
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training import progress
 from rllib_moe.training.progress import FollowedRun, ProgressLines, phase_table
 from tests.training.rows import row_of

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rllib_moe import metrics as m
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 from tests.training.rows import row_of

@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 
 from rllib_moe import metrics as m
-from rllib_moe.phases import PhaseSchedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.run_directory import TEXT_KEYS, read_rows
 from rllib_moe.training.summary import summarize
 from rllib_moe.validation import ConfigError, collected

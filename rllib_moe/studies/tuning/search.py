@@ -18,7 +18,7 @@ import yaml
 from rllib_moe.envs.registry import environment_errors
 from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import directory_errors, locked, write_whole
-from rllib_moe.schedule_overrides import ENV, split_override
+from rllib_moe.schedule.overrides import ENV, split_override
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
 from rllib_moe.validation import ConfigError, load_yaml

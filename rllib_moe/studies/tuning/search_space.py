@@ -23,7 +23,7 @@ import numpy as np
 
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import ENV_ARG, Experiment, override_error
-from rllib_moe.schedule_overrides import can_ramp, split_override
+from rllib_moe.schedule.overrides import can_ramp, split_override
 from rllib_moe.studies.tuning.parameters import Parameter, read_parameter, split_names
 from rllib_moe.validation import ConfigError
 

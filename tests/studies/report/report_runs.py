@@ -12,8 +12,8 @@ import numpy as np
 from rllib_moe import metrics as m
 from rllib_moe.config import RunConfig, TrainingConfig
 from rllib_moe.experiment import Experiment
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.schedule_overrides import override_schedule
+from rllib_moe.schedule.overrides import override_schedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published" / "nethack-2000"

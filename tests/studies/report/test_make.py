@@ -15,8 +15,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from rllib_moe import metrics as m
-from rllib_moe.phases import PhaseSchedule
 from rllib_moe.runtime.colors import DARK, LIGHT
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.studies.report.figures import alpha_entropy
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.phases import PhaseSchedule
-from rllib_moe.schedule_overrides import override_schedule
+from rllib_moe.schedule.overrides import override_schedule
+from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError
 
 

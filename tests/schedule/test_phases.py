@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_moe.phases import BUNDLED, GATES, KEYS, VALUES, PhaseConfig, PhaseSchedule
-from rllib_moe.schedule_overrides import override_schedule
+from rllib_moe.schedule.overrides import override_schedule
+from rllib_moe.schedule.phases import BUNDLED, GATES, KEYS, VALUES, PhaseConfig, PhaseSchedule
 from rllib_moe.validation import ConfigError
 
 LAST = 10**9

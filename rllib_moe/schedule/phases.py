@@ -23,7 +23,7 @@ GATES = ("softmax", "entmax15", "sparsemax")
 """Gates that come with the package, from soft to sparse; `models/routing.py` has the functions."""
 NAME_BYTES = 128
 """Longest name of a gate: what a network's phase state has room for."""
-BUNDLED = bundled_files(Path(__file__).parent / "schedules")
+BUNDLED = bundled_files(Path(__file__).parent)
 """Files of the schedules that come with the package, by name."""
 
 

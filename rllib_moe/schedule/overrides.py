@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rllib_moe.phases import KEYS, VALUES, PhaseSchedule, is_episode
+from rllib_moe.schedule.phases import KEYS, VALUES, PhaseSchedule, is_episode
 from rllib_moe.validation import ConfigError, did_you_mean
 
 BOUNDARIES = "phase_boundaries"

@@ -23,7 +23,7 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
     load = f"load {about['load_average']:.1f} to {about['load_average_end']:.1f}"
     commit = f"{str(about['git_commit'])[:10]}{' with changes' if about['git_changes'] else ''}"
     machine = f"{about['cpu']}, {about['cores']} cores, {about['gpu'] or 'no GPU'}"
-    console.print(f"{machine}; {load}; commit {commit}, {about['date']}", highlight=False)
+    console.print(f"{machine}; {load}; commit {commit}, {about['date']}")
     if "algorithms" in numbers:
         tables: Iterable[Table] = _algorithms(numbers["algorithms"])
     elif "minutes_to_score" in numbers:

@@ -30,6 +30,7 @@ from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import prepare
 from rllib_moe.runtime import provenance
+from rllib_moe.runtime.console import standard_console
 from rllib_moe.runtime.files import atomic_write
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.training.algorithm_state import capture
@@ -38,8 +39,6 @@ from rllib_moe.training.run_checkpoints import point, prune
 
 ENCODER_ROWS = 512
 """Graphs of the largest batch on which encoders are compared."""
-LOG_WIDTH = 120
-"""Columns of the tables when the output is no terminal."""
 
 
 def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     Returns:
         All numbers, as in the JSON file.
     """
-    console = Console(width=None if Console().is_terminal else LOG_WIDTH)
+    console = standard_console()
     numbers: dict[str, Any] = {"environment": provenance.describe(), "settings": _settings(config)}
     if config.scores:
         numbers["minutes_to_score"] = minutes_to_score(config)
@@ -134,11 +133,11 @@ def _encoders(config: BenchmarkConfig) -> list[dict[str, Any]]:
 
 
 def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
-    console.print("whole training, beside stock RLlib ...", highlight=False)
+    console.print("whole training, beside stock RLlib ...")
     whole, processes, sync_ms = _whole(config)
     ours, stock = medians(whole["ours"]), medians(whole["stock"])
     ratios = [a["steps_per_second"] / b["steps_per_second"] for a, b in zip(*whole.values(), strict=True)]
-    console.print("each part alone ...", highlight=False)
+    console.print("each part alone ...")
     worker_threads = min(process["threads"] for process in processes["processes"].values())
     alone, others = _alone(config, worker_threads)
     alone["weight_sync_ms"] = sync_ms
@@ -159,7 +158,7 @@ def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
         "scaling": [],
     }
     if config.factors:
-        console.print("training with more workers and environments ...", highlight=False)
+        console.print("training with more workers and environments ...")
         numbers["scaling"] = scaling.training_scaling(config, config.factors)
     return numbers
 

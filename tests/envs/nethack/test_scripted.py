@@ -76,3 +76,13 @@ def test_sees_to_itself_first_where_it_can(make_env):
     for action in (SurvivalAction.EAT_PACK, SurvivalAction.PRAY):
         observation["action_mask"][action] = 1
         assert player.act(observation) == action
+
+
+def test_with_macro_actions_it_rests_and_eats_by_their_own_numbers(make_env):
+    env = make_env(actions="macro")
+    observation, _ = env.reset(seed=2)
+    player = ScriptedStairsPolicy()
+    observation["features"][_HP] = 0.5
+    assert env.description.action_names[player.act(observation)] == "rest"
+    observation["action_mask"][-2:] = 0, 1
+    assert env.description.action_names[player.act(observation)] == "eat_corpse"

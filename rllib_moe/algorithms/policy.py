@@ -73,7 +73,7 @@ class MoEPPOPolicy(PPOTorchPolicy):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam; the learning rate is the phase's.
 
-        The router is a group of its own, since RLlib clips the gradient of each group by itself: how the experts are
+        The router is a group of its own, and the gradient of each group is clipped by itself: how the experts are
         divided does not slow the policy down.
         """
         router = set(self.model.network.router.parameters())

@@ -18,9 +18,9 @@ from pydantic import Field, field_validator, model_validator
 from rllib_moe.cli.experiment_flags import add_experiment_flags, experiment_of
 from rllib_moe.cli.flags import Parser
 from rllib_moe.config import TrainingConfig
-from rllib_moe.envs.registry import environment_errors
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import file_errors
+from rllib_moe.training.fit import experiment_errors
 from rllib_moe.validation import ConfigError, Settings
 
 STOCK_PREFIX = "stock."
@@ -247,7 +247,7 @@ def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
     parser.add_settings("stock reference", StockConfig, prefix=STOCK_PREFIX)
     add_experiment_flags(parser, ("environment", "training", "model"))
     config = parser.read(arguments, _made)
-    if errors := environment_errors(config.experiment.environment, config.experiment.schedule):
+    if errors := experiment_errors(config.experiment):
         raise ConfigError(errors)
     return config
 

@@ -102,7 +102,7 @@ def _training(config: BenchmarkConfig, checkout: Path, seed: int, place: Path) -
     words += ["--seed", str(seed), "--episodes", str(config.episodes), "--output-dir", str(place), "--exp-name", "run"]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     if config.experiment.schedule != Experiment().schedule:
-        config.experiment.schedule.save(place / "schedule.yaml")
+        (place / "schedule.yaml").write_text(config.experiment.schedule.to_yaml())
         words += ["--schedule", str(place / "schedule.yaml")]
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(

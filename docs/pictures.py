@@ -22,7 +22,7 @@ from rllib_moe.studies.report.runs import read_run
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 INK, FAINT = "#1f2933", "#52606d"
-GREY, BLUE, GREEN, AMBER, RED = "#f0f2f5", "#dbeafe", "#dcf5e3", "#fdf0cd", "#fbe0e0"
+GRAY, BLUE, GREEN, AMBER, RED = "#f0f2f5", "#dbeafe", "#dcf5e3", "#fdf0cd", "#fbe0e0"
 
 
 class Box(NamedTuple):
@@ -56,7 +56,7 @@ class Drawing:
     def box(
         self, x: float, y: float, width: float, height: float, lines: Sequence[str], fill: str, dashed: bool = False
     ) -> Box:
-        """A box with centred lines, the first of them its name."""
+        """A box with centered lines, the first of them its name."""
         dash = ' stroke-dasharray="6 4"' if dashed else ""
         self._parts.append(
             f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="7" fill="{fill}" stroke="{INK}"{dash}/>'
@@ -88,10 +88,10 @@ class Drawing:
 def network() -> str:
     """From an observation to action logits and value."""
     draw = Drawing(1120, 560, "The network: graph, status and map encoders, router, experts, critic")
-    graph = draw.box(24, 60, 176, 76, ["scene graph", "nodes, node_types,", "node_mask, edges"], GREY)
-    status = draw.box(24, 196, 176, 58, ["features", "status vector"], GREY)
-    crop = draw.box(24, 304, 176, 58, ["extras", "map crop"], GREY)
-    mask = draw.box(24, 470, 176, 58, ["action_mask", "legal actions"], GREY)
+    graph = draw.box(24, 60, 176, 76, ["scene graph", "nodes, node_types,", "node_mask, edges"], GRAY)
+    status = draw.box(24, 196, 176, 58, ["features", "status vector"], GRAY)
+    crop = draw.box(24, 304, 176, 58, ["extras", "map crop"], GRAY)
+    mask = draw.box(24, 470, 176, 58, ["action_mask", "legal actions"], GRAY)
     draw.text(112, 34, "observation", anchor="middle")
 
     attention = draw.box(
@@ -127,15 +127,15 @@ def network() -> str:
     mix = draw.box(858, 336, 216, 58, ["mixture", "shared + Σ gate_k · expert_k"], GREEN)
     draw.arrow(gate.at(1, 0.5), (1096, 98), (1096, 365), mix.at(1, 0.5))
     draw.arrow(experts[0].at(1, 0.3), (858, experts[0].at(1, 0.3)[1]))
-    logits = draw.box(858, 470, 216, 58, ["action logits", "illegal ones at -1e9"], GREY)
+    logits = draw.box(858, 470, 216, 58, ["action logits", "illegal ones at -1e9"], GRAY)
     draw.arrow(mix.at(0.5, 1), logits.at(0.5, 0))
     draw.arrow(mask.at(1, 0.5), logits.at(0, 0.5))
-    value = draw.box(858, 196, 216, 58, ["value", "for the advantage estimate"], GREY)
+    value = draw.box(858, 196, 216, 58, ["value", "for the advantage estimate"], GRAY)
     draw.arrow(critic.at(1, 0.5), value.at(0, 0.5))
 
     draw.text(1066, 172, "the phase sets routing and temperature", anchor="end")
     draw.text(248, 446, "losses of the phase: persistence divides the choices, diversity turns experts apart")
-    for index, (fill, word) in enumerate(((BLUE, "encode"), (AMBER, "route"), (GREEN, "answer"), (GREY, "in and out"))):
+    for index, (fill, word) in enumerate(((BLUE, "encode"), (AMBER, "route"), (GREEN, "answer"), (GRAY, "in and out"))):
         draw.box(482 + 100 * index, 22, 16, 16, [], fill)
         draw.text(504 + 100 * index, 35, word)
     return draw.svg()
@@ -149,7 +149,7 @@ def data_way() -> str:
         24, 196, 220, 76, ["curriculum callback", "at start, after each iteration,", "after a restore"], AMBER
     )
     files = draw.box(
-        24, 366, 220, 94, ["run directory", "progress.csv, TensorBoard,", "checkpoints, summary.json"], GREY
+        24, 366, 220, 94, ["run directory", "progress.csv, TensorBoard,", "checkpoints, summary.json"], GRAY
     )
 
     learner = draw.box(440, 150, 250, 168, [], BLUE)
@@ -160,8 +160,8 @@ def data_way() -> str:
     workers = [draw.box(838 + 8 * step, 100 + 8 * step, 240, 258, [], BLUE) for step in (2, 1)]
     workers.append(draw.box(838, 100, 240, 258, [], BLUE))
     draw.text(958, 126, "rollout workers", is_name=True, anchor="middle")
-    game = draw.box(854, 140, 190, 52, ["environments", "NetHack, regimes, yours"], GREY)
-    pack = draw.box(854, 216, 190, 52, ["graph observation", "a Dict of arrays"], GREY)
+    game = draw.box(854, 140, 190, 52, ["environments", "NetHack, regimes, yours"], GRAY)
+    pack = draw.box(854, 216, 190, 52, ["graph observation", "a Dict of arrays"], GRAY)
     act = draw.box(854, 292, 190, 52, ["policy network", "same weights and phase"], GREEN)
     draw.arrow(game.at(0.5, 1), pack.at(0.5, 0))
     draw.arrow(pack.at(0.5, 1), act.at(0.5, 0))

@@ -1,6 +1,6 @@
 """Settings of an experiment except its phase schedule: fields, defaults and bounds.
 
-`experiment.py` joins them with the schedule. Only plain dicts cross into Ray.
+`experiment.py` joins them with the schedule.
 """
 
 from __future__ import annotations

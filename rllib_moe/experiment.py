@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Self
 from pydantic import field_validator, model_validator
 
 from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, TrainingConfig
-from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.schedule.overrides import BOUNDARIES, override_schedule, phase_override_error
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean
@@ -60,13 +59,6 @@ class Experiment(Settings):
     def _load_schedule(cls, schedule: Any) -> Any:
         return PhaseSchedule.load(schedule) if isinstance(schedule, str) else schedule
 
-    @field_validator("model")
-    @classmethod
-    def _check_encoder(cls, model: ModelConfig) -> ModelConfig:
-        if errors := encoder_errors(model.graph_encoder):
-            raise ConfigError(errors)
-        return model
-
     @model_validator(mode="after")
     def _check_timeouts(self) -> Self:
         if self.training.sample_timeout <= 2 * self.environment.step_timeout:
@@ -96,7 +88,7 @@ class Experiment(Settings):
             ConfigError: naming every unknown name, and every value that is out of range or contradicts another.
         """
         values: dict[str, Any] = {name: dict(getattr(self, name)) for name in SECTIONS}
-        arguments = dict(values["environment"]["env_args"])
+        arguments: dict[str, Any] = {}
         phases: dict[str, Any] = {}
         errors: list[str] = []
         schedule = self.schedule
@@ -114,8 +106,8 @@ class Experiment(Settings):
                 errors.append(refusal)
             elif name != SCHEDULE:
                 phases[name] = value
-        if "env_args" not in overrides:
-            values["environment"]["env_args"] = arguments
+        if isinstance(whole := values["environment"]["env_args"], Mapping):  # else it is refused below
+            values["environment"]["env_args"] = {**whole, **arguments}
         try:
             schedule = override_schedule(schedule, phases) if phases else schedule
         except ConfigError as error:

@@ -180,6 +180,12 @@ def raw_loss(name: str) -> Metric:
     return Metric(f"loss/{name.removesuffix('_loss')}", "1", f"Raw {name.replace('_', ' ')}")
 
 
+def raw_losses_of(row: Mapping[str, object]) -> list[Metric]:
+    """Return the metrics of the routing losses in a row beyond those declared above, in order."""
+    declared = {metric.key for metric in METRICS}
+    return [raw_loss(key.removeprefix("loss/")) for key in row if key.startswith("loss/") and key not in declared]
+
+
 def episode_measure(name: str, unit: str = "", meaning: str = "") -> Metric:
     """The metric of an environment's own episode measure."""
     return Metric(f"score/{name}", unit, meaning)

@@ -30,6 +30,7 @@ from rllib_moe.schedule.phases import VALUES, PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
 from rllib_moe.training.resume import Resumed
+from rllib_moe.training.run import check as check_training
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.storage import Fetched
 
@@ -125,6 +126,8 @@ def test_a_documented_command_is_accepted(name: str, words: list[str], monkeypat
     monkeypatch.setattr(HEAVY[name], called)
     importlib.import_module(f"rllib_moe.cli.{name}").main([word.replace("$PWD", "/home/me") for word in words])
     called.assert_called_once()
+    if name == "train" and "--resume" not in words:  # what is refused only once the environment is made
+        check_training(called.call_args.args[0], None)
 
 
 def test_variants_that_the_pages_name_are_in_their_plans() -> None:

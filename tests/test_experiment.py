@@ -97,6 +97,10 @@ def test_arguments_of_the_environment_one_by_one_and_all_at_once() -> None:
     base = Experiment().with_overrides({"env_args": {"a": 1, "b": 2}})
     assert base.with_overrides({"env_args.a": 3}).environment.env_args == {"a": 3, "b": 2}
     assert base.with_overrides({"env_args": {"c": 3}}).environment.env_args == {"c": 3}
+    both = {"env_args.a": 1, "env_args": {"c": 3}}
+    assert base.with_overrides(both).environment.env_args == {"c": 3, "a": 1}
+    with pytest.raises(ConfigError, match="env_args: expected a mapping"):
+        base.with_overrides({"env_args.a": 1, "env_args": 7})
 
 
 def test_values_that_hold_only_together() -> None:

@@ -138,7 +138,7 @@ class MoEPPOPolicy(PPOTorchPolicy):
         """
         limit = self.config["grad_clip"] or math.inf
         norms = [clip_grad_norm_(group["params"], limit) for group in self._optimizers[0].param_groups]
-        norm = float(torch.stack(norms).sum())
+        norm = float(sum(norms))  # that of a router without gradients is on the CPU
         for tower in self.model_gpu_towers:  # RLlib's mean over them takes equal keys
             tower.metrics()[GRAD_NORM] = norm
         if math.isfinite(norm):

@@ -84,6 +84,12 @@ def _activate(algorithm: CurriculumAlgorithm, before: int | None) -> None:
     algorithm.sync_workers()
     index = schedule.index_at(episodes)
     notes: list[str] = []
+    if before is not None and (skipped := schedule.phases[schedule.index_at(before) + 1 : index]):
+        names = ", ".join(each.name for each in skipped)
+        notes.append(
+            f"warning: {names} not played: one iteration led from episode {before:,} to {episodes:,}. Move the "
+            "boundaries apart, or take a smaller batch"
+        )
     if before is None or schedule.index_at(before) != index:
         notes.append(banner(phase, episodes, schedule.end_of(index), policy.model.network.router.num_experts))
     if before is None or before // LOG_EVERY != episodes // LOG_EVERY:

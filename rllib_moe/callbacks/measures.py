@@ -1,7 +1,7 @@
 """The row of measures of an iteration, by the keys of `metrics.py`.
 
 Raw scores come from the environments by way of `sampling/vector_sampler.py`, routing measures from the model, timings
-from RLlib. Changes nothing in the training but the count of replaced environments.
+from RLlib. Changes nothing.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def graph_space(
         The space, one Box a leaf.
 
     Raises:
-        ValueError: A size is out of range or an extra is unfit; every fault in one message.
+        ValueError: A size is out of range or an extra is unfit; every error in one message.
     """
     sizes = {
         "max_nodes": (max_nodes, None),
@@ -152,7 +152,7 @@ class GraphShape:
             The sizes.
 
         Raises:
-            ValueError: The space is not a graph observation; every fault in one message.
+            ValueError: The space is not a graph observation; every error in one message.
         """
         errors = _space_errors(space)
         if errors:
@@ -225,7 +225,7 @@ def check_observation(observation: Mapping[str, Any], space: spaces.Dict) -> Non
         space: The space it must lie in.
 
     Raises:
-        ValueError: Something is wrong; every fault in one message.
+        ValueError: Something is wrong; every error in one message.
     """
     if not isinstance(observation, Mapping):
         raise ValueError(f"not a valid graph observation: must map names to arrays, got {type(observation).__name__}")
@@ -257,7 +257,7 @@ def check_observation(observation: Mapping[str, Any], space: spaces.Dict) -> Non
 
 
 def _contract_errors(leaves: Mapping[str, np.ndarray]) -> list[str]:
-    """Check what the space cannot say: relations between leaves. Leaves already found faulty are absent."""
+    """Check what the space cannot say: relations between leaves. Leaves that were refused already are absent."""
     errors = []
     if "node_mask" in leaves:
         mask = leaves["node_mask"].astype(bool)

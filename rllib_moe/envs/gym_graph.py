@@ -36,7 +36,7 @@ class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], 
         max_nodes: N, room for nodes.
 
     Raises:
-        ValueError: The observation space cannot be converted; every fault in one message.
+        ValueError: The observation space cannot be converted; every error in one message.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, max_nodes: int = 32) -> None:
@@ -97,7 +97,7 @@ class GraphObservation(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any], 
         """Convert one observation, and add the counts of what was cut to ``info``.
 
         Raises:
-            ValueError: The observation breaks its own space: the fault is named.
+            ValueError: The observation breaks its own space: the error is named.
         """
         leaves = {self._graph_name: observation} if self._is_bare else observation
         converted = {name: self._convert_box(name, leaves[name]) for name in self._boxes}

@@ -73,7 +73,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         switch_probability: Chance per step that another regime takes over; may change while it lives.
 
     Raises:
-        ValueError: An argument is out of range; every fault in one message.
+        ValueError: An argument is out of range; every error in one message.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # gymnasium's own attribute

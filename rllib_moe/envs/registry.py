@@ -6,7 +6,6 @@ Owns the short names, the outer limit on steps and the checks. Environments are 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from typing import Any, get_type_hints
 
 import gymnasium
@@ -18,8 +17,7 @@ from rllib_moe.envs.arguments import STEP_LIMIT, ChangeableArguments, argument_e
 from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError, collected, did_you_mean, import_for
+from rllib_moe.validation import ConfigError, did_you_mean, import_for
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",
@@ -56,7 +54,7 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> Cha
 
     Raises:
         ValueError: The name or an argument is unknown (the nearest known is named), or the environment's spaces
-            cannot be used; every fault in one message.
+            cannot be used; every error in one message.
         ImportError: The environment's module, or something it needs, is not installed.
     """
     if max_steps is not None and (errors := argument_errors({"max_steps": STEP_LIMIT}, {"max_steps": max_steps})):
@@ -106,14 +104,6 @@ def make_configured(environment: EnvironmentConfig, **arguments: Any) -> Changea
         return make_env(environment.env, max_steps=environment.max_steps, **environment.env_args, **arguments)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"env: {error}"]) from error
-
-
-def environment_errors(environment: EnvironmentConfig, schedule: PhaseSchedule) -> list[str]:
-    """Return the reasons why an environment cannot be made, or not be given what the phases give: it is made once."""
-    errors: list[str] = []
-    with collected(errors), closing(make_configured(environment)) as env:
-        errors += env.phase_errors(schedule)
-    return errors
 
 
 def prepare(env_id: str) -> None:

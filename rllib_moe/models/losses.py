@@ -68,9 +68,9 @@ def alpha_entropy_loss(gate: Tensor, target: Tensor | float = math.nan) -> Tenso
     - any other: the Huber loss of d, `|d| - 0.025` outside a band of 0.05 nats and `10 d^2` within.
 
     Away from the target the gradient is that of the bonus or its opposite, so one coefficient means the same strength
-    in every form; (H - target)^2 would be five times weaker at 0.1 nats, where the schedule's band of 0.3 to 0.5 ends,
-    and PPO's own gradient could hold the entropy outside. The band only stops the chatter of |d|. The mean over the
-    batch is held, not each state's entropy: a clear state may be one-hot while a doubtful one mixes.
+    in every form; (H - target)^2 would be five times weaker at 0.1 nats, half of `v3`'s window in fine-tune (0.3 to
+    0.5), and PPO's own gradient could hold the entropy outside. The band only stops the chatter of |d|. The mean over
+    the batch is held, not each state's entropy: a clear state may be one-hot while a doubtful one mixes.
 
     A batch where a sparse gate is one-hot in *every* state has no gradient here.
 
@@ -102,7 +102,7 @@ def load_balance_loss(gate: Tensor) -> Tensor:
 
     0 when all experts are used alike over the batch, 1 at two of four, K - 1 at collapse on one. The soft form of
     the Switch Transformer's loss (https://arxiv.org/abs/2101.03961, eq. 4). The mean squared error to uniform is the
-    same shape at 1 / K^2 of the size, 0.06 at two of four: no force at the schedule's coefficients.
+    same shape at 1 / K^2 of the size, 0.06 at two of four: no force at `v3`'s coefficients.
 
     Args:
         gate: Gate [B, K].
@@ -118,7 +118,7 @@ def load_balance_loss(gate: Tensor) -> Tensor:
 
 
 def diversity_loss(expert_logits: Tensor, action_mask: Tensor | None = None) -> Tensor:
-    """Mean similarity of the experts' preferences: cosine of centred action logits, hinged at 0.
+    """Mean similarity of the experts' preferences: cosine of centered action logits, hinged at 0.
 
     For each state and pair of experts `max(0, cos(a_i - mean a_i, a_j - mean a_j))`, averaged. Centring removes what
     the softmax ignores; the hinge stops at unrelated preferences, so that no expert is paid for being wrong on purpose.
@@ -144,7 +144,7 @@ def diversity_loss(expert_logits: Tensor, action_mask: Tensor | None = None) -> 
         raise ValueError(f"expert_logits: expected [B, K, A], got shape {tuple(expert_logits.shape)}")
     num_experts = expert_logits.shape[1]
     if action_mask is None:
-        centred = expert_logits - expert_logits.mean(-1, keepdim=True)
+        centered = expert_logits - expert_logits.mean(-1, keepdim=True)
     else:
         if action_mask.shape != (expert_logits.shape[0], expert_logits.shape[2]):
             raise ValueError(
@@ -154,11 +154,11 @@ def diversity_loss(expert_logits: Tensor, action_mask: Tensor | None = None) -> 
         legal = action_mask.bool().unsqueeze(1)  # [B, 1, A]
         logits = expert_logits.masked_fill(~legal, 0.0)
         mean = logits.sum(-1, keepdim=True) / legal.sum(-1, keepdim=True).clamp(min=1)  # [B, K, 1]
-        centred = (logits - mean).masked_fill(~legal, 0.0)
+        centered = (logits - mean).masked_fill(~legal, 0.0)
     if num_experts == 1:
         return expert_logits.new_zeros(())
     # The floor bounds the gradient of logits without preference: a norm below 0.01 is no difference between actions.
-    unit = centred * torch.rsqrt(centred.square().sum(-1, keepdim=True) + _COSINE_FLOOR)
+    unit = centered * torch.rsqrt(centered.square().sum(-1, keepdim=True) + _COSINE_FLOOR)
     first, second = torch.triu_indices(num_experts, num_experts, 1, device=unit.device)
     cosine = (unit[:, first] * unit[:, second]).sum(-1)  # [B, K * (K - 1) / 2]
     return cosine.clamp(min=0).mean()

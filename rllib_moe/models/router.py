@@ -91,7 +91,7 @@ class Router(nn.Module):
 
     @torch.no_grad()
     def update_statistics(self, candidate_logits: Tensor, loss: Tensor | float = 0.0) -> None:
-        """Move mean and std of each candidate towards those of a batch, and what `choose` compares.
+        """Move mean and std of each candidate toward those of a batch, and what `choose` compares.
 
         The first batches count alike, later ones decay with `STATISTICS_DECAY`; one that is not finite changes nothing.
 

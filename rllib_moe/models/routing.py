@@ -44,14 +44,14 @@ class _SparseGate(torch.autograd.Function):
             gap.square_()
         support = (gap.sum(-1) < 1).to(x.dtype)  # [B, K]
         size = support.sum(-1, keepdim=True)  # [B, 1]
-        centred = x - (x * support).sum(-1, keepdim=True) / size
+        centered = x - (x * support).sum(-1, keepdim=True) / size
         if power == 1:
-            gate = (centred + 1 / size) * support
+            gate = (centered + 1 / size) * support
             slope = support
         else:
             # mean - tau = sqrt((1 - ss) / size), at least 1 / size: the roots are in [0, 1] and their squares sum to 1.
-            ss = (centred * support).square_().sum(-1, keepdim=True)
-            slope = (centred + ((1 - ss) / size).sqrt_()) * support
+            ss = (centered * support).square_().sum(-1, keepdim=True)
+            slope = (centered + ((1 - ss) / size).sqrt_()) * support
             gate = slope.square()
         ctx.save_for_backward(slope)
         return gate

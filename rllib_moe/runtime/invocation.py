@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +20,23 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
 def called_as(name: str, *words: str) -> list[str]:
-    """Return a command line in the form in which this process was started.
+    """Return a command line in the form in which this process was started, such that the user's shell finds it.
 
     Args:
         name: Name of the command, such as `train`.
     """
     called = Path(sys.argv[0])
-    is_script = called.parent.name == "scripts"
-    return [*(["python", str(called.with_name(f"{name}.py"))] if is_script else [CONSOLE, name]), *words]
+    if called.parent.name == "scripts":
+        return [_python(), str(called.with_name(f"{name}.py")), *words]
+    return [CONSOLE, name, *words]
+
+
+def _python() -> str:
+    """Return `python` where the shell finds this interpreter by it (an active environment), else the path."""
+    found, own = shutil.which("python"), Path(sys.executable)
+    if found and Path(found).parent == own.parent:
+        return "python"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 @contextmanager
@@ -49,7 +59,7 @@ def exit_statuses(interrupted: str | None) -> Iterator[None]:
     except FailedError as error:
         _end(FAILED, str(error))
     except OSError as error:
-        if error.filename is None:  # no file's error, but a fault of the program
+        if error.filename is None:  # no file's error, but an error of the program
             raise
         _end(FAILED, f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:

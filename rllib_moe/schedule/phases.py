@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import yaml
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
 from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, is_finite_number
@@ -239,10 +238,6 @@ class PhaseSchedule(Settings):
         PlainSerializer(lambda phases: [phase.to_dict() for phase in phases]),
     ]
     """The phases."""
-
-    def save(self, path: Path) -> None:
-        """Write the YAML form to `path`."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
 
     def at(self, episode: int) -> PhaseConfig:
         """Return the values that are active at a global episode count.

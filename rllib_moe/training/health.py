@@ -45,7 +45,7 @@ class Window(NamedTuple):
 
 
 def warnings_after(row: m.Row, schedule: PhaseSchedule, episodes: int) -> Iterator[TrainingWarning]:
-    """Yield the concerns after an iteration of a run of so many episodes, the most serious first."""
+    """Yield the warnings after an iteration of a run of so many episodes, the most serious first."""
     if lost := row.get(m.LOST_WORKERS.key, 0):
         yield TrainingWarning("workers", f"{lost} rollout worker{'s' * (lost != 1)} lost; Ray starts new ones")
     if skipped := row.get(m.SKIPPED_UPDATES.key, 0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rllib_moe.config import RunConfig
@@ -12,6 +13,16 @@ from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_che
 
 if TYPE_CHECKING:
     from rllib_moe.training.storage import Fetched
+
+
+def begun_from(checkpoint: Checkpoint, directory: Path) -> str | None:
+    """Return the checkpoint that the run in a directory was begun from, by one of its own; None where it began anew."""
+    place = checkpoint.experiment.run.resume
+    if place is None or "://" in place:
+        return place
+    path = Path(place).resolve()
+    # Until 2026-11-29 a run that went on named itself.
+    return None if directory.resolve() in (path, *path.parents) else place
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,12 @@ class Resumed:
             return experiment.with_overrides({"exp_name": new.exp_name, "output_dir": new.output_dir})
         place = {"exp_name": directory.name, "output_dir": os.path.relpath(directory.parent)}
         return experiment.with_overrides(place)
+
+    def is_of(self, directory: Path) -> bool:
+        """Return whether the checkpoint is one of the run in a directory, or of its copy on a storage."""
+        if self.fetched:
+            return self.fetched.run.name == directory.name
+        return directory.resolve() in self.checkpoint.path.parents
 
     def errors(self, experiment: Experiment) -> list[str]:
         """Return the reasons why the checkpoint cannot go on under an experiment."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
@@ -21,6 +22,7 @@ from rllib_moe.runtime.console import ConsoleHandler, say, standard_console
 from rllib_moe.runtime.files import locked
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.training.checkpoints import LATEST
+from rllib_moe.training.fit import fit_errors
 from rllib_moe.training.forecast import forecast
 from rllib_moe.training.progress import phase_table
 from rllib_moe.training.run_directory import RunDirectory, write_errors
@@ -59,7 +61,7 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
             from rllib_moe.training.resume import Resumed
 
             resumed = Resumed.find(experiment.run.resume)
-        shape, num_actions, role_names = _check(experiment, resumed)
+        shape, num_actions, role_names = check(experiment, resumed)
         directory = RunDirectory.claim(experiment.run, resumed.checkpoint.path if resumed else None)
         with locked("exp_name", directory.path):
             try:
@@ -86,24 +88,24 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
     return {**summary, "paths": paths, "stopped_by": stop.received}
 
 
-def _check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape, int, Sequence[str]]:
+def check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape, int, Sequence[str]]:
     """Refuse what would fail later (checkpoint, environment, batch size).
 
     Returns:
         Sizes of the environment's observation, its number of actions, and the names of the experts' roles, if any.
+
+    Raises:
+        ConfigError: naming every error.
     """
     if resumed and (errors := resumed.errors(experiment)):
         raise ConfigError(errors)
     environment, batch_size = experiment.environment, experiment.training.batch_size
-    env = make_configured(environment)
-    shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
-    step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
-    role_names = describe(env).role_names if experiment.teaches_roles else ()
-    env.close()
-    asking = [each.name for each in experiment.schedule.phases if each.first.role_coef or each.last.role_coef]
-    errors = experiment.model.errors(shape, [f"role_coef ({', '.join(asking)})"] if asking else [])
-    if errors := [*errors, *env.phase_errors(experiment.schedule)]:
-        raise ConfigError(errors)
+    with closing(make_configured(environment)) as env:
+        shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
+        step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
+        role_names = describe(env).role_names if experiment.teaches_roles else ()
+        if errors := fit_errors(experiment, env):
+            raise ConfigError(errors)
     batch_bytes, memory = batch_size * step_bytes, psutil.virtual_memory().total
     if batch_bytes > memory:
         told_sizes = f"{memory / 1e9:.0f} GB of memory, those would take {batch_bytes / 1e9:.0f} GB"

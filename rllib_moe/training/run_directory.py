@@ -80,8 +80,7 @@ class RunDirectory:
     def describe(self, experiment: Experiment, command: Iterable[str]) -> None:
         """Write the experiment, from which the run can be repeated, and its schedule."""
         write_whole(self.path / "config.yaml", f"# {shlex.join(command)}\n{experiment.to_yaml()}")
-        with atomic_write(self.path / "schedule.yaml") as partial:
-            experiment.schedule.save(partial)
+        write_whole(self.path / "schedule.yaml", experiment.schedule.to_yaml())
 
     def add_start(self, start: Mapping[str, Any]) -> None:
         """Add a line to starts.jsonl: how and by what the run was begun or resumed, in plain values."""

@@ -16,6 +16,7 @@ from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
 from rllib_moe.algorithms.placement import notices
+from rllib_moe.callbacks.measures import ITERATIONS
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.policy_network import GATMoEPolicy, load_weights
@@ -27,7 +28,7 @@ from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.training.checkpoints import FINAL, LATEST, save_checkpoint
 from rllib_moe.training.live import LiveProgress
 from rllib_moe.training.progress import FollowedRun, ProgressLines
-from rllib_moe.training.resume import Resumed
+from rllib_moe.training.resume import Resumed, begun_from
 from rllib_moe.training.run_checkpoints import adopt, point, point_best, prune, set_aside_later
 from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, TrainingStoppedError, write_errors
 from rllib_moe.training.stop_signals import StopSignals
@@ -73,7 +74,7 @@ def check_network(experiment: Experiment, resumed: Resumed | None, shape: GraphS
         name = experiment.model.graph_encoder
         errors.append(f"graph_encoder: {name!r} cannot be used: {type(error).__name__}: {error}")
     else:
-        errors += load_weights(network, resumed.checkpoint.state().weights) if resumed else []
+        errors += load_weights(network, resumed.checkpoint.weights()) if resumed else []
     if errors:
         raise ConfigError(errors)
 
@@ -125,6 +126,9 @@ class Session:
         console: Console,
         stop: StopSignals,
     ) -> None:
+        if resumed and resumed.is_of(directory.path):  # what repeats the run is what it was begun from
+            origin = begun_from(resumed.checkpoint, directory.path)
+            experiment = experiment.with_overrides({"resume": origin})
         self._experiment, self._run, self._resumed = experiment, experiment.run, resumed
         self._directory, self._mirror = directory, mirror
         self._console, self._stop = console, stop
@@ -187,7 +191,7 @@ class Session:
             if checkpoint.path.parent == directory.checkpoints.resolve():
                 for path in set_aside_later(checkpoint):
                     say(self._console, f"Set aside a later checkpoint of this run: {path}")
-            if fetched and fetched.run.name == directory.path.name:
+            if fetched and self._resumed.is_of(directory.path):
                 adopt(fetched.checkpoint, directory.checkpoints)
                 directory.adopt(fetched.run)
             self._rows += directory.keep_rows_until(checkpoint.iteration)
@@ -230,7 +234,7 @@ class Session:
         try:
             return algorithm.train()
         except FailedError as error:
-            iteration = self._rows[-1][m.ITERATION.key] + 1 if self._rows else 1
+            iteration = algorithm._counters[ITERATIONS] + 1
             raise TrainingStoppedError(f"iteration {iteration}: {error}") from error
 
     def _save(self, algorithm: CurriculumAlgorithm, is_final: bool = False) -> None:

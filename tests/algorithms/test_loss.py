@@ -113,8 +113,8 @@ def plain_loss(policy: Any, rows: dict[str, Any]) -> tuple[float, list[float]]:
     balance = number * sum(float(np.mean([gate[k] for gate in gates])) ** 2 for k in range(number)) - 1
     cosines = []
     for opinions in experts:
-        centred = [opinion - opinion.mean() for opinion in opinions]
-        for one, other in itertools.combinations(centred, 2):
+        centered = [opinion - opinion.mean() for opinion in opinions]
+        for one, other in itertools.combinations(centered, 2):
             norms = math.sqrt((float(one @ one) + 1e-4) * (float(other @ other) + 1e-4))
             cosines.append(max(0.0, float(one @ other) / norms))
     phase, division = network.phase, []

@@ -215,6 +215,18 @@ def test_log_says_when_a_phase_begins(small_config: SmallConfig, monkeypatch: py
     assert "Episode 0, Routing: Softmax, Phase: warmup" in lines
 
 
+def test_a_phase_that_one_iteration_leaps_over_is_told(small_config: SmallConfig) -> None:
+    schedule = override_schedule(PhaseSchedule.load("v3"), {"phase_boundaries": [2, 4]})
+    algorithm = small_config(num_workers=0).training(schedule=schedule.to_dict()).build_algo()
+    algorithm.train()
+    assert algorithm.notes[0].startswith(
+        f"warning: transition not played: one iteration led from episode 0 to {algorithm.episodes_total}."
+    )
+    algorithm.train()
+    assert not any("warning" in note for note in algorithm.notes)
+    algorithm.stop()
+
+
 def test_banner() -> None:
     phase = PhaseSchedule.load("v3").at(1000)
     assert banner(phase, 1000, 3000, 4) == (

@@ -1,4 +1,4 @@
-"""The graph observation space: built, read back, and every fault named."""
+"""The graph observation space: built, read back, and every error named."""
 
 import re
 

@@ -128,7 +128,7 @@ class TestAlphaEntropy:
 
 class TestDiversity:
     def test_hand_derived(self) -> None:
-        # Centred: [1, -1, 0], [-1, 1, 0] + a constant that centring removes, [0.5, 0.5, -1].
+        # Centered: [1, -1, 0], [-1, 1, 0] + a constant that centering removes, [0.5, 0.5, -1].
         # cos(1, 2) = -1 is hinged to 0; the third is orthogonal to both: 0.
         logits = torch.tensor([[[1.0, -1, 0], [6, 8, 7], [0.5, 0.5, -1]]])
         assert diversity_loss(logits).item() == pytest.approx(0.0, abs=1e-6)
@@ -141,9 +141,9 @@ class TestDiversity:
 
     def test_agrees_with_pairwise_cosine_similarity(self) -> None:
         logits = torch.randn(7, 4, 9)
-        centred = logits - logits.mean(2, keepdim=True)
+        centered = logits - logits.mean(2, keepdim=True)
         pairs = [
-            functional.cosine_similarity(centred[:, i], centred[:, j], dim=1).clamp(min=0)
+            functional.cosine_similarity(centered[:, i], centered[:, j], dim=1).clamp(min=0)
             for i in range(4)
             for j in range(i)
         ]

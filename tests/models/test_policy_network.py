@@ -255,9 +255,9 @@ class TestAuxiliaryLosses:
         raw = built.auxiliary_losses(output, {}).raw
         share = output.gate.mean(0)
         assert raw["load_balance"].item() == pytest.approx(4 * share.square().sum().item() - 1, rel=1e-4, abs=1e-6)
-        centred = output.expert_logits - output.expert_logits.mean(-1, keepdim=True)
+        centered = output.expert_logits - output.expert_logits.mean(-1, keepdim=True)
         cosines = [
-            torch.nn.functional.cosine_similarity(centred[:, i], centred[:, j]).clamp(min=0)
+            torch.nn.functional.cosine_similarity(centered[:, i], centered[:, j]).clamp(min=0)
             for i in range(4)
             for j in range(i)
         ]

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,18 @@ from rllib_moe.validation import ConfigError, FailedError
 )
 def test_by_script_or_console_command(started: str, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert called_as("report", "results/a b") == told
+
+
+def test_python_is_told_by_its_path_where_its_environment_is_not_active(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert called_as("report")[0] == sys.executable.removeprefix(f"{Path.cwd()}/")
+    monkeypatch.chdir(tmp_path)
+    assert called_as("report")[0] == sys.executable
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ class TestForms:
     def test_bundled_round_trip(self, name: str, tmp_path: Path) -> None:
         schedule = PhaseSchedule.load(name)
         assert PhaseSchedule.from_dict(schedule.to_dict()) == schedule
-        schedule.save(tmp_path / "schedule.yaml")
+        (tmp_path / "schedule.yaml").write_text(schedule.to_yaml())
         assert PhaseSchedule.load(tmp_path / "schedule.yaml") == schedule
         assert PhaseSchedule.load(str(tmp_path / "schedule.yaml")) == schedule
 

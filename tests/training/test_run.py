@@ -17,6 +17,7 @@ import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.ppo import MoEPPO
+from rllib_moe.experiment import Experiment
 from rllib_moe.training import session
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.resume import Resumed
@@ -107,6 +108,17 @@ def test_rows_after_the_checkpoint_are_played_again(train: Train, tmp_path: Path
     starts = [json.loads(line) for line in (tmp_path / "mine" / "starts.jsonl").read_text().splitlines()]
     assert [start["episode"] for start in starts] == [0, 16]
     assert all(start["versions"]["ray"] and start["cpu"] and start["date"] for start in starts)
+
+
+def test_the_configuration_of_a_run_that_went_on_repeats_the_run(train: Train, trained: Path, tmp_path: Path) -> None:
+    train("anew", 8)
+    train("anew", 16, resume=tmp_path / "anew")
+    train("branch", 16, resume=trained)
+    train("branch", 24, resume=tmp_path / "branch")
+    begun = {name: Experiment.load(tmp_path / name / "config.yaml").run.resume for name in ("anew", "branch")}
+    assert begun == {"anew": None, "branch": str(trained)}
+    for name, place in begun.items():
+        assert load_checkpoint(tmp_path / name).experiment.run.resume == place
 
 
 @pytest.mark.parametrize(

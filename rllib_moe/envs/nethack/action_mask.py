@@ -91,7 +91,7 @@ def mask_answers(prompt: Prompt, message: bytes, locked: np.ndarray, hero_y: int
         hero_x: column of the hero.
 
     Returns:
-        uint8 [23]. For a direction: towards locked doors if there are any, else all eight. For other questions:
+        uint8 [23]. For a direction: toward locked doors if there are any, else all eight. For other questions:
         the letters offered in brackets as far as they are among the actions. MORE always cancels.
     """
     mask = np.zeros(NUM_ACTIONS, dtype=np.uint8)

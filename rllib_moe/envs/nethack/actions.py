@@ -18,7 +18,6 @@ FIRST_RUN: Final = 9
 """Run; the same eight directions."""
 UP: Final = 17
 DOWN: Final = 18
-WAIT: Final = 19
 KICK: Final = 20
 EAT: Final = 21
 SEARCH: Final = 22

@@ -2,7 +2,7 @@
 
 ``@`` is NLE's name of one that the game draws whole.
 
-What is left out, and what NetHack does not know, the game draws; so a misspelt name would play another character in
+What is left out, and what NetHack does not know, the game draws; so a misspelled name would play another character in
 every episode without a word. Source: ``roles``, ``races``, ``genders`` and ``aligns`` in NetHack's ``src/role.c``.
 """
 
@@ -15,7 +15,7 @@ ALIGNMENTS: Final = ("law", "neu", "cha")
 RANDOM: Final = "@"
 
 
-def character_fault(name: str) -> str | None:
+def character_error(name: str) -> str | None:
     """Return the error in a character's name, in words; None when nothing is.
 
     Combinations that the game's rules forbid are not looked for: NetHack puts something allowed in their place.

@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from rllib_moe.envs.arguments import STEP_LIMIT, Bounds, Check, argument_errors
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
-from rllib_moe.envs.nethack.characters import character_fault
+from rllib_moe.envs.nethack.characters import character_error
 from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.game import Game
@@ -80,7 +80,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
 
     Raises:
-        ValueError: An argument is out of range; every fault in one message.
+        ValueError: An argument is out of range; every error in one message.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 (gymnasium's own declaration)
@@ -124,8 +124,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             errors.append(f"roles must be 'scene', or 'task' where there are tasks, got {roles!r}")
         if actions not in ACTION_SETS:
             errors.append(f"actions must be one of {', '.join(map(repr, ACTION_SETS))}, got {actions!r}")
-        if fault := character_fault(character):
-            errors.append(fault)
+        if error := character_error(character):
+            errors.append(error)
         if render_mode not in (None, "ansi"):
             errors.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
         if errors:

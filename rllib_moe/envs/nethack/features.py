@@ -1,7 +1,7 @@
 """The status vector: the hero's condition, the open question, the tiles around, the last action, the message.
 
 Owns the order of the vector (`feature_names`) and every scale in it; all entries lie in [-1, 1]. With
-``path_summary`` follow the first steps towards the nearest way down, frontier, monster and gold: the same facts as in
+``path_summary`` follow the first steps toward the nearest way down, frontier, monster and gold: the same facts as in
 those nodes' features, for a network to find without attention. What ``survival`` remembers comes last.
 """
 

@@ -200,7 +200,7 @@ def type_macro(game: Game, action: SurvivalAction, max_keys: int) -> Typed:
 
 
 class _Sight(NamedTuple):
-    """What ends a rest when it changes."""
+    """Signs that end a rest when they change."""
 
     hp: int
     hunger: int

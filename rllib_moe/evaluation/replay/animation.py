@@ -202,7 +202,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _palette(num_experts: int) -> Image.Image:
-    """All colors in use, each in steps towards the ground for smooth letters."""
+    """All colors in use, each in steps toward the ground for smooth letters."""
     colors = [*TERMINAL, LIT, DARK.text, "#ffffff", *(expert_color(k) for k in range(min(num_experts, 8)))]
     ground, *others = (np.array(ImageColor.getrgb(color)) for color in (GROUND, *colors))
     steps = np.linspace(1, 0, _SHADES, endpoint=False)[:, None]

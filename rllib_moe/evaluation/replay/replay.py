@@ -72,7 +72,9 @@ def _facts(request: ReplayRequest, resolved: Resolved, recording: Recording) -> 
     phase = resolved.phase
     assert resolved.checkpoint is not None
     assert phase is not None
+    training = resolved.checkpoint.experiment.training
     facts = [
+        ("trained by", f"{training.algo.upper()}, seed {training.seed}"),
         ("checkpoint", f"{resolved.checkpoint.path.name}, trained for {resolved.checkpoint.episodes:,} episodes"),
         ("gate", f"{phase.routing}, temperature {phase.value('temperature'):.3g}"),
         ("actions", "the most probable" if request.deterministic else "drawn by probability"),

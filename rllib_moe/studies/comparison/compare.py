@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 from pydantic import Field
 
 from rllib_moe.envs.description import describe
-from rllib_moe.envs.registry import environment_errors, make_configured
+from rllib_moe.envs.registry import make_configured
 from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.runtime.console import say, standard_console
 from rllib_moe.runtime.files import directory_errors, locked, write_whole
 from rllib_moe.studies.comparison.done import PLAN, baselines, reuse_errors
 from rllib_moe.studies.comparison.plan import BUNDLED, INFORMATION, NORMALIZED, OUTCOMES, Plan
+from rllib_moe.training.fit import experiment_errors
+from rllib_moe.training.forecast import forecast
 from rllib_moe.training.resume import Resumed
 from rllib_moe.validation import ConfigError, RefusedError, Settings, did_you_mean
 
@@ -59,14 +62,14 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
     if errors := [*_play_errors(plan, directory), *reuse_errors(plan, directory)]:
         raise ConfigError(errors)
 
-    # Late, so that a faulty plan is refused in no time.
+    # Late, so that a wrong plan is refused in no time.
     from rllib_moe.studies.comparison.controls import unfair_controls
     from rllib_moe.studies.comparison.result import write_result
     from rllib_moe.studies.comparison.runner import Runner
     from rllib_moe.studies.comparison.table import limits
 
     console = standard_console()
-    for line in (*unfair_controls(plan), *limits(plan)):
+    for line in (*_forecasts(plan), *unfair_controls(plan), *limits(plan)):
         say(console, line)
     runs = [run for run in plan.runs() if run.variant in chosen]
     directory.mkdir(parents=True, exist_ok=True)
@@ -80,6 +83,14 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
                 say(console, (directory / "table.md").read_text(encoding="utf-8"))
                 say(console, f"table: {directory / 'table.md'}")
     return {**result, "failures": failures}
+
+
+def _forecasts(plan: Plan) -> Iterator[str]:
+    """Yield a warning for each phase of a variant that may be skipped."""
+    for run in plan.runs():
+        if run.seed == plan.seeds[0]:  # the phases are those of every seed
+            _, *warnings = forecast(run.experiment, first=0)
+            yield from (f"{run.variant}: {warning}" for warning in warnings)
 
 
 def _play_errors(plan: Plan, directory: Path) -> list[str]:
@@ -107,9 +118,8 @@ def _play_errors(plan: Plan, directory: Path) -> list[str]:
         except ConfigError as error:
             errors += [f"evaluation: baselines: {each}" for each in error.errors]
     for run in plan.runs():
-        if run.seed == plan.seeds[0]:  # a variant's environment is the same with every seed
-            found = environment_errors(run.experiment.environment, run.experiment.schedule)
-            errors += [f"{run.variant}: {each}" for each in found]
+        if run.seed == plan.seeds[0]:  # all that is checked is the same with every seed
+            errors += [f"{run.variant}: {each}" for each in experiment_errors(run.experiment)]
         if run.experiment.run.resume is not None:
             try:
                 resumed = Resumed.find(run.experiment.run.resume)

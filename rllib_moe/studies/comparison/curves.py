@@ -17,24 +17,26 @@ COLUMNS = 3
 
 
 @styled()
-def draw_curves(curves: Mapping[str, Sequence[Curve]], boundaries: Mapping[str, Sequence[int]], path: Path) -> None:
-    """Draw all variants into a PNG file: a panel for each, the first variant behind every other one.
+def draw_curves(
+    curves: Mapping[str, Sequence[Curve]], reference: str, boundaries: Mapping[str, Sequence[int]], path: Path
+) -> None:
+    """Draw all variants into a PNG file: a panel for each, the reference behind every other one.
 
     Args:
-        curves: The score curves of each variant's runs, at least one each; the first variant is the reference.
+        curves: The score curves of each variant's runs, at least one each.
+        reference: Variant that the others are compared with; it may have no curve yet.
         boundaries: First episodes of the phases after the first by variant, marked by lines.
     """
-    reference = next(iter(curves))
     figure, axes = panels(len(curves), COLUMNS, 1.6 if len(curves) > 1 else 2.6, shared=True)
     for each, (name, runs) in zip(axes, curves.items(), strict=True):
         for boundary in boundaries[name]:
             line = each.axvline(boundary, color=LIGHT.muted, linewidth=1, linestyle=":")
         marks: dict[str, Artist] = {"a phase begins": line} if boundaries[name] else {}
-        if name != reference:
+        if name != reference and reference in curves:
             marks |= {f"{reference} (reference)": _draw(each, curves[reference], LIGHT.muted)[0]}
         marks |= dict(zip(("mean over seeds", "least to most"), _draw(each, runs, ACCENT), strict=True))
         each.set_title(f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})")
-    axes[0].set(ylim=(min(0, *(each.dataLim.y0 for each in axes)), None), xlim=(0, None))
+    axes[0].set(xlim=(0, None))
     add_legend(figure, marks)
     figure.supylabel("score (points, raw)", fontsize=9.5)
     save(figure, path)

@@ -14,6 +14,7 @@ from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.experiment import Experiment
 from rllib_moe.studies.comparison.plan import FROZEN, Plan, PlannedRun
 from rllib_moe.training.checkpoints import FINAL, LATEST, Checkpoint, CheckpointError, load_checkpoint
+from rllib_moe.training.resume import begun_from
 from rllib_moe.validation import load_yaml
 
 DRAWN = "evaluation"
@@ -133,6 +134,9 @@ def _reuse_errors(run: PlannedRun, directory: Path) -> Iterator[str]:
     for name in dict.fromkeys((*before, *now)):
         if before.get(name) != now.get(name):
             yield f"{run.name}: {name}: trained with {before.get(name)!r}, the plan says {now.get(name)!r}"
+    origin, resume = begun_from(checkpoint, directory), run.experiment.run.resume
+    if origin != resume:
+        yield f"{run.name}: resume: begun from {origin!r}, the plan says {resume!r}"
     trained_for, episodes = checkpoint.experiment.run.episodes, run.experiment.run.episodes
     if trained_for > episodes <= checkpoint.episodes:
         yield (

@@ -74,7 +74,7 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
     if curves:
         names = sorted((name for name in table if name in curves), key=lambda name: name != plan.reference_name)
         boundaries = {run.variant: run.experiment.schedule.boundaries for run in plan.runs()}
-        draw_curves({name: curves[name] for name in names}, boundaries, directory / "curves.png")
+        draw_curves({name: curves[name] for name in names}, plan.reference_name, boundaries, directory / "curves.png")
     return result
 
 

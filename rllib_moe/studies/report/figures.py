@@ -126,7 +126,7 @@ def shares(groups: Sequence[Group]) -> Drawing:
 PANELS: dict[str, tuple[str, str, tuple[m.Metric, ...]]] = {
     "usage": (
         "Use of the experts",
-        "Usage entropy is high when all experts are used; falling towards 0 is collapse. Mutual information, usage "
+        "Usage entropy is high when all experts are used; falling toward 0 is collapse. Mutual information, usage "
         f"entropy less alpha entropy, is how far the choice of the expert depends on the state. {RAW}",
         (m.USAGE_ENTROPY, m.MUTUAL_INFORMATION, m.MIN_EXPERT_SHARE),
     ),
@@ -166,6 +166,8 @@ def small_panels(key: str, groups: Sequence[Group]) -> Drawing:
     if key == "games":
         own = dict.fromkeys(name for run in runs for name in m.measures_of(run.rows[-1]))
         metrics = (*map(m.episode_measure, own), *metrics)
+    if key == "losses":
+        metrics = (*metrics, *dict.fromkeys(each for run in runs for each in m.raw_losses_of(run.rows[-1])))
     if key == "applied":
         metrics = (*metrics, *dict.fromkeys(each for run in runs for each in m.env_arguments_of(run.rows[-1])))
     measured = [metric for metric in metrics if any(np.isfinite(run.column(metric)).any() for run in runs)]

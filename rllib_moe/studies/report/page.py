@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "interval": _interval, "shell": _shell, "heading": m.measure_heading}
+    environment.filters["unbroken"] = _unbroken
     environment.filters["yaml"] = partial(yaml.safe_dump, sort_keys=False)
     return environment.get_template("report.html").render(
         title=", ".join(run.name for run in runs),
@@ -93,6 +95,14 @@ def state_of(run: Run) -> str:
     if not ended and time.time() - written < STALE_SECONDS:
         return f"going on: {played} of {asked} episodes so far"
     return f"stopped at {played} of {asked} episodes"
+
+
+def _unbroken(text: str) -> Markup:
+    """Return text in which no flag is broken at its hyphens where a line ends."""
+    return Markup("").join(
+        Markup('<span class="word">{}</span>').format(part) if part.startswith("--") else part
+        for part in re.split(r"(--[\w-]+)", text)
+    )
 
 
 def _shell(command: Sequence[str]) -> str:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from rllib_moe.envs.registry import environment_errors
+from rllib_moe.config import ModelConfig
 from rllib_moe.experiment import ENV_ARG, Experiment
 from rllib_moe.runtime.files import directory_errors, locked, write_whole
 from rllib_moe.schedule.overrides import ENV, split_override
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
+from rllib_moe.training.fit import experiment_errors
 from rllib_moe.validation import ConfigError, load_yaml
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Search:
             ConfigError: naming every error.
         """
         shared = {**(shared or {}), "exp_name": config.exp_name, "num_workers": config.num_workers}
+        shared["resume"] = None  # trials begin anew, and so does their winner
         space = SearchSpace.from_dict(load_yaml(str(config.space), BUNDLED, "space"), base, shared)
         candidates: list[Values] = []
         if config.search == "grid":
@@ -61,7 +63,7 @@ class Search:
         elif config.search == "random":
             generator = np.random.default_rng(space.example.training.seed)
             candidates = [space.draw(generator) for _ in range(config.num_trials)]
-        errors = list(_environment_errors(space))
+        errors = list(_fit_errors(space))
         episodes = space.example.run.episodes
         if (config.grace_episodes or 0) > episodes:
             errors.append(f"grace_episodes: expected at most episodes={episodes}, got {config.grace_episodes}")
@@ -86,7 +88,9 @@ class Search:
             plain = load_yaml(file)
             place = {"exp_name": path.name, "output_dir": os.path.relpath(path.parent)}
             config = SearchConfig.from_dict(plain["search"]).replace(**place)
-            shared = {**plain["overrides"], "exp_name": path.name, "address": address}
+            shared = {**plain["overrides"], "exp_name": path.name}
+            if address is not None:
+                shared["address"] = address
             space = SearchSpace.from_dict(plain["space"], Experiment.from_dict(plain["experiment"]), shared)
         except (ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
             raise ConfigError([f"resume: {file} is damaged or was written by another version: {error}"]) from error
@@ -127,17 +131,21 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
         return run_trials(search, command)
 
 
-def _environment_errors(space: SearchSpace) -> Iterator[str]:
-    """Make the environment once with each of its arguments that is searched, so that a wrong one is refused at once."""
+def _fit_errors(space: SearchSpace) -> Iterator[str]:
+    """Yield the reasons why trials do not fit their environment, each value of it and of the network tried once."""
     values = space.draw(np.random.default_rng(0))
     variants = [values]
     for parameter in space.parameters:
-        if any(name.startswith(ENV_ARG) or split_override(name)[1].startswith(ENV) for name in parameter.names):
+        if any(map(_concerns_fit, parameter.names)):
             variants += [{**values, parameter.name: value} for value in parameter.values]
     experiments = [space.apply_values(variant) for variant in variants if not space.errors(variant)]
-    yield from dict.fromkeys(
-        error for each in experiments for error in environment_errors(each.environment, each.schedule)
-    )
+    yield from dict.fromkeys(error for each in experiments for error in experiment_errors(each))
+
+
+def _concerns_fit(name: str) -> bool:
+    """Return whether an override changes the environment, the network, or what the phases ask of them."""
+    key = split_override(name)[1]
+    return name.startswith(ENV_ARG) or name in ModelConfig.model_fields or key.startswith(ENV) or key == "role_coef"
 
 
 def _check(directory: Path, is_resumed: bool) -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from rllib_moe.envs.nethack.characters import ROLES, character_fault
+from rllib_moe.envs.nethack.characters import ROLES, character_error
 from rllib_moe.envs.nethack.environment import NetHackGraphEnv
 
 
 @pytest.mark.parametrize("name", ["mon-hum-neu-mal", "val", "wiz-orc", "cha-rog", "hum", "@", *ROLES])
 def test_names_the_game_knows(name):
-    assert character_fault(name) is None
+    assert character_error(name) is None
 
 
 @pytest.mark.parametrize("name", ["", "foo", "mon-", "mon-mon", "Mon", "mon hum", "mon-hum-neu-mal-x"])

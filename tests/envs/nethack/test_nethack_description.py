@@ -20,9 +20,9 @@ def test_tells_what_actions_are_for_and_how_far_things_are(draw):
     purposes = [names[each] for each in description.purpose_of_actions(observation)]
     by_action = dict(zip(ACTION_NAMES, purposes, strict=True))
     assert by_action["move_W"] == by_action["run_W"] == "fight"
-    towards = [name for name in ACTION_NAMES if by_action[name] == "to the way down"]
-    assert len(towards) == 2
-    assert towards[0].removeprefix("move_") in ("E", "NE", "SE")
+    toward = [name for name in ACTION_NAMES if by_action[name] == "to the way down"]
+    assert len(toward) == 2
+    assert toward[0].removeprefix("move_") in ("E", "NE", "SE")
     assert (by_action["search"], by_action["kick"], by_action["move_SW"]) == ("search", "kick", "elsewhere")
     distances = description.distances(observation)
     types = observation["node_types"][: len(distances)]

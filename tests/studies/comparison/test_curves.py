@@ -32,15 +32,26 @@ def lines(axes: Axes) -> list[tuple[str, list[float]]]:
 
 
 def test_scores_below_zero_are_in_the_picture(tmp_path: Path, drawn: list[Figure]) -> None:
-    draw_curves({"whole": [curve(POINTS - 150)]}, {"whole": [20]}, tmp_path / "a.png")
-    draw_curves({"whole": [curve(POINTS)]}, {"whole": [20]}, tmp_path / "b.png")
-    assert [figure.axes[0].get_ylim()[0] for figure in drawn] == [-150, 0]
+    draw_curves({"whole": [curve(POINTS - 150)]}, "whole", {"whole": [20]}, tmp_path / "a.png")
+    assert drawn[0].axes[0].get_ylim()[0] <= -150
+
+
+def test_scores_far_above_zero_fill_the_picture(tmp_path: Path, drawn: list[Figure]) -> None:
+    draw_curves({"whole": [curve(POINTS + 400)]}, "whole", {"whole": [20]}, tmp_path / "a.png")
+    assert drawn[0].axes[0].get_ylim()[0] > 350
+
+
+def test_nothing_stands_in_for_a_reference_that_is_not_done(tmp_path: Path, drawn: list[Figure]) -> None:
+    parts = {name: [curve(POINTS)] for name in ("part 1", "part 2")}
+    draw_curves(parts, "whole", {name: [20] for name in parts}, tmp_path / "a.png")
+    assert [len(lines(axes)) for axes in drawn[0].axes] == [1, 1]
+    assert not any("reference" in text.get_text() for text in drawn[0].legends[0].get_texts())
 
 
 def test_each_variant_has_a_panel_with_the_reference_behind_it(tmp_path: Path, drawn: list[Figure]) -> None:
     parts = {f"part {number}": [curve(POINTS / number)] for number in range(1, 6)}
     boundaries = {"whole": [20, 60], **{name: [20, 60] for name in parts}, "part 1": [40], "part 2": []}
-    draw_curves({"whole": [curve(POINTS), curve(POINTS + 5)], **parts}, boundaries, tmp_path / "a.png")
+    draw_curves({"whole": [curve(POINTS), curve(POINTS + 5)], **parts}, "whole", boundaries, tmp_path / "a.png")
     assert [axes.get_title(loc="left") for axes in drawn[0].axes] == [
         "whole (2 seeds)",
         *(f"part {number} (1 seed)" for number in range(1, 6)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -166,6 +167,31 @@ def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_fac
     )
 
 
+def test_runs_that_were_begun_from_another_checkpoint_are_refused(finished: Path) -> None:
+    (whole, *_) = PLAN.runs()
+    path = finished / whole.name
+    begun = replace(whole, experiment=whole.experiment.with_overrides({"resume": "results/other"}))
+    make_trained(finished, begun)
+    told = f"{whole.name}: resume: begun from 'results/other', the plan says None"
+    assert reuse_errors(PLAN, finished)[0] == told
+    make_trained(finished, replace(whole, experiment=whole.experiment.with_overrides({"resume": str(path)})), 42)
+    assert reuse_errors(PLAN, finished) == [], "a run that went on by its own checkpoint was begun anew"
+
+
+def test_a_network_that_does_not_fit_its_environment_is_refused(tmp_path: Path) -> None:
+    wrong = [
+        {"name": "a", "overrides": {"router_inputs": "smell"}},
+        {"name": "b", "overrides": {"router": "roles", "num_experts": 9}},
+    ]
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump(PLAIN | {"variants": wrong}))
+    with pytest.raises(ConfigError) as error:
+        compare(ComparisonRequest(plan=str(plan), output_dir=str(tmp_path / "out")))
+    smell, roles = error.value.errors
+    assert smell.startswith("a: router_inputs: expected state, graph, features")
+    assert roles.startswith("b: router: needs a role for each of num_experts=9")
+
+
 def test_nothing_starts_in_a_directory_of_another_plan(finished: Path, tmp_path_factory: Any) -> None:
     plan = tmp_path_factory.mktemp("plan") / "plan.yaml"
     wrong = {
@@ -177,11 +203,12 @@ def test_nothing_starts_in_a_directory_of_another_plan(finished: Path, tmp_path_
     before = sorted(finished.rglob("*"))
     with pytest.raises(ConfigError) as error:
         compare(ComparisonRequest(plan=str(plan), output_dir=str(finished)))
-    primary, baseline, resume, gamma, _ = error.value.errors
+    primary, baseline, resume, gamma, origin, _ = error.value.errors
     assert primary == "primary: no evaluation has 'score_men' (did you mean 'score_mean'?) or information.<label>"
     assert baseline.startswith("evaluation: baselines: policy: expected one of checkpoint, random")
     assert resume == "whole-seed0: checkpoint nowhere: no such directory"
     assert gamma == "whole-seed0: training.gamma: trained with 0.995, the plan says 0.5"
+    assert origin == "whole-seed0: resume: begun from None, the plan says 'nowhere'"
     assert sorted(finished.rglob("*")) == before
 
 

@@ -20,6 +20,7 @@ from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.studies.report.figures import alpha_entropy
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
+from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 from scripts.report import main
 from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, row, write_run
@@ -73,7 +74,8 @@ def test_every_figure_is_a_picture_in_which_something_is_drawn(published: Path) 
 
 def test_the_page_says_what_the_run_was(published: Path) -> None:
     page = (published / "index.html").read_text()
-    assert "--exp-name nethack-2000 --episodes 2000 --phase-boundaries 400,1200" in page
+    told = re.sub("</?span[^>]*>", "", page)
+    assert "--exp-name nethack-2000 --episodes 2000 --phase-boundaries 400,1200" in told
     for part in (
         "nethack (500 steps)",
         "PPO",
@@ -201,6 +203,33 @@ def test_the_page_reads_in_light_and_dark(
     assert ink == f"rgb{text}"
     # Nothing sticks out to the side.
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_routing_loss_of_ones_own_has_a_panel(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_run(run, np.arange(2))
+    (run / "progress.csv").unlink()
+    directory = RunDirectory(run)
+    for iteration in (1, 2):
+        directory.append({**row(iteration), "loss/sharpness": 0.5})
+    directory.close()
+    main([str(run), "--output", str(tmp_path / "report")])
+    assert "<code>loss/sharpness</code>" in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("width", [600, 800, 1100])
+def test_no_flag_is_broken_where_a_line_of_a_command_ends(
+    width: int, published: Path, browser: webdriver.Chrome
+) -> None:
+    browser.set_window_size(width, 900)
+    browser.get((published / "index.html").as_uri())
+    lines = browser.execute_script(
+        "return [...document.querySelectorAll('pre .word')].map(word => word.getClientRects().length)"
+    )
+    assert set(lines) == {1}
+    told = browser.execute_script("return document.querySelector('pre').textContent")
+    assert " --" in told
+    assert "<" not in told
 
 
 def test_an_evaluation_tells_how_sure_a_measure_is_and_over_how_many_episodes(tmp_path: Path) -> None:

@@ -72,13 +72,16 @@ def test_a_wrong_argument_of_the_environment_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_search_begins_with_a_file_and_flags_go_over_it(planned: Any, tmp_path: Path) -> None:
-    base = Experiment().with_overrides({"env": "regimes", "gamma": 0.5, "seed": 3, "exp_name": "run", "num_workers": 8})
+    base = Experiment().with_overrides(
+        {"env": "regimes", "gamma": 0.5, "seed": 3, "exp_name": "run", "num_workers": 8, "resume": "results/other"}
+    )
     (tmp_path / "config.yaml").write_text(base.to_yaml())
     flags = ("--config", str(tmp_path / "config.yaml"), "--gamma", "0.6", "--schedule", "v3", "--exp-name", "mine")
     search: Search = planned("--space", "coefficients", "--trials", "3", *flags)
     example = search.space.example
     assert (example.training.gamma, example.training.seed, example.run.exp_name) == (0.6, 3, "mine")
     assert (example.run.output_dir, search.config.directory) == ("results", Path("results/tune/mine"))
+    assert example.run.resume is None, "trials begin anew"
     assert example.training.num_workers == 0, "several trials share a machine"
     assert len(search.candidates) == 3
 
@@ -88,7 +91,7 @@ def test_the_directory_of_a_search_may_be_where_one_is(
 ) -> None:
     base = Experiment().with_overrides({"env": "regimes"})
     place = {"exp_name": "mine", "output_dir": str(tmp_path / "tune")}
-    began = Search.plan(SearchConfig(space="coefficients", **place), base, {"gamma": 0.5})
+    began = Search.plan(SearchConfig(space="coefficients", **place), base, {"gamma": 0.5, "address": "10.0.0.1:6379"})
     began.save(["tune.py"])
     own = tmp_path / "tune" / "mine"
     (tmp_path / "link").symlink_to(own)
@@ -98,6 +101,8 @@ def test_the_directory_of_a_search_may_be_where_one_is(
         assert resumed.config.directory.resolve() == own
         assert resumed.space.parameters == began.space.parameters
         assert resumed.space.example.run.address == "auto"
+        kept: Search = planned("--resume", resume)
+        assert kept.space.example.run.address == "10.0.0.1:6379"
         assert resumed.space.example.training == began.space.example.training
 
 

@@ -28,7 +28,7 @@ class Panels {
     const undecided = Math.log(data.gate[0].length).toFixed(2);
     const meanings = {
       score: "points, before the action", reward: "of the action", return: "rewards so far, undiscounted",
-      value: "discounted return, expected", "gate entropy": `nats: 0 one expert, ${undecided} undecided`,
+      value: "discounted return, expected", "alpha entropy": `nats: 0 one expert, ${undecided} undecided`,
       ...Object.fromEntries(Object.keys(data.measures).map((name) => [words(name), "of the environment, before the action"])),
     };
     this.numbers = Object.entries(meanings).map(([name, meaning]) => {

@@ -112,11 +112,11 @@ class Screen {
       pen.strokeRect(places[i][0] - w / 2 - 1.5, places[i][1] - h / 2 + 0.5, w + 3, h - 1);
     }
     pen.globalAlpha = 1;
-    const labelled = order.reverse().filter((i) => i > 0 && attention[i] >= 0.04).slice(0, 5);
-    this.drawLabels(labelled.map((i) => [places[i], `${words(names[nodes.types[i]])} ${Math.round(100 * attention[i])} %`]), places[0]);
+    const labeled = order.reverse().filter((i) => i > 0 && attention[i] >= 0.04).slice(0, 5);
+    this.drawLabels(labeled.map((i) => [places[i], `${words(names[nodes.types[i]])} ${Math.round(100 * attention[i])} %`]), places[0]);
   }
 
-  // Each label beside its node where it covers neither the hero, nor a labelled node, nor another label; else it is left out.
+  // Each label beside its node where it covers neither the hero, nor a labeled node, nor another label; else it is left out.
   drawLabels(labels, hero) {
     const pen = this.pen, w = this.cellWidth, h = this.cellHeight, size = Math.min(14, Math.max(10, h * 0.52)), tall = 0.7 * size;
     pen.font = `600 ${size}px system-ui, "DejaVu Sans", sans-serif`;

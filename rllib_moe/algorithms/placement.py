@@ -46,7 +46,7 @@ def spread_workers() -> Iterator[None]:
         rllib_algorithm.EnvRunnerGroup = original  # type: ignore[misc]
 
 
-def notices(num_workers: int, num_gpus: float) -> list[str]:
+def check_cluster(num_workers: int, num_gpus: float) -> list[str]:
     """Return notes about a run on the cluster this process is connected to: its nodes, and a wait for CPUs.
 
     Args:

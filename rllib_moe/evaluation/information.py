@@ -40,7 +40,7 @@ class States(NamedTuple):
     gate: np.ndarray
     """Weights of the experts [S, K]."""
     router_input: np.ndarray
-    """Rows that the router read [S, R]."""
+    """Rows that the router read [S, I]."""
     labels: Mapping[str, Sequence[Any]]
     """For each label its S values: int, str or bool."""
     longest: int
@@ -53,7 +53,7 @@ class KeptState(NamedTuple):
     gate: np.ndarray
     """Weights of the experts [K]."""
     router_input: np.ndarray
-    """Row that the router read [R]."""
+    """Row that the router read [I]."""
     labels: dict[str, Label]
     """Values of its labels."""
 
@@ -185,7 +185,7 @@ def random_router_gates(
     """Make `RANDOM_ROUTERS` untrained routers as decided as a trained one: of the same mean gate entropy.
 
     Args:
-        router_input: Rows that the trained router read [S, R].
+        router_input: Rows that the trained router read [S, I].
         gate: Its gate [S, K].
         routing: Gate function.
         temperature: The gate's temperature.
@@ -202,7 +202,7 @@ def random_router_gates(
 
 @torch.no_grad()
 def _random_logits(rows: Tensor, num_experts: int, seed: int) -> Tensor:
-    """Logits [S, K] of an untrained router on rows [S, R], normalized over them as a router's are in training."""
+    """Logits [S, K] of an untrained router on rows [S, I], normalized over them as a router's are in training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         raw = Router(rows.shape[1], num_experts)(rows)

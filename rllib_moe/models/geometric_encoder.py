@@ -2,7 +2,7 @@
 
 A convolution fits when it is a `MessagePassing` class made of `in_channels` and `out_channels` (and of `heads`,
 `edge_dim` or `num_relations` where it has them) and works on the packed batch: nodes of all graphs one after the other,
-edges in `edge_index`. Shapes follow the legend of `rllib_moe.models`; M nodes exist in the whole batch, E edges.
+edges in `edge_index`. Shapes follow the legend of `rllib_moe.models`; E edges exist in the whole batch.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class GeometricEncoder(nn.Module):
         """Encode a batch; arguments as for `GraphEncoder`. An empty graph counts as an ego node."""
         exists = node_mask != 0
         exists[:, 0] = True
-        graph, position = exists.nonzero(as_tuple=True)  # of each packed node [M]
+        graph, position = exists.nonzero(as_tuple=True)  # of each packed node [V]
         typed = add_self_loops(edges, exists, self.num_edge_types).contiguous()
         edge_index, edge_type = dense_to_sparse(typed, exists)
         edge_index = edge_index.flip(0)  # torch-geometric's edges go from the node that is read to the one that reads
@@ -73,7 +73,7 @@ class GeometricEncoder(nn.Module):
         if self._takes_edge_attr:
             inputs["edge_attr"] = functional.one_hot(edge_type, self.num_edge_types).to(nodes.dtype)  # [E, R]
         types = None if node_types is None else node_types[exists]
-        x = self.embed(node_inputs(nodes[exists], types, self.num_node_types))  # [M, D]
+        x = self.embed(node_inputs(nodes[exists], types, self.num_node_types))  # [V, D]
         asked = {"return_attention_weights": True} if return_attention and self._has_attention else {}
         for depth, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True), 1):
             message = layer(x, edge_index, **inputs, **(asked if depth == len(self.layers) else {}))

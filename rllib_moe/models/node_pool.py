@@ -42,7 +42,7 @@ class NodePool(nn.Module):
         del edges, return_attention
         batch, index = node_mask.shape[0], node_mask.nonzero(as_tuple=True)  # the nodes that exist, in one list
         types = None if node_types is None else node_types[index]
-        hidden = self.embed(node_inputs(nodes[index], types, self.num_node_types))  # [M, D]
+        hidden = self.embed(node_inputs(nodes[index], types, self.num_node_types))  # [V, D]
         for block in self.blocks:
             hidden = hidden + block(hidden)
         total = hidden.new_zeros(batch, hidden.shape[1]).index_add(0, index[0], hidden)  # [B, D]

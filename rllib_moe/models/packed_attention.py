@@ -10,7 +10,7 @@ With `s_e` the score of edge e from node i to node j, `a` the softmax of the sco
     dv_j = sum_e a_e g_i        ds_e = a_e (g_i . v_j - sum_f a_f g_i . v_f)        dq_i = sum_e ds_e k_j
     dk_j = sum_e ds_e q_i       dbias[type of e] = sum_e ds_e
 
-Shapes follow the legend of `rllib_moe.models`; M nodes exist in the whole batch, E edges.
+Shapes follow the legend of `rllib_moe.models`; E edges exist in the whole batch.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ class _PackedEdges(NamedTuple):
     """The edges of a batch of graphs in compressed rows. Nodes stand one after the other, those of a graph together."""
 
     graphs: np.ndarray
-    """First row of each graph, and M, int64 [B + 1]."""
+    """First row of each graph, and V, int64 [B + 1]."""
     begins: np.ndarray
-    """First edge of each row, and E, int64 [M + 1]."""
+    """First edge of each row, and E, int64 [V + 1]."""
     neighbors: np.ndarray
     """Row that an edge reads from, int64 [E]; a row is one of its own neighbors."""
     edge_types: np.ndarray
@@ -128,9 +128,9 @@ def _ego_attention(weights: Tensor, edges: _PackedEdges, query: Tensor, max_node
 class _EdgeAttention(torch.autograd.Function):
     """Messages that rows read along their edges, with its backward pass. All tensors are contiguous float32 on the CPU.
 
-    Takes queries [B, H * D] of the first row of each graph, which alone attends then, with all heads, to nodes [M, D]
+    Takes queries [B, H * D] of the first row of each graph, which alone attends then, with all heads, to nodes [V, D]
     as they are; or None, when all rows attend, and queries (scaled), keys and values of all nodes, side by side
-    [M, 3 * D]; then the bias [R, H] of each edge type and head, and the edges. Returns messages [B, H * D] or [M, D],
+    [V, 3 * D]; then the bias [R, H] of each edge type and head, and the edges. Returns messages [B, H * D] or [V, D],
     and the weights [H * E]: those of a row's edges together, head by head.
     """
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
-from rllib_moe.algorithms.placement import notices
+from rllib_moe.algorithms.placement import check_cluster
 from rllib_moe.callbacks.measures import ITERATIONS
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.experiment import Experiment
@@ -162,7 +162,7 @@ class Session:
             if stop:
                 return []
             if self._run.address or os.environ.get("RAY_ADDRESS"):
-                for notice in notices(training.num_workers, training.num_gpus):
+                for notice in check_cluster(training.num_workers, training.num_gpus):
                     say(self._console, notice)
             algorithm = build_algorithm(self._experiment, self._first_episode)
             stack.callback(algorithm.stop)

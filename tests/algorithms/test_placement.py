@@ -28,16 +28,16 @@ from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.algorithms.build import algorithm_config
 from rllib_moe.experiment import Experiment
 from rllib_moe.validation import ConfigError
-from rllib_moe.algorithms.placement import notices
+from rllib_moe.algorithms.placement import check_cluster
 from rllib_moe.runtime.ray_session import ray_session
 import ray
 
 sizes = {"num_workers": 4, "num_envs_per_worker": 2, "batch_size": 64, "minibatch_size": 32}
 experiment = Experiment().with_overrides({"env": "regimes", "max_steps": 8, **sizes})
 with ray_session(sys.argv[1], 5):
-    said = notices(9, 0)
+    said = check_cluster(9, 0)
     try:
-        refused = notices(1, 1)
+        refused = check_cluster(1, 1)
     except ConfigError as error:
         refused = list(error.errors)
     algorithm = algorithm_config(experiment).build_algo()

@@ -23,6 +23,8 @@ EAT: Final = 21
 SEARCH: Final = 22
 NUM_ACTIONS: Final = 23
 NUM_DIRECTIONS: Final = 8
+REST: Final = NUM_ACTIONS
+"""Rest, the first of the actions beyond the 23, where there are any."""
 
 DIRECTION_NAMES: Final = ("N", "E", "S", "W", "NE", "SE", "SW", "NW")
 DIRECTION_DY: Final = np.array([-1, 0, 1, 0, -1, 1, 1, -1], dtype=np.int64)

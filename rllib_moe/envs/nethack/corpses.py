@@ -18,6 +18,8 @@ FRESH_TURNS: Final = 30
 LONG_AGO: Final = -1_000_000
 """Turn from which a corpse of unknown age dates."""
 NO_CORPSE: Final = -1
+STOPPED_EATING: Final = b"You stop eating"
+"""Message of a meal that was disturbed."""
 
 _BODIES, _RIDDEN, _MAP = nethack.GLYPH_BODY_OFF, nethack.GLYPH_RIDDEN_OFF, nethack.GLYPH_CMAP_OFF
 _OBJECTS, _EXPLOSIONS = nethack.GLYPH_OBJ_OFF, nethack.GLYPH_EXPLODE_OFF
@@ -65,6 +67,12 @@ class Corpses(NamedTuple):
     def none(cls) -> "Corpses":
         """Corpses of a level just entered."""
         return cls(np.full(MAP_SHAPE, NO_CORPSE, np.int16), np.zeros(MAP_SHAPE, np.int32))
+
+
+def is_good(corpses: Corpses, is_safe: np.ndarray, y: int, x: int, turn: int) -> bool:
+    """Return whether the corpse of a cell may be eaten: there is one, fresh and safe (see `safe_corpses`)."""
+    kind = int(corpses.kind[y, x])
+    return kind != NO_CORPSE and bool(is_safe[kind]) and turn - int(corpses.since[y, x]) <= FRESH_TURNS
 
 
 @compiled

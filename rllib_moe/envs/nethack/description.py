@@ -8,6 +8,7 @@ import numpy as np
 
 from rllib_moe.envs.description import UNREACHABLE, EpisodeMeasure, GraphDescription
 from rllib_moe.envs.nethack import glyphs as g
+from rllib_moe.envs.nethack.action_sets import ACTION_SETS, ActionSet
 from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
     DIRECTION_DX,
@@ -25,7 +26,6 @@ from rllib_moe.envs.nethack.scene_graph import (
     WALKING_DISTANCE,
 )
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
-from rllib_moe.envs.nethack.survival import SurvivalAction, action_names
 from rllib_moe.envs.nethack.tasks import TASKS
 
 _GOALS: Final = {
@@ -73,17 +73,17 @@ class NetHackDescription(GraphDescription):
     Args:
         tasks: names of its tasks, if it was given any.
         role_names: names of its roles.
-        further: its actions beyond the 23, see ``survival``.
+        further: its actions beyond the 23.
     """
 
     def __init__(
         self,
         tasks: Sequence[str] = (),
         role_names: Sequence[str] = ROLE_NAMES,
-        further: Sequence[SurvivalAction] = (),
+        further: ActionSet = ACTION_SETS["score"],
     ) -> None:
         super().__init__(
-            action_names=ACTION_NAMES + action_names(further),
+            action_names=ACTION_NAMES + further.names,
             node_type_names=g.NODE_TYPE_NAMES,
             role_names=tuple(role_names),
             distance_unit="steps to walk",

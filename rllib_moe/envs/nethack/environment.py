@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_moe.envs.arguments import STEP_LIMIT, Bounds, Check, argument_errors
+from rllib_moe.envs.nethack.action_sets import ACTION_SETS
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
 from rllib_moe.envs.nethack.characters import character_error
 from rllib_moe.envs.nethack.description import NetHackDescription
@@ -23,7 +24,6 @@ from rllib_moe.envs.nethack.observation import ObservationBuilder
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION
-from rllib_moe.envs.nethack.survival import ACTION_SETS, MACRO, SurvivalMemory, type_keys, type_macro
 from rllib_moe.envs.nethack.tally import Tally
 from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, task_names
 
@@ -74,7 +74,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         tasks: names of tasks, separated by commas; None plays for score without a leaf ``task``.
         roles: what the leaf ``roles`` names: the ``scene``'s (see ``scene_flags``), or the ``task`` itself.
         actions: ``score``, the 23 of ``NetHackScore-v0``; ``macro``, three more that are made of the same keys, each
-            of which counts as a step; or ``extended``, six more, each one step. See ``survival``.
+            of which counts as a step (``macro_actions``); or ``extended``, six more, each one step (``survival``).
         character: role, race, gender and alignment, see ``characters``.
         temp_root: directory for NLE's temporary files, see ``temp_dirs.temp_root``.
         render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
@@ -135,7 +135,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._task_names = [] if tasks is None else task_names(tasks)
         role_names = self._task_names if roles == "task" else ROLE_NAMES
         self._further = ACTION_SETS[actions]
-        self._types_macros = actions == MACRO
         if self._task_names:
             self.changeable = {**self.changeable, "tasks": SomeTasks(self._task_names)}
         self.description = NetHackDescription(self._task_names, role_names, self._further)
@@ -197,8 +196,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._prompt = Prompt.NONE
         self._last_action = NO_ACTION
         np.copyto(self._living_glyphs, self._game.glyphs)
-        survival = SurvivalMemory(self._character, self._further) if self._further else None
-        self._memory = EpisodeMemory(self._game.living_blstats, self._living_glyphs, survival)
+        further = self._further.make_memory(self._character) if self._further.make_memory else None
+        self._memory = EpisodeMemory(self._game.living_blstats, self._living_glyphs, further)
         observation, info, _ = self._observe()
         return observation, info | {"shaping": 0.0, "prompts_dismissed": 0}
 
@@ -221,12 +220,9 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         if action < NUM_ACTIONS:
             is_over = game.press(ACTION_KEYS[action])
             message = b"" if is_over else game.message_bytes()
-        elif self._types_macros:
-            action = self._further[action - NUM_ACTIONS]
-            is_over, message, steps = type_macro(game, action, tally.steps_left)
         else:
-            action = self._further[action - NUM_ACTIONS]
-            is_over, message, _ = type_keys(game, action)
+            assert self._memory.further is not None
+            is_over, message, steps = self._memory.further.play(game, action, tally.steps_left)
         if not is_over:
             self._prompt, dismissed, is_over, read = settle(game, before=asked, dismiss=self._dismiss_prompts)
         self._last_action = action
@@ -300,7 +296,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             self._game.message_bytes(),
             self._memory.level,
             self._tally.circumstances(self._prompt, self._last_action),
-            self._memory.survival,
+            self._memory.further,
             self._task_leaf,
         )
         return observation, self._tally.info() | {"scene": scene, "nodes_cut": nodes_cut}, new_tiles

@@ -1,4 +1,4 @@
-"""Memory of an episode, and the entry of an action's outcome into it: of every level, and for survival."""
+"""Memory of an episode, and the entry of an action's outcome into it: of every level, and for further actions."""
 
 from collections import defaultdict
 
@@ -6,9 +6,9 @@ import numpy as np
 from nle import nethack
 
 from rllib_moe.envs.nethack import glyphs as g
-from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, DOWN, SEARCH, UP, move_direction
+from rllib_moe.envs.nethack.action_sets import FurtherMemory
+from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, DOWN, REST, SEARCH, UP, move_direction
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
-from rllib_moe.envs.nethack.survival import SurvivalAction, SurvivalMemory
 
 
 class EpisodeMemory:
@@ -17,24 +17,24 @@ class EpisodeMemory:
     Args:
         blstats: int64 [27], of the hero at the start.
         glyphs: int16 [H, W], the map at the start.
-        survival: what survival needs, where the hero has the actions of ``survival``.
+        further: of the actions beyond the 23, where there are any.
 
     Attributes:
         place: level (branch, number) the hero is on.
         position: row and column of the hero.
         level: memory of that level.
-        survival: as given.
+        further: as given.
     """
 
-    def __init__(self, blstats: np.ndarray, glyphs: np.ndarray, survival: SurvivalMemory | None = None) -> None:
+    def __init__(self, blstats: np.ndarray, glyphs: np.ndarray, further: FurtherMemory | None = None) -> None:
         self._levels = defaultdict[tuple[int, int], LevelMemory](LevelMemory.blank)
-        self.survival = survival
+        self.further = further
         self._move(blstats)
         self.level.arrive(*self.position, None)
         # A game begins on the stairs up, which the hero's own symbol hides.
         self.level.terrain[self.position] = g.STAIRS_UP
-        if survival is not None:
-            survival.record(None, blstats, glyphs, b"", self.place)
+        if further is not None:
+            further.record(None, blstats, glyphs, b"", self.place)
 
     def _move(self, blstats: np.ndarray) -> None:
         self.place = int(blstats[nethack.NLE_BL_DNUM]), int(blstats[nethack.NLE_BL_DLEVEL])
@@ -67,8 +67,8 @@ class EpisodeMemory:
         """
         place_before, before = self.place, self.position
         self._move(blstats)
-        if self.survival is not None:
-            self.survival.record(action, blstats, glyphs, message + b"\n" + read, self.place)
+        if self.further is not None:
+            self.further.record(action, blstats, glyphs, message + b"\n" + read, self.place)
         if self.place != place_before:
             self.level.arrive(*self.position, None)
             if action == DOWN:
@@ -86,7 +86,7 @@ class EpisodeMemory:
             return
         if action == SEARCH:
             self.level.search(*self.position)
-        elif action == SurvivalAction.REST:
+        elif action == REST:
             self.level.search(*self.position, times=turns)
         direction = move_direction(action)
         if direction < 0 or self.position != before:

@@ -2,10 +2,10 @@
 
 Owns the order of the vector (`feature_names`) and every scale in it; all entries lie in [-1, 1]. With
 ``path_summary`` follow the first steps toward the nearest way down, frontier, monster and gold: the same facts as in
-those nodes' features, for a network to find without attention. What ``survival`` remembers comes last.
+those nodes' features, for a network to find without attention. Features of further actions (``action_sets``) come
+last.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -24,7 +24,6 @@ from rllib_moe.envs.nethack.candidates import MAX_SEARCHES
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, FIRST_STEP, REACHABLE, Graph
 from rllib_moe.envs.nethack.state import NO_ACTION, State
-from rllib_moe.envs.nethack.survival import SurvivalAction, survival_features
 from rllib_moe.runtime.numba_cache import compiled
 
 MESSAGE_CUES: Final = (
@@ -101,14 +100,13 @@ _NUM_CONDITIONS = len(_CONDITIONS)
 _NO_PROMPT = int(Prompt.NONE)
 
 
-def feature_names(*, path_summary: bool, further: Sequence[SurvivalAction] = ()) -> tuple[str, ...]:
+def feature_names(*, path_summary: bool) -> tuple[str, ...]:
     """Names of the status vector's entries, in order.
 
     Args:
         path_summary: whether the path summary is in the vector.
-        further: actions beyond the 23, whose `survival_features` come last.
     """
-    return _BASE_NAMES + (_SUMMARY_NAMES if path_summary else ()) + survival_features(further)
+    return _BASE_NAMES + (_SUMMARY_NAMES if path_summary else ())
 
 
 @compiled

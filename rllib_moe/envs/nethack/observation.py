@@ -4,7 +4,6 @@ Owns the order of the work (ground, paths, nodes, features, crop, mask, flags); 
 own module.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,17 +13,18 @@ from nle import nethack
 from rllib_moe.envs.graph_space import graph_space
 from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.action_mask import mask_answers, mask_free_actions
-from rllib_moe.envs.nethack.actions import EAT, NUM_ACTIONS
+from rllib_moe.envs.nethack.action_sets import ACTION_SETS, ActionSet, FurtherMemory
+from rllib_moe.envs.nethack.actions import EAT, FIRST_MOVE, NUM_ACTIONS, NUM_DIRECTIONS
 from rllib_moe.envs.nethack.candidates import collect_candidates, thin
 from rllib_moe.envs.nethack.characters import RANDOM
 from rllib_moe.envs.nethack.features import feature_names, write_features, write_message_cues, write_path_summary
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory, learn_map
+from rllib_moe.envs.nethack.macro_actions import MacroMemory
 from rllib_moe.envs.nethack.path_search import search_paths
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_flags import MONSTER_ADJACENT, ROLE_NAMES, SCENE_FLAGS, write_scene
 from rllib_moe.envs.nethack.scene_graph import NUM_EDGE_TYPES, NUM_NODE_FEATURES, Graph, write_graph
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances, State
-from rllib_moe.envs.nethack.survival import ACTION_SETS, SurvivalAction, SurvivalMemory, survival_features
 from rllib_moe.runtime.numba_cache import compiled
 
 CROP_RADIUS: Final = 4
@@ -38,7 +38,7 @@ class ObservationBuilder:
         max_nodes: N, the hero included.
         action_mask: whether there is the leaf ``action_mask``.
         path_summary: whether ``features`` has the path summary.
-        further: actions beyond the 23, see ``survival``.
+        further: actions beyond the 23.
         num_tasks: width of the leaf ``task``; 0 leaves it out.
         roles_are_tasks: whether the leaf ``roles`` is the task as well, not of ``scene_flags``.
 
@@ -53,7 +53,7 @@ class ObservationBuilder:
         *,
         action_mask: bool = True,
         path_summary: bool = True,
-        further: Sequence[SurvivalAction] = (),
+        further: ActionSet = ACTION_SETS["score"],
         num_tasks: int = 0,
         roles_are_tasks: bool = False,
     ) -> None:
@@ -61,9 +61,9 @@ class ObservationBuilder:
         self._has_mask = action_mask
         self._path_summary = path_summary
         self._num_tasks, self._roles_are_tasks = num_tasks, roles_are_tasks
-        self._num_features = len(feature_names(path_summary=path_summary, further=further))
-        self._num_survival_features = len(survival_features(further))
-        self.num_actions = NUM_ACTIONS + len(further)
+        self._num_features = len(feature_names(path_summary=path_summary)) + len(further.features)
+        self._further = further
+        self.num_actions = NUM_ACTIONS + len(further.names)
         extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
         if num_tasks:
             extras["task"] = spaces.Box(0, 1, (num_tasks,), np.float32)
@@ -92,7 +92,7 @@ class ObservationBuilder:
         message: bytes,
         memory: LevelMemory,
         circumstances: Circumstances,
-        survival: SurvivalMemory | None = None,
+        further: FurtherMemory | None = None,
         task: np.ndarray | None = None,
     ) -> tuple[dict[str, np.ndarray], dict[str, bool], int, int]:
         """Build one observation.
@@ -103,7 +103,7 @@ class ObservationBuilder:
             message: the message line.
             memory: of the present level; its ground is brought up to date.
             circumstances: what else the observation shows.
-            survival: of the episode, where there is one.
+            further: of the episode, where there are further actions.
             task: float32 [num_tasks], one-hot, where there are tasks.
 
         Returns:
@@ -120,10 +120,11 @@ class ObservationBuilder:
         self._node_mask = graph.node_mask
         write_message_cues(message, features)
         observation: dict[str, np.ndarray] = {**graph._asdict(), "features": features, "crop": crop, "roles": roles}
-        if survival is not None:
+        if further is not None:
             beside = bool(self._scene[MONSTER_ADJACENT])
-            remembered = features[-self._num_survival_features :]
-            survival.write(blstats, remembered, mask[NUM_ACTIONS:], monster_adjacent=beside)
+            remembered = features[-len(self._further.features) :]
+            moves = mask[FIRST_MOVE : FIRST_MOVE + NUM_DIRECTIONS]
+            further.write(blstats, remembered, mask[NUM_ACTIONS:], moves, monster_adjacent=beside)
             mask[EAT] = 0  # its own two know what to eat
         if self._has_mask:
             if circumstances.prompt != Prompt.NONE:
@@ -151,7 +152,7 @@ def warm_up() -> None:
     glyphs: np.ndarray[Any, Any] = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, dtype=np.int16)
     blstats: np.ndarray[Any, Any] = np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64)
     builder.build(glyphs, blstats, b"", memory, start)
-    SurvivalMemory(RANDOM, ACTION_SETS["extended"]).record(None, blstats, glyphs, b"", (0, 0))
+    MacroMemory(RANDOM).record(None, blstats, glyphs, b"", (0, 0))
 
 
 @compiled

@@ -65,6 +65,19 @@ def open_prompt(game: Keyboard) -> Prompt:
     return Prompt.NONE
 
 
+class Played(NamedTuple):
+    """Outcome of an action that types several keys."""
+
+    is_over: bool
+    """True: the game is over."""
+
+    messages: bytes
+    """All messages on the way, a line each."""
+
+    steps: int
+    """Steps that it counts as."""
+
+
 class Settled(NamedTuple):
     """Outcome of `settle`."""
 

@@ -1,6 +1,6 @@
 """A scripted player: walk to the nearest way down and take it, else explore. The bar a learned policy has to clear.
 
-With the actions of ``survival`` it also prays, drinks, eats, and rests while it is hurt.
+With further actions it also prays, drinks, eats, and rests while it is hurt.
 
 Reads nothing but the observation, so it also shows that the graph holds what is needed to play.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rllib_moe.envs.nethack import glyphs as g
+from rllib_moe.envs.nethack.action_sets import ACTION_SETS
 from rllib_moe.envs.nethack.actions import DOWN, FIRST_MOVE, KICK, MORE, NUM_ACTIONS, NUM_DIRECTIONS, SEARCH
 from rllib_moe.envs.nethack.features import feature_names
 from rllib_moe.envs.nethack.scene_graph import (
@@ -21,7 +22,6 @@ from rllib_moe.envs.nethack.scene_graph import (
     LOCKED,
     REACHABLE,
 )
-from rllib_moe.envs.nethack.survival import ACTION_SETS, SurvivalAction
 
 _FEATURES = feature_names(path_summary=False)
 _ON_STAIRS_DOWN = _FEATURES.index("underfoot_stairs_down")
@@ -29,14 +29,8 @@ _ASKED_DIRECTION = _FEATURES.index("prompt_direction")
 _ASKED = slice(_FEATURES.index("prompt_more"), _FEATURES.index("prompt_choice") + 1)
 
 _HP = _FEATURES.index("hp_fraction")
-_FIRST_AID = (
-    SurvivalAction.PRAY,
-    SurvivalAction.QUAFF,
-    SurvivalAction.ELBERETH,
-    SurvivalAction.EAT_PACK,
-    SurvivalAction.EAT_CORPSE,
-)
-_FURTHER = {NUM_ACTIONS + len(actions): actions for actions in ACTION_SETS.values()}
+_FIRST_AID = ("pray", "quaff", "elbereth", "eat_pack", "eat_corpse")
+_FURTHER = {NUM_ACTIONS + len(each.names): each.names for each in ACTION_SETS.values()}
 
 REST_BELOW = 0.7
 """Share of the hit points below which the player rests."""
@@ -67,7 +61,7 @@ class ScriptedStairsPolicy:
         """
         mask = observation.get("action_mask")
         legal = np.ones(NUM_ACTIONS, dtype=bool) if mask is None else mask.astype(bool)
-        needs = [*_FIRST_AID, *([SurvivalAction.REST] if observation["features"][_HP] < REST_BELOW else [])]
+        needs = [*_FIRST_AID, *(["rest"] if observation["features"][_HP] < REST_BELOW else [])]
         further = _FURTHER[len(legal)]
         care = [NUM_ACTIONS + further.index(need) for need in needs if need in further]
         for action in (*care, *self._preferences(observation)):

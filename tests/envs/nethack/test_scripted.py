@@ -83,6 +83,7 @@ def test_with_macro_actions_it_rests_and_eats_by_their_own_numbers(make_env):
     observation, _ = env.reset(seed=2)
     player = ScriptedStairsPolicy()
     observation["features"][_HP] = 0.5
+    observation["action_mask"][-3:] = 1, 0, 0
     assert env.description.action_names[player.act(observation)] == "rest"
-    observation["action_mask"][-2:] = 0, 1
+    observation["action_mask"][-1] = 1
     assert env.description.action_names[player.act(observation)] == "eat_corpse"

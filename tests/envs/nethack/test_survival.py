@@ -1,30 +1,29 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from nle import nethack
 
 from rllib_moe.envs.graph_space import check_observation
-from rllib_moe.envs.nethack.actions import ACTION_KEYS, EAT, FIRST_MOVE, KEY_ESCAPE, KEY_SPACE, NUM_ACTIONS
+from rllib_moe.envs.nethack.actions import EAT, FIRST_MOVE, NUM_ACTIONS
 from rllib_moe.envs.nethack.corpses import FRESH_TURNS, safe_corpses
 from rllib_moe.envs.nethack.features import feature_names
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.survival import (
-    ACTION_SETS,
     PRAYER_INTERVAL,
+    SURVIVAL_ACTIONS,
+    SURVIVAL_FEATURES,
     SurvivalAction,
     SurvivalMemory,
-    action_names,
     low_hit_points,
-    survival_features,
     type_keys,
-    type_macro,
 )
-
-EXTENDED = ACTION_SETS["extended"]
 
 QUIET_SEED = 35
 """A game in which the hero may rest at its start until it is weak of hunger."""
 
+NO_MOVES = np.zeros(8, np.uint8)
 HOME = (0, 1)
 HERO = (10, 40)
 BESIDE = (10, 41)
@@ -46,7 +45,7 @@ class Watch:
     """A memory that is told of a hero who stands still on bare ground while things happen around."""
 
     def __init__(self):
-        self.memory = SurvivalMemory("mon-hum-neu-mal", EXTENDED)
+        self.memory = SurvivalMemory("mon-hum-neu-mal")
         self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, np.int16)
         self.glyphs[8:13, 38:43] = nethack.GLYPH_CMAP_OFF + 19
         self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
@@ -62,14 +61,14 @@ class Watch:
         self.memory.record(action, self.stats, self.glyphs, message, HOME)
 
     def write(self, *, monster_adjacent=False):
-        features = np.zeros(len(survival_features(EXTENDED)), np.float32)
-        mask = np.zeros(len(EXTENDED), np.uint8)
-        self.memory.write(self.stats, features, mask, monster_adjacent=monster_adjacent)
-        return dict(zip(survival_features(EXTENDED), features.tolist(), strict=True)), mask
+        features = np.zeros(len(SURVIVAL_FEATURES), np.float32)
+        mask = np.zeros(len(SURVIVAL_ACTIONS), np.uint8)
+        self.memory.write(self.stats, features, mask, NO_MOVES, monster_adjacent=monster_adjacent)
+        return dict(zip(SURVIVAL_FEATURES, features.tolist(), strict=True)), mask
 
     def legal(self, *, monster_adjacent=False):
         mask = self.write(monster_adjacent=monster_adjacent)[1]
-        return {name for name, legal in zip(action_names(EXTENDED), mask, strict=True) if legal}
+        return {name for name, legal in zip(SURVIVAL_ACTIONS, mask, strict=True) if legal}
 
 
 def test_rest_passes_turns_in_one_step(make_env):
@@ -107,12 +106,12 @@ def test_potions_are_drunk_until_there_are_none(game):
     watch.set(HP=10)
     assert "quaff" in watch.legal()
     for _ in range(3):
-        over, messages, _ = type_keys(game, SurvivalAction.QUAFF)
+        over, messages = type_keys(game, SurvivalAction.QUAFF)
         watch.happens(SurvivalAction.QUAFF, messages)
         assert not over
         assert b"You feel better" in messages
     assert "quaff" in watch.legal()
-    watch.happens(SurvivalAction.QUAFF, type_keys(game, SurvivalAction.QUAFF).messages)
+    watch.happens(SurvivalAction.QUAFF, type_keys(game, SurvivalAction.QUAFF)[1])
     assert "quaff" not in watch.legal()
     watch.happens(FIRST_MOVE, b"j - a milky potion.")
     assert "quaff" in watch.legal()
@@ -124,7 +123,7 @@ def test_the_word_counts_once_it_is_read(tmp_path):
     for seed in range(12):
         game = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
         game.start(seed, seed)
-        over, messages, _ = type_keys(game, SurvivalAction.ELBERETH)
+        over, messages = type_keys(game, SurvivalAction.ELBERETH)
         assert not over
         assert not game.misc.any()
         game.close()
@@ -190,7 +189,7 @@ def test_prayers_are_for_trouble_and_far_between():
 def test_a_god_who_was_asked_for_nothing_is_never_asked_again(tmp_path, seed):
     game = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
     game.start(seed, seed)
-    over, messages, _ = type_keys(game, SurvivalAction.PRAY)
+    over, messages = type_keys(game, SurvivalAction.PRAY)
     game.close()
     assert not over
     watch = Watch()
@@ -257,6 +256,41 @@ def test_a_corpse_found_far_away_is_left_alone():
     assert "eat_corpse" not in watch.legal()
 
 
+def test_a_meal_that_was_disturbed_may_go_on():
+    watch = Watch()
+    fall(watch, "newt")
+    step_onto(watch)
+    watch.happens(SurvivalAction.EAT_CORPSE, b"You stop eating the newt corpse.")
+    assert "eat_corpse" in watch.legal()
+    watch.happens(SurvivalAction.EAT_CORPSE, b"You finish eating the newt corpse.")
+    assert "eat_corpse" not in watch.legal()
+
+
+@pytest.mark.parametrize(
+    ("question", "eaten"),
+    [
+        (b"There is a food ration here; eat it? [ynq] (n)", True),
+        (b"There is a newt corpse here; eat it? [ynq] (n)", False),
+        (b"There are 2 eggs here; eat one? [ynq] (n)", False),
+        (b"There is a tin here; eat it? [ynq] (n)", False),
+        (b"What do you want to eat? [fghi or ?*]", True),
+    ],
+)
+def test_what_is_eaten_with_what_lies_under_foot(question, eaten):
+    """NetHack offers what lies under foot first."""
+    game, told = SimpleNamespace(misc=np.array([1, 0, 0])), []
+
+    def press(key):
+        told.append(key)
+        if len(told) == 2:
+            game.misc[0] = 0
+        return False
+
+    game.press, game.message_bytes = press, lambda: question
+    type_keys(game, SurvivalAction.EAT_PACK)
+    assert bytes(told) == b"e" + (b"f" if b"[f" in question else b"y" if eaten else b"n")
+
+
 def test_what_was_left_of_a_meal_keeps_its_age():
     watch = Watch()
     fall(watch, "newt")
@@ -300,7 +334,7 @@ def test_nobody_eats_his_own_race_nor_any_that_might_be():
 def test_play_with_all_actions_stays_in_the_space_and_repeats(make_env):
     env = make_env(actions="extended", max_steps=300)
     assert env.action_space.n == NUM_ACTIONS + 6 == len(env.description.action_names)
-    assert env.observation_space["features"].shape == (len(feature_names(path_summary=True, further=EXTENDED)),)
+    assert env.observation_space["features"].shape == (len(feature_names(path_summary=True)) + len(SURVIVAL_FEATURES),)
     rounds = []
     for _ in range(2):
         rng = np.random.default_rng(0)
@@ -328,84 +362,9 @@ def test_the_purpose_of_each_further_action_is_its_own(make_env):
     env = make_env(actions="extended")
     observation, _ = env.reset(seed=0)
     purposes = env.description.purpose_of_actions(observation)
-    assert [env.description.purposes()[i] for i in purposes[NUM_ACTIONS:]] == list(action_names(EXTENDED))
+    assert [env.description.purposes()[i] for i in purposes[NUM_ACTIONS:]] == list(SURVIVAL_ACTIONS)
 
 
 def test_an_unknown_set_of_actions_is_refused(make_env):
     with pytest.raises(ValueError, match=r"actions must be one of 'score', 'macro', 'extended', got 'all'"):
         make_env(actions="all")
-
-
-@pytest.fixture
-def macro_env(make_env):
-    """A game with macro-actions, and the list of the keys that it is told."""
-    env = make_env(actions="macro", max_steps=1500)
-    env.reset(seed=QUIET_SEED)
-    keys, press = [], env._game.press
-    env._game.press = lambda key: keys.append(key) or press(key)
-    return env, keys
-
-
-REST, EAT_PACK, EAT_CORPSE = range(NUM_ACTIONS, NUM_ACTIONS + 3)
-
-
-def test_macro_actions_type_the_keys_of_the_23_and_count_each(macro_env):
-    env, keys = macro_env
-    assert env.description.action_names[NUM_ACTIONS:] == ("rest", "eat_pack", "eat_corpse")
-    env.step(REST)
-    assert keys == [ord("s")] * 20
-    assert env._tally.steps == 20
-    keys.clear()
-    env.step(EAT_CORPSE)  # there is none, so the question is closed
-    assert bytes(keys) == b"e\x1b"
-    assert env._tally.steps == 21
-    assert not env._game.misc.any()
-
-
-def test_a_rest_ends_with_the_steps(make_env):
-    env = make_env(actions="macro", max_steps=30)
-    env.reset(seed=QUIET_SEED)
-    assert not env.step(REST)[3]
-    assert env.step(REST)[3]
-    assert env._tally.steps == 30
-
-
-def test_hunger_ends_a_rest_and_is_met_by_what_a_key_of_the_23_can_choose(macro_env):
-    env, keys = macro_env
-    hunger = env._game.living_blstats[nethack.NLE_BL_HUNGER :][:1]
-    while hunger < 2:
-        keys.clear()
-        observation, *_ = env.step(REST)
-    assert len(keys) < 20
-    meals = 0
-    while observation["action_mask"][EAT_PACK]:
-        keys.clear()
-        env.step(EAT_PACK)
-        meals += b"h" in bytes(keys)
-        assert set(keys) <= {*ACTION_KEYS, KEY_SPACE, KEY_ESCAPE}
-        hunger[:] = 2
-        observation, *_ = env._observe()
-    assert meals > 0
-    assert keys[-1] == KEY_ESCAPE  # the rest of the food lies under other letters
-
-
-@pytest.mark.parametrize("what", ["wound", "monster", "question", "death", "nothing"])
-def test_what_happens_ends_a_rest(game, what):
-    presses = []
-
-    def press(key):
-        presses.append(key)
-        if len(presses) < 3:
-            return False
-        if what == "wound":
-            game.living_blstats[nethack.NLE_BL_HP] -= 1
-        elif what == "monster":
-            game.glyphs[0, len(presses)] = nethack.GLYPH_MON_OFF
-        elif what == "question":
-            game.misc[0] = 1
-        return what == "death"
-
-    game.press = press
-    typed = type_macro(game, SurvivalAction.REST, 10)
-    assert typed.keys == len(presses) == (10 if what == "nothing" else 3)
-    assert typed.is_over == (what == "death")

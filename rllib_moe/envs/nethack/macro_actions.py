@@ -1,0 +1,227 @@
+"""Three macro-actions of the keys of ``NetHackScore-v0``'s 23 actions, and what the hero remembers for them.
+
+Each key is a step of the episode, and those that close a question are dealt with as for the 23 (see ``prompts``): so an
+agent with the 23 alone could play the same game in as many steps.
+
+| action     | does                                                | legal                                             |
+|------------|-----------------------------------------------------|---------------------------------------------------|
+| rest       | searches 20 times, or until healed or disturbed     | hit points lost, and no monster adjacent          |
+| eat_pack   | eats what has a letter among the keys: the oranges  | hungry, and there is some                         |
+| eat_corpse | steps onto the corpse, if need be, and eats it      | one under foot or beside the hero, fresh and safe |
+|            |                                                     | (``corpses``), not satiated, no monster adjacent  |
+
+Source: https://nethackwiki.com/wiki/Nutrition.
+"""
+
+from collections import defaultdict
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from nle import nethack
+
+from rllib_moe.envs.nethack import glyphs as g
+from rllib_moe.envs.nethack.actions import (
+    ACTION_KEYS,
+    DIRECTION_DX,
+    DIRECTION_DY,
+    EAT,
+    FIRST_MOVE,
+    KEY_ESCAPE,
+    KEY_SPACE,
+    NUM_ACTIONS,
+    NUM_DIRECTIONS,
+    REST,
+    SEARCH,
+)
+from rllib_moe.envs.nethack.corpses import (
+    LONG_AGO,
+    NO_CORPSE,
+    STOPPED_EATING,
+    Corpses,
+    is_good,
+    safe_corpses,
+    watch_corpses,
+)
+from rllib_moe.envs.nethack.game import Game
+from rllib_moe.envs.nethack.prompts import Played, Prompt, open_prompt
+
+
+class MacroAction(IntEnum):
+    """The actions, numbered on from the 23."""
+
+    REST = REST
+    EAT_PACK = NUM_ACTIONS + 1
+    EAT_CORPSE = NUM_ACTIONS + 2
+
+
+MACRO_ACTIONS: Final = tuple(action.name.lower() for action in MacroAction)
+"""Their names."""
+MACRO_FEATURES: Final = (
+    *("nutrition", "food_left", "corpse_near"),
+    *(f"last_action_{name}" for name in MACRO_ACTIONS),
+)
+"""Entries of `MacroMemory` in the status vector. nutrition: as far as the hero can know it, 1 at 1,000."""
+
+MAX_SEARCHES: Final = 20
+FIRST_NUTRITION: Final = 900
+_ORANGE = 80
+_SATIATED, _HUNGRY, _WEAK = 0, 2, 3
+_NUTRITION_OF = {_SATIATED: (1000, 2000), 1: (150, 999), _HUNGRY: (50, 149), _WEAK: (1, 49)}
+"""Least and most nutrition of each value of ``NLE_BL_HUNGER``; who faints has none."""
+_HERE = NUM_DIRECTIONS
+_YES, _NO = b"y", b"n"
+_MAX_QUESTIONS = 16
+
+Place = tuple[int, int]
+"""A level: dungeon branch, and number in it."""
+
+
+class MacroMemory:
+    """Memory of an episode for the macro-actions: food and corpses.
+
+    Args:
+        character: as in ``characters``.
+    """
+
+    def __init__(self, character: str) -> None:
+        self._is_safe = safe_corpses(character)
+        self._has_food = True
+        self._nutrition = float(FIRST_NUTRITION)
+        self._turn = 1
+        self._action: int | None = None
+        self._place: Place = (0, 0)
+        self._corpses = defaultdict[Place, Corpses](Corpses.none)
+        self._meal: int | None = None
+        """Direction of the corpse to eat, or `_HERE`."""
+
+    def play(self, game: Game, action: int, steps_left: int) -> Played:
+        """Play one of the actions; each of its keys is a step, and there are no more than are left."""
+        if action == MacroAction.REST:
+            return _rest(game, min(MAX_SEARCHES, steps_left))
+        if action == MacroAction.EAT_PACK:
+            return _eat(game, corpse=False)
+        if self._meal is None or self._meal == _HERE:
+            return _eat(game, corpse=True)
+        is_over = game.press(ACTION_KEYS[FIRST_MOVE + self._meal])
+        if is_over or open_prompt(game) != Prompt.NONE:
+            return Played(is_over, b"" if is_over else game.message_bytes(), steps=1)
+        walked = game.message_bytes()
+        eaten = _eat(game, corpse=True)
+        return Played(eaten.is_over, walked + b"\n" + eaten.messages, steps=1 + eaten.steps)
+
+    def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes, place: Place) -> None:
+        """Record what an action came to (see `action_sets.FurtherMemory`)."""
+        turn, hunger = int(blstats[nethack.NLE_BL_TIME]), int(blstats[nethack.NLE_BL_HUNGER])
+        y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
+        self._nutrition -= turn - self._turn
+        corpses = self._corpses[place]
+        if action == MacroAction.EAT_PACK:
+            if b"have anything" in message or b"Never mind" in message:
+                self._has_food = False  # or none under a letter that can be typed
+            else:
+                self._nutrition += _ORANGE
+        elif action == MacroAction.EAT_CORPSE and STOPPED_EATING not in message:
+            if (kind := int(corpses.kind[y, x])) != NO_CORPSE:
+                self._nutrition += nethack.permonst(kind).cnutrit
+            corpses.kind[y, x] = NO_CORPSE
+        least, most = _NUTRITION_OF.get(hunger, (0, 0))
+        self._nutrition = min(max(self._nutrition, least), most)
+        self._turn, self._action, self._place = turn, action, place
+        watch_corpses(glyphs, corpses, turn if b"You kill" in message else LONG_AGO, y, x)
+
+    def write(
+        self, blstats: np.ndarray, features: np.ndarray, mask: np.ndarray, moves: np.ndarray, *, monster_adjacent: bool
+    ) -> None:
+        """Write features and mask of a state in which no question is open (see `action_sets.FurtherMemory`)."""
+        hunger = int(blstats[nethack.NLE_BL_HUNGER])
+        is_hurt = blstats[nethack.NLE_BL_HP] < blstats[nethack.NLE_BL_HPMAX]
+        self._meal = self._find_meal(blstats, moves)
+        features[:3] = min(self._nutrition / 1000, 1.0), self._has_food, self._meal is not None
+        if self._action is not None and self._action >= NUM_ACTIONS:
+            features[3 + self._action - NUM_ACTIONS] = 1
+        mask[:] = (
+            is_hurt and not monster_adjacent,
+            hunger >= _HUNGRY and self._has_food,
+            self._meal is not None and hunger != _SATIATED and not monster_adjacent,
+        )
+
+    def _find_meal(self, blstats: np.ndarray, moves: np.ndarray) -> int | None:
+        """Return the direction of a good corpse that can be stepped onto, `_HERE` for one under foot, None for none."""
+        if blstats[nethack.NLE_BL_CONDITION] & nethack.BL_MASK_HALLU:
+            return None
+        turn = int(blstats[nethack.NLE_BL_TIME])
+        y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
+        corpses = self._corpses[self._place]
+        if is_good(corpses, self._is_safe, y, x, turn):
+            return _HERE
+        for direction in np.flatnonzero(moves).tolist():
+            beside = y + int(DIRECTION_DY[direction]), x + int(DIRECTION_DX[direction])
+            if is_good(corpses, self._is_safe, *beside, turn):
+                return int(direction)
+        return None
+
+
+def _rest(game: Game, searches: int) -> Played:
+    """Search until healed, or until something happens.
+
+    That is a wound, a monster that comes into sight or beside the hero, a change of hunger, a find, or a question.
+    """
+    messages: list[bytes] = []
+    before = _sight(game)
+    for steps in range(1, searches + 1):
+        if game.press(ACTION_KEYS[SEARCH]):
+            return Played(True, b"\n".join(messages), steps)
+        messages.append(game.message_bytes())
+        now = _sight(game)
+        is_healed = now.hp >= int(game.living_blstats[nethack.NLE_BL_HPMAX])
+        if is_healed or now.is_disturbed(before) or b"You find" in messages[-1] or game.misc.any():
+            break
+        before = now
+    return Played(False, b"\n".join(messages), steps)
+
+
+class _Sight:
+    """Signs of a disturbance."""
+
+    def __init__(self, hp: int, hunger: int, in_sight: int, beside: int) -> None:
+        self.hp, self._hunger, self._in_sight, self._beside = hp, hunger, in_sight, beside
+
+    def is_disturbed(self, before: "_Sight") -> bool:
+        """Return whether something happened since."""
+        monsters = self._in_sight > before._in_sight or self._beside > before._beside
+        return monsters or self.hp < before.hp or self._hunger != before._hunger
+
+
+def _sight(game: Game) -> _Sight:
+    stats = game.living_blstats
+    y, x = int(stats[nethack.NLE_BL_Y]), int(stats[nethack.NLE_BL_X])
+    monsters = g.GLYPH_TABLE[game.glyphs, g.NODE_COLUMN] == g.NODE_MONSTER
+    beside = monsters[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+    return _Sight(
+        int(stats[nethack.NLE_BL_HP]), int(stats[nethack.NLE_BL_HUNGER]), int(monsters.sum()), int(beside.sum())
+    )
+
+
+def _eat(game: Game, *, corpse: bool) -> Played:
+    """Eat the corpse under foot, or else what in the pack has a letter among the keys; other questions are closed."""
+    messages: list[bytes] = []
+    typed, steps = bytes([ACTION_KEYS[EAT]]), 0
+    for _ in range(_MAX_QUESTIONS):
+        steps += typed[0] not in (KEY_SPACE, KEY_ESCAPE)
+        if game.press(typed[0]):
+            return Played(True, b"\n".join(messages), steps)
+        messages.append(message := game.message_bytes())
+        prompt = open_prompt(game)
+        if prompt == Prompt.NONE:
+            break
+        if prompt == Prompt.MORE:
+            typed = bytes([KEY_SPACE])
+        elif b"here; eat" in message:
+            typed = _YES if corpse and b"corpse" in message else _NO
+        elif b"want to eat?" in message and not corpse:
+            offered = message[message.rfind(b"[") + 1 :].partition(b" or ")[0]
+            typed = next((bytes([letter]) for letter in offered if letter in ACTION_KEYS), bytes([KEY_ESCAPE]))
+        else:
+            typed = bytes([KEY_ESCAPE])
+    return Played(False, b"\n".join(messages), steps)

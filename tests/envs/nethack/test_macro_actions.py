@@ -1,0 +1,241 @@
+"""Macro-actions: what they type, what each costs in steps, when they are legal, and what is remembered for them."""
+
+import numpy as np
+import pytest
+from nle import nethack
+
+from rllib_moe.envs.graph_space import check_observation
+from rllib_moe.envs.nethack.actions import ACTION_KEYS, EAT, FIRST_MOVE, KEY_ESCAPE, KEY_SPACE, NUM_ACTIONS
+from rllib_moe.envs.nethack.features import feature_names
+from rllib_moe.envs.nethack.game import Game
+from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
+from rllib_moe.envs.nethack.macro_actions import MACRO_ACTIONS, MACRO_FEATURES, MacroAction, MacroMemory
+
+QUIET_SEED = 35
+"""A game in which the hero may rest at its start until it is weak of hunger."""
+
+HOME = (0, 1)
+HERO = (10, 40)
+EAST, WEST = 1, 3
+ALL_MOVES = np.ones(8, np.uint8)
+
+
+def monster(name):
+    return next(i for i in range(nethack.NUMMONS) if nethack.permonst(i).mname == name)
+
+
+class Watch:
+    """A memory that is told of a hero who stands still on bare ground while things happen around."""
+
+    def __init__(self):
+        self.memory = MacroMemory("mon-hum-neu-mal")
+        self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF + 19, np.int16)
+        self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
+        self.happens(None, Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1)
+
+    def happens(self, action, message=b"", **values):
+        for name, value in values.items():
+            self.stats[getattr(nethack, f"NLE_BL_{name}")] = value
+        self.memory.record(action, self.stats, self.glyphs, message, HOME)
+
+    def falls(self, name, direction=EAST, **values):
+        self.glyphs[HERO[0], HERO[1] + (1 if direction == EAST else -1)] = nethack.GLYPH_BODY_OFF + monster(name)
+        self.happens(FIRST_MOVE, b"You kill it!", **values)
+
+    def write(self, moves=ALL_MOVES, *, monster_adjacent=False):
+        features, mask = np.zeros(len(MACRO_FEATURES), np.float32), np.zeros(len(MACRO_ACTIONS), np.uint8)
+        self.memory.write(self.stats, features, mask, moves, monster_adjacent=monster_adjacent)
+        legal = {name for name, each in zip(MACRO_ACTIONS, mask, strict=True) if each}
+        return dict(zip(MACRO_FEATURES, features.tolist(), strict=True)), legal
+
+    def legal(self, moves=ALL_MOVES, *, monster_adjacent=False):
+        return self.write(moves, monster_adjacent=monster_adjacent)[1]
+
+
+@pytest.fixture
+def told(make_env):
+    """A game with macro-actions, and the list of the keys that it is told."""
+    env = make_env(actions="macro", max_steps=3000)
+    env.reset(seed=QUIET_SEED)
+    keys, press = [], env._game.press
+    env._game.press = lambda key: keys.append(key) or press(key)
+    return env, keys
+
+
+def hurt(env):
+    """Make the hero believe that its hit points are not whole, for as long as nothing heals."""
+    env._game.blstats[nethack.NLE_BL_HPMAX] = env._game.living_blstats[nethack.NLE_BL_HPMAX] = 99
+
+
+def test_rest_types_searches_and_counts_each(told):
+    env, keys = told
+    press = env._game.press
+    env._game.press = lambda key: (press(key), hurt(env))[0]
+    lengths = []
+    for _ in range(3):  # the first finds a hidden door
+        before = env._tally.steps
+        keys.clear()
+        env.step(MacroAction.REST)
+        assert set(keys) == {ord("s")}
+        assert env._tally.steps - before == len(keys)
+        lengths.append(len(keys))
+    assert lengths[0] < 20
+    assert max(lengths) == 20
+
+
+def test_a_rest_ends_when_the_hero_is_healed(told):
+    env, keys = told
+    env.step(MacroAction.REST)
+    assert keys == [ord("s")]
+
+
+def test_a_rest_ends_with_the_steps(make_env):
+    env = make_env(actions="macro", max_steps=30)
+    env.reset(seed=QUIET_SEED)
+    press = env._game.press
+    env._game.press = lambda key: (press(key), hurt(env))[0]
+    while not env.step(MacroAction.REST)[3]:
+        assert env._tally.steps < 30
+    assert env._tally.steps == 30
+
+
+@pytest.mark.parametrize("what", ["wound", "in sight", "beside", "hunger", "find", "question", "death", "nothing"])
+def test_what_happens_ends_a_rest(what, tmp_path):
+    game = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
+    game.start(1, 1)
+    stats, presses = game.living_blstats, []
+    stats[nethack.NLE_BL_HPMAX] = 99
+    y, x = int(stats[nethack.NLE_BL_Y]), int(stats[nethack.NLE_BL_X])
+    game.glyphs[0, 0] = nethack.GLYPH_MON_OFF
+
+    def press(key):
+        presses.append(key)
+        if len(presses) < 3:
+            return False
+        if what == "wound":
+            stats[nethack.NLE_BL_HP] -= 1
+        elif what == "in sight":
+            game.glyphs[0, len(presses)] = nethack.GLYPH_MON_OFF
+        elif what == "beside":
+            game.glyphs[0, 0], game.glyphs[y, x + 1] = nethack.GLYPH_CMAP_OFF, nethack.GLYPH_MON_OFF
+        elif what == "hunger":
+            stats[nethack.NLE_BL_HUNGER] = 2
+        elif what == "find":
+            game.message[:14] = np.frombuffer(b"You find a dor", np.uint8)
+        elif what == "question":
+            game.misc[0] = 1
+        return what == "death"
+
+    game.press = press
+    played = MacroMemory("mon-hum-neu-mal").play(game, MacroAction.REST, 10)
+    assert played.steps == len(presses) == (10 if what == "nothing" else 3)
+    assert played.is_over == (what == "death")
+    game.close()
+
+
+def test_hunger_is_met_by_what_a_key_of_the_23_can_choose(told):
+    env, keys = told
+    hunger = env._game.living_blstats[nethack.NLE_BL_HUNGER :][:1]
+    hunger[:] = 2
+    observation, *_ = env._observe()
+    meals = 0
+    while observation["action_mask"][MacroAction.EAT_PACK]:
+        keys.clear()
+        env.step(MacroAction.EAT_PACK)
+        meals += b"h" in bytes(keys)
+        assert set(keys) <= {*ACTION_KEYS, KEY_SPACE, KEY_ESCAPE}
+        hunger[:] = 2
+        observation, *_ = env._observe()
+    assert meals > 0
+    assert keys[-1] == KEY_ESCAPE  # the rest of the food lies under other letters
+
+
+def test_a_corpse_beside_is_walked_to_and_eaten(told):
+    env, keys = told
+    y, x = int(env._game.living_blstats[nethack.NLE_BL_Y]), int(env._game.living_blstats[nethack.NLE_BL_X])
+    corpses = env._memory.further._corpses[env._memory.place]
+    observation, *_ = env._observe()
+    direction = int(np.flatnonzero(observation["action_mask"][FIRST_MOVE : FIRST_MOVE + 4])[0])
+    dy, dx = ((-1, 0), (0, 1), (1, 0), (0, -1))[direction]
+    corpses.kind[y + dy, x + dx], corpses.since[y + dy, x + dx] = monster("newt"), 1
+    observation, *_ = env._observe()
+    assert observation["action_mask"][MacroAction.EAT_CORPSE]
+    env.step(MacroAction.EAT_CORPSE)
+    assert keys[:2] == [ACTION_KEYS[FIRST_MOVE + direction], ACTION_KEYS[EAT]]
+    assert env._tally.steps == 2  # there is none in truth, so the pack's question is closed
+    assert not env._game.misc.any()
+    assert not env._observe()[0]["action_mask"][MacroAction.EAT_CORPSE]
+
+
+def test_a_rest_is_for_the_hurt():
+    watch = Watch()
+    assert "rest" not in watch.legal()
+    watch.happens(FIRST_MOVE, HP=19)
+    assert "rest" in watch.legal()
+    assert "rest" not in watch.legal(monster_adjacent=True)
+
+
+def test_only_a_good_corpse_that_can_be_reached_is_eaten():
+    watch = Watch()
+    assert "eat_corpse" not in watch.legal()
+    watch.falls("gnome")
+    assert "eat_corpse" in watch.legal()
+    assert watch.write()[0]["corpse_near"] == 1
+    assert "eat_corpse" not in watch.legal(moves=np.eye(8, dtype=np.uint8)[WEST])
+    assert "eat_corpse" not in watch.legal(monster_adjacent=True)
+    watch.happens(FIRST_MOVE, HUNGER=0)
+    assert "eat_corpse" not in watch.legal()
+    watch.happens(FIRST_MOVE, HUNGER=1, TIME=40)
+    assert "eat_corpse" not in watch.legal(), "it is too old"
+    watch.falls("kobold", WEST)
+    assert "eat_corpse" not in watch.legal(), "it is poisonous"
+
+
+def test_nutrition_is_what_the_hero_can_know():
+    watch = Watch()
+    assert watch.write()[0]["nutrition"] == pytest.approx(0.9)
+    watch.falls("gnome", TIME=101)
+    assert watch.write()[0]["nutrition"] == pytest.approx(0.8)
+    watch.glyphs[HERO[0], HERO[1] + 1] = nethack.GLYPH_MON_OFF + monster("monk")
+    watch.happens(MacroAction.EAT_CORPSE, b"You finish eating the gnome corpse.", X=HERO[1] + 1)
+    assert watch.write()[0]["nutrition"] == pytest.approx(0.9)
+    watch.happens(FIRST_MOVE, TIME=601, HUNGER=2)
+    assert watch.write()[0]["nutrition"] == pytest.approx(0.149), "the game says that it is hungry"
+    watch.happens(MacroAction.EAT_PACK, b"That was delicious!", HUNGER=1)
+    assert watch.write()[0]["nutrition"] == pytest.approx(0.229)
+    assert watch.write()[0]["food_left"] == 1
+    watch.happens(MacroAction.EAT_PACK, b"Never mind.", HUNGER=4)
+    features = watch.write()[0]
+    assert (features["nutrition"], features["food_left"], features["last_action_eat_pack"]) == (0, 0, 1)
+
+
+def test_play_with_macro_actions_stays_in_the_space_and_types_keys_of_the_23(make_env):
+    env = make_env(actions="macro", max_steps=1000)
+    assert env.action_space.n == NUM_ACTIONS + 3 == len(env.description.action_names)
+    assert env.observation_space["features"].shape == (len(feature_names(path_summary=True)) + len(MACRO_FEATURES),)
+    rng, played = np.random.default_rng(0), set()
+    for seed in range(3):
+        observation, _ = env.reset(seed=seed)
+        keys, press = [], env._game.press
+        env._game.press = lambda key, keys=keys, press=press: keys.append(key) or press(key)
+        ended = False
+        while not ended:
+            check_observation(observation, env.observation_space)
+            legal = np.flatnonzero(observation["action_mask"])
+            further = legal[legal >= NUM_ACTIONS]
+            action = int(rng.choice(further if len(further) and rng.random() < 0.5 else legal))
+            played |= {action} & set(MacroAction)
+            observation, _, terminated, truncated, _ = env.step(action)
+            ended = terminated or truncated
+        assert set(keys) <= {*ACTION_KEYS, KEY_SPACE, KEY_ESCAPE}
+        closing = sum(key in (KEY_SPACE, KEY_ESCAPE) for key in keys)
+        assert env._tally.steps == len(keys) - closing
+        env._game.press = press
+    assert {MacroAction.REST, MacroAction.EAT_CORPSE} <= played
+
+
+def test_the_purpose_of_each_macro_action_is_its_own(make_env):
+    env = make_env(actions="macro")
+    observation, _ = env.reset(seed=0)
+    purposes = env.description.purpose_of_actions(observation)
+    assert [env.description.purposes()[i] for i in purposes[NUM_ACTIONS:]] == list(MACRO_ACTIONS)

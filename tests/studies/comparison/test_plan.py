@@ -10,6 +10,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.studies.comparison.controls import unfair_controls
 from rllib_moe.studies.comparison.plan import BUNDLED, Plan
 from rllib_moe.studies.comparison.table import limits
+from rllib_moe.training.fit import experiment_errors
 from rllib_moe.validation import ConfigError
 
 SMALL: dict[str, Any] = {
@@ -145,6 +146,7 @@ def test_bundled_plans_are_whole(name: str) -> None:
     assert list(limits(plan)) == []
     assert list(unfair_controls(plan)) == []
     assert all(variant.about for variant in plan.variants)
+    assert [error for run in plan.runs() if run.seed == 0 for error in experiment_errors(run.experiment)] == []
     assert Plan.from_dict(plan.to_dict()) == plan
 
 

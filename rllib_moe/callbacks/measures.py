@@ -84,12 +84,12 @@ def _episode_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
     own = [*map(m.episode_measure, m.measures_of(measured)), *m.env_arguments_of(measured)]
     return {
         m.EPISODES: result.get("env_runners", {}).get("num_episodes", 0),
-        m.SCORE_MEAN: _mean(scores),
+        m.SCORE_MEAN: m.mean_measure(scores),
         m.SCORE_STD: statistics.pstdev(scores) if scores else math.nan,
         m.SCORE_MAX: max(scores, default=math.nan),
         **{metric: m.mean_measure(of_this_iteration(result, metric.key)) for metric in own},
-        m.RETURN_MEAN: _mean(of_this_iteration(result, "episode_reward")),
-        m.LENGTH_MEAN: _mean(of_this_iteration(result, "episode_lengths")),
+        m.RETURN_MEAN: m.mean_measure(of_this_iteration(result, "episode_reward")),
+        m.LENGTH_MEAN: m.mean_measure(of_this_iteration(result, "episode_lengths")),
     }
 
 
@@ -105,10 +105,6 @@ def _run_measures(algorithm: CurriculumAlgorithm) -> dict[m.Metric, Any]:
         m.WORKER_RESTARTS: counters[RLLIB_RESTARTS],
         m.LOST_WORKERS: lost,
     }
-
-
-def _mean(values: list[float]) -> float:
-    return statistics.fmean(values) if values else math.nan
 
 
 def _learner(result: dict[str, Any]) -> dict[str, Any]:

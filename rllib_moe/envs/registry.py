@@ -24,13 +24,6 @@ _SHORT_NAMES = {
     "regimes": "rllib_moe.envs.regimes:RegimesEnv",
 }
 
-_PREPARATIONS = {
-    "nethack": (
-        "rllib_moe.envs.nethack.observation:warm_up",
-        "rllib_moe.envs.nethack.temp_dirs:sweep_stale",
-    ),
-}
-
 
 def environment_names() -> tuple[str, ...]:
     """The short names :func:`make_env` knows besides gymnasium's ids."""
@@ -109,13 +102,14 @@ def make_configured(environment: EnvironmentConfig, **arguments: Any) -> Changea
 def prepare(env_id: str) -> None:
     """Do what is better done once before several processes make this environment: compile, clear what a crash left.
 
-    Plays nothing. Environments without such work need not be known.
+    That is the class's own ``prepare()``, a static method without arguments, where it has one. Plays nothing.
 
     Args:
         env_id: As for :func:`make_env`.
     """
-    for function in _PREPARATIONS.get(env_id, ()):
-        load_env_creator(function)()
+    creator, _ = _creator(env_id)
+    if work := getattr(creator, "prepare", None):
+        work()
 
 
 def _creator(

@@ -172,6 +172,13 @@ def test_preparing_compiles_and_sweeps_without_a_game(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("env_id", ["regimes", "CartPole-v1", "no such environment"])
+@pytest.mark.parametrize("env_id", ["regimes", "CartPole-v1"])
 def test_nothing_to_prepare(env_id):
     prepare(env_id)
+
+
+def test_an_environment_of_ones_own_prepares_itself(monkeypatch):
+    done = []
+    monkeypatch.setattr(RegimesEnv, "prepare", staticmethod(lambda: done.append("compiled")), raising=False)
+    prepare("regimes")
+    assert done == ["compiled"]

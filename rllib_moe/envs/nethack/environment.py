@@ -20,12 +20,13 @@ from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
-from rllib_moe.envs.nethack.observation import ObservationBuilder
+from rllib_moe.envs.nethack.observation import ObservationBuilder, warm_up
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION
 from rllib_moe.envs.nethack.tally import Tally
 from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, task_names
+from rllib_moe.envs.nethack.temp_dirs import sweep_stale
 
 MAX_NODES: Final = 24
 """Nodes of a scene graph, the hero included."""
@@ -158,6 +159,12 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._running = False
         self._is_over: bool | None = None  # None before the first episode, and after `close`
         self._living_glyphs = np.zeros(MAP_SHAPE, dtype=np.int16)
+
+    @staticmethod
+    def prepare() -> None:
+        """Compile what a game needs, and remove the temporary files of processes that are gone."""
+        warm_up()
+        sweep_stale()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
+from rllib_moe.envs.description import EpisodeMeasure
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.macro_actions import MACRO_ACTIONS, MACRO_FEATURES, MacroMemory
 from rllib_moe.envs.nethack.prompts import Played
@@ -59,13 +60,18 @@ class ActionSet(NamedTuple):
     features: tuple[str, ...] = ()
     """Entries of their memory in the status vector."""
 
+    measures: tuple[EpisodeMeasure, ...] = ()
+    """Measures of an episode that they need."""
+
     make_memory: Callable[[str], FurtherMemory] | None = None
     """Makes an episode's memory of a character; None where there are no further actions."""
 
 
+_STEPS = EpisodeMeasure(key="steps", unit="steps", meaning="mean steps of an episode, each key one")
+
 ACTION_SETS: Final[Mapping[str, ActionSet]] = {
     "score": ActionSet(),
-    "macro": ActionSet(MACRO_ACTIONS, MACRO_FEATURES, MacroMemory),
-    "extended": ActionSet(SURVIVAL_ACTIONS, SURVIVAL_FEATURES, SurvivalMemory),
+    "macro": ActionSet(MACRO_ACTIONS, MACRO_FEATURES, (_STEPS,), MacroMemory),
+    "extended": ActionSet(SURVIVAL_ACTIONS, SURVIVAL_FEATURES, (), SurvivalMemory),
 }
 """The sets by the name of the argument ``actions``."""

@@ -89,7 +89,7 @@ class NetHackDescription(GraphDescription):
             distance_unit="steps to walk",
             map_lines=(1, 22),
             baselines={"scripted": ScriptedStairsPolicy},
-            episode_measures=(*map(_task_measure, tasks), *_MEASURES),
+            episode_measures=(*map(_task_measure, tasks), *_MEASURES, *further.measures),
             labels=("task",) if tasks else (),
             ending="ending",
         )

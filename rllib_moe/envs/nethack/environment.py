@@ -57,8 +57,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     highest), ``progression`` (see ``progression``), ``turns`` (of the game), ``scene`` (flags, see
     ``scene_flags.SCENE_FLAGS``), ``shaping`` (share of the step's reward that is shaping), ``nodes_cut``,
     ``prompts_dismissed`` (keys spent on closing questions after this step), ``no_progress`` (steps in a row without the
-    game clock moving); after the last step ``ending`` (how the episode ended, in words); with ``tasks`` also ``task``
-    (its name) and ``task_<name>`` (its points).
+    game clock moving), ``steps`` (so far, as the limit counts them); after the last step ``ending`` (how the episode
+    ended, in words); with ``tasks`` also ``task`` (its name) and ``task_<name>`` (its points).
 
     All numbers may change while it lives (``changeable``), and ``tasks`` to some of those that it was made with.
 

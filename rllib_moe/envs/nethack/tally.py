@@ -98,6 +98,7 @@ class Tally:
             "progression": progression(self.max_depth, self._max_level),
             "turns": self._time,
             "no_progress": self._no_progress,
+            "steps": self.steps,
         }
         if (task := self._task) is not None:
             info |= {"score": task.score, "task": task.task, f"task_{task.task}": task.score}

@@ -34,6 +34,8 @@ FILES = {EXPERIMENT, WEIGHTS, OPTIMIZER, STATE, ARRAYS}
 """Files of a checkpoint beside the manifest."""
 FORMAT = 2
 """Number of this form of a checkpoint; the first one held pickles by RLlib and had no number."""
+CHECKPOINTS = "checkpoints"
+"""Directory of a run's checkpoints."""
 LATEST, BEST, FINAL = "latest", "best", "final"
 PARTIAL = ".partial-"
 """Prefix of a checkpoint being written."""
@@ -188,7 +190,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             first file that is at fault.
     """
     path = Path(path)
-    directory = path / "checkpoints"
+    directory = path / CHECKPOINTS
     if not directory.is_dir():
         if below := sorted(str(each.parent) for each in path.glob("*/checkpoints")):
             raise CheckpointError(f"checkpoint {path}: expected one run, this holds several: {', '.join(below)}")

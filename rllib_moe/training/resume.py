@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
-from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from rllib_moe.training.checkpoints import CHECKPOINTS, Checkpoint, CheckpointError, load_checkpoint
 
 if TYPE_CHECKING:
     from rllib_moe.training.storage import Fetched
@@ -60,7 +60,7 @@ class Resumed:
         experiment, directory = self.checkpoint.experiment, self.checkpoint.path.parents[1]
         if self.fetched:
             return experiment
-        if self.checkpoint.path.parent.name != "checkpoints":  # in no run, as in pretrained/
+        if self.checkpoint.path.parent.name != CHECKPOINTS:  # in no run, as in pretrained/
             new = RunConfig()
             return experiment.with_overrides({"exp_name": new.exp_name, "output_dir": new.output_dir})
         place = {"exp_name": directory.name, "output_dir": os.path.relpath(directory.parent)}

@@ -25,7 +25,7 @@ from rllib_moe.training.checkpoints import LATEST
 from rllib_moe.training.fit import fit_errors
 from rllib_moe.training.forecast import forecast
 from rllib_moe.training.progress import phase_table
-from rllib_moe.training.run_directory import RunDirectory, write_errors
+from rllib_moe.training.run_directory import PROGRESS, RunDirectory, write_errors
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.summary import summarize
 from rllib_moe.validation import ConfigError
@@ -130,7 +130,7 @@ def _write_summary(
         written = directory.write_summary(summary)
     paths = {
         "summary": str(written),
-        "progress": str(directory.path / "progress.csv"),
+        "progress": str(directory.path / PROGRESS),
         "checkpoint": str(directory.checkpoints / LATEST),
     }
     # Once more: the summary is new, and a checkpoint whose copy failed is tried again.

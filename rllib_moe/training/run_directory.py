@@ -24,12 +24,16 @@ from rllib_moe import metrics as m
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors, write_whole
-from rllib_moe.training.checkpoints import LATEST, periodic
+from rllib_moe.training.checkpoints import CHECKPOINTS, LATEST, periodic
 from rllib_moe.validation import ConfigError, FailedError
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
+CONFIG, SCHEDULE, STARTS = "config.yaml", "schedule.yaml", "starts.jsonl"
+PROGRESS, SUMMARY = "progress.csv", "summary.json"
+RUN_FILES = (CONFIG, SCHEDULE, STARTS, PROGRESS, SUMMARY)
+"""Files of a run beside its checkpoints."""
 TEXT_KEYS = (m.PHASE.key, m.ROUTING.key)
 """Columns that are words, also where a phase is called 1."""
 
@@ -47,10 +51,10 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = path / "checkpoints"
+        self.checkpoints = path / CHECKPOINTS
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        self._progress = path / "progress.csv"
-        self._starts = path / "starts.jsonl"
+        self._progress = path / PROGRESS
+        self._starts = path / STARTS
         self._writer: SummaryWriter | None = None
         self._words: dict[str, str] = {}
 
@@ -66,7 +70,7 @@ class RunDirectory:
         try:
             if path.exists() and not own and not _came_to_nothing(path):
                 how = f"go on with it by --resume {path}"
-                if not periodic(path / "checkpoints"):  # it was killed
+                if not periodic(path / CHECKPOINTS):  # it was killed
                     how = "move it away: it ended before its first checkpoint, so nothing can be resumed"
                 raise ConfigError([f"exp_name: {path} holds a run already; choose another name, or {how}"])
             directory = cls(path)
@@ -79,8 +83,8 @@ class RunDirectory:
 
     def describe(self, experiment: Experiment, command: Iterable[str]) -> None:
         """Write the experiment, from which the run can be repeated, and its schedule."""
-        write_whole(self.path / "config.yaml", f"# {shlex.join(command)}\n{experiment.to_yaml()}")
-        write_whole(self.path / "schedule.yaml", experiment.schedule.to_yaml())
+        write_whole(self.path / CONFIG, f"# {shlex.join(command)}\n{experiment.to_yaml()}")
+        write_whole(self.path / SCHEDULE, experiment.schedule.to_yaml())
 
     def add_start(self, start: Mapping[str, Any]) -> None:
         """Add a line to starts.jsonl: how and by what the run was begun or resumed, in plain values."""
@@ -163,7 +167,7 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> Path:
         """Write summary.json in one step and return its path."""
-        path = self.path / "summary.json"
+        path = self.path / SUMMARY
         write_whole(path, json.dumps(summary, indent=2) + "\n")
         return path
 
@@ -199,11 +203,9 @@ def read_rows(progress: Path) -> list[m.Row]:
 
 def _came_to_nothing(path: Path) -> bool:
     """Return whether a directory holds only what a run leaves that failed before its first iteration and checkpoint."""
-    known = {"checkpoints", "config.yaml", "schedule.yaml", "starts.jsonl"}
+    known = {CHECKPOINTS, CONFIG, SCHEDULE, STARTS}
     return (
-        path.is_dir()
-        and {entry.name for entry in path.iterdir()} <= known
-        and not any((path / "checkpoints").glob("*"))
+        path.is_dir() and {entry.name for entry in path.iterdir()} <= known and not any((path / CHECKPOINTS).glob("*"))
     )
 
 

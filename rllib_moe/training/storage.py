@@ -21,14 +21,13 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 
-from rllib_moe.training.checkpoints import BEST, FINAL, LATEST, MANIFEST, PARTIAL, episode_of
+from rllib_moe.training.checkpoints import BEST, CHECKPOINTS, FINAL, LATEST, MANIFEST, PARTIAL, episode_of
+from rllib_moe.training.run_directory import RUN_FILES
 from rllib_moe.validation import ConfigError, RefusedError
 
-CHECKPOINTS, LINKS = "checkpoints", "checkpoints/links.json"
+LINKS = f"{CHECKPOINTS}/links.json"
 LINK_NAMES = (LATEST, BEST, FINAL)
 """Links of a run's checkpoints; object stores have none, so `links.json` holds them."""
-RUN_FILES = ("config.yaml", "schedule.yaml", "starts.jsonl", "progress.csv", "summary.json")
-"""Files of a run that are copied beside its checkpoints."""
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.experiment import Experiment
 from rllib_moe.studies.comparison.plan import FROZEN, Plan, PlannedRun
-from rllib_moe.training.checkpoints import FINAL, LATEST, Checkpoint, CheckpointError, load_checkpoint
+from rllib_moe.training.checkpoints import CHECKPOINTS, FINAL, LATEST, Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.resume import begun_from
 from rllib_moe.validation import load_yaml
 
@@ -86,7 +86,7 @@ def trained(directory: Path, episodes: int) -> Checkpoint | None:
     """
     for name in (FINAL, LATEST):
         try:
-            checkpoint = load_checkpoint(directory / "checkpoints" / name)
+            checkpoint = load_checkpoint(directory / CHECKPOINTS / name)
         except CheckpointError:
             continue
         if checkpoint.episodes >= episodes:
@@ -123,7 +123,7 @@ def _outcome_errors(plan: Plan, file: Path) -> Iterator[str]:
 
 
 def _reuse_errors(run: PlannedRun, directory: Path) -> Iterator[str]:
-    if not (directory / "checkpoints" / LATEST).exists():
+    if not (directory / CHECKPOINTS / LATEST).exists():
         return
     try:
         checkpoint = load_checkpoint(directory)

@@ -27,7 +27,8 @@ from rllib_moe.runtime.console import say
 from rllib_moe.runtime.files import write_whole
 from rllib_moe.studies.comparison.done import BASELINES, baselines, evaluations, measured, trained
 from rllib_moe.studies.comparison.plan import Plan, PlannedRun
-from rllib_moe.training.checkpoints import LATEST
+from rllib_moe.training.checkpoints import CHECKPOINTS, LATEST
+from rllib_moe.training.run_directory import PROGRESS
 from rllib_moe.validation import FailedError, Settings
 
 
@@ -79,7 +80,7 @@ class Runner:
         checkpoint = trained(directory, episodes)
         if checkpoint is None:
             place = {"output_dir": str(self.directory)}
-            if (directory / "checkpoints" / LATEST).exists():
+            if (directory / CHECKPOINTS / LATEST).exists():
                 place["resume"] = str(directory)
             else:
                 self._set_aside(directory)
@@ -96,7 +97,7 @@ class Runner:
 
     def _set_aside(self, directory: Path) -> None:
         """Move away what a run left that was killed before its first checkpoint: it cannot be resumed."""
-        if (directory / "progress.csv").exists():
+        if (directory / PROGRESS).exists():
             names = (Path(f"{directory}.killed-{number}") for number in itertools.count(1))
             aside = directory.rename(next(path for path in names if not path.exists()))
             self._say(f"{directory.name}: had no checkpoint yet, set aside as {aside.name}; begins anew")

@@ -21,7 +21,8 @@ from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.runtime.figures import svg
 from rllib_moe.studies.report.curves import score_curve
 from rllib_moe.studies.report.overlay import SEVERAL, Drawing
-from rllib_moe.studies.report.runs import PROGRESS, Run
+from rllib_moe.studies.report.runs import Run
+from rllib_moe.training.run_directory import PROGRESS, SUMMARY
 from rllib_moe.training.summary import SCORE_WINDOW
 
 STALE_SECONDS = 600
@@ -90,7 +91,7 @@ def state_of(run: Run) -> str:
         return f"{played} episodes played"
     if played >= asked:
         return f"done: {played} episodes"  # more than were asked for where the last iteration went on
-    written, summary = (run.path / PROGRESS).stat().st_mtime, run.path / "summary.json"
+    written, summary = (run.path / PROGRESS).stat().st_mtime, run.path / SUMMARY
     ended = summary.exists() and summary.stat().st_mtime >= written  # an older one is of before a resume
     if not ended and time.time() - written < STALE_SECONDS:
         return f"going on: {played} of {asked} episodes so far"

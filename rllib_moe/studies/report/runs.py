@@ -20,11 +20,10 @@ import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.training.run_directory import TEXT_KEYS, read_rows
+from rllib_moe.training.run_directory import CONFIG, PROGRESS, SCHEDULE, STARTS, TEXT_KEYS, read_rows
 from rllib_moe.training.summary import summarize
 from rllib_moe.validation import ConfigError, collected
 
-PROGRESS = "progress.csv"
 NEEDED = (m.EPISODES_TOTAL, m.EPISODES, m.ITERATION, m.PHASE)
 """Columns without which nothing can be drawn."""
 
@@ -129,8 +128,8 @@ def read_run(path: Path) -> Run:
         raise ConfigError([f"{path}: expected a run directory with {PROGRESS}, there is none{hint}"], "report")
     omissions: list[str] = []
     rows = _rows(progress, omissions)
-    config = _read(path / "config.yaml", _mapping, omissions) or {}
-    starts = _read(path / "starts.jsonl", _starts, omissions) or []
+    config = _read(path / CONFIG, _mapping, omissions) or {}
+    starts = _read(path / STARTS, _starts, omissions) or []
     command = config.pop("command", None) or (starts[-1].get("command") if starts else None)  # runs of before, of today
     return Run(
         path=path,
@@ -139,7 +138,7 @@ def read_run(path: Path) -> Run:
         rows=rows,
         config=config or None,
         command=[str(word) for word in command] if isinstance(command, list) else None,
-        schedule=_read(path / "schedule.yaml", PhaseSchedule.load, omissions),
+        schedule=_read(path / SCHEDULE, PhaseSchedule.load, omissions),
         evaluations={
             file.name: numbers
             for file in sorted(path.glob("evaluation*.json"))

@@ -245,6 +245,21 @@ def test_no_expert_of_the_example_dies_in_warmup(
     assert min(row[m.MIN_EXPERT_SHARE.key] for row in rows) > 0.10
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("num_envs", ["8", "16", "64"])
+@pytest.mark.usefixtures("ray_session")
+def test_no_expert_of_the_example_dies_once_the_gate_is_sparse(num_envs: str, seed: int, example_files: Path) -> None:
+    words = (
+        "--exp-name doors --env my_doors:Doors-v0 --max-steps 20 --episodes 2000 --phase-boundaries 800,1400 "
+        f"--num-workers 0 --num-envs-per-worker {num_envs} --batch-size 512 --minibatch-size 256 --seed {seed}"
+    )
+    train_command.main(words.split())
+    *_, last = RunDirectory(example_files / "results" / "doors").rows()
+    assert last[m.ROUTING.key] == "sparsemax"
+    assert last[m.MIN_EXPERT_SHARE.key] > 0.10
+
+
 def test_the_network_example_runs(example_files: Path) -> None:
     names = runpy.run_path(str(example_files / "network.py"))
     # Fine-tune's gate is sparsemax; its weights sum to 1.

@@ -24,6 +24,7 @@ from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.cli.train import read_experiment
 from rllib_moe.experiment import Experiment
 from rllib_moe.jobs.submit_config import TASKS, SubmitConfig, job_errors
+from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.runtime.invocation import exit_statuses
 from rllib_moe.validation import ConfigError, collected
 
@@ -65,6 +66,8 @@ def _request(training: Sequence[str], given: dict[str, Any]) -> tuple[SubmitConf
         with collected(errors):
             experiment, resumed = read_experiment(training, "train", "Flags of scripts/train.py.")
             errors += job_errors(experiment.run)
+            if ":" not in experiment.model.graph_encoder:  # a class of one's own may travel with --tree
+                errors += encoder_errors(experiment.model.graph_encoder)
             errors += resumed.errors(experiment) if resumed else ()
     if errors:
         raise ConfigError(errors)

@@ -108,7 +108,7 @@ def prepare(env_id: str) -> None:
         env_id: As for :func:`make_env`.
     """
     creator, _ = _creator(env_id)
-    if work := getattr(creator, "prepare", None):
+    if isinstance(work := inspect.getattr_static(creator, "prepare", None), staticmethod):
         work()
 
 

@@ -18,6 +18,7 @@ from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_configured
 from rllib_moe.evaluation.player import Player
 from rllib_moe.evaluation.spec import PlayRequest
+from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.validation import ConfigError, collected, did_you_mean
@@ -134,6 +135,9 @@ def _player_errors(
         name: Its name.
         made_on: Name of the environment that the player's checkpoint was made on.
     """
+    if player.model is not None and (errors := encoder_errors(player.model.graph_encoder)):
+        yield from (f"checkpoint: {error}" for error in errors)
+        return
     try:
         player.actor(env)
     except ValueError as error:

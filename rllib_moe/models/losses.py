@@ -120,7 +120,7 @@ def load_balance_loss(gate: Tensor) -> Tensor:
 def diversity_loss(expert_logits: Tensor, action_mask: Tensor | None = None) -> Tensor:
     """Mean similarity of the experts' preferences: cosine of centered action logits, hinged at 0.
 
-    For each state and pair of experts `max(0, cos(a_i - mean a_i, a_j - mean a_j))`, averaged. Centring removes what
+    For each state and pair of experts `max(0, cos(a_i - mean a_i, a_j - mean a_j))`, averaged. Centering removes what
     the softmax ignores; the hinge stops at unrelated preferences, so that no expert is paid for being wrong on purpose.
 
     The Jensen-Shannon divergence of the action distributions, measured beside it, is a third cheaper, but while

@@ -27,15 +27,15 @@ def called_as(name: str, *words: str) -> list[str]:
     """
     called = Path(sys.argv[0])
     if called.parent.name == "scripts":
-        return [_python(), str(called.with_name(f"{name}.py")), *words]
-    return [CONSOLE, name, *words]
+        return [_program("python"), str(called.with_name(f"{name}.py")), *words]
+    return [_program(CONSOLE), name, *words]
 
 
-def _python() -> str:
-    """Return `python` where the shell finds this interpreter by it (an active environment), else the path."""
-    found, own = shutil.which("python"), Path(sys.executable)
-    if found and Path(found).parent == own.parent:
-        return "python"
+def _program(name: str) -> str:
+    """Return a program's name where the shell finds this environment's by it (that is active), else its path."""
+    found, own = shutil.which(name), Path(sys.executable).with_name(name)
+    if (found and Path(found).parent == own.parent) or not own.exists():
+        return name
     return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 

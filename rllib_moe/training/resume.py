@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 def begun_from(checkpoint: Checkpoint, directory: Path) -> str | None:
     """Return the checkpoint that the run in a directory was begun from, by one of its own; None where it began anew."""
     place = checkpoint.experiment.run.resume
-    if place is None or "://" in place:
-        return place
-    path = Path(place).resolve()
     # Until 2026-11-29 a run that went on named itself.
-    return None if directory.resolve() in (path, *path.parents) else place
+    return None if place is None or directory.resolve().name in Path(place).parts else place
 
 
 @dataclass(frozen=True)

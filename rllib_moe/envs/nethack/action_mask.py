@@ -97,14 +97,14 @@ def mask_answers(prompt: Prompt, message: bytes, locked: np.ndarray, hero_y: int
     mask = np.zeros(NUM_ACTIONS, dtype=np.uint8)
     mask[MORE] = 1
     if prompt == Prompt.DIRECTION:
-        towards_doors = [
+        toward_doors = [
             direction
             for direction in range(4)
             if 0 <= (y := hero_y + int(DIRECTION_DY[direction])) < locked.shape[0]
             and 0 <= (x := hero_x + int(DIRECTION_DX[direction])) < locked.shape[1]
             and locked[y, x]
         ]
-        for direction in towards_doors or range(NUM_DIRECTIONS):
+        for direction in toward_doors or range(NUM_DIRECTIONS):
             mask[FIRST_MOVE + direction] = 1
     elif prompt in (Prompt.EAT, Prompt.CHOICE):
         offered = message[message.rfind(b"[") + 1 : message.rfind(b"]")].split(b" or ")[0]

@@ -67,8 +67,9 @@ MAX_SEARCHES: Final = 20
 FIRST_NUTRITION: Final = 900
 _ORANGE = 80
 _SATIATED, _HUNGRY, _WEAK = 0, 2, 3
-_NUTRITION_OF = {_SATIATED: (1000, 2000), 1: (150, 999), _HUNGRY: (50, 149), _WEAK: (1, 49)}
+_NUTRITION_OF = {_SATIATED: (1001, 2000), 1: (151, 1000), _HUNGRY: (51, 150), _WEAK: (1, 50)}
 """Least and most nutrition of each value of ``NLE_BL_HUNGER``; who faints has none."""
+_PLACE = (nethack.NLE_BL_Y, nethack.NLE_BL_X, nethack.NLE_BL_DNUM, nethack.NLE_BL_DLEVEL)
 _HERE = NUM_DIRECTIONS
 _YES, _NO = b"y", b"n"
 _MAX_QUESTIONS = 16
@@ -94,21 +95,26 @@ class MacroMemory:
         self._corpses = defaultdict[Place, Corpses](Corpses.none)
         self._meal: int | None = None
         """Direction of the corpse to eat, or `_HERE`."""
+        self._aim: tuple[int, int] | None = None
+        """Cell of that corpse."""
 
     def play(self, game: Game, action: int, steps_left: int) -> Played:
         """Play one of the actions; each of its keys is a step, and there are no more than are left."""
         if action == MacroAction.REST:
             return _rest(game, min(MAX_SEARCHES, steps_left))
         if action == MacroAction.EAT_PACK:
-            return _eat(game, corpse=False)
+            return _eat(game, steps_left, corpse=False)
         if self._meal is None or self._meal == _HERE:
-            return _eat(game, corpse=True)
-        is_over = game.press(ACTION_KEYS[FIRST_MOVE + self._meal])
-        if is_over or open_prompt(game) != Prompt.NONE:
-            return Played(is_over, b"" if is_over else game.message_bytes(), steps=1)
-        walked = game.message_bytes()
-        eaten = _eat(game, corpse=True)
-        return Played(eaten.is_over, walked + b"\n" + eaten.messages, steps=1 + eaten.steps)
+            return _eat(game, steps_left, corpse=True)
+        stats = game.living_blstats
+        place = [int(stats[number]) for number in _PLACE]
+        place[0] += int(DIRECTION_DY[self._meal])
+        place[1] += int(DIRECTION_DX[self._meal])
+        walked = _step(game, ACTION_KEYS[FIRST_MOVE + self._meal])
+        if walked.is_over or steps_left == 1 or [int(stats[number]) for number in _PLACE] != place:
+            return walked  # dead, out of steps, or held back: by a pit, a peaceful monster that came in between
+        eaten = _eat(game, steps_left - 1, corpse=True)
+        return Played(eaten.is_over, walked.messages + b"\n" + eaten.messages, steps=1 + eaten.steps)
 
     def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes, place: Place) -> None:
         """Record what an action came to (see `action_sets.FurtherMemory`)."""
@@ -116,19 +122,27 @@ class MacroMemory:
         y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
         self._nutrition -= turn - self._turn
         corpses = self._corpses[place]
+        is_done = STOPPED_EATING not in message and b"Never mind" not in message
         if action == MacroAction.EAT_PACK:
             if b"have anything" in message or b"Never mind" in message:
                 self._has_food = False  # or none under a letter that can be typed
-            else:
+            elif is_done:
                 self._nutrition += _ORANGE
-        elif action == MacroAction.EAT_CORPSE and STOPPED_EATING not in message:
-            if (kind := int(corpses.kind[y, x])) != NO_CORPSE:
+        elif action == MacroAction.EAT_CORPSE:
+            if is_done and (kind := int(corpses.kind[y, x])) != NO_CORPSE:
                 self._nutrition += nethack.permonst(kind).cnutrit
-            corpses.kind[y, x] = NO_CORPSE
+            if STOPPED_EATING not in message:  # eaten, or not there
+                self._forget_meal(corpses, (y, x), place)
         least, most = _NUTRITION_OF.get(hunger, (0, 0))
         self._nutrition = min(max(self._nutrition, least), most)
         self._turn, self._action, self._place = turn, action, place
         watch_corpses(glyphs, corpses, turn if b"You kill" in message else LONG_AGO, y, x)
+
+    def _forget_meal(self, corpses: Corpses, hero: tuple[int, int], place: Place) -> None:
+        """Forget the corpse under foot, and the one that could not be walked to."""
+        corpses.kind[hero] = NO_CORPSE
+        if self._aim is not None and place == self._place:
+            corpses.kind[self._aim] = NO_CORPSE
 
     def write(
         self, blstats: np.ndarray, features: np.ndarray, mask: np.ndarray, moves: np.ndarray, *, monster_adjacent: bool
@@ -153,11 +167,12 @@ class MacroMemory:
         turn = int(blstats[nethack.NLE_BL_TIME])
         y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
         corpses = self._corpses[self._place]
+        self._aim = y, x
         if is_good(corpses, self._is_safe, y, x, turn):
             return _HERE
         for direction in np.flatnonzero(moves).tolist():
-            beside = y + int(DIRECTION_DY[direction]), x + int(DIRECTION_DX[direction])
-            if is_good(corpses, self._is_safe, *beside, turn):
+            self._aim = y + int(DIRECTION_DY[direction]), x + int(DIRECTION_DX[direction])
+            if is_good(corpses, self._is_safe, *self._aim, turn):
                 return int(direction)
         return None
 
@@ -203,11 +218,26 @@ def _sight(game: Game) -> _Sight:
     )
 
 
-def _eat(game: Game, *, corpse: bool) -> Played:
+def _step(game: Game, key: int) -> Played:
+    """Take a step, and read what it says: a list of what lies there, say."""
+    messages: list[bytes] = []
+    for _ in range(_MAX_QUESTIONS):
+        if game.press(key):
+            return Played(True, b"\n".join(messages), steps=1)
+        messages.append(game.message_bytes())
+        if (prompt := open_prompt(game)) == Prompt.NONE:
+            break
+        key = KEY_SPACE if prompt == Prompt.MORE else KEY_ESCAPE
+    return Played(False, b"\n".join(messages), steps=1)
+
+
+def _eat(game: Game, steps_left: int, *, corpse: bool) -> Played:
     """Eat the corpse under foot, or else what in the pack has a letter among the keys; other questions are closed."""
     messages: list[bytes] = []
     typed, steps = bytes([ACTION_KEYS[EAT]]), 0
     for _ in range(_MAX_QUESTIONS):
+        if steps == steps_left and typed[0] not in (KEY_SPACE, KEY_ESCAPE):
+            typed = bytes([KEY_ESCAPE])
         steps += typed[0] not in (KEY_SPACE, KEY_ESCAPE)
         if game.press(typed[0]):
             return Played(True, b"\n".join(messages), steps)

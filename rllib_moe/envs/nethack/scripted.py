@@ -31,6 +31,7 @@ _ASKED = slice(_FEATURES.index("prompt_more"), _FEATURES.index("prompt_choice") 
 _HP = _FEATURES.index("hp_fraction")
 _FIRST_AID = ("pray", "quaff", "elbereth", "eat_pack", "eat_corpse")
 _FURTHER = {NUM_ACTIONS + len(each.names): each.names for each in ACTION_SETS.values()}
+assert len(_FURTHER) == len(ACTION_SETS), "sets are told apart by their sizes"
 
 REST_BELOW = 0.7
 """Share of the hit points below which the player rests."""

@@ -88,7 +88,7 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
 def _forecasts(plan: Plan) -> Iterator[str]:
     """Yield a warning for each phase of a variant that may be skipped."""
     for run in plan.runs():
-        if run.seed == plan.seeds[0]:  # the phases are those of every seed
+        if run.seed == plan.seeds[0] and run.experiment.run.resume is None:  # the phases are those of every seed
             _, *warnings = forecast(run.experiment, first=0)
             yield from (f"{run.variant}: {warning}" for warning in warnings)
 

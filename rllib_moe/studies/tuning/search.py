@@ -27,6 +27,8 @@ from rllib_moe.validation import ConfigError, load_yaml
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
+MAX_TRIED = 100
+"""Trials at most that are tried before a search begins; each makes an environment."""
 SEARCH = "search.yaml"
 """File, in a search's directory, of all that makes the search."""
 
@@ -63,7 +65,7 @@ class Search:
         elif config.search == "random":
             generator = np.random.default_rng(space.example.training.seed)
             candidates = [space.draw(generator) for _ in range(config.num_trials)]
-        errors = list(_fit_errors(space))
+        errors = list(_fit_errors(space, candidates))
         episodes = space.example.run.episodes
         if (config.grace_episodes or 0) > episodes:
             errors.append(f"grace_episodes: expected at most episodes={episodes}, got {config.grace_episodes}")
@@ -78,7 +80,7 @@ class Search:
         """Return the search that began earlier in a directory.
 
         Raises:
-            ConfigError: There is none, or it was written by another version.
+            ConfigError: There is none, it was written by another version, or its trials fit their environment no more.
         """
         path = Path(directory).resolve()  # its own name and place, whatever leads there
         file = path / SEARCH
@@ -94,6 +96,8 @@ class Search:
             space = SearchSpace.from_dict(plain["space"], Experiment.from_dict(plain["experiment"]), shared)
         except (ValueError, KeyError, TypeError) as error:  # ConfigError is a ValueError
             raise ConfigError([f"resume: {file} is damaged or was written by another version: {error}"]) from error
+        if errors := list(_fit_errors(space, ())):
+            raise ConfigError(errors)
         return cls(config, space, is_resumed=True)
 
     def save(self, command: Sequence[str]) -> None:
@@ -131,13 +135,19 @@ def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
         return run_trials(search, command)
 
 
-def _fit_errors(space: SearchSpace) -> Iterator[str]:
-    """Yield the reasons why trials do not fit their environment, each value of it and of the network tried once."""
-    values = space.draw(np.random.default_rng(0))
-    variants = [values]
-    for parameter in space.parameters:
-        if any(map(_concerns_fit, parameter.names)):
-            variants += [{**values, parameter.name: value} for value in parameter.values]
+def _fit_errors(space: SearchSpace, candidates: Sequence[Values]) -> Iterator[str]:
+    """Yield the reasons why trials do not fit their environment.
+
+    Of trials that are known beforehand each is tried that differs from the others in listed values of environment or
+    network, up to `MAX_TRIED`. Of ranges both ends are tried, and of other trials each value, beside one draw of the
+    rest.
+    """
+    asked = [each for each in space.parameters if any(map(_concerns_fit, each.names))]
+    listed = [each.name for each in asked if not each.is_range]
+    variants = list({str([each[name] for name in listed]): each for each in candidates}.values())[:MAX_TRIED]
+    alone = [each for each in asked if each.is_range] if variants else asked
+    values = variants[0] if variants else space.draw(np.random.default_rng(0))
+    variants += [values, *({**values, each.name: value} for each in alone for value in each.values)]
     experiments = [space.apply_values(variant) for variant in variants if not space.errors(variant)]
     yield from dict.fromkeys(error for each in experiments for error in experiment_errors(each))
 

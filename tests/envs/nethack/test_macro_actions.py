@@ -10,6 +10,7 @@ from rllib_moe.envs.nethack.features import feature_names
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.macro_actions import MACRO_ACTIONS, MACRO_FEATURES, MacroAction, MacroMemory
+from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
 
 QUIET_SEED = 35
 """A game in which the hero may rest at its start until it is weak of hunger."""
@@ -167,6 +168,57 @@ def test_a_corpse_beside_is_walked_to_and_eaten(told):
     assert not env._observe()[0]["action_mask"][MacroAction.EAT_CORPSE]
 
 
+def test_a_hero_who_is_held_back_eats_nothing(told):
+    env, keys = told
+    y, x = int(env._game.living_blstats[nethack.NLE_BL_Y]), int(env._game.living_blstats[nethack.NLE_BL_X])
+    corpses = env._memory.further._corpses[env._memory.place]
+    observation, *_ = env._observe()
+    direction = int(np.flatnonzero(observation["action_mask"][FIRST_MOVE : FIRST_MOVE + 4])[0])
+    dy, dx = ((-1, 0), (0, 1), (1, 0), (0, -1))[direction]
+    corpses.kind[y + dy, x + dx], corpses.since[y + dy, x + dx] = monster("newt"), 1
+    env._observe()
+    press = env._game.press
+    env._game.press = lambda key: press(ord("s") if key == ACTION_KEYS[FIRST_MOVE + direction] else key)  # a pit, say
+    env.step(MacroAction.EAT_CORPSE)
+    assert keys == [ord("s")]
+    assert not env._observe()[0]["action_mask"][MacroAction.EAT_CORPSE], "it is not tried again"
+
+
+def test_meals_are_eaten_and_counted(make_env):
+    """In real games most meals are finished, also from piles, and the hero's count is near the game's own."""
+    env = make_env(actions="macro", max_steps=1500)
+    said, errors = [], []
+    for seed in range(8):
+        observation, _ = env.reset(seed=seed)
+        player, memory, ended = ScriptedStairsPolicy(seed), env._memory.further, False
+        play = memory.play
+
+        def listen(game, action, steps_left, play=play):
+            played = play(game, action, steps_left)
+            if action == MacroAction.EAT_CORPSE:
+                said.append(played.messages)
+            return played
+
+        memory.play = listen
+        while not ended:
+            observation, _, terminated, truncated, _ = env.step(player.act(observation))
+            ended = terminated or truncated
+            if not ended:
+                errors.append(abs(memory._nutrition - env._game.internal[7]))
+    finished = [message for message in said if b"finish eating" in message or b"tast" in message]
+    assert len(said) >= 20
+    assert len(finished) > 0.6 * len(said)
+    assert any(b"several objects here" in message or b"Things that are here" in message for message in finished)
+    assert np.median(errors) < 40
+
+
+@pytest.mark.parametrize("steps_left", [1, 2, 3])
+def test_no_meal_takes_more_steps_than_are_left(steps_left, told):
+    env, _ = told
+    assert env._memory.further.play(env._game, MacroAction.EAT_PACK, steps_left).steps <= steps_left
+    assert not env._game.misc.any()
+
+
 def test_a_rest_is_for_the_hurt():
     watch = Watch()
     assert "rest" not in watch.legal()
@@ -200,9 +252,9 @@ def test_nutrition_is_what_the_hero_can_know():
     watch.happens(MacroAction.EAT_CORPSE, b"You finish eating the gnome corpse.", X=HERO[1] + 1)
     assert watch.write()[0]["nutrition"] == pytest.approx(0.9)
     watch.happens(FIRST_MOVE, TIME=601, HUNGER=2)
-    assert watch.write()[0]["nutrition"] == pytest.approx(0.149), "the game says that it is hungry"
+    assert watch.write()[0]["nutrition"] == pytest.approx(0.15), "the game says that it is hungry"
     watch.happens(MacroAction.EAT_PACK, b"That was delicious!", HUNGER=1)
-    assert watch.write()[0]["nutrition"] == pytest.approx(0.229)
+    assert watch.write()[0]["nutrition"] == pytest.approx(0.23)
     assert watch.write()[0]["food_left"] == 1
     watch.happens(MacroAction.EAT_PACK, b"Never mind.", HUNGER=4)
     features = watch.write()[0]

@@ -110,14 +110,15 @@ def test_phases_that_ask_what_the_environment_does_not_take_are_refused(search: 
     assert not (tmp_path / "tune").exists()
 
 
-@pytest.mark.slow
 def test_networks_that_do_not_fit_the_environment_are_refused(search: Search, tmp_path: Path) -> None:
-    parameters = {"num_experts": {"grid": [4, 9]}, "router": "roles"}
-    with pytest.raises(ConfigError, match=r"router: needs a role for each of num_experts=9"):
-        search(parameters, "--search", "grid", "--episodes", "48")
+    for experts in ([4, 9], [9, 4]):
+        parameters = {"num_experts": {"grid": experts}, "router": {"grid": ["roles", "learned"]}}
+        with pytest.raises(ConfigError, match=r"router: needs a role for each of num_experts=9"):
+            search(parameters, "--search", "grid", "--episodes", "48")
     assert not (tmp_path / "tune").exists()
 
 
+@pytest.mark.slow
 def test_optuna_proposes_in_view_of_what_trials_scored(search: Search) -> None:
     """By chance, 16 steps earn 16 / R among R regimes: 8 with 2 of them, 2.3 with 7. Trials 0 to 3 are drawn evenly."""
     outcome = search(

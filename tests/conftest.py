@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.expected_skips import (  # noqa: F401, hooks are found by their names
     pytest_runtest_setup,
 )
 
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as where it is active
 torch.set_num_threads(1)  # the tests' tensors are small, and Ray's workers share the cores
 
 EPISODE = 16

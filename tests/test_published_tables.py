@@ -79,7 +79,7 @@ def test_the_scores_of_named_experts_are_those_published() -> None:
         scores = (f"{shown(one['score_mean'], 1)} ± {shown(one['score_se'], 1)}" for one in each)
         cells.append([f"{name}: score", *scores, f"**{shown(mean, 1)} ± {shown(error, 1)}**"])
         cells.append(["median", *(shown(one["score_median"], 0) for one in each), ""])
-    # The heading of the default's scores begins alike, with three seeds.
+    # The table of the default has a heading of its own.
     found = table("docs/results/experts.md", "| seed 0 | seed 1 | seed 2 | seed 3")
     assert found == cells
 

@@ -1,4 +1,4 @@
-"""Whether an experiment fits its environment: its network, its roles and what its phases give."""
+"""The check of an experiment against its environment: its network, its roles and what its phases give."""
 
 from __future__ import annotations
 

@@ -27,8 +27,6 @@ from rllib_moe.envs.nethack.actions import (
     DIRECTION_DY,
     EAT,
     FIRST_MOVE,
-    KEY_ESCAPE,
-    KEY_SPACE,
     NUM_ACTIONS,
     NUM_DIRECTIONS,
     REST,
@@ -44,7 +42,7 @@ from rllib_moe.envs.nethack.corpses import (
     watch_corpses,
 )
 from rllib_moe.envs.nethack.game import Game
-from rllib_moe.envs.nethack.prompts import Played, Prompt, open_prompt
+from rllib_moe.envs.nethack.prompts import Played, converse
 
 
 class MacroAction(IntEnum):
@@ -71,8 +69,6 @@ _NUTRITION_OF = {_SATIATED: (1001, 2000), 1: (151, 1000), _HUNGRY: (51, 150), _W
 """Least and most nutrition of each value of ``NLE_BL_HUNGER``; who faints has none."""
 _PLACE = (nethack.NLE_BL_Y, nethack.NLE_BL_X, nethack.NLE_BL_DNUM, nethack.NLE_BL_DLEVEL)
 _HERE = NUM_DIRECTIONS
-_YES, _NO = b"y", b"n"
-_MAX_QUESTIONS = 16
 
 Place = tuple[int, int]
 """A level: dungeon branch, and number in it."""
@@ -110,7 +106,7 @@ class MacroMemory:
         place = [int(stats[number]) for number in _PLACE]
         place[0] += int(DIRECTION_DY[self._meal])
         place[1] += int(DIRECTION_DX[self._meal])
-        walked = _step(game, ACTION_KEYS[FIRST_MOVE + self._meal])
+        walked = converse(game, bytes([ACTION_KEYS[FIRST_MOVE + self._meal]]))
         if walked.is_over or steps_left == 1 or [int(stats[number]) for number in _PLACE] != place:
             return walked  # dead, out of steps, or held back: by a pit, a peaceful monster that came in between
         eaten = _eat(game, steps_left - 1, corpse=True)
@@ -218,40 +214,15 @@ def _sight(game: Game) -> _Sight:
     )
 
 
-def _step(game: Game, key: int) -> Played:
-    """Take a step, and read what it says: a list of what lies there, say."""
-    messages: list[bytes] = []
-    for _ in range(_MAX_QUESTIONS):
-        if game.press(key):
-            return Played(True, b"\n".join(messages), steps=1)
-        messages.append(game.message_bytes())
-        if (prompt := open_prompt(game)) == Prompt.NONE:
-            break
-        key = KEY_SPACE if prompt == Prompt.MORE else KEY_ESCAPE
-    return Played(False, b"\n".join(messages), steps=1)
-
-
 def _eat(game: Game, steps_left: int, *, corpse: bool) -> Played:
     """Eat the corpse under foot, or else what in the pack has a letter among the keys; other questions are closed."""
-    messages: list[bytes] = []
-    typed, steps = bytes([ACTION_KEYS[EAT]]), 0
-    for _ in range(_MAX_QUESTIONS):
-        if steps == steps_left and typed[0] not in (KEY_SPACE, KEY_ESCAPE):
-            typed = bytes([KEY_ESCAPE])
-        steps += typed[0] not in (KEY_SPACE, KEY_ESCAPE)
-        if game.press(typed[0]):
-            return Played(True, b"\n".join(messages), steps)
-        messages.append(message := game.message_bytes())
-        prompt = open_prompt(game)
-        if prompt == Prompt.NONE:
-            break
-        if prompt == Prompt.MORE:
-            typed = bytes([KEY_SPACE])
-        elif b"here; eat" in message:
-            typed = _YES if corpse and b"corpse" in message else _NO
-        elif b"want to eat?" in message and not corpse:
+
+    def answer(message: bytes) -> bytes:
+        if b"here; eat" in message:
+            return b"y" if corpse and b"corpse" in message else b"n"
+        if b"want to eat?" in message and not corpse:
             offered = message[message.rfind(b"[") + 1 :].partition(b" or ")[0]
-            typed = next((bytes([letter]) for letter in offered if letter in ACTION_KEYS), bytes([KEY_ESCAPE]))
-        else:
-            typed = bytes([KEY_ESCAPE])
-    return Played(False, b"\n".join(messages), steps)
+            return bytes([letter for letter in offered if letter in ACTION_KEYS][:1])
+        return b""
+
+    return converse(game, bytes([ACTION_KEYS[EAT]]), answer, steps_left)

@@ -5,6 +5,8 @@ next actions, so `settle` closes what the 23 actions cannot usefully answer, wit
 no environment step.
 """
 
+import math
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -14,6 +16,12 @@ from rllib_moe.envs.nethack.actions import KEY_ESCAPE, KEY_SPACE
 
 MAX_DISMISSALS: Final = 32
 """Keys spent at most on closing questions after one action."""
+
+
+MAX_QUESTIONS: Final = 16
+"""Questions answered at most after the keys of one action."""
+
+_READ_ON, _CLOSE = bytes([KEY_SPACE]), bytes([KEY_ESCAPE])
 
 
 class Prompt(IntEnum):
@@ -76,6 +84,39 @@ class Played(NamedTuple):
 
     steps: int
     """Steps that it counts as."""
+
+
+def converse(
+    game: Keyboard, keys: bytes, answer: Callable[[bytes], bytes] | None = None, max_steps: float = math.inf
+) -> Played:
+    """Type keys, read what follows, and answer the questions until none is open.
+
+    Args:
+        game: in which no question is open.
+        keys: first keys.
+        answer: gives the keys that answer a question, by its message; none closes it.
+        max_steps: keys at most, at least those given; further answers close their questions.
+
+    Returns:
+        What it came to. Keys that read on or close a question are no steps.
+    """
+    messages: list[bytes] = []
+    typed, steps = keys, 0
+    for _ in range(MAX_QUESTIONS):
+        if typed not in (_READ_ON, _CLOSE):
+            steps += len(typed)
+        for key in typed:
+            if game.press(key):
+                return Played(True, b"\n".join(messages), steps)
+        message = game.message_bytes()
+        messages.append(message)
+        prompt = open_prompt(game)
+        if prompt == Prompt.NONE:
+            break
+        typed = _READ_ON if prompt == Prompt.MORE else (answer(message) if answer else b"") or _CLOSE
+        if typed not in (_READ_ON, _CLOSE) and steps + len(typed) > max_steps:
+            typed = _CLOSE
+    return Played(False, b"\n".join(messages), steps)
 
 
 class Settled(NamedTuple):

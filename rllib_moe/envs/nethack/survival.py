@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from nle import nethack
 
-from rllib_moe.envs.nethack.actions import KEY_ESCAPE, KEY_SPACE, NUM_ACTIONS, REST, move_direction
+from rllib_moe.envs.nethack.actions import NUM_ACTIONS, REST, move_direction
 from rllib_moe.envs.nethack.corpses import (
     LONG_AGO,
     NO_CORPSE,
@@ -37,7 +37,7 @@ from rllib_moe.envs.nethack.corpses import (
     safe_corpses,
     watch_corpses,
 )
-from rllib_moe.envs.nethack.prompts import Keyboard, Played, Prompt, open_prompt
+from rllib_moe.envs.nethack.prompts import Keyboard, Played, converse
 
 
 class SurvivalAction(IntEnum):
@@ -66,7 +66,6 @@ FIRST_PRAYER: Final = 101
 """Turn from which a first prayer in trouble is answered: the prayer timeout has fallen from 300 to 200."""
 
 _SATIATED, _HUNGRY, _WEAK = 0, 2, 3
-_MAX_QUESTIONS = 16
 _FIRST_OFFERED = b""
 """Answer: the first letter that the question offers."""
 
@@ -123,26 +122,16 @@ def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
         Whether the game is over, and all messages on the way.
     """
     opening, answers, closing = _KEYS[action]
-    messages: list[bytes] = []
-    typed = opening
-    for _ in range(_MAX_QUESTIONS):
-        for key in typed:
-            if game.press(key):
-                return True, b"\n".join(messages)
-        message = game.message_bytes()
-        messages.append(message)
-        prompt = open_prompt(game)
-        if prompt == Prompt.NONE and not closing:
-            break
-        if prompt == Prompt.NONE:
-            typed, closing = closing, b""
-        elif prompt == Prompt.MORE:
-            typed = bytes([KEY_SPACE])
-        else:
-            typed = next((answer for phrase, answer in answers.items() if phrase in message), bytes([KEY_ESCAPE]))
-            if typed == _FIRST_OFFERED:
-                typed = message[message.rfind(b"[") + 1 :][:1]
-    return False, b"\n".join(messages)
+
+    def answer(message: bytes) -> bytes:
+        known = next((answer for phrase, answer in answers.items() if phrase in message), None)
+        return message[message.rfind(b"[") + 1 :][:1] if known == _FIRST_OFFERED else known or b""
+
+    played = converse(game, opening, answer)
+    if played.is_over or not closing:
+        return played.is_over, played.messages
+    closed = converse(game, closing)
+    return closed.is_over, played.messages + b"\n" + closed.messages
 
 
 class SurvivalMemory:

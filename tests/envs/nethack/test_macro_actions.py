@@ -151,8 +151,8 @@ def test_hunger_is_met_by_what_a_key_of_the_23_can_choose(told):
     assert keys[-1] == KEY_ESCAPE  # the rest of the food lies under other letters
 
 
-def test_a_corpse_beside_is_walked_to_and_eaten(told):
-    env, keys = told
+def lay_newt_beside(env):
+    """Let the hero believe that a fresh newt lies beside; return the direction."""
     y, x = int(env._game.living_blstats[nethack.NLE_BL_Y]), int(env._game.living_blstats[nethack.NLE_BL_X])
     corpses = env._memory.further._corpses[env._memory.place]
     observation, *_ = env._observe()
@@ -161,6 +161,12 @@ def test_a_corpse_beside_is_walked_to_and_eaten(told):
     corpses.kind[y + dy, x + dx], corpses.since[y + dy, x + dx] = monster("newt"), 1
     observation, *_ = env._observe()
     assert observation["action_mask"][MacroAction.EAT_CORPSE]
+    return direction
+
+
+def test_a_corpse_beside_is_walked_to_and_eaten(told):
+    env, keys = told
+    direction = lay_newt_beside(env)
     env.step(MacroAction.EAT_CORPSE)
     assert keys[:2] == [ACTION_KEYS[FIRST_MOVE + direction], ACTION_KEYS[EAT]]
     assert env._tally.steps == 2  # there is none in truth, so the pack's question is closed
@@ -170,13 +176,7 @@ def test_a_corpse_beside_is_walked_to_and_eaten(told):
 
 def test_a_hero_who_is_held_back_eats_nothing(told):
     env, keys = told
-    y, x = int(env._game.living_blstats[nethack.NLE_BL_Y]), int(env._game.living_blstats[nethack.NLE_BL_X])
-    corpses = env._memory.further._corpses[env._memory.place]
-    observation, *_ = env._observe()
-    direction = int(np.flatnonzero(observation["action_mask"][FIRST_MOVE : FIRST_MOVE + 4])[0])
-    dy, dx = ((-1, 0), (0, 1), (1, 0), (0, -1))[direction]
-    corpses.kind[y + dy, x + dx], corpses.since[y + dy, x + dx] = monster("newt"), 1
-    env._observe()
+    direction = lay_newt_beside(env)
     press = env._game.press
     env._game.press = lambda key: press(ord("s") if key == ACTION_KEYS[FIRST_MOVE + direction] else key)  # a pit, say
     env.step(MacroAction.EAT_CORPSE)

@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from rllib_moe.cli.__main__ import COMMANDS
 from tests.cli.test_experiment import PLAN
@@ -67,6 +69,17 @@ def test_help_and_refusals_import_nothing_that_takes_long(words: str, status: in
     assert not imported & HEAVY
 
 
+def test_without_nethack_its_install_is_told(tmp_path: Path) -> None:
+    without = "import sys; sys.modules['nle'] = None; from rllib_moe.cli.__main__ import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", without, "train", "--exp-name", "x"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    told = "env: NetHack is not installed: pip install --no-deps nle=="
+    assert (done.returncode, told in done.stderr) == (2, True), done.stdout + done.stderr
+    version = done.stderr.partition(told)[2].split()[0]
+    assert f"nle=={version}\n" in (ROOT / "requirements-nethack.txt").read_text()
+
+
 def test_a_job_is_sent_without_torch(tmp_path: Path) -> None:
     training = ("--", "--exp-name", "x", "--output-dir", "/x")
     status, said, imported = run("submit", "--max-mb", "0.001", *training, cwd=tmp_path)
@@ -79,13 +92,17 @@ def test_a_job_is_sent_without_torch(tmp_path: Path) -> None:
 def test_a_wheel_trains_and_compares_away_from_the_repository(tmp_path: Path) -> None:
     source, site, work = tmp_path / "source", tmp_path / "site", tmp_path / "work"
     shutil.copytree(ROOT / "rllib_moe", source / "rllib_moe", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "requirements.txt"):
         shutil.copy(ROOT / name, source)
     work.mkdir()
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True)
+    (installed,) = distributions(path=[str(site)])
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    required = {Requirement(line) for line in lines if not line.startswith("#")}
+    assert {Requirement(line) for line in installed.requires or []} == required
     files = [path.relative_to(source) for path in (source / "rllib_moe").rglob("*") if path.is_file()]
     assert [path for path in files if not (site / path).exists()] == []
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}

@@ -5,19 +5,19 @@ Owns the short names, the outer limit on steps and the checks. Environments are 
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_type_hints
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
 from rllib_moe.config import EnvironmentConfig
-from rllib_moe.envs.arguments import STEP_LIMIT, ChangeableArguments, argument_errors
+from rllib_moe.envs.arguments import ChangeableArguments, StepLimit
 from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.validation import ConfigError, did_you_mean, import_for
+from rllib_moe.validation import ConfigError, checks_arguments, did_you_mean, import_for
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",
@@ -30,7 +30,8 @@ def environment_names() -> tuple[str, ...]:
     return tuple(sorted(_SHORT_NAMES))
 
 
-def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> ChangeableArguments:
+@checks_arguments
+def make_env(env_id: str, *, max_steps: StepLimit | None = None, **kwargs: Any) -> ChangeableArguments:
     """Make an environment with a graph observation and discrete actions.
 
     Args:
@@ -50,8 +51,6 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> Cha
             cannot be used; every error in one message.
         ImportError: The environment's module, or something it needs, is not installed.
     """
-    if max_steps is not None and (errors := argument_errors({"max_steps": STEP_LIMIT}, {"max_steps": max_steps})):
-        raise ValueError(errors[0])
     creator, create = _creator(env_id)
     parameters = inspect.signature(creator).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
@@ -65,11 +64,10 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> Cha
         known = sorted(set(parameters) | {"max_steps"})
         told = "; ".join(f"'{name}'{did_you_mean(name, known)}" for name in unknown)
         raise ValueError(f"environment '{env_id}' takes no argument {told}")
-    if env_id in _SHORT_NAMES and (errors := list(_kind_errors(creator, kwargs))):
-        raise ValueError(f"environment '{env_id}': {'; '.join(errors)}")
-
     try:
         env = create(kwargs)
+    except ConfigError as error:  # of an environment here
+        raise ValueError(f"environment '{env_id}': {'; '.join(error.errors)}") from None
     except (ValueError, TypeError, ImportError):
         raise
     except Exception as error:  # whatever a user's environment raises
@@ -134,26 +132,6 @@ def _creator(
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     # The contract's own tests check environments; gymnasium's checker would do so at every step.
     return creator, lambda kwargs: gymnasium.make(name, disable_env_checker=True, **kwargs)
-
-
-_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
-    bool: ((bool,), "true or false"),
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    str: ((str,), "text"),
-    int | None: ((int, type(None)), "a whole number"),
-    str | None: ((str, type(None)), "text"),
-}
-"""Of an argument's annotation: types it takes, and their name. A bool is no number."""
-
-
-def _kind_errors(creator: Any, kwargs: Mapping[str, Any]) -> Iterator[str]:
-    """Arguments of an environment of ours that are not of the kind it says."""
-    hints = get_type_hints(creator.__init__)
-    for name, value in kwargs.items():
-        kinds, expected = _KINDS[hints[name]]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            yield f"{name} must be {expected}, got {value!r}"
 
 
 def _errors(env: gymnasium.Env[Any, Any]) -> list[str]:

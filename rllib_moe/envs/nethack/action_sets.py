@@ -1,7 +1,7 @@
 """The sets of actions to choose from: the 23 of ``NetHackScore-v0``, and those with further ones."""
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -69,7 +69,9 @@ class ActionSet(NamedTuple):
 
 _STEPS = EpisodeMeasure(key="steps", unit="steps", meaning="mean steps of an episode, each key one")
 
-ACTION_SETS: Final[Mapping[str, ActionSet]] = {
+ActionSetName = Literal["score", "macro", "extended"]
+
+ACTION_SETS: Final[Mapping[ActionSetName, ActionSet]] = {
     "score": ActionSet(),
     "macro": ActionSet(MACRO_ACTIONS, MACRO_FEATURES, (_STEPS,), MacroMemory),
     "extended": ActionSet(SURVIVAL_ACTIONS, SURVIVAL_FEATURES, (), SurvivalMemory),

@@ -50,5 +50,5 @@ def test_the_screen_is_shown_on_demand_only(make_env):
     assert "Dlvl:1" in "".join(part.partition("m")[2] for part in text.split("\x1b[")[1:])
     y, x = shown.node_positions()[0]
     assert text.split("\n")[y + 1].split("\x1b[")[1:][x].endswith("m@")
-    with pytest.raises(ValueError, match="render_mode must be"):
+    with pytest.raises(ValueError, match="render_mode: expected 'ansi', got 'human'"):
         make_env(render_mode="human")

@@ -366,5 +366,5 @@ def test_the_purpose_of_each_further_action_is_its_own(make_env):
 
 
 def test_an_unknown_set_of_actions_is_refused(make_env):
-    with pytest.raises(ValueError, match=r"actions must be one of 'score', 'macro', 'extended', got 'all'"):
+    with pytest.raises(ValueError, match=r"actions: expected 'score' or 'macro' or 'extended', got 'all'"):
         make_env(actions="all")

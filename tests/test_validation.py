@@ -70,7 +70,7 @@ def test_a_function_refuses_arguments_as_settings_are_refused() -> None:
         "share: expected a finite number from 0 to 1, got nan",
     )
     with pytest.raises(TypeError, match="stpes"):
-        walk(stpes=3)
+        walk(1, stpes=3)  # type: ignore[call-arg]
 
 
 def test_a_refusal_survives_pickling_as_ray_does_it() -> None:

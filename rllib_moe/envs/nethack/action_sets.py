@@ -24,9 +24,7 @@ class FurtherMemory(Protocol):
             steps_left: steps to the episode's limit.
         """
 
-    def record(
-        self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes, place: tuple[int, int]
-    ) -> None:
+    def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes) -> None:
         """Record what an action came to, one of the 23 or further.
 
         Args:
@@ -34,7 +32,6 @@ class FurtherMemory(Protocol):
             blstats: int64 [27], of the hero after it.
             glyphs: int16 [H, W], the map after it.
             message: all that it said.
-            place: level the hero is on.
         """
 
     def write(

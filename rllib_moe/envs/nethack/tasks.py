@@ -20,6 +20,7 @@ from nle import nethack
 from pydantic import PlainValidator
 
 from rllib_moe.envs.nethack.game import Game
+from rllib_moe.envs.nethack.hero import Level, level_of
 
 GOLD, SCOUT, EAT, STAIRCASE = "gold", "scout", "eat", "staircase"
 
@@ -87,15 +88,14 @@ class TaskProgress:
         self.task, self.score, self.is_done = task, 0.0, False
         self._game = game
         # NLE counts what is shown of a level at the first step on it as well, but only gains of what the hero has.
-        self._cells: dict[tuple[int, int], int] = {}
+        self._cells: dict[Level, int] = {}
         self._had = 0 if task in (SCOUT, STAIRCASE) else self._reading()
 
     def gain(self) -> float:
         """Return the points that an action gained, after which the game goes on."""
         reading = self._reading()
         if self.task == SCOUT:
-            stats = self._game.blstats
-            level = int(stats[nethack.NLE_BL_DNUM]), int(stats[nethack.NLE_BL_DLEVEL])
+            level = level_of(self._game.blstats)
             self._had = self._cells.get(level, 0)
             self._cells[level] = reading
         gained = reading - self._had

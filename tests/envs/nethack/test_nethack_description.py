@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from rllib_moe.envs.description import UNREACHABLE
-from rllib_moe.envs.nethack.actions import ACTION_NAMES
+from rllib_moe.envs.nethack.action_sets import ACTION_SETS
+from rllib_moe.envs.nethack.actions import ACTION_NAMES, NUM_ACTIONS
 from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.glyphs import NODE_MONSTER, NODE_STAIRS_DOWN
 
@@ -36,6 +37,14 @@ def test_out_of_reach_is_no_distance(draw):
     distances = NetHackDescription().distances(observation)
     types = observation["node_types"][: len(distances)]
     assert distances[types == NODE_STAIRS_DOWN].tolist() == [UNREACHABLE]
+
+
+@pytest.mark.parametrize("actions", ["macro", "extended"])
+def test_the_purpose_of_each_further_action_is_its_own(make_env, actions):
+    env = make_env(actions=actions)
+    observation, _ = env.reset(seed=0)
+    purposes = env.description.purpose_of_actions(observation)[NUM_ACTIONS:]
+    assert [env.description.purposes()[each] for each in purposes] == list(ACTION_SETS[actions].names)
 
 
 def test_the_screen_is_shown_on_demand_only(make_env):

@@ -29,7 +29,7 @@ from rllib_moe.envs.nethack.actions import (
 )
 from rllib_moe.envs.nethack.hero import HUNGRY
 from rllib_moe.envs.nethack.level_memory import neighbor
-from rllib_moe.envs.nethack.prompts import Prompt
+from rllib_moe.envs.nethack.prompts import Prompt, offered_keys
 from rllib_moe.envs.nethack.state import State
 from rllib_moe.runtime.numba_cache import compiled
 
@@ -102,7 +102,7 @@ def mask_answers(prompt: int, message: bytes, locked: np.ndarray, hero_y: int, h
         for direction in toward_doors or range(NUM_DIRECTIONS):
             mask[FIRST_MOVE + direction] = 1
     elif prompt in (Prompt.EAT, Prompt.CHOICE):
-        offered = message[message.rfind(b"[") + 1 : message.rfind(b"]")].split(b" or ")[0]
+        offered = offered_keys(message)
         for action, key in enumerate(ACTION_KEYS):
             if key in offered:
                 mask[action] = 1

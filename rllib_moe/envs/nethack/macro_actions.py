@@ -33,7 +33,7 @@ from rllib_moe.envs.nethack.corpses import NO_CORPSE, STOPPED_EATING, CorpseMemo
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.hero import HUNGRY, SATIATED, WEAK, Cell, Level, cell_of, level_of
 from rllib_moe.envs.nethack.level_memory import neighbor
-from rllib_moe.envs.nethack.prompts import Played, converse
+from rllib_moe.envs.nethack.prompts import Played, converse, offered_keys
 
 
 class MacroAction(IntEnum):
@@ -194,8 +194,7 @@ def _eat(game: Game, steps_left: int, *, corpse: bool) -> Played:
         if b"here; eat" in message:
             return b"y" if corpse and b"corpse" in message else b"n"
         if b"want to eat?" in message and not corpse:
-            offered = message[message.rfind(b"[") + 1 :].partition(b" or ")[0]
-            return bytes([letter for letter in offered if letter in ACTION_KEYS][:1])
+            return bytes([key for key in offered_keys(message) if key in ACTION_KEYS][:1])
         return b""
 
     return converse(game, bytes([ACTION_KEYS[EAT]]), answer, steps_left)

@@ -57,6 +57,12 @@ def open_prompt(game: Game) -> Prompt:
     return Prompt.NONE
 
 
+def offered_keys(question: bytes) -> bytes:
+    """Return the keys that a question offers in brackets, as in ``[fgh or ?*]``; none without brackets."""
+    _, bracket, offered = question.rpartition(b"[")
+    return offered.partition(b"]")[0].partition(b" or ")[0] if bracket else b""
+
+
 class Played(NamedTuple):
     """Outcome of an action that types several keys."""
 

@@ -30,7 +30,7 @@ from rllib_moe.envs.nethack.actions import NUM_ACTIONS, REST, move_direction
 from rllib_moe.envs.nethack.corpses import NO_CORPSE, STOPPED_EATING, CorpseMemory
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.hero import HUNGRY, SATIATED, WEAK, Cell, Level, cell_of, level_of
-from rllib_moe.envs.nethack.prompts import Played, converse
+from rllib_moe.envs.nethack.prompts import Played, converse, offered_keys
 
 
 class SurvivalAction(IntEnum):
@@ -130,7 +130,7 @@ class SurvivalMemory:
 
         def answer(message: bytes) -> bytes:
             known = next((answer for phrase, answer in answers.items() if phrase in message), None)
-            return message[message.rfind(b"[") + 1 :][:1] if known == _FIRST_OFFERED else known or b""
+            return offered_keys(message)[:1] if known == _FIRST_OFFERED else known or b""
 
         played = converse(game, opening, answer)
         if closing and not played.is_over:

@@ -1,17 +1,23 @@
-"""Hand-drawn levels and environments for the NetHack tests."""
+"""Hand-drawn levels, environments, and episodes for the NetHack tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import pytest
 from nle import nethack
 
+from rllib_moe.envs.nethack.actions import NUM_ACTIONS
 from rllib_moe.envs.nethack.environment import NetHackGraphEnv
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
 from rllib_moe.envs.nethack.observation import ObservationBuilder
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
 
+QUICK_SEED = 3
+"""The scripted player finds the stairs of this game in some 20 steps."""
+DEADLY_SEEDS = (16, 10, 12, 18)
+"""Games in which diving kills it within some 600 steps; several, so that one version's luck does not matter."""
 TOP, LEFT = 4, 20
 """Place of a drawing's upper left corner on the map."""
 
@@ -62,6 +68,34 @@ class Scene(NamedTuple):
 
     def observe(self, max_nodes: int = 32) -> tuple[dict[str, np.ndarray], dict[str, bool], int, int]:
         return ObservationBuilder(max_nodes).build(self.glyphs, self.blstats, b"", self.memory, self.circumstances)
+
+
+def play(
+    env: gymnasium.Env[Any, Any], seed: int, choose: Callable[[Mapping[str, np.ndarray]], int]
+) -> Iterator[tuple[Any, float, bool, bool, dict[str, Any]]]:
+    """Play an episode, and yield what each step returns."""
+    observation, _ = env.reset(seed=seed)
+    terminated = truncated = False
+    while not (terminated or truncated):
+        observation, reward, terminated, truncated, info = env.step(choose(observation))
+        yield observation, float(reward), terminated, truncated, info
+
+
+def random_legal(seed: int, *, further: float = 0.0) -> Callable[[Mapping[str, np.ndarray]], int]:
+    """Make a player that draws from the legal actions, from all of the 23 where there is no mask.
+
+    Args:
+        seed: of its generator.
+        further: chance of drawing from the legal ones beyond the 23, where there are any.
+    """
+    rng = np.random.default_rng(seed)
+
+    def choose(observation: Mapping[str, np.ndarray]) -> int:
+        legal = np.flatnonzero(observation.get("action_mask", np.ones(NUM_ACTIONS)))
+        beyond = legal[legal >= NUM_ACTIONS]
+        return int(rng.choice(beyond if len(beyond) and rng.random() < further else legal))
+
+    return choose
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from rllib_moe.envs.nethack.hero import cell_of
 from rllib_moe.envs.nethack.level_memory import neighbor
 from rllib_moe.envs.nethack.macro_actions import MACRO_FEATURES, MacroAction, MacroMemory
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
+from tests.envs.nethack.conftest import play, random_legal
 from tests.envs.nethack.watch import CHARACTER, EAST_OF_HERO, QUIET_SEED, WEST_OF_HERO, Watch, monster
 
 
@@ -145,27 +146,23 @@ def test_a_hero_who_is_held_back_eats_nothing(told):
     assert not env._observe()[0]["action_mask"][MacroAction.EAT_CORPSE], "it is not tried again"
 
 
-def test_meals_are_eaten_and_counted(make_env):
+def test_meals_are_eaten_and_counted(make_env, monkeypatch):
     """In real games most meals are finished, also from piles, and the hero's count is near the game's own."""
     env = make_env(actions="macro", max_steps=1500)
     said, errors = [], []
+    meal = MacroMemory.play
+
+    def listen(self, game, action, steps_left):
+        played = meal(self, game, action, steps_left)
+        if action == MacroAction.EAT_CORPSE:
+            said.append(played.messages)
+        return played
+
+    monkeypatch.setattr(MacroMemory, "play", listen)
     for seed in range(8):
-        observation, _ = env.reset(seed=seed)
-        player, memory, ended = ScriptedStairsPolicy(seed), env._memory.further, False
-        play = memory.play
-
-        def listen(game, action, steps_left, play=play):
-            played = play(game, action, steps_left)
-            if action == MacroAction.EAT_CORPSE:
-                said.append(played.messages)
-            return played
-
-        memory.play = listen
-        while not ended:
-            observation, _, terminated, truncated, _ = env.step(player.act(observation))
-            ended = terminated or truncated
-            if not ended:
-                errors.append(abs(memory._nutrition - env._game.internal[7]))
+        for _, _, terminated, truncated, _ in play(env, seed, ScriptedStairsPolicy(seed).act):
+            if not (terminated or truncated):
+                errors.append(abs(env._memory.further._nutrition - env._game.internal[7]))
     finished = [message for message in said if b"finish eating" in message or b"tast" in message]
     assert len(said) >= 20
     assert len(finished) > 0.6 * len(said)
@@ -226,20 +223,13 @@ def test_play_with_macro_actions_stays_in_the_space_and_types_keys_of_the_23(mak
     env = make_env(actions="macro", max_steps=1000)
     assert env.action_space.n == NUM_ACTIONS + 3 == len(env.description.action_names)
     assert env.observation_space["features"].shape == (len(feature_names(path_summary=True)) + len(MACRO_FEATURES),)
-    rng, played = np.random.default_rng(0), set()
+    choose, played = random_legal(0, further=0.5), set()
     for seed in range(3):
-        observation, _ = env.reset(seed=seed)
         keys, press = [], env._game.press
         env._game.press = lambda key, keys=keys, press=press: keys.append(key) or press(key)
-        ended = False
-        while not ended:
+        for observation, *_ in play(env, seed, choose):
             check_observation(observation, env.observation_space)
-            legal = np.flatnonzero(observation["action_mask"])
-            further = legal[legal >= NUM_ACTIONS]
-            action = int(rng.choice(further if len(further) and rng.random() < 0.5 else legal))
-            played |= {action} & set(MacroAction)
-            observation, _, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
+            played.add(env._last_action)
         assert set(keys) <= {*ACTION_KEYS, KEY_SPACE, KEY_ESCAPE}
         closing = sum(key in (KEY_SPACE, KEY_ESCAPE) for key in keys)
         assert env._tally.steps == len(keys) - closing

@@ -16,6 +16,7 @@ from rllib_moe.envs.nethack.survival import (
     SurvivalMemory,
     low_hit_points,
 )
+from tests.envs.nethack.conftest import play, random_legal
 from tests.envs.nethack.watch import CHARACTER, EAST_OF_HERO, HERO, QUIET_SEED, Watch, monster
 
 
@@ -288,25 +289,15 @@ def test_play_with_all_actions_stays_in_the_space_and_repeats(make_env):
     env = make_env(actions="extended", max_steps=300)
     assert env.action_space.n == NUM_ACTIONS + 6 == len(env.description.action_names)
     assert env.observation_space["features"].shape == (len(feature_names(path_summary=True)) + len(SURVIVAL_FEATURES),)
+    asked_direction = feature_names(path_summary=True).index("prompt_direction")
     rounds = []
     for _ in range(2):
-        rng = np.random.default_rng(0)
-        observation, _ = env.reset(seed=5)
         rounds.append([])
-        while True:
+        for observation, *_ in play(env, 5, random_legal(0, further=0.3)):
             check_observation(observation, env.observation_space)
-            legal = np.flatnonzero(observation["action_mask"])
-            assert EAT not in legal
-            further = legal[legal >= NUM_ACTIONS]
-            action = int(rng.choice(further if len(further) and rng.random() < 0.3 else legal))
-            rounds[-1].append((action, observation["features"].tobytes()))
-            observation, _, terminated, truncated, _ = env.step(action)
-            assert (
-                not env._game.misc.any()
-                or observation["features"][feature_names(path_summary=True).index("prompt_direction")]
-            )
-            if terminated or truncated:
-                break
+            assert not observation["action_mask"][EAT]
+            assert not env._game.misc.any() or observation["features"][asked_direction]
+            rounds[-1].append((env._last_action, observation["features"].tobytes()))
     assert rounds[0] == rounds[1]
     assert {action for action, _ in rounds[0]} & set(SurvivalAction)
 

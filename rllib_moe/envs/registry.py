@@ -25,17 +25,12 @@ _SHORT_NAMES = {
 }
 
 
-def environment_names() -> tuple[str, ...]:
-    """The short names :func:`make_env` knows besides gymnasium's ids."""
-    return tuple(sorted(_SHORT_NAMES))
-
-
 @checks_arguments
 def make_env(env_id: str, *, max_steps: StepLimit | None = None, **kwargs: Any) -> ChangeableArguments:
     """Make an environment with a graph observation and discrete actions.
 
     Args:
-        env_id: A short name (:func:`environment_names`), a registered gymnasium id, or ``module:id`` with a module to
+        env_id: A short name (``nethack``, ``regimes``), a registered gymnasium id, or ``module:id`` with a module to
             import first, which registers the id.
         max_steps: Steps after which an episode is truncated. Handed to an environment which takes an argument of
             this name, else kept by the wrapper; None keeps the environment's own limit.
@@ -122,10 +117,10 @@ def _creator(
         import_for(module, f"environment '{env_id}': cannot import {module!r}")
     spec = gymnasium.registry.get(name)
     if spec is None or spec.entry_point is None:
-        known = [*environment_names(), *gymnasium.registry]
+        known = [*_SHORT_NAMES, *gymnasium.registry]
         raise ValueError(
             f"unknown environment '{env_id}'{did_you_mean(name, known, otherwise='')}; known are "
-            f"{', '.join(environment_names())} and every registered gymnasium id, with its version ('module:id' "
+            f"{', '.join(_SHORT_NAMES)} and every registered gymnasium id, with its version ('module:id' "
             "imports a module first)"
         )
     entry_point = spec.entry_point

@@ -15,7 +15,7 @@ from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.gym_graph import GraphObservation
 from rllib_moe.envs.nethack.temp_dirs import TEMP_ROOT_VARIABLE
 from rllib_moe.envs.regimes import RegimesEnv
-from rllib_moe.envs.registry import environment_names, make_env, prepare
+from rllib_moe.envs.registry import make_env, prepare
 
 
 class _GraphEnv(gymnasium.Env):
@@ -61,7 +61,6 @@ def _steps_until_truncated(env):
 
 
 def test_short_names():
-    assert environment_names() == ("nethack", "regimes")
     assert isinstance(make_env("regimes").unwrapped, RegimesEnv)
 
 

@@ -88,7 +88,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 (gymnasium's own declaration)
-    description = NetHackDescription()
 
     @checks_arguments
     def __init__(

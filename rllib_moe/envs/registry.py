@@ -61,8 +61,6 @@ def make_env(env_id: str, *, max_steps: StepLimit | None = None, **kwargs: Any) 
         raise ValueError(f"environment '{env_id}' takes no argument {told}")
     try:
         env = create(kwargs)
-    except ConfigError as error:  # of an environment here
-        raise ValueError(f"environment '{env_id}': {'; '.join(error.errors)}") from None
     except (ValueError, TypeError, ImportError):
         raise
     except Exception as error:  # whatever a user's environment raises
@@ -84,10 +82,12 @@ def make_configured(environment: EnvironmentConfig, **arguments: Any) -> Changea
     """Make the environment of an experiment; `arguments` come on top of its own.
 
     Raises:
-        ConfigError: It cannot be made, for the reason that :func:`make_env` gives.
+        ConfigError: It cannot be made, for the reasons that :func:`make_env` gives.
     """
     try:
         return make_env(environment.env, max_steps=environment.max_steps, **environment.env_args, **arguments)
+    except ConfigError as error:
+        raise ConfigError(f"env_args.{each}" for each in error.errors) from None
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"env: {error}"]) from error
 

@@ -10,12 +10,14 @@ from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
 from nle import nethack
 
+from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.description import GraphDescription
 from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.gym_graph import GraphObservation
 from rllib_moe.envs.nethack.temp_dirs import TEMP_ROOT_VARIABLE
 from rllib_moe.envs.regimes import RegimesEnv
-from rllib_moe.envs.registry import make_env, prepare
+from rllib_moe.envs.registry import make_configured, make_env, prepare
+from rllib_moe.validation import ConfigError
 
 
 class _GraphEnv(gymnasium.Env):
@@ -114,9 +116,9 @@ def test_module_and_id(tmp_path, monkeypatch):
         ),
         ("nethack", {"action_mask": 1}, "action_mask: expected true or false, got 1"),
         ("nethack", {"no_progress_limit": True}, "no_progress_limit: expected a whole number, 1 or more, got True"),
-        ("regimes", {"num_cues": 2.5}, "environment 'regimes': num_cues: expected a whole number, 2 or more, got 2.5"),
+        ("regimes", {"num_cues": 2.5}, "num_cues: expected a whole number, 2 or more, got 2.5"),
         ("regimes", {"max_step": 3}, "environment 'regimes' takes no argument 'max_step' (did you mean 'max_steps'?)"),
-        ("regimes", {"max_nodes": 4}, "environment 'regimes': max_nodes: expected above num_regimes=4, got 4"),
+        ("regimes", {"max_nodes": 4}, "max_nodes: expected above num_regimes=4, got 4"),
         ("regimes", {"max_steps": 0}, "max_steps: expected a whole number, 1 or more, got 0"),
         ("regimes", {"max_steps": 2.5}, "max_steps: expected a whole number, 1 or more, got 2.5"),
     ],
@@ -124,6 +126,18 @@ def test_module_and_id(tmp_path, monkeypatch):
 def test_what_cannot_be_made_is_named(env_id, kwargs, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make_env(env_id, **kwargs)
+
+
+def test_what_an_experiment_says_of_its_environment_is_named_as_it_says_it():
+    arguments = {"num_regimes": 1, "switch_probability": 2}
+    with pytest.raises(ConfigError) as refused:
+        make_configured(EnvironmentConfig(env="regimes", env_args=arguments))
+    assert refused.value.errors == (
+        "env_args.num_regimes: expected a whole number, 2 or more, got 1",
+        "env_args.switch_probability: expected a finite number from 0 to 1, got 2",
+    )
+    with pytest.raises(ConfigError, match="env: environment 'regimes' takes no argument 'wings'"):
+        make_configured(EnvironmentConfig(env="regimes", env_args={"wings": 2}))
 
 
 def _masked_space(num_actions):

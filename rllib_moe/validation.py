@@ -1,4 +1,4 @@
-"""Checked settings: what a field may hold stands beside the field, and a refusal names every error in words.
+"""Checked settings and arguments: what one may hold stands beside it, and a refusal names every error in words.
 
 pydantic validates; this module turns its findings into sentences of one form, `field: expected ..., got ...`, where the
 expectation is read from the field's own annotation. Knows no field of any settings class.

@@ -7,13 +7,12 @@ from nle import nethack
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, EAT, FIRST_MOVE, KEY_ESCAPE, KEY_SPACE, NUM_ACTIONS
 from rllib_moe.envs.nethack.features import feature_names
-from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.hero import cell_of
 from rllib_moe.envs.nethack.level_memory import neighbor
 from rllib_moe.envs.nethack.macro_actions import MACRO_FEATURES, MacroAction, MacroMemory
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
-from tests.envs.nethack.conftest import play, random_legal
-from tests.envs.nethack.watch import CHARACTER, EAST_OF_HERO, QUIET_SEED, WEST_OF_HERO, Watch, monster
+from tests.envs.nethack.conftest import CHARACTER, monster, play, random_legal
+from tests.envs.nethack.watch import EAST_OF_HERO, QUIET_SEED, WEST_OF_HERO, Watch
 
 
 @pytest.fixture
@@ -64,9 +63,8 @@ def test_a_rest_ends_with_the_steps(make_env):
 
 
 @pytest.mark.parametrize("what", ["wound", "in sight", "beside", "hunger", "find", "question", "death", "nothing"])
-def test_what_happens_ends_a_rest(what, tmp_path):
-    game = Game(character=CHARACTER, temp_root=str(tmp_path))
-    game.start(1, 1)
+def test_what_happens_ends_a_rest(what, start_game):
+    game = start_game(1)
     stats, presses = game.living_blstats, []
     stats[nethack.NLE_BL_HPMAX] = 99
     y, x = cell_of(stats)
@@ -94,7 +92,6 @@ def test_what_happens_ends_a_rest(what, tmp_path):
     played = MacroMemory(CHARACTER).play(game, MacroAction.REST, 10)
     assert played.steps == len(presses) == (10 if what == "nothing" else 3)
     assert played.is_over == (what == "death")
-    game.close()
 
 
 def test_hunger_is_met_by_what_a_key_of_the_23_can_choose(told):

@@ -8,7 +8,6 @@ from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.nethack.actions import EAT, FIRST_MOVE, NUM_ACTIONS
 from rllib_moe.envs.nethack.corpses import FRESH_TURNS, safe_corpses
 from rllib_moe.envs.nethack.features import feature_names
-from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.survival import (
     PRAYER_INTERVAL,
     SURVIVAL_FEATURES,
@@ -16,16 +15,8 @@ from rllib_moe.envs.nethack.survival import (
     SurvivalMemory,
     low_hit_points,
 )
-from tests.envs.nethack.conftest import play, random_legal
-from tests.envs.nethack.watch import CHARACTER, EAST_OF_HERO, HERO, QUIET_SEED, Watch, monster
-
-
-@pytest.fixture
-def game(tmp_path):
-    made = Game(character=CHARACTER, temp_root=str(tmp_path))
-    made.start(1, 1)
-    yield made
-    made.close()
+from tests.envs.nethack.conftest import CHARACTER, monster, play, random_legal
+from tests.envs.nethack.watch import EAST_OF_HERO, HERO, QUIET_SEED, Watch
 
 
 def type_keys(game, action):
@@ -65,8 +56,8 @@ def test_hunger_is_met_from_the_pack_and_then_by_prayer(make_env):
     assert not observation["action_mask"][SurvivalAction.PRAY]
 
 
-def test_potions_are_drunk_until_there_are_none(game):
-    watch = Watch("extended")
+def test_potions_are_drunk_until_there_are_none(start_game):
+    game, watch = start_game(1), Watch("extended")
     watch.set_stats(HP=10)
     assert "quaff" in watch.legal()
     for _ in range(3):
@@ -81,16 +72,14 @@ def test_potions_are_drunk_until_there_are_none(game):
     assert "quaff" in watch.legal()
 
 
-def test_the_word_counts_once_it_is_read(tmp_path):
+def test_the_word_counts_once_it_is_read(start_game):
     """A letter in 25 goes wrong, so some of many games have it and some do not."""
     written = []
     for seed in range(12):
-        game = Game(character=CHARACTER, temp_root=str(tmp_path))
-        game.start(seed, seed)
+        game = start_game(seed)
         over, messages = type_keys(game, SurvivalAction.ELBERETH)
         assert not over
         assert not game.misc.any()
-        game.close()
         watch = Watch("extended")
         watch.set_stats(HP=10)
         assert watch.legal(monster_adjacent=True) == {"elbereth", "quaff"}
@@ -124,7 +113,8 @@ def test_the_word_is_not_tried_twice_where_it_cannot_be_written():
     assert "elbereth" in watch.legal(monster_adjacent=True)
 
 
-def test_a_question_without_an_answer_is_closed(game):
+def test_a_question_without_an_answer_is_closed(start_game):
+    game = start_game(1)
     type_keys(game, SurvivalAction.EAT_CORPSE)  # there is none, so the game asks for something in the pack
     assert not game.misc.any()
 
@@ -150,11 +140,8 @@ def test_prayers_are_for_trouble_and_far_between():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_god_who_was_asked_for_nothing_is_never_asked_again(tmp_path, seed):
-    game = Game(character=CHARACTER, temp_root=str(tmp_path))
-    game.start(seed, seed)
-    over, messages = type_keys(game, SurvivalAction.PRAY)
-    game.close()
+def test_a_god_who_was_asked_for_nothing_is_never_asked_again(start_game, seed):
+    over, messages = type_keys(start_game(seed), SurvivalAction.PRAY)
     assert not over
     watch = Watch("extended")
     watch.happens(SurvivalAction.PRAY, messages, HP=2, TIME=10_000)

@@ -11,14 +11,14 @@ from rllib_moe.envs.arguments import ChangeableArguments
 from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.nethack.actions import DOWN, EAT, SEARCH
-from rllib_moe.envs.nethack.environment import NetHackGraphEnv, episode_seeds
+from rllib_moe.envs.nethack.environment import NetHackGraphEnv
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
 from rllib_moe.envs.nethack.tasks import TASKS
 from rllib_moe.envs.registry import make_env as make_registered
 from rllib_moe.evaluation.evaluate import evaluate
 from rllib_moe.evaluation.replay.replay import replay
 from rllib_moe.evaluation.spec import EvaluationRequest, ReplayRequest
-from tests.envs.nethack.conftest import DEADLY_SEEDS, QUICK_SEED
+from tests.envs.nethack.conftest import DEADLY_SEEDS, QUICK_SEED, play_beside
 from tests.untrained_checkpoint import save_untrained
 
 ALL = ",".join(TASKS)
@@ -54,15 +54,10 @@ def test_reward_and_end_are_nles_own(make_env, task):
     gains, ends = 0.0, Counter()
     for seed in (QUICK_SEED, 16):
         for player in players(seed):
-            reference.seed(*episode_seeds(seed, 0), reseed=False)
-            reference.reset()
-            observation, info = env.reset(seed=seed)
-            assert info["task"] == task
             points = 0.0
-            for _ in range(300):
-                action = player(observation)
-                shown, expected, done, _, nle_info = reference.step(action)
-                observation, reward, terminated, truncated, info = env.step(action)
+            for theirs, (_, reward, terminated, truncated, info) in play_beside(env, reference, seed, player, 300):
+                shown, expected, done, _, nle_info = theirs
+                assert info["task"] == task
                 assert (terminated, truncated) == (done, False)
                 assert reward == pytest.approx(scale * expected)
                 # What is picked up is no longer shown: `gold` has options of its own.
@@ -72,7 +67,6 @@ def test_reward_and_end_are_nles_own(make_env, task):
                 gains += max(0.0, round(expected))
                 if done:
                     ends[nle_info["end_status"].name] += 1
-                    break
     assert gains > 0
     assert (ends["TASK_SUCCESSFUL"] > 0) == (task == "staircase")
     reference.close()
@@ -83,19 +77,12 @@ def test_the_points_of_a_dying_step_are_nles_own(make_env):
     env = make_env(tasks="score", action_mask=False, dismiss_prompts=False, max_steps=10**6, no_progress_limit=10**6)
     reference = nle_tasks.NetHackScore(fix_moon_phase=True, max_episode_steps=10**9)
     for seed in DEADLY_SEEDS:
-        policy = ScriptedStairsPolicy()
-        reference.seed(*episode_seeds(seed, 0), reseed=False)
-        reference.reset()
-        observation, _ = env.reset(seed=seed)
-        terminated, total = False, 0.0
-        for _ in range(3000):
-            action = policy.act(observation)
-            _, expected, done, _, _ = reference.step(action)
-            observation, reward, terminated, _, info = env.step(action)
+        total = 0.0
+        for theirs, ours in play_beside(env, reference, seed, ScriptedStairsPolicy().act, 3000):
+            _, expected, done, *_ = theirs
+            observation, reward, terminated, _, info = ours
             assert (reward, terminated) == (pytest.approx(0.05 * expected), done)
             total += round(expected)
-            if terminated:
-                break
         if terminated:
             break
     reference.close()

@@ -7,17 +7,12 @@ from rllib_moe.envs.nethack.action_sets import ACTION_SETS, ActionSetName
 from rllib_moe.envs.nethack.actions import FIRST_MOVE
 from rllib_moe.envs.nethack.hero import Cell
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
+from tests.envs.nethack.conftest import CHARACTER, GLYPHS, monster
 
-CHARACTER = "mon-hum-neu-mal"
 QUIET_SEED = 35
 """A game in which the hero may rest at its start until it is weak of hunger."""
 HERO, EAST_OF_HERO, WEST_OF_HERO = (10, 40), (10, 41), (10, 39)
 ALL_MOVES = np.ones(8, np.uint8)
-
-
-def monster(name: str) -> int:
-    """Number of a monster."""
-    return next(i for i in range(nethack.NUMMONS) if nethack.permonst(i).mname == name)
 
 
 class Watch:
@@ -27,7 +22,7 @@ class Watch:
         self.set_of_actions = ACTION_SETS[actions]
         assert self.set_of_actions.make_memory is not None
         self.memory = self.set_of_actions.make_memory(CHARACTER)
-        self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF + 19, np.int16)
+        self.glyphs = np.full(MAP_SHAPE, GLYPHS["."], np.int16)
         self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
         self.happens(None, Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1, XP=1)
 
@@ -45,7 +40,7 @@ class Watch:
         self.happens(FIRST_MOVE, message, **values)
 
     def steps_onto(self, at: Cell = EAST_OF_HERO) -> None:
-        self.glyphs[at] = nethack.GLYPH_MON_OFF + monster("monk")
+        self.glyphs[at] = GLYPHS["@"]
         self.happens(FIRST_MOVE, Y=at[0], X=at[1])
 
     def write(

@@ -15,7 +15,7 @@ from pydantic import field_validator, model_validator
 from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.schedule.overrides import BOUNDARIES, override_schedule, phase_override_error
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean
+from rllib_moe.validation import ConfigError, Settings, bundled_files, collected, did_you_mean
 
 BUNDLED = bundled_files(Path(__file__).parent / "experiments")
 """Files of the experiments that come with the package, by name."""
@@ -92,11 +92,9 @@ class Experiment(Settings):
         phases: dict[str, Any] = {}
         errors: list[str] = []
         schedule = self.schedule
-        try:
-            if (source := overrides.get(SCHEDULE)) is not None:
+        if (source := overrides.get(SCHEDULE)) is not None:
+            with collected(errors):
                 schedule = PhaseSchedule.load(source) if isinstance(source, str) else PhaseSchedule.from_dict(source)
-        except ConfigError as error:
-            errors += error.errors
         for name, value in overrides.items():
             if name in SECTION_OF:
                 values[SECTION_OF[name]][name] = value
@@ -108,16 +106,12 @@ class Experiment(Settings):
                 phases[name] = value
         if isinstance(whole := values["environment"]["env_args"], Mapping):  # else it is refused below
             values["environment"]["env_args"] = {**whole, **arguments}
-        try:
+        with collected(errors):
             schedule = override_schedule(schedule, phases) if phases else schedule
-        except ConfigError as error:
-            errors += error.errors
-        try:
+        with collected(errors):
             changed = Experiment(**values, schedule=schedule)
-        except ConfigError as error:
-            raise ConfigError(dict.fromkeys([*errors, *error.errors])) from None
         if errors:
-            raise ConfigError(errors)
+            raise ConfigError(dict.fromkeys(errors))
         return changed
 
 

@@ -1,4 +1,4 @@
-"""Checked settings: what a field may hold stands beside the field, and a refusal names every error in words.
+"""Checked settings and arguments: what one may hold stands beside it, and a refusal names every error in words.
 
 pydantic validates; this module turns its findings into sentences of one form, `field: expected ..., got ...`, where the
 expectation is read from the field's own annotation. Knows no field of any settings class.
@@ -7,20 +7,25 @@ expectation is read from the field's own annotation. Knows no field of any setti
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import inspect
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, ModuleType, NoneType, UnionType
-from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import annotated_types
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class RefusedError(ValueError):
@@ -106,6 +111,47 @@ class Settings(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """Return the settings with some fields changed, checked as a whole."""
         return type(self)(**(dict(self) | changes))
+
+
+def value_errors(types: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Return the values that do not fit their types, in words; types are annotations, as those of settings."""
+    errors = []
+    for name, value in values.items():
+        try:
+            _adapter(types[name]).validate_python(value)
+        except ValidationError as error:
+            cause = error.errors()[0].get("ctx", {}).get("error")
+            errors.append(f"{name}: {cause or f'expected {expectation(types[name])}, got {value!r}'}")
+    return errors
+
+
+@functools.lru_cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=Settings.model_config)
+
+
+def checks_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function refuse arguments that do not fit their annotations, as settings are refused: a decorator.
+
+    Raises:
+        ConfigError: By the function, naming every argument that does not fit.
+    """
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        types = argument_types(function)
+        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        if errors := value_errors(types, {name: value for name, value in given.items() if name in types}):
+            raise ConfigError(errors, function.__qualname__.removesuffix(".__init__"))
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def argument_types(function: Callable[..., Any], *names: str) -> dict[str, Any]:
+    """Return the annotations, bounds included, of some of a function's arguments by name; without names, of all."""
+    types = get_type_hints(function, include_extras=True)
+    return {name: types[name] for name in names or types}
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -204,7 +250,8 @@ def expectation(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """Return in words what a field of a type takes, such as `a whole number, 1 or more`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if hasattr(annotation, "__metadata__"):
-        return expectation(arguments[0], [*annotation.__metadata__, *metadata])
+        field = FieldInfo.from_annotation(annotation)
+        return expectation(field.annotation, [*field.metadata, *metadata])
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (Union, UnionType):

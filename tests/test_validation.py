@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
@@ -11,6 +11,7 @@ from rllib_moe.validation import (
     ConfigError,
     Settings,
     bundled_files,
+    checks_arguments,
     did_you_mean,
     import_by_path,
     load_yaml,
@@ -54,6 +55,22 @@ def test_replace_checks_the_whole() -> None:
     assert Outer().replace(share=0.5).share == 0.5
     with pytest.raises(ConfigError, match="share: expected"):
         Outer().replace(share=-1)
+
+
+def test_a_function_refuses_arguments_as_settings_are_refused() -> None:
+    @checks_arguments
+    def walk(steps: Annotated[int, Field(ge=1)], share: Annotated[float, Field(ge=0, le=1)] | None = None) -> Any:
+        return steps, share
+
+    assert walk(3, share=0.5) == (3, 0.5)
+    with pytest.raises(ConfigError) as refused:
+        walk(True, share=float("nan"))
+    assert refused.value.errors == (
+        "steps: expected a whole number, 1 or more, got True",
+        "share: expected a finite number from 0 to 1, got nan",
+    )
+    with pytest.raises(TypeError, match="stpes"):
+        walk(1, stpes=3)  # type: ignore[call-arg]
 
 
 def test_a_refusal_survives_pickling_as_ray_does_it() -> None:

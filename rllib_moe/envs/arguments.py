@@ -1,55 +1,23 @@
 """Arguments of an environment that may change while it lives: the limit on steps, and those that it declares.
 
-An environment, or a wrapper of it, declares them by an attribute ``changeable``: a mapping from an argument's name to a
-check of its value. It keeps each in an attribute of the same name, which is set between two episodes.
+An environment, or a wrapper of it, declares them by an attribute ``changeable``: a mapping from an argument's name to
+its type, an annotation as pydantic reads it, such as ``Annotated[float, Field(ge=0, le=1)]``. It keeps each in an
+attribute of the same name, which is set between two episodes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import gymnasium
+from pydantic import Field
 
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import did_you_mean
+from rllib_moe.validation import did_you_mean, value_errors
 
-Check = Callable[[Any], str | None]
-"""Returns None for a value that fits, else the values that would, in words ("a number of at least 0")."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Check of a number: finite, from `least` to `most`. A bool is no number."""
-
-    least: float
-    most: float = math.inf
-    whole: bool = False
-
-    def __call__(self, value: Any) -> str | None:
-        """Return None for a number that fits, else the numbers that would."""
-        kind = Integral if self.whole else Real
-        is_number = isinstance(value, kind) and not isinstance(value, bool)
-        if is_number and math.isfinite(value) and self.least <= value <= self.most:
-            return None
-        range_ = f"of at least {self.least}" if math.isinf(self.most) else f"within [{self.least}, {self.most}]"
-        return f"a {'whole ' * self.whole}number {range_}"
-
-
-STEP_LIMIT = Bounds(1, whole=True)
-"""Check of ``max_steps``."""
-
-
-def argument_errors(checks: Mapping[str, Check], values: Mapping[str, Any]) -> list[str]:
-    """Return the values that do not fit, in words."""
-    return [
-        f"{name} must be {expected}, got {value!r}"
-        for name, value in values.items()
-        if (expected := checks[name](value))
-    ]
+StepLimit = Annotated[int, Field(ge=1)]
+"""Type of ``max_steps``."""
 
 
 class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -64,17 +32,17 @@ class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils
             limit can only be lowered.
 
     Attributes:
-        changeable: Checks of all arguments that may change, ``max_steps`` included.
+        changeable: Types of all arguments that may change, ``max_steps`` included.
         own_arguments: Values of these that the environment was made with.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], max_steps: int | None, *, is_given: bool) -> None:
         gymnasium.utils.RecordConstructorArgs.__init__(self, max_steps=max_steps, is_given=is_given)
         super().__init__(env)
-        declared: Mapping[str, Check] = env.get_wrapper_attr("changeable") if env.has_wrapper_attr("changeable") else {}
+        declared: Mapping[str, Any] = env.get_wrapper_attr("changeable") if env.has_wrapper_attr("changeable") else {}
         self._declared = frozenset(declared)
-        highest = Bounds(1, max_steps, whole=True) if is_given and max_steps is not None else STEP_LIMIT
-        self.changeable: Mapping[str, Check] = {"max_steps": highest, **declared}
+        limit = Annotated[int, Field(ge=1, le=max_steps)] if is_given and max_steps is not None else StepLimit
+        self.changeable: Mapping[str, Any] = {"max_steps": limit, **declared}
         self.own_arguments = {"max_steps": max_steps, **{name: env.get_wrapper_attr(name) for name in declared}}
         self._limit = None if is_given else max_steps
         self._steps = 0
@@ -90,17 +58,17 @@ class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils
         """Return the arguments that may not change, and the values that do not fit, in words."""
         known = {name: value for name, value in values.items() if name in self.changeable}
         errors = [
-            f"'{name}' may not change while the environment lives{did_you_mean(name, self.changeable)}"
+            f"{name}: may not change while the environment lives{did_you_mean(name, self.changeable)}"
             for name in sorted(values.keys() - known.keys())
         ]
-        return [*errors, *argument_errors(self.changeable, known)]
+        return [*errors, *value_errors(self.changeable, known)]
 
     def phase_errors(self, schedule: PhaseSchedule) -> list[str]:
         """Return the reasons why the environment cannot take what the phases give, at both ends of every ramp."""
         names = [name for name in schedule.env_names if name in self.own_arguments]
         own = {name: self.own_arguments[name] for name in names}
         ends = [(phase.name, {**own, **end.env}) for phase in schedule.phases for end in (phase.first, phase.last)]
-        return list(dict.fromkeys(f"{name}.env: {error}" for name, values in ends for error in self.errors(values)))
+        return list(dict.fromkeys(f"{name}.env.{error}" for name, values in ends for error in self.errors(values)))
 
     def phase_arguments(self, schedule: PhaseSchedule, episode: int) -> dict[str, Any]:
         """Return the arguments in an episode: those that its phase gives, and its own of those that another one gives.
@@ -109,7 +77,7 @@ class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils
         """
         arguments = {name: self.own_arguments[name] for name in schedule.env_names} | schedule.at(episode).env
         return {
-            name: round(value) if isinstance(value, float) and self.changeable[name](value) else value
+            name: round(value) if isinstance(value, float) and value_errors(self.changeable, {name: value}) else value
             for name, value in arguments.items()
         }
 

@@ -25,9 +25,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from gymnasium import spaces
 
-REQUIRED_LEAVES = ("nodes", "node_mask", "edges", "features")
-"""Leaves every graph observation has."""
-
+_REQUIRED = ("nodes", "node_mask", "edges", "features")
 _RANKS = {"nodes": 2, "node_types": 1, "node_mask": 1, "edges": 2, "features": 1, "action_mask": 1, "roles": 1}
 """Rank of every leaf with a fixed meaning; an environment may leave out those that are not required."""
 _FLOAT_LEAVES = frozenset({"nodes", "features", "roles"})
@@ -185,7 +183,7 @@ def _space_errors(space: spaces.Space[Any]) -> list[str]:
         expected = "expected a gymnasium.spaces.Dict of a graph's leaves, or a gymnasium.spaces.Graph"
         hint = "wrap the environment in one that makes a graph of what it observes (docs/guide/environments.md)"
         return [f"{expected}, got {space}; {hint}"]
-    errors = [f"leaf '{name}' is missing" for name in REQUIRED_LEAVES if name not in space.spaces]
+    errors = [f"leaf '{name}' is missing" for name in _REQUIRED if name not in space.spaces]
     boxes: dict[str, spaces.Box] = {}
     for name, leaf in space.spaces.items():
         if not isinstance(leaf, spaces.Box):

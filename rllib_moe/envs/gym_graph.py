@@ -218,11 +218,12 @@ def _scale(box: spaces.Box) -> np.ndarray:
 
 def _categories(name: str, values: Any, space: spaces.Discrete) -> np.ndarray:
     """Values of a Discrete space counted from 0, uint8 [number of values]."""
-    numbers = np.asarray(values).reshape(-1).astype(np.int64) - int(space.start)
-    outside = (numbers < 0) | (numbers >= int(space.n))
+    given = np.asarray(values).reshape(-1)
+    numbers = given.astype(np.int64) - int(space.start)
+    outside = (numbers < 0) | (numbers >= int(space.n)) | (numbers + int(space.start) != given)
     if outside.any():
         first = int(np.argmax(outside))
-        raise ValueError(f"graph {name}[{first}] = {np.asarray(values).reshape(-1)[first]} is not in {space}")
+        raise ValueError(f"graph {name}[{first}] = {given[first]} is not in {space}")
     return numbers.astype(np.uint8)
 
 

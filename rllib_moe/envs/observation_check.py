@@ -5,7 +5,6 @@ categories that are out of range. Relations between leaves are the subject of
 :func:`rllib_moe.envs.graph_space.check_observation`.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,24 +55,13 @@ class ObservationCheck:
         Args:
             batch: Leaf name to array [E, *shape], of the dtypes and shapes of the space.
         """
-        bad = np.zeros(len(batch[self._names[0]]), bool)
-
-        def mark(flags: np.ndarray) -> None:
-            np.logical_or(bad, flags.reshape(len(bad), -1).any(1), out=bad)
-
-        # Each leaf is first asked as a whole, in one pass: a sum is finite only where every term is, and no element is
-        # above its bound where the largest is not above the lowest bound.
-        with np.errstate(over="ignore", invalid="ignore"):
-            for name in self._floats:
-                if not math.isfinite(batch[name].sum()):
-                    mark(~np.isfinite(batch[name]))
-        for name, high in self._highs:
-            if batch[name].max() > high.min():
-                mark(batch[name] > high)
-        for name, low in self._lows:
-            if batch[name].min() < low.max():
-                mark(batch[name] < low)
-        return bad
+        bad = [
+            *(~np.isfinite(batch[name]) for name in self._floats),
+            *(batch[name] > high for name, high in self._highs),
+            *(batch[name] < low for name, low in self._lows),
+        ]
+        rows: np.ndarray = np.any([flags.reshape(len(flags), -1).any(1) for flags in bad], axis=0)
+        return rows
 
     def check(self, observation: Mapping[str, np.ndarray]) -> None:
         """Check one observation.

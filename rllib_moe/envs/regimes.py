@@ -19,15 +19,17 @@ What no environment can do is forbid a wide non-linear trunk to solve the task a
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from pydantic import Field
 
-from rllib_moe.envs.arguments import STEP_LIMIT, Bounds, Check, argument_errors
+from rllib_moe.envs.arguments import StepLimit
 from rllib_moe.envs.description import GraphDescription
 from rllib_moe.envs.graph_space import graph_space
+from rllib_moe.validation import ConfigError, argument_types, checks_arguments
 
 EGO_TYPE = 0
 """Type of node 0."""
@@ -73,21 +75,21 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         switch_probability: Chance per step that another regime takes over; may change while it lives.
 
     Raises:
-        ValueError: An argument is out of range; every error in one message.
+        ConfigError: An argument is out of range, or does not fit the others; every error in one message.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # gymnasium's own attribute
-    changeable: ClassVar[Mapping[str, Check]] = {"max_steps": STEP_LIMIT, "switch_probability": Bounds(0, 1)}
 
+    @checks_arguments
     def __init__(
         self,
         *,
         scarce: bool = False,
-        num_regimes: int | None = None,
-        num_cues: int | None = None,
+        num_regimes: Annotated[int, Field(ge=2)] | None = None,
+        num_cues: Annotated[int, Field(ge=2)] | None = None,
         max_nodes: int | None = None,
-        max_steps: int = 32,
-        switch_probability: float = 0.2,
+        max_steps: StepLimit = 32,
+        switch_probability: Annotated[float, Field(ge=0, le=1)] = 0.2,
     ) -> None:
         sizes = {"num_regimes": num_regimes, "num_cues": num_cues, "max_nodes": max_nodes}
         default = _SCARCE if scarce else _PLAIN
@@ -95,17 +97,12 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         multipliers = [m for m in range(1, num_regimes) if math.gcd(m, num_regimes) == 1]
         most_cues = num_regimes * len(multipliers)
         errors = []
-        if num_regimes < 2:
-            errors.append(f"num_regimes must be at least 2, got {num_regimes}")
-        if not 2 <= num_cues <= max(2, most_cues):
-            errors.append(f"num_cues must be within [2, {most_cues}] for {num_regimes} regimes, got {num_cues}")
+        if num_cues > most_cues:
+            errors.append(f"num_cues: expected at most {most_cues} for num_regimes={num_regimes}, got {num_cues}")
         if max_nodes <= num_regimes:
-            errors.append(f"max_nodes must be above num_regimes = {num_regimes}, got {max_nodes}")
-        errors += argument_errors(
-            RegimesEnv.changeable, {"max_steps": max_steps, "switch_probability": switch_probability}
-        )
+            errors.append(f"max_nodes: expected above num_regimes={num_regimes}, got {max_nodes}")
         if errors:
-            raise ValueError("RegimesEnv: " + "; ".join(errors))
+            raise ConfigError(errors, "RegimesEnv")
         self.num_regimes = num_regimes
         self.num_cues = num_cues
         self.max_steps = max_steps
@@ -136,6 +133,8 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         self._regimes: list[int] = []
         self._cues: list[int] = []
         self._drawn: dict[str, np.ndarray] = {}
+
+    changeable: ClassVar[Mapping[str, Any]] = argument_types(__init__, "max_steps", "switch_probability")
 
     def get_state(self) -> dict[str, Any]:
         """Return the episode under way and the generator of those to come (see :class:`saved_state.Saveable`)."""

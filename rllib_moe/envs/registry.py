@@ -5,19 +5,19 @@ Owns the short names, the outer limit on steps and the checks. Environments are 
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_type_hints
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
 from rllib_moe.config import EnvironmentConfig
-from rllib_moe.envs.arguments import STEP_LIMIT, ChangeableArguments, argument_errors
+from rllib_moe.envs.arguments import ChangeableArguments, StepLimit
 from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.validation import ConfigError, did_you_mean, import_for
+from rllib_moe.validation import ConfigError, checks_arguments, did_you_mean, import_for
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",
@@ -25,16 +25,12 @@ _SHORT_NAMES = {
 }
 
 
-def environment_names() -> tuple[str, ...]:
-    """The short names :func:`make_env` knows besides gymnasium's ids."""
-    return tuple(sorted(_SHORT_NAMES))
-
-
-def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> ChangeableArguments:
+@checks_arguments
+def make_env(env_id: str, *, max_steps: StepLimit | None = None, **kwargs: Any) -> ChangeableArguments:
     """Make an environment with a graph observation and discrete actions.
 
     Args:
-        env_id: A short name (:func:`environment_names`), a registered gymnasium id, or ``module:id`` with a module to
+        env_id: A short name (``nethack``, ``regimes``), a registered gymnasium id, or ``module:id`` with a module to
             import first, which registers the id.
         max_steps: Steps after which an episode is truncated. Handed to an environment which takes an argument of
             this name, else kept by the wrapper; None keeps the environment's own limit.
@@ -50,8 +46,6 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> Cha
             cannot be used; every error in one message.
         ImportError: The environment's module, or something it needs, is not installed.
     """
-    if max_steps is not None and (errors := argument_errors({"max_steps": STEP_LIMIT}, {"max_steps": max_steps})):
-        raise ValueError(errors[0])
     creator, create = _creator(env_id)
     parameters = inspect.signature(creator).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
@@ -65,9 +59,6 @@ def make_env(env_id: str, *, max_steps: int | None = None, **kwargs: Any) -> Cha
         known = sorted(set(parameters) | {"max_steps"})
         told = "; ".join(f"'{name}'{did_you_mean(name, known)}" for name in unknown)
         raise ValueError(f"environment '{env_id}' takes no argument {told}")
-    if env_id in _SHORT_NAMES and (errors := list(_kind_errors(creator, kwargs))):
-        raise ValueError(f"environment '{env_id}': {'; '.join(errors)}")
-
     try:
         env = create(kwargs)
     except (ValueError, TypeError, ImportError):
@@ -91,10 +82,12 @@ def make_configured(environment: EnvironmentConfig, **arguments: Any) -> Changea
     """Make the environment of an experiment; `arguments` come on top of its own.
 
     Raises:
-        ConfigError: It cannot be made, for the reason that :func:`make_env` gives.
+        ConfigError: It cannot be made, for the reasons that :func:`make_env` gives.
     """
     try:
         return make_env(environment.env, max_steps=environment.max_steps, **environment.env_args, **arguments)
+    except ConfigError as error:
+        raise ConfigError(f"env_args.{each}" for each in error.errors) from None
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError([f"env: {error}"]) from error
 
@@ -124,36 +117,16 @@ def _creator(
         import_for(module, f"environment '{env_id}': cannot import {module!r}")
     spec = gymnasium.registry.get(name)
     if spec is None or spec.entry_point is None:
-        known = [*environment_names(), *gymnasium.registry]
+        known = [*_SHORT_NAMES, *gymnasium.registry]
         raise ValueError(
             f"unknown environment '{env_id}'{did_you_mean(name, known, otherwise='')}; known are "
-            f"{', '.join(environment_names())} and every registered gymnasium id, with its version ('module:id' "
+            f"{', '.join(_SHORT_NAMES)} and every registered gymnasium id, with its version ('module:id' "
             "imports a module first)"
         )
     entry_point = spec.entry_point
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     # The contract's own tests check environments; gymnasium's checker would do so at every step.
     return creator, lambda kwargs: gymnasium.make(name, disable_env_checker=True, **kwargs)
-
-
-_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
-    bool: ((bool,), "true or false"),
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    str: ((str,), "text"),
-    int | None: ((int, type(None)), "a whole number"),
-    str | None: ((str, type(None)), "text"),
-}
-"""Of an argument's annotation: types it takes, and their name. A bool is no number."""
-
-
-def _kind_errors(creator: Any, kwargs: Mapping[str, Any]) -> Iterator[str]:
-    """Arguments of an environment of ours that are not of the kind it says."""
-    hints = get_type_hints(creator.__init__)
-    for name, value in kwargs.items():
-        kinds, expected = _KINDS[hints[name]]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            yield f"{name} must be {expected}, got {value!r}"
 
 
 def _errors(env: gymnasium.Env[Any, Any]) -> list[str]:

@@ -120,8 +120,8 @@ def test_a_worker_refuses_what_its_environment_does_not_take(small_config: Small
     with pytest.raises(ConfigError) as refused:
         config.build_algo()
     assert refused.value.errors == (
-        "transition.env: 'max_stpes' may not change while the environment lives (did you mean 'max_steps'?)",
-        "fine-tune.env: max_steps must be a whole number of at least 1, got 0",
+        "transition.env.max_stpes: may not change while the environment lives (did you mean 'max_steps'?)",
+        "fine-tune.env.max_steps: expected a whole number, 1 or more, got 0",
     )
 
 

@@ -180,6 +180,7 @@ _TWO = np.array([0, 1])
         (_TYPED, GraphInstance(_TWO, _TWO, _links((0, 1))), "edges and edge_links differ in length: 2 and 1"),
         (_TYPED, GraphInstance(_TWO, None, _links((0, 1))), "edges and edge_links differ in length: 0 and 1"),
         (_TYPED, GraphInstance(np.array([0, 5]), None, None), "graph nodes[1] = 5 is not in Discrete(5)"),
+        (_TYPED, GraphInstance(np.array([0, 1.5]), None, None), "graph nodes[1] = 1.5 is not in Discrete(5)"),
         (_TYPED, GraphInstance(_TWO, np.array([3]), _links((0, 1))), "graph edges[0] = 3 is not in Discrete(3)"),
         (
             _VECTORS,

@@ -7,6 +7,7 @@ import pytest
 
 from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.regimes import FIRST_BEACON_TYPE, TIE_EDGE, RegimesEnv
+from rllib_moe.validation import ConfigError
 
 
 def _play(env, seed, choose):
@@ -187,9 +188,17 @@ def test_stepping_past_the_end_or_before_the_start_is_refused():
 
 
 def test_unfit_arguments_are_named_together():
-    with pytest.raises(ValueError, match=r"num_cues must be within \[2, 8\] for 4 regimes, got 9") as error:
-        RegimesEnv(num_cues=9, max_steps=0, max_nodes=4, switch_probability=1.5)
-    for part in ("max_steps must be a whole", "max_nodes must be above", "switch_probability must be a number within"):
-        assert part in str(error.value)
-    with pytest.raises(ValueError, match="num_regimes must be at least 2, got 1"):
-        RegimesEnv(num_regimes=1)
+    with pytest.raises(ConfigError) as refused:
+        RegimesEnv(num_regimes=1, num_cues=1, max_steps=0, switch_probability=1.5)
+    assert refused.value.errors == (
+        "num_regimes: expected a whole number, 2 or more, got 1",
+        "num_cues: expected a whole number, 2 or more, got 1",
+        "max_steps: expected a whole number, 1 or more, got 0",
+        "switch_probability: expected a finite number from 0 to 1, got 1.5",
+    )
+    with pytest.raises(ConfigError) as refused:
+        RegimesEnv(num_cues=9, max_nodes=4)
+    assert refused.value.errors == (
+        "num_cues: expected at most 8 for num_regimes=4, got 9",
+        "max_nodes: expected above num_regimes=4, got 4",
+    )

@@ -10,12 +10,14 @@ from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
 from nle import nethack
 
+from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.description import GraphDescription
 from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.gym_graph import GraphObservation
 from rllib_moe.envs.nethack.temp_dirs import TEMP_ROOT_VARIABLE
 from rllib_moe.envs.regimes import RegimesEnv
-from rllib_moe.envs.registry import environment_names, make_env, prepare
+from rllib_moe.envs.registry import make_configured, make_env, prepare
+from rllib_moe.validation import ConfigError
 
 
 class _GraphEnv(gymnasium.Env):
@@ -61,7 +63,6 @@ def _steps_until_truncated(env):
 
 
 def test_short_names():
-    assert environment_names() == ("nethack", "regimes")
     assert isinstance(make_env("regimes").unwrapped, RegimesEnv)
 
 
@@ -108,19 +109,35 @@ def test_module_and_id(tmp_path, monkeypatch):
         ("CartPole-v1", {}, "environment 'CartPole-v1' cannot be used: not a graph observation space: expected"),
         ("CartPole-v1", {"max_nodes": 3}, "max_nodes has no effect"),
         ("Pendulum-v1", {}, "the action space must be Discrete, got Box"),
-        ("nethack", {"depth_bonus": "high"}, "environment 'nethack': depth_bonus must be a number, got 'high'"),
-        ("nethack", {"action_mask": 1}, "action_mask must be true or false, got 1"),
-        ("nethack", {"no_progress_limit": True}, "no_progress_limit must be a whole number, got True"),
-        ("regimes", {"num_cues": 2.5}, "environment 'regimes': num_cues must be a whole number, got 2.5"),
+        (
+            "nethack",
+            {"depth_bonus": "high"},
+            "depth_bonus: expected a finite number, 0 or more, got 'high'",
+        ),
+        ("nethack", {"action_mask": 1}, "action_mask: expected true or false, got 1"),
+        ("nethack", {"no_progress_limit": True}, "no_progress_limit: expected a whole number, 1 or more, got True"),
+        ("regimes", {"num_cues": 2.5}, "num_cues: expected a whole number, 2 or more, got 2.5"),
         ("regimes", {"max_step": 3}, "environment 'regimes' takes no argument 'max_step' (did you mean 'max_steps'?)"),
-        ("regimes", {"max_nodes": 4}, "max_nodes must be above num_regimes = 4, got 4"),
-        ("regimes", {"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
-        ("regimes", {"max_steps": 2.5}, "max_steps must be a whole number of at least 1, got 2.5"),
+        ("regimes", {"max_nodes": 4}, "max_nodes: expected above num_regimes=4, got 4"),
+        ("regimes", {"max_steps": 0}, "max_steps: expected a whole number, 1 or more, got 0"),
+        ("regimes", {"max_steps": 2.5}, "max_steps: expected a whole number, 1 or more, got 2.5"),
     ],
 )
 def test_what_cannot_be_made_is_named(env_id, kwargs, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make_env(env_id, **kwargs)
+
+
+def test_what_an_experiment_says_of_its_environment_is_named_as_it_says_it():
+    arguments = {"num_regimes": 1, "switch_probability": 2}
+    with pytest.raises(ConfigError) as refused:
+        make_configured(EnvironmentConfig(env="regimes", env_args=arguments))
+    assert refused.value.errors == (
+        "env_args.num_regimes: expected a whole number, 2 or more, got 1",
+        "env_args.switch_probability: expected a finite number from 0 to 1, got 2",
+    )
+    with pytest.raises(ConfigError, match="env: environment 'regimes' takes no argument 'wings'"):
+        make_configured(EnvironmentConfig(env="regimes", env_args={"wings": 2}))
 
 
 def _masked_space(num_actions):

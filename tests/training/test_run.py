@@ -316,10 +316,13 @@ def test_a_run_that_ends_on_a_periodic_checkpoint_writes_it_once(train: Train, m
     [
         (["--env", "nowhere"], "env: "),
         (["--env-arg", "num_wings=2"], "env: "),
-        (["--set", "warmup.env.num_cues=2"], "warmup.env: 'num_cues' may not change while the environment lives"),
-        (["--set", "transition.env.max_steps=[8,0]"], "transition.env: max_steps must be a whole number .*, got 0"),
-        (["--set", "transition.env.max_steps=[8.5,9]"], "transition.env: max_steps must be a whole number .*, got 8.5"),
-        (["--set", "transition.env.max_steps.to=9"], r"transition.env: max_steps must be .*, got \[None, 9\]"),
+        (["--set", "warmup.env.num_cues=2"], "warmup.env.num_cues: may not change while the environment lives"),
+        (["--set", "transition.env.max_steps=[8,0]"], "transition.env.max_steps: expected a whole number, .*, got 0"),
+        (
+            ["--set", "transition.env.max_steps=[8.5,9]"],
+            "transition.env.max_steps: expected a whole number, .*, got 8.5",
+        ),
+        (["--set", "transition.env.max_steps.to=9"], r"transition.env.max_steps: expected .*, got \[None, 9\]"),
     ],
 )
 def test_an_environment_that_cannot_be_made_or_set_is_refused(

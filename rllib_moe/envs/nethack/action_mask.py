@@ -27,12 +27,11 @@ from rllib_moe.envs.nethack.actions import (
     SEARCH,
     UP,
 )
-from rllib_moe.envs.nethack.prompts import Prompt
+from rllib_moe.envs.nethack.hero import HUNGRY
+from rllib_moe.envs.nethack.level_memory import neighbor
+from rllib_moe.envs.nethack.prompts import Prompt, offered_keys
 from rllib_moe.envs.nethack.state import State
 from rllib_moe.runtime.numba_cache import compiled
-
-HUNGRY = 2
-"""Value of ``NLE_BL_HUNGER`` from which the hero is hungry (0 satiated, 1 not hungry)."""
 
 
 @compiled
@@ -80,11 +79,11 @@ def mask_free_actions(state: State, mask: np.ndarray) -> None:
             mask[FIRST_RUN + direction] = 1
 
 
-def mask_answers(prompt: Prompt, message: bytes, locked: np.ndarray, hero_y: int, hero_x: int) -> np.ndarray:
+def mask_answers(prompt: int, message: bytes, locked: np.ndarray, hero_y: int, hero_x: int) -> np.ndarray:
     """Mask of a state in which the game asks something.
 
     Args:
-        prompt: what is asked.
+        prompt: what is asked, see ``prompts.Prompt``.
         message: the question, as shown.
         locked: uint8 [H, W], doors found locked.
         hero_y: row of the hero.
@@ -98,16 +97,12 @@ def mask_answers(prompt: Prompt, message: bytes, locked: np.ndarray, hero_y: int
     mask[MORE] = 1
     if prompt == Prompt.DIRECTION:
         toward_doors = [
-            direction
-            for direction in range(4)
-            if 0 <= (y := hero_y + int(DIRECTION_DY[direction])) < locked.shape[0]
-            and 0 <= (x := hero_x + int(DIRECTION_DX[direction])) < locked.shape[1]
-            and locked[y, x]
+            direction for direction in range(4) if (cell := neighbor(hero_y, hero_x, direction)) and locked[cell]
         ]
         for direction in toward_doors or range(NUM_DIRECTIONS):
             mask[FIRST_MOVE + direction] = 1
     elif prompt in (Prompt.EAT, Prompt.CHOICE):
-        offered = message[message.rfind(b"[") + 1 : message.rfind(b"]")].split(b" or ")[0]
+        offered = offered_keys(message)
         for action, key in enumerate(ACTION_KEYS):
             if key in offered:
                 mask[action] = 1

@@ -1,7 +1,7 @@
 """The sets of actions to choose from: the 23 of ``NetHackScore-v0``, and those with further ones."""
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,9 +24,7 @@ class FurtherMemory(Protocol):
             steps_left: steps to the episode's limit.
         """
 
-    def record(
-        self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes, place: tuple[int, int]
-    ) -> None:
+    def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes) -> None:
         """Record what an action came to, one of the 23 or further.
 
         Args:
@@ -34,7 +32,6 @@ class FurtherMemory(Protocol):
             blstats: int64 [27], of the hero after it.
             glyphs: int16 [H, W], the map after it.
             message: all that it said.
-            place: level the hero is on.
         """
 
     def write(
@@ -69,7 +66,9 @@ class ActionSet(NamedTuple):
 
 _STEPS = EpisodeMeasure(key="steps", unit="steps", meaning="mean steps of an episode, each key one")
 
-ACTION_SETS: Final[Mapping[str, ActionSet]] = {
+ActionSetName = Literal["score", "macro", "extended"]
+
+ACTION_SETS: Final[Mapping[ActionSetName, ActionSet]] = {
     "score": ActionSet(),
     "macro": ActionSet(MACRO_ACTIONS, MACRO_FEATURES, (_STEPS,), MacroMemory),
     "extended": ActionSet(SURVIVAL_ACTIONS, SURVIVAL_FEATURES, (), SurvivalMemory),

@@ -68,26 +68,6 @@ def count_unseen(memory: LevelMemory, y: int, x: int) -> int:
 
 
 @compiled
-def _mark_beside_unseen(terrain: np.ndarray, witnessed: np.ndarray, beside: np.ndarray) -> None:
-    """Write 1 into `beside` [H, W] where the cell or a neighbor is unseen and the hero has not been next to it.
-
-    In two sweeps, along rows and across them, which the compiler turns into vector instructions.
-    """
-    height, width = terrain.shape
-    along = np.zeros((height + 2, width), dtype=np.uint8)
-    for y in range(height):
-        for x in range(width):
-            beside[y, x] = (terrain[y, x] == g.UNKNOWN) & (witnessed[y, x] == 0)
-        for x in range(1, width - 1):
-            along[y + 1, x] = beside[y, x - 1] | beside[y, x] | beside[y, x + 1]
-        along[y + 1, 0] = beside[y, 0] | beside[y, 1]
-        along[y + 1, width - 1] = beside[y, width - 2] | beside[y, width - 1]
-    for y in range(height):
-        for x in range(width):
-            beside[y, x] = along[y, x] | along[y + 1, x] | along[y + 2, x]
-
-
-@compiled
 def collect_candidates(state: State, candidates: np.ndarray) -> int:
     """List everything that may become a node.
 
@@ -99,11 +79,8 @@ def collect_candidates(state: State, candidates: np.ndarray) -> int:
         Number of candidates, sorted ascending.
     """
     glyphs, paths, now, hero_y, hero_x = state.glyphs, state.paths, state.circumstances.now, state.y, state.x
-    terrain, witnessed, visits = state.memory.terrain, state.memory.witnessed, state.memory.visits
-    searches, refused_until = state.memory.searches, state.memory.refused_until
-    passable, distance = paths.passable, paths.distance
-    beside_unseen = np.empty(terrain.shape, dtype=np.uint8)
-    _mark_beside_unseen(terrain, witnessed, beside_unseen)
+    terrain, visits, searches = state.memory.terrain, state.memory.visits, state.memory.searches
+    refused_until, passable, distance = state.memory.refused_until, paths.passable, paths.distance
     width = glyphs.shape[1]
     count = 0
     for y in range(glyphs.shape[0]):
@@ -122,7 +99,7 @@ def collect_candidates(state: State, candidates: np.ndarray) -> int:
                 # What the cell is worth walking to for by itself.
                 is_passage = ground in (g.CORRIDOR, g.DOORWAY, g.OPEN_DOOR)
                 if visits[y, x] == 0:
-                    if beside_unseen[y, x]:
+                    if count_unseen(state.memory, y, x) > 0:
                         below = int(g.NODE_FRONTIER)
                 elif (
                     is_passage and searches[y, x] < MAX_SEARCHES and count_ways(passable, refused_until, now, y, x) < 2

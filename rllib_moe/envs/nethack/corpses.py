@@ -1,15 +1,17 @@
-"""Corpses of a level: which lie where, how old they are, and which do a hero no harm.
+"""Corpses: which lie where, how old they are, and which do a hero no harm.
 
 Source: https://nethackwiki.com/wiki/Corpse.
 """
 
 import functools
 import operator
+from collections import defaultdict
 from typing import Final, NamedTuple
 
 import numpy as np
 from nle import nethack
 
+from rllib_moe.envs.nethack.hero import Cell, Level, cell_of, level_of
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.runtime.numba_cache import compiled
 
@@ -69,14 +71,38 @@ class Corpses(NamedTuple):
         return cls(np.full(MAP_SHAPE, NO_CORPSE, np.int16), np.zeros(MAP_SHAPE, np.int32))
 
 
-def is_good(corpses: Corpses, is_safe: np.ndarray, y: int, x: int, turn: int) -> bool:
-    """Return whether the corpse of a cell may be eaten: there is one, fresh and safe (see `safe_corpses`)."""
-    kind = int(corpses.kind[y, x])
-    return kind != NO_CORPSE and bool(is_safe[kind]) and turn - int(corpses.since[y, x]) <= FRESH_TURNS
+class CorpseMemory:
+    """Memory of the corpses of all levels of an episode, and of which a hero may eat.
+
+    Args:
+        character: as in ``characters``.
+    """
+
+    def __init__(self, character: str) -> None:
+        self._is_safe = safe_corpses(character)
+        self._levels = defaultdict[Level, Corpses](Corpses.none)
+
+    def here(self, blstats: np.ndarray) -> Corpses:
+        """Return the corpses of the hero's level, to be read and written."""
+        return self._levels[level_of(blstats)]
+
+    def watch(self, blstats: np.ndarray, glyphs: np.ndarray, message: bytes) -> None:
+        """Bring the corpses of the hero's level up to date after an action (see `action_sets.FurtherMemory`)."""
+        fallen = int(blstats[nethack.NLE_BL_TIME]) if b"You kill" in message else LONG_AGO
+        _watch(glyphs, self.here(blstats), fallen, *cell_of(blstats))
+
+    def is_good(self, blstats: np.ndarray, cell: Cell) -> bool:
+        """Return whether the corpse of a cell may be eaten: there is one for sure, fresh and safe."""
+        corpses = self.here(blstats)
+        kind = int(corpses.kind[cell])
+        if kind == NO_CORPSE or blstats[nethack.NLE_BL_CONDITION] & nethack.BL_MASK_HALLU:
+            return False
+        age = int(blstats[nethack.NLE_BL_TIME]) - int(corpses.since[cell])
+        return bool(self._is_safe[kind]) and age <= FRESH_TURNS
 
 
 @compiled
-def watch_corpses(glyphs: np.ndarray, corpses: Corpses, fallen: int, hero_y: int, hero_x: int) -> None:
+def _watch(glyphs: np.ndarray, corpses: Corpses, fallen: int, hero_y: int, hero_x: int) -> None:
     """Bring the corpses of the level up to date; who stands on one only hides it.
 
     Only what falls beside the hero as he kills is known to be fresh: others are found, and what he destroys, such as a

@@ -6,16 +6,17 @@ observation of ``observation``, what an episode has come to of ``tally``.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from pydantic import Field
 
-from rllib_moe.envs.arguments import STEP_LIMIT, Bounds, Check, argument_errors
-from rllib_moe.envs.nethack.action_sets import ACTION_SETS
+from rllib_moe.envs.arguments import StepLimit
+from rllib_moe.envs.nethack.action_sets import ACTION_SETS, ActionSetName
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
-from rllib_moe.envs.nethack.characters import character_error
+from rllib_moe.envs.nethack.characters import Character
 from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
 from rllib_moe.envs.nethack.game import Game
@@ -25,13 +26,15 @@ from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.state import NO_ACTION
 from rllib_moe.envs.nethack.tally import Tally
-from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, SomeTasks, task_names
+from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, some_of, task_names
 from rllib_moe.envs.nethack.temp_dirs import sweep_stale
+from rllib_moe.validation import ConfigError, argument_types, checks_arguments
 
 MAX_NODES: Final = 24
 """Nodes of a scene graph, the hero included."""
 
 Observation = dict[str, np.ndarray]
+AtLeastZero = Annotated[float, Field(ge=0)]
 
 
 def episode_seeds(seed: int, episode: int) -> tuple[int, int]:
@@ -81,35 +84,33 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
 
     Raises:
-        ValueError: An argument is out of range; every error in one message.
+        ConfigError: An argument is out of range; every error in one message.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 (gymnasium's own declaration)
-    description = NetHackDescription()
-    changeable: Mapping[str, Check] = {
-        **dict.fromkeys(("max_steps", "no_progress_limit"), STEP_LIMIT),
-        **dict.fromkeys(("reward_scale", "frozen_penalty", "depth_bonus", "tile_bonus"), Bounds(0)),
-    }
 
+    @checks_arguments
     def __init__(
         self,
         *,
-        max_steps: int = 500,
+        max_steps: StepLimit = 500,
         action_mask: bool = True,
         path_summary: bool = True,
-        reward_scale: float = 0.05,
-        frozen_penalty: float = 0.01,
-        depth_bonus: float = 0.0,
-        tile_bonus: float = 0.0,
+        reward_scale: AtLeastZero = 0.05,
+        frozen_penalty: AtLeastZero = 0.01,
+        depth_bonus: AtLeastZero = 0.0,
+        tile_bonus: AtLeastZero = 0.0,
         dismiss_prompts: bool = True,
-        no_progress_limit: int = 150,
-        tasks: str | None = None,
-        roles: str = "scene",
-        actions: str = "score",
-        character: str = "mon-hum-neu-mal",
+        no_progress_limit: StepLimit = 150,
+        tasks: Annotated[str, some_of(TASKS)] | None = None,
+        roles: Literal["scene", "task"] = "scene",
+        actions: ActionSetName = "score",
+        character: Character = "mon-hum-neu-mal",
         temp_root: str | None = None,
-        render_mode: str | None = None,
+        render_mode: Literal["ansi"] | None = None,
     ) -> None:
+        if roles == "task" and tasks is None:
+            raise ConfigError(["roles: expected 'scene' where there are no tasks, got 'task'"], "NetHackGraphEnv")
         self.max_steps = max_steps
         self.no_progress_limit = no_progress_limit
         self.reward_scale = reward_scale
@@ -117,27 +118,13 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self.depth_bonus = depth_bonus
         self.tile_bonus = tile_bonus
         self.tasks = tasks
-        checks = dict(self.changeable)
-        if tasks is not None:
-            checks["tasks"] = SomeTasks(TASKS)
-        errors = argument_errors(checks, {name: getattr(self, name) for name in checks})
-        if roles not in ("scene", "task") or (roles == "task" and tasks is None):
-            errors.append(f"roles must be 'scene', or 'task' where there are tasks, got {roles!r}")
-        if actions not in ACTION_SETS:
-            errors.append(f"actions must be one of {', '.join(map(repr, ACTION_SETS))}, got {actions!r}")
-        if error := character_error(character):
-            errors.append(error)
-        if render_mode not in (None, "ansi"):
-            errors.append(f"render_mode must be 'ansi' or None, got {render_mode!r}")
-        if errors:
-            raise ValueError("NetHackGraphEnv: " + "; ".join(errors))
         self._character = character
         self._dismiss_prompts = dismiss_prompts
         self._task_names = [] if tasks is None else task_names(tasks)
         role_names = self._task_names if roles == "task" else ROLE_NAMES
         self._further = ACTION_SETS[actions]
         if self._task_names:
-            self.changeable = {**self.changeable, "tasks": SomeTasks(self._task_names)}
+            self.changeable = {**self.changeable, "tasks": Annotated[str, some_of(self._task_names)]}
         self.description = NetHackDescription(self._task_names, role_names, self._further)
         make_game = partial(Game, character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
         self._game = self._usual_game = make_game()
@@ -159,6 +146,10 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._running = False
         self._is_over: bool | None = None  # None before the first episode, and after `close`
         self._living_glyphs = np.zeros(MAP_SHAPE, dtype=np.int16)
+
+    changeable: Mapping[str, Any] = argument_types(
+        __init__, "max_steps", "no_progress_limit", "reward_scale", "frozen_penalty", "depth_bonus", "tile_bonus"
+    )
 
     @staticmethod
     def prepare() -> None:

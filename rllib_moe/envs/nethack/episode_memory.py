@@ -3,12 +3,12 @@
 from collections import defaultdict
 
 import numpy as np
-from nle import nethack
 
 from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.action_sets import FurtherMemory
-from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, DOWN, REST, SEARCH, UP, move_direction
-from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
+from rllib_moe.envs.nethack.actions import DOWN, REST, SEARCH, UP, move_direction
+from rllib_moe.envs.nethack.hero import Level, cell_of, level_of
+from rllib_moe.envs.nethack.level_memory import LevelMemory, neighbor
 
 
 class EpisodeMemory:
@@ -27,18 +27,17 @@ class EpisodeMemory:
     """
 
     def __init__(self, blstats: np.ndarray, glyphs: np.ndarray, further: FurtherMemory | None = None) -> None:
-        self._levels = defaultdict[tuple[int, int], LevelMemory](LevelMemory.blank)
+        self._levels = defaultdict[Level, LevelMemory](LevelMemory.blank)
         self.further = further
         self._move(blstats)
         self.level.arrive(*self.position, None)
         # A game begins on the stairs up, which the hero's own symbol hides.
         self.level.terrain[self.position] = g.STAIRS_UP
         if further is not None:
-            further.record(None, blstats, glyphs, b"", self.place)
+            further.record(None, blstats, glyphs, b"")
 
     def _move(self, blstats: np.ndarray) -> None:
-        self.place = int(blstats[nethack.NLE_BL_DNUM]), int(blstats[nethack.NLE_BL_DLEVEL])
-        self.position = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
+        self.place, self.position = level_of(blstats), cell_of(blstats)
         self.level = self._levels[self.place]
 
     def record(
@@ -68,7 +67,7 @@ class EpisodeMemory:
         place_before, before = self.place, self.position
         self._move(blstats)
         if self.further is not None:
-            self.further.record(action, blstats, glyphs, message + b"\n" + read, self.place)
+            self.further.record(action, blstats, glyphs, message + b"\n" + read)
         if self.place != place_before:
             self.level.arrive(*self.position, None)
             if action == DOWN:
@@ -103,8 +102,8 @@ class EpisodeMemory:
         """
         if b"Really attack" in message:
             return True
-        y, x = self.position[0] + int(DIRECTION_DY[direction]), self.position[1] + int(DIRECTION_DX[direction])
-        if not (0 <= y < MAP_SHAPE[0] and 0 <= x < MAP_SHAPE[1]):
+        cell = neighbor(*self.position, direction)
+        if cell is None:
             return True
-        monster = g.GLYPH_TABLE[glyphs[y, x], g.NODE_COLUMN] == g.NODE_MONSTER
-        return not monster and self.level.terrain[y, x] != g.CLOSED_DOOR
+        monster = g.GLYPH_TABLE[glyphs[cell], g.NODE_COLUMN] == g.NODE_MONSTER
+        return not monster and self.level.terrain[cell] != g.CLOSED_DOOR

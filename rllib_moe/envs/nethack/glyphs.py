@@ -150,51 +150,51 @@ _MAP_SYMBOLS: tuple[tuple[int, int, int, int, str], ...] = (
 )
 
 
-def _monster_row(monster: int) -> tuple[int, int, int, int, int]:
+def _monster(monster: int) -> tuple[int, str, int, int]:
     kind = nethack.permonst(monster)
     level = min(int(kind.mlevel), 255)
     if kind.mname in _PEACEFUL:
-        return KEEP, NODE_MONSTER, CROP_CLASS_NAMES.index("monster_peaceful"), 1, level
+        return NODE_MONSTER, "monster_peaceful", 1, level
     if kind.mname in _DO_NOT_TOUCH:
-        return KEEP, NODE_MONSTER, CROP_CLASS_NAMES.index("monster_do_not_touch"), 1, level
-    name = "monster_weak" if level <= 1 else "monster_middling" if level <= 5 else "monster_strong"
-    return KEEP, NODE_MONSTER, CROP_CLASS_NAMES.index(name), 0, level
+        return NODE_MONSTER, "monster_do_not_touch", 1, level
+    return NODE_MONSTER, f"monster_{'weak' if level <= 1 else 'middling' if level <= 5 else 'strong'}", 0, level
 
 
-def _object_row(glyph: int) -> tuple[int, int, int, int, int]:
-    kind = nethack.glyph_to_obj(glyph)
-    if nethack.OBJ_NAME(nethack.objclass(kind)) == "boulder":
-        return KEEP, NODE_BOULDER, CROP_CLASS_NAMES.index("boulder"), 0, 0
-    letter = ord(nethack.objclass(kind).oc_class)
+def _object(number: int) -> tuple[int, str]:
+    kind = nethack.objclass(number)
+    if nethack.OBJ_NAME(kind) == "boulder":
+        return NODE_BOULDER, "boulder"
+    letter = ord(kind.oc_class)
     if letter == nethack.COIN_CLASS:
-        return KEEP, NODE_GOLD, CROP_CLASS_NAMES.index("gold"), 0, 0
-    name = "food" if letter == nethack.FOOD_CLASS else "item"
-    return KEEP, NODE_ITEM, CROP_CLASS_NAMES.index(name), 0, 0
+        return NODE_GOLD, "gold"
+    return NODE_ITEM, "food" if letter == nethack.FOOD_CLASS else "item"
+
+
+def _meaning(glyph: int) -> tuple[int, str] | tuple[int, str, int, int]:
+    """Return the node type and crop class of a glyph, and of some monsters whether to avoid it, and its level."""
+    if nethack.glyph_is_pet(glyph):
+        return NODE_PET, "pet"
+    if nethack.glyph_is_invisible(glyph) or nethack.glyph_is_warning(glyph):
+        return NODE_MONSTER, "monster_unseen", 0, 1
+    if nethack.glyph_is_monster(glyph):
+        return _monster(nethack.glyph_to_mon(glyph))
+    if nethack.glyph_is_statue(glyph):
+        return NODE_NONE, "statue"
+    if nethack.glyph_is_body(glyph):
+        return NODE_ITEM, "food"
+    if nethack.glyph_is_object(glyph):
+        return _object(nethack.glyph_to_obj(glyph))
+    if nethack.glyph_is_swallow(glyph):
+        return NODE_MONSTER, "engulfed", 0, 1
+    return NODE_NONE, "effect"
 
 
 def _build_glyph_table() -> np.ndarray:
     """Table uint8 [MAX_GLYPH + 1, 5]; the last row is NO_GLYPH, which means nothing is known."""
     table = np.zeros((nethack.MAX_GLYPH + 1, 5), dtype=np.uint8)
-    effect = (KEEP, NODE_NONE, CROP_CLASS_NAMES.index("effect"), 0, 0)
-    unseen_monster = (KEEP, NODE_MONSTER, CROP_CLASS_NAMES.index("monster_unseen"), 0, 1)
     for glyph in range(nethack.MAX_GLYPH):
-        if nethack.glyph_is_pet(glyph):
-            row = (KEEP, NODE_PET, CROP_CLASS_NAMES.index("pet"), 0, 0)
-        elif nethack.glyph_is_invisible(glyph) or nethack.glyph_is_warning(glyph):
-            row = unseen_monster
-        elif nethack.glyph_is_monster(glyph):
-            row = _monster_row(nethack.glyph_to_mon(glyph))
-        elif nethack.glyph_is_statue(glyph):
-            row = (KEEP, NODE_NONE, CROP_CLASS_NAMES.index("statue"), 0, 0)
-        elif nethack.glyph_is_body(glyph):
-            row = (KEEP, NODE_ITEM, CROP_CLASS_NAMES.index("food"), 0, 0)
-        elif nethack.glyph_is_object(glyph):
-            row = _object_row(glyph)
-        elif nethack.glyph_is_swallow(glyph):
-            row = (KEEP, NODE_MONSTER, CROP_CLASS_NAMES.index("engulfed"), 0, 1)
-        else:
-            row = effect
-        table[glyph] = row
+        node, name, *monster = _meaning(glyph)
+        table[glyph] = (KEEP, node, CROP_CLASS_NAMES.index(name), *(monster or (0, 0)))
     for first, last, terrain, node, name in _MAP_SYMBOLS:
         rows = slice(nethack.GLYPH_CMAP_OFF + first, nethack.GLYPH_CMAP_OFF + last + 1)
         table[rows] = (terrain, node, CROP_CLASS_NAMES.index(name), 0, 0)

@@ -24,6 +24,12 @@ REFUSAL_STEPS = 30
 """Steps for which a move that had no effect is not tried again; finite because its cause may pass (a pit, a pet)."""
 
 
+def neighbor(y: int, x: int, direction: int) -> tuple[int, int] | None:
+    """Return the cell next to (y, x) in a direction, None off the map."""
+    to_y, to_x = y + int(DIRECTION_DY[direction]), x + int(DIRECTION_DX[direction])
+    return (to_y, to_x) if 0 <= to_y < MAP_SHAPE[0] and 0 <= to_x < MAP_SHAPE[1] else None
+
+
 class LevelMemory(NamedTuple):
     """Memory of one level; a tuple of arrays, because that is what numba takes whole."""
 
@@ -75,9 +81,8 @@ class LevelMemory(NamedTuple):
 
     def lock(self, y: int, x: int, direction: int) -> None:
         """Record that the door next to (y, x) in this direction is locked."""
-        to_y, to_x = y + int(DIRECTION_DY[direction]), x + int(DIRECTION_DX[direction])
-        if 0 <= to_y < MAP_SHAPE[0] and 0 <= to_x < MAP_SHAPE[1]:
-            self.locked[to_y, to_x] = 1
+        if cell := neighbor(y, x, direction):
+            self.locked[cell] = 1
 
     def search(self, y: int, x: int, times: int = 1) -> None:
         """Record searches made at (y, x)."""

@@ -13,9 +13,8 @@ agent with the 23 alone could play the same game in as many steps.
 Source: https://nethackwiki.com/wiki/Nutrition.
 """
 
-from collections import defaultdict
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from nle import nethack
@@ -23,8 +22,6 @@ from nle import nethack
 from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import (
     ACTION_KEYS,
-    DIRECTION_DX,
-    DIRECTION_DY,
     EAT,
     FIRST_MOVE,
     NUM_ACTIONS,
@@ -32,17 +29,11 @@ from rllib_moe.envs.nethack.actions import (
     REST,
     SEARCH,
 )
-from rllib_moe.envs.nethack.corpses import (
-    LONG_AGO,
-    NO_CORPSE,
-    STOPPED_EATING,
-    Corpses,
-    is_good,
-    safe_corpses,
-    watch_corpses,
-)
+from rllib_moe.envs.nethack.corpses import NO_CORPSE, STOPPED_EATING, CorpseMemory
 from rllib_moe.envs.nethack.game import Game
-from rllib_moe.envs.nethack.prompts import Played, converse
+from rllib_moe.envs.nethack.hero import HUNGRY, SATIATED, WEAK, Cell, Level, cell_of, level_of
+from rllib_moe.envs.nethack.level_memory import neighbor
+from rllib_moe.envs.nethack.prompts import Played, converse, offered_keys
 
 
 class MacroAction(IntEnum):
@@ -64,14 +55,9 @@ MACRO_FEATURES: Final = (
 MAX_SEARCHES: Final = 20
 FIRST_NUTRITION: Final = 900
 _ORANGE = 80
-_SATIATED, _HUNGRY, _WEAK = 0, 2, 3
-_NUTRITION_OF = {_SATIATED: (1001, 2000), 1: (151, 1000), _HUNGRY: (51, 150), _WEAK: (1, 50)}
+_NUTRITION_OF = {SATIATED: (1001, 2000), 1: (151, 1000), HUNGRY: (51, 150), WEAK: (1, 50)}
 """Least and most nutrition of each value of ``NLE_BL_HUNGER``; who faints has none."""
-_PLACE = (nethack.NLE_BL_Y, nethack.NLE_BL_X, nethack.NLE_BL_DNUM, nethack.NLE_BL_DLEVEL)
 _HERE = NUM_DIRECTIONS
-
-Place = tuple[int, int]
-"""A level: dungeon branch, and number in it."""
 
 
 class MacroMemory:
@@ -82,16 +68,15 @@ class MacroMemory:
     """
 
     def __init__(self, character: str) -> None:
-        self._is_safe = safe_corpses(character)
         self._has_food = True
         self._nutrition = float(FIRST_NUTRITION)
         self._turn = 1
         self._action: int | None = None
-        self._place: Place = (0, 0)
-        self._corpses = defaultdict[Place, Corpses](Corpses.none)
+        self._level: Level = (0, 0)
+        self._corpses = CorpseMemory(character)
         self._meal: int | None = None
         """Direction of the corpse to eat, or `_HERE`."""
-        self._aim: tuple[int, int] | None = None
+        self._aim: Cell | None = None
         """Cell of that corpse."""
 
     def play(self, game: Game, action: int, steps_left: int) -> Played:
@@ -103,21 +88,17 @@ class MacroMemory:
         if self._meal is None or self._meal == _HERE:
             return _eat(game, steps_left, corpse=True)
         stats = game.living_blstats
-        place = [int(stats[number]) for number in _PLACE]
-        place[0] += int(DIRECTION_DY[self._meal])
-        place[1] += int(DIRECTION_DX[self._meal])
+        target = level_of(stats), self._aim
         walked = converse(game, bytes([ACTION_KEYS[FIRST_MOVE + self._meal]]))
-        if walked.is_over or steps_left == 1 or [int(stats[number]) for number in _PLACE] != place:
+        if walked.is_over or steps_left == 1 or (level_of(stats), cell_of(stats)) != target:
             return walked  # dead, out of steps, or held back: by a pit, a peaceful monster that came in between
-        eaten = _eat(game, steps_left - 1, corpse=True)
-        return Played(eaten.is_over, walked.messages + b"\n" + eaten.messages, steps=1 + eaten.steps)
+        return walked.then(_eat(game, steps_left - 1, corpse=True))
 
-    def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes, place: Place) -> None:
+    def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes) -> None:
         """Record what an action came to (see `action_sets.FurtherMemory`)."""
         turn, hunger = int(blstats[nethack.NLE_BL_TIME]), int(blstats[nethack.NLE_BL_HUNGER])
-        y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
         self._nutrition -= turn - self._turn
-        corpses = self._corpses[place]
+        kinds, cell, level = self._corpses.here(blstats).kind, cell_of(blstats), level_of(blstats)
         is_done = STOPPED_EATING not in message and b"Never mind" not in message
         if action == MacroAction.EAT_PACK:
             if b"have anything" in message or b"Never mind" in message:
@@ -125,20 +106,16 @@ class MacroMemory:
             elif is_done:
                 self._nutrition += _ORANGE
         elif action == MacroAction.EAT_CORPSE:
-            if is_done and (kind := int(corpses.kind[y, x])) != NO_CORPSE:
+            if is_done and (kind := int(kinds[cell])) != NO_CORPSE:
                 self._nutrition += nethack.permonst(kind).cnutrit
             if STOPPED_EATING not in message:  # eaten, or not there
-                self._forget_meal(corpses, (y, x), place)
+                kinds[cell] = NO_CORPSE
+                if self._aim is not None and level == self._level:
+                    kinds[self._aim] = NO_CORPSE  # it could not be walked to
         least, most = _NUTRITION_OF.get(hunger, (0, 0))
         self._nutrition = min(max(self._nutrition, least), most)
-        self._turn, self._action, self._place = turn, action, place
-        watch_corpses(glyphs, corpses, turn if b"You kill" in message else LONG_AGO, y, x)
-
-    def _forget_meal(self, corpses: Corpses, hero: tuple[int, int], place: Place) -> None:
-        """Forget the corpse under foot, and the one that could not be walked to."""
-        corpses.kind[hero] = NO_CORPSE
-        if self._aim is not None and place == self._place:
-            corpses.kind[self._aim] = NO_CORPSE
+        self._turn, self._action, self._level = turn, action, level
+        self._corpses.watch(blstats, glyphs, message)
 
     def write(
         self, blstats: np.ndarray, features: np.ndarray, mask: np.ndarray, moves: np.ndarray, *, monster_adjacent: bool
@@ -152,24 +129,18 @@ class MacroMemory:
             features[3 + self._action - NUM_ACTIONS] = 1
         mask[:] = (
             is_hurt and not monster_adjacent,
-            hunger >= _HUNGRY and self._has_food,
-            self._meal is not None and hunger != _SATIATED and not monster_adjacent,
+            hunger >= HUNGRY and self._has_food,
+            self._meal is not None and hunger != SATIATED and not monster_adjacent,
         )
 
     def _find_meal(self, blstats: np.ndarray, moves: np.ndarray) -> int | None:
         """Return the direction of a good corpse that can be stepped onto, `_HERE` for one under foot, None for none."""
-        if blstats[nethack.NLE_BL_CONDITION] & nethack.BL_MASK_HALLU:
-            return None
-        turn = int(blstats[nethack.NLE_BL_TIME])
-        y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
-        corpses = self._corpses[self._place]
-        self._aim = y, x
-        if is_good(corpses, self._is_safe, y, x, turn):
-            return _HERE
-        for direction in np.flatnonzero(moves).tolist():
-            self._aim = y + int(DIRECTION_DY[direction]), x + int(DIRECTION_DX[direction])
-            if is_good(corpses, self._is_safe, *self._aim, turn):
-                return int(direction)
+        hero = cell_of(blstats)
+        for direction in (_HERE, *np.flatnonzero(moves).tolist()):
+            self._aim = hero if direction == _HERE else neighbor(*hero, direction)
+            if self._aim is not None and self._corpses.is_good(blstats, self._aim):
+                return direction
+        self._aim = None
         return None
 
 
@@ -192,21 +163,23 @@ def _rest(game: Game, searches: int) -> Played:
     return Played(False, b"\n".join(messages), steps)
 
 
-class _Sight:
+class _Sight(NamedTuple):
     """Signs of a disturbance."""
 
-    def __init__(self, hp: int, hunger: int, in_sight: int, beside: int) -> None:
-        self.hp, self._hunger, self._in_sight, self._beside = hp, hunger, in_sight, beside
+    hp: int
+    hunger: int
+    monsters: int
+    monsters_beside: int
 
     def is_disturbed(self, before: "_Sight") -> bool:
         """Return whether something happened since."""
-        monsters = self._in_sight > before._in_sight or self._beside > before._beside
-        return monsters or self.hp < before.hp or self._hunger != before._hunger
+        have_come = self.monsters > before.monsters or self.monsters_beside > before.monsters_beside
+        return have_come or self.hp < before.hp or self.hunger != before.hunger
 
 
 def _sight(game: Game) -> _Sight:
     stats = game.living_blstats
-    y, x = int(stats[nethack.NLE_BL_Y]), int(stats[nethack.NLE_BL_X])
+    y, x = cell_of(stats)
     monsters = g.GLYPH_TABLE[game.glyphs, g.NODE_COLUMN] == g.NODE_MONSTER
     beside = monsters[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
     return _Sight(
@@ -221,8 +194,7 @@ def _eat(game: Game, steps_left: int, *, corpse: bool) -> Played:
         if b"here; eat" in message:
             return b"y" if corpse and b"corpse" in message else b"n"
         if b"want to eat?" in message and not corpse:
-            offered = message[message.rfind(b"[") + 1 :].partition(b" or ")[0]
-            return bytes([letter for letter in offered if letter in ACTION_KEYS][:1])
+            return bytes([key for key in offered_keys(message) if key in ACTION_KEYS][:1])
         return b""
 
     return converse(game, bytes([ACTION_KEYS[EAT]]), answer, steps_left)

@@ -17,9 +17,10 @@ from rllib_moe.envs.nethack.action_sets import ACTION_SETS, ActionSet, FurtherMe
 from rllib_moe.envs.nethack.actions import EAT, FIRST_MOVE, NUM_ACTIONS, NUM_DIRECTIONS
 from rllib_moe.envs.nethack.candidates import collect_candidates, thin
 from rllib_moe.envs.nethack.characters import RANDOM
+from rllib_moe.envs.nethack.corpses import CorpseMemory
 from rllib_moe.envs.nethack.features import feature_names, write_features, write_message_cues, write_path_summary
+from rllib_moe.envs.nethack.hero import cell_of
 from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory, learn_map
-from rllib_moe.envs.nethack.macro_actions import MacroMemory
 from rllib_moe.envs.nethack.path_search import search_paths
 from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_flags import MONSTER_ADJACENT, ROLE_NAMES, SCENE_FLAGS, write_scene
@@ -128,8 +129,7 @@ class ObservationBuilder:
             mask[EAT] = 0  # its own two know what to eat
         if self._has_mask:
             if circumstances.prompt != Prompt.NONE:
-                y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
-                mask[:NUM_ACTIONS] = mask_answers(Prompt(circumstances.prompt), message, memory.locked, y, x)
+                mask[:NUM_ACTIONS] = mask_answers(circumstances.prompt, message, memory.locked, *cell_of(blstats))
                 mask[NUM_ACTIONS:] = 0
             observation["action_mask"] = mask
         if self._num_tasks and task is not None:
@@ -152,7 +152,7 @@ def warm_up() -> None:
     glyphs: np.ndarray[Any, Any] = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, dtype=np.int16)
     blstats: np.ndarray[Any, Any] = np.zeros(nethack.BLSTATS_SHAPE, dtype=np.int64)
     builder.build(glyphs, blstats, b"", memory, start)
-    MacroMemory(RANDOM).record(None, blstats, glyphs, b"", (0, 0))
+    CorpseMemory(RANDOM).watch(blstats, glyphs, b"")
 
 
 @compiled

@@ -8,16 +8,13 @@ no environment step.
 import math
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
-
-import numpy as np
+from typing import Final, NamedTuple, Self
 
 from rllib_moe.envs.nethack.actions import KEY_ESCAPE, KEY_SPACE
+from rllib_moe.envs.nethack.game import Game
 
 MAX_DISMISSALS: Final = 32
 """Keys spent at most on closing questions after one action."""
-
-
 MAX_QUESTIONS: Final = 16
 """Questions answered at most after the keys of one action."""
 
@@ -41,20 +38,7 @@ class Prompt(IntEnum):
     """Another single key, such as "Really attack?"."""
 
 
-class Keyboard(Protocol):
-    """Interface of a running game for `settle`."""
-
-    misc: np.ndarray
-    """int32 [3]: waiting for a single key, for a line, for any key."""
-
-    def press(self, key: int) -> bool:
-        """Press one key; returns whether the game is over."""
-
-    def message_bytes(self) -> bytes:
-        """The message line, without padding."""
-
-
-def open_prompt(game: Keyboard) -> Prompt:
+def open_prompt(game: Game) -> Prompt:
     """Say which question is open.
 
     Args:
@@ -73,6 +57,12 @@ def open_prompt(game: Keyboard) -> Prompt:
     return Prompt.NONE
 
 
+def offered_keys(question: bytes) -> bytes:
+    """Return the keys that a question offers in brackets, as in ``[fgh or ?*]``; none without brackets."""
+    _, bracket, offered = question.rpartition(b"[")
+    return offered.partition(b"]")[0].partition(b" or ")[0] if bracket else b""
+
+
 class Played(NamedTuple):
     """Outcome of an action that types several keys."""
 
@@ -85,9 +75,15 @@ class Played(NamedTuple):
     steps: int
     """Steps that it counts as."""
 
+    def then(self, other: Self) -> Self:
+        """Return the outcome of both actions, one after the other."""
+        return self._replace(
+            is_over=other.is_over, messages=self.messages + b"\n" + other.messages, steps=self.steps + other.steps
+        )
+
 
 def converse(
-    game: Keyboard, keys: bytes, answer: Callable[[bytes], bytes] | None = None, max_steps: float = math.inf
+    game: Game, keys: bytes, answer: Callable[[bytes], bytes] | None = None, max_steps: float = math.inf
 ) -> Played:
     """Type keys, read what follows, and answer the questions until none is open.
 
@@ -135,7 +131,7 @@ class Settled(NamedTuple):
     """Messages after the first one, a line each."""
 
 
-def settle(game: Keyboard, *, before: Prompt, dismiss: bool) -> Settled:
+def settle(game: Game, *, before: Prompt, dismiss: bool) -> Settled:
     """Close the questions that are left open after an action.
 
     Args:
@@ -158,7 +154,7 @@ def settle(game: Keyboard, *, before: Prompt, dismiss: bool) -> Settled:
     return Settled(prompt, len(read), is_over=False, read=b"\n".join(read))
 
 
-def _is_answerable(game: Keyboard, prompt: Prompt, before: Prompt, dismiss: bool) -> bool:
+def _is_answerable(game: Game, prompt: Prompt, before: Prompt, dismiss: bool) -> bool:
     """Return whether the next action may be played as it is, see `settle`."""
     if prompt in (Prompt.NONE, Prompt.MORE, Prompt.TEXT):
         return prompt == Prompt.NONE

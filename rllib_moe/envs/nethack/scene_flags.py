@@ -21,6 +21,7 @@ from nle import nethack
 
 from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
+from rllib_moe.envs.nethack.hero import HUNGRY
 from rllib_moe.envs.nethack.scene_graph import CLOSENESS, CLOSENESS_SCALE, REACHABLE, Graph
 from rllib_moe.envs.nethack.state import State
 from rllib_moe.runtime.numba_cache import compiled
@@ -63,7 +64,6 @@ ROLE_NAMES: Final = ("survival", "combat", "exploration", "general")
     _IN_PROMPT,
 ) = range(len(SCENE_FLAGS))
 
-_NOT_HUNGRY = 1
 _NEAR = 1.0 / (1.0 + NEAR_STEPS / CLOSENESS_SCALE)
 
 
@@ -81,7 +81,7 @@ def write_scene(state: State, graph: Graph, scene: np.ndarray, roles: np.ndarray
     scene[:] = 0
     scene[_HP_LOW] = blstats[nethack.NLE_BL_HP] < blstats[nethack.NLE_BL_HPMAX] * HP_LOW
     scene[_ON_STAIRS_DOWN] = state.memory.terrain[hero_y, hero_x] == g.STAIRS_DOWN
-    scene[_HUNGRY] = blstats[nethack.NLE_BL_HUNGER] > _NOT_HUNGRY
+    scene[_HUNGRY] = blstats[nethack.NLE_BL_HUNGER] >= HUNGRY
     scene[_IN_PROMPT] = state.circumstances.prompt != 0
     scene[_DEAD_END] = 1
     for direction in range(NUM_DIRECTIONS):

@@ -18,7 +18,6 @@ alignment.
 Sources: https://nethackwiki.com/wiki/Prayer, /wiki/Elbereth, /wiki/Count.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
@@ -28,16 +27,10 @@ import numpy as np
 from nle import nethack
 
 from rllib_moe.envs.nethack.actions import NUM_ACTIONS, REST, move_direction
-from rllib_moe.envs.nethack.corpses import (
-    LONG_AGO,
-    NO_CORPSE,
-    STOPPED_EATING,
-    Corpses,
-    is_good,
-    safe_corpses,
-    watch_corpses,
-)
-from rllib_moe.envs.nethack.prompts import Keyboard, Played, converse
+from rllib_moe.envs.nethack.corpses import NO_CORPSE, STOPPED_EATING, CorpseMemory
+from rllib_moe.envs.nethack.game import Game
+from rllib_moe.envs.nethack.hero import HUNGRY, SATIATED, WEAK, Cell, Level, cell_of, level_of
+from rllib_moe.envs.nethack.prompts import Played, converse, offered_keys
 
 
 class SurvivalAction(IntEnum):
@@ -65,12 +58,8 @@ PRAYER_INTERVAL: Final = 600
 FIRST_PRAYER: Final = 101
 """Turn from which a first prayer in trouble is answered: the prayer timeout has fallen from 300 to 200."""
 
-_SATIATED, _HUNGRY, _WEAK = 0, 2, 3
 _FIRST_OFFERED = b""
 """Answer: the first letter that the question offers."""
-
-Place = tuple[int, int]
-"""A level: dungeon branch, and number in it."""
 
 
 class _Keys(NamedTuple):
@@ -115,25 +104,6 @@ def low_hit_points(hp: int, max_hp: int, level: int) -> bool:
     return hp <= 5 or hp * divisor <= min(max_hp, 15 * level)
 
 
-def type_keys(game: Keyboard, action: SurvivalAction) -> tuple[bool, bytes]:
-    """Type an action's keys, and answer the questions that follow; one without an answer is closed.
-
-    Returns:
-        Whether the game is over, and all messages on the way.
-    """
-    opening, answers, closing = _KEYS[action]
-
-    def answer(message: bytes) -> bytes:
-        known = next((answer for phrase, answer in answers.items() if phrase in message), None)
-        return message[message.rfind(b"[") + 1 :][:1] if known == _FIRST_OFFERED else known or b""
-
-    played = converse(game, opening, answer)
-    if played.is_over or not closing:
-        return played.is_over, played.messages
-    closed = converse(game, closing)
-    return closed.is_over, played.messages + b"\n" + closed.messages
-
-
 class SurvivalMemory:
     """Memory of an episode for survival: prayers, supplies, corpses, the word under foot.
 
@@ -142,23 +112,35 @@ class SurvivalMemory:
     """
 
     def __init__(self, character: str) -> None:
-        self._is_safe = safe_corpses(character)
         self._last_prayer = FIRST_PRAYER - PRAYER_INTERVAL
         self._god_listens = True
         # Food is never picked up by itself, potions are.
         self._has_food = self._has_potion = True
         self._action: int | None = None
-        self._at: tuple[Place, int] | None = None
+        self._at: tuple[Level, Cell] | None = None
         self._hp = 0
         self._is_written = False
-        self._cannot_write: set[tuple[Place, int]] = set()
-        self._corpses = defaultdict[Place, Corpses](Corpses.none)
+        self._cannot_write: set[tuple[Level, Cell]] = set()
+        self._corpses = CorpseMemory(character)
 
-    def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes, place: Place) -> None:
+    def play(self, game: Game, action: int, steps_left: int) -> Played:
+        """Play one of the actions, which is one step; a question that it has no answer to is closed."""
+        del steps_left
+        opening, answers, closing = _KEYS[SurvivalAction(action)]
+
+        def answer(message: bytes) -> bytes:
+            known = next((answer for phrase, answer in answers.items() if phrase in message), None)
+            return offered_keys(message)[:1] if known == _FIRST_OFFERED else known or b""
+
+        played = converse(game, opening, answer)
+        if closing and not played.is_over:
+            played = played.then(converse(game, closing))
+        return played._replace(steps=1)
+
+    def record(self, action: int | None, blstats: np.ndarray, glyphs: np.ndarray, message: bytes) -> None:
         """Record what an action came to (see `action_sets.FurtherMemory`)."""
         turn, hp = int(blstats[nethack.NLE_BL_TIME]), int(blstats[nethack.NLE_BL_HP])
-        y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
-        cell = y * glyphs.shape[1] + x
+        at = level_of(blstats), cell_of(blstats)
         if action == SurvivalAction.PRAY and b"You begin praying" in message:
             self._last_prayer = turn
             self._god_listens = not any(word in message for word in _ANGER)
@@ -171,20 +153,13 @@ class SurvivalMemory:
         if action == SurvivalAction.ELBERETH:
             self._is_written = _WRITTEN in message
             if b"want to write in" not in message:
-                self._cannot_write.add((place, cell))
-        elif self._at != (place, cell) or hp < self._hp or (action is not None and move_direction(action) >= 0):
+                self._cannot_write.add(at)
+        elif self._at != at or hp < self._hp or (action is not None and move_direction(action) >= 0):
             self._is_written = False  # steps and attacks smudge it, and who is hurt on it cannot trust it
-        self._action, self._at, self._hp = action, (place, cell), hp
-        corpses = self._corpses[place]
+        self._action, self._at, self._hp = action, at, hp
         if action == SurvivalAction.EAT_CORPSE and STOPPED_EATING not in message:
-            corpses.kind[y, x] = NO_CORPSE
-        watch_corpses(glyphs, corpses, turn if b"You kill" in message else LONG_AGO, y, x)
-
-    def play(self, game: Keyboard, action: int, steps_left: int) -> Played:
-        """Play one of the actions; it is one step."""
-        del steps_left
-        is_over, messages = type_keys(game, SurvivalAction(action))
-        return Played(is_over, messages, steps=1)
+            self._corpses.here(blstats).kind[cell_of(blstats)] = NO_CORPSE
+        self._corpses.watch(blstats, glyphs, message)
 
     def write(
         self, blstats: np.ndarray, features: np.ndarray, mask: np.ndarray, moves: np.ndarray, *, monster_adjacent: bool
@@ -193,11 +168,11 @@ class SurvivalMemory:
         del moves
         turn, hunger = int(blstats[nethack.NLE_BL_TIME]), int(blstats[nethack.NLE_BL_HUNGER])
         hp, max_hp = int(blstats[nethack.NLE_BL_HP]), int(blstats[nethack.NLE_BL_HPMAX])
-        trouble = hunger >= _WEAK or low_hit_points(hp, max_hp, int(blstats[nethack.NLE_BL_XP]))
+        trouble = hunger >= WEAK or low_hit_points(hp, max_hp, int(blstats[nethack.NLE_BL_XP]))
         since_prayer = turn - self._last_prayer
         prayer_due = self._god_listens and since_prayer >= PRAYER_INTERVAL
         half_dead = 2 * hp <= max_hp
-        corpse = self._corpse_is_good(blstats, turn)
+        corpse = self._corpses.is_good(blstats, cell_of(blstats))
         written = self._is_written
         state = (trouble, prayer_due, min(since_prayer / 1000, 1), self._has_food, self._has_potion, corpse, written)
         features[: len(state)] = state
@@ -206,16 +181,8 @@ class SurvivalMemory:
         mask[:] = (
             not monster_adjacent or written,
             trouble and prayer_due,
-            hunger >= _HUNGRY and self._has_food,
-            corpse and hunger != _SATIATED,
+            hunger >= HUNGRY and self._has_food,
+            corpse and hunger != SATIATED,
             half_dead and self._has_potion,
             half_dead and monster_adjacent and not written and self._at not in self._cannot_write,
         )
-
-    def _corpse_is_good(self, blstats: np.ndarray, turn: int) -> bool:
-        """Return whether a corpse lies under foot that may be eaten."""
-        assert self._at is not None, "write() before record()"
-        if blstats[nethack.NLE_BL_CONDITION] & nethack.BL_MASK_HALLU:
-            return False
-        y, x = int(blstats[nethack.NLE_BL_Y]), int(blstats[nethack.NLE_BL_X])
-        return is_good(self._corpses[self._at[0]], self._is_safe, y, x, turn)

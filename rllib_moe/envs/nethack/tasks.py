@@ -13,13 +13,14 @@ the game ends. Source: https://github.com/NetHack-LE/nle/blob/main/nle/env/tasks
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from nle import nethack
+from pydantic import PlainValidator
 
 from rllib_moe.envs.nethack.game import Game
+from rllib_moe.envs.nethack.hero import Level, level_of
 
 GOLD, SCOUT, EAT, STAIRCASE = "gold", "scout", "eat", "staircase"
 
@@ -57,18 +58,17 @@ def task_names(tasks: str) -> list[str]:
     return [name.strip() for name in tasks.split(",")]
 
 
-@dataclass(frozen=True)
-class SomeTasks:
-    """Check of a list of tasks: some of those that are `known`."""
+def some_of(known: Collection[str]) -> PlainValidator:
+    """Return the check of a list of tasks that takes those that are `known`, for an annotation."""
 
-    known: Collection[str]
+    def check(tasks: Any) -> Any:
+        names = task_names(tasks) if isinstance(tasks, str) else []
+        if not names or len({*names} & {*known}) < len(names):
+            expected = f"one or more of {', '.join(known)}, each once, separated by commas"
+            raise ValueError(f"expected {expected}, got {tasks!r}")
+        return tasks
 
-    def __call__(self, value: Any) -> str | None:
-        """Return None for a list that fits, else those that would."""
-        names = task_names(value) if isinstance(value, str) else []
-        if names and len({*names} & {*self.known}) == len(names):
-            return None
-        return f"one or more of {', '.join(self.known)}, each once, separated by commas"
+    return PlainValidator(check)
 
 
 class TaskProgress:
@@ -88,15 +88,14 @@ class TaskProgress:
         self.task, self.score, self.is_done = task, 0.0, False
         self._game = game
         # NLE counts what is shown of a level at the first step on it as well, but only gains of what the hero has.
-        self._cells: dict[tuple[int, int], int] = {}
+        self._cells: dict[Level, int] = {}
         self._had = 0 if task in (SCOUT, STAIRCASE) else self._reading()
 
     def gain(self) -> float:
         """Return the points that an action gained, after which the game goes on."""
         reading = self._reading()
         if self.task == SCOUT:
-            stats = self._game.blstats
-            level = int(stats[nethack.NLE_BL_DNUM]), int(stats[nethack.NLE_BL_DLEVEL])
+            level = level_of(self._game.blstats)
             self._had = self._cells.get(level, 0)
             self._cells[level] = reading
         gained = reading - self._had

@@ -4,18 +4,16 @@ import pytest
 from rllib_moe.envs.nethack.action_mask import mask_answers
 from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
-    DIRECTION_DX,
-    DIRECTION_DY,
     FIRST_MOVE,
     FIRST_RUN,
     MORE,
-    NUM_ACTIONS,
     SEARCH,
     move_direction,
 )
 from rllib_moe.envs.nethack.glyphs import GLYPH_TABLE, NODE_COLUMN, NODE_MONSTER, NODE_PET, STAIRS_DOWN, STAIRS_UP
-from rllib_moe.envs.nethack.level_memory import MAP_SHAPE, LevelMemory
+from rllib_moe.envs.nethack.level_memory import LevelMemory, neighbor
 from rllib_moe.envs.nethack.prompts import Prompt
+from tests.envs.nethack.conftest import play, random_legal
 
 
 def legal(scene):
@@ -77,6 +75,7 @@ def test_refused_moves_return_after_a_while(draw):
         (Prompt.EAT, b"There is a newt corpse here; eat it? [ynq] (n)", {"more", "move_NW", "move_SE"}),
         (Prompt.CHOICE, b"Really attack? [yn] (n)", {"more", "move_NW", "move_SE"}),
         (Prompt.DIRECTION, b"In what direction?", {"more", *ACTION_NAMES[FIRST_MOVE:FIRST_RUN]}),
+        (Prompt.CHOICE, b"Shall I hang yellow lights up?", {"more"}),  # offers nothing
         (Prompt.MORE, b"--More--", {"more"}),
         (Prompt.TEXT, b"Call it:", {"more"}),
     ],
@@ -93,7 +92,7 @@ def test_kick_goes_towards_the_locked_door():
     assert np.flatnonzero(mask).tolist() == [MORE, FIRST_MOVE + 2]
 
 
-def play(env, seed, actions):
+def replay(env, seed, actions):
     observation, _ = env.reset(seed=seed)
     for action in actions:
         observation, *_ = env.step(action)
@@ -108,7 +107,7 @@ def test_masked_out_moves_do_nothing_in_a_real_game(make_env, seed):
     actions: list[int] = []
     tried = 0
     for _ in range(6):
-        observation = play(env, seed, actions)
+        observation = replay(env, seed, actions)
         for _ in range(15):
             actions.append(int(rng.choice(np.flatnonzero(observation["action_mask"]))))
             observation, *_ = env.step(actions[-1])
@@ -118,13 +117,11 @@ def test_masked_out_moves_do_nothing_in_a_real_game(make_env, seed):
         for action in range(FIRST_MOVE, FIRST_RUN + 8):
             if mask[action]:
                 continue
-            play(env, seed, actions)
+            replay(env, seed, actions)
             level, place = env._memory.place, env._memory.position
-            direction = move_direction(action)
-            y, x = place[0] + int(DIRECTION_DY[direction]), place[1] + int(DIRECTION_DX[direction])
-            inside = 0 <= y < MAP_SHAPE[0] and 0 <= x < MAP_SHAPE[1]
+            cell = neighbor(*place, move_direction(action))
             # Runs into creatures are left out for another reason: they stop, or swap like a step.
-            if inside and GLYPH_TABLE[env._living_glyphs[y, x], NODE_COLUMN] in (NODE_MONSTER, NODE_PET):
+            if cell and GLYPH_TABLE[env._living_glyphs[cell], NODE_COLUMN] in (NODE_MONSTER, NODE_PET):
                 continue
             env.step(action)
             assert (env._memory.place, env._memory.position) == (level, place), ACTION_NAMES[action]
@@ -136,19 +133,9 @@ def test_masked_play_hardly_wastes_steps(make_env):
     """Of uniformly random actions two thirds leave the game as it was; of legal ones few do."""
     shares = {}
     for masked in (True, False):
-        env = make_env(action_mask=masked)
-        wasted = steps = 0
-        for seed in range(4):
-            rng = np.random.default_rng(seed)
-            observation, _ = env.reset(seed=seed)
-            for _ in range(200):
-                legal_actions = np.flatnonzero(observation["action_mask"]) if masked else np.arange(NUM_ACTIONS)
-                observation, _, terminated, truncated, info = env.step(int(rng.choice(legal_actions)))
-                wasted += info["no_progress"] > 0
-                steps += 1
-                if terminated or truncated:
-                    break
-        shares[masked] = wasted / steps
+        env = make_env(action_mask=masked, max_steps=200)
+        infos = [info for seed in range(4) for *_, info in play(env, seed, random_legal(seed))]
+        shares[masked] = np.mean([info["no_progress"] > 0 for info in infos])
     # A monk is fast: one move in four comes without the clock moving, whatever it is.
     assert shares[True] < 0.35
     assert shares[False] > 0.5

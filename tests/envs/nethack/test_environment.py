@@ -1,38 +1,27 @@
 import hashlib
 import pickle
+from itertools import islice
 
 import numpy as np
 import pytest
 from nle import nethack
 
 from rllib_moe.envs.graph_space import GraphShape, check_observation
-from rllib_moe.envs.nethack.actions import DOWN, MORE, NUM_ACTIONS, SEARCH, UP
+from rllib_moe.envs.nethack.actions import DOWN, MORE, SEARCH, UP
 from rllib_moe.envs.nethack.environment import NetHackGraphEnv
 from rllib_moe.envs.nethack.game import Game, GameStartError
 from rllib_moe.envs.nethack.scene_flags import SCENE_FLAGS
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
-
-QUICK_SEED = 3
-"""The scripted player finds the stairs of this game in some 20 steps."""
-
-DEADLY_SEEDS = (16, 10, 12, 18)
-"""Games in which diving kills it within some 600 steps; several, so that one version's luck does not matter."""
+from tests.envs.nethack.conftest import DEADLY_SEEDS, QUICK_SEED, play, random_legal
 
 
 def fingerprint(env, seed, num_steps=100):
     """Hash of every observation, reward and score of an episode of fixed actions."""
     digest = hashlib.sha256()
-    rng = np.random.default_rng(5)
-    observation, info = env.reset(seed=seed)
-    for _ in range(num_steps):
+    for observation, reward, *_, info in islice(play(env, seed, random_legal(5)), num_steps):
         for leaf in sorted(observation):
             digest.update(observation[leaf].tobytes())
-        digest.update(repr((info["score"], info["scene"])).encode())
-        action = int(rng.choice(np.flatnonzero(observation["action_mask"])))
-        observation, reward, terminated, truncated, info = env.step(action)
-        digest.update(repr(reward).encode())
-        if terminated or truncated:
-            break
+        digest.update(repr((reward, info["score"], info["scene"])).encode())
     return digest.hexdigest()
 
 
@@ -40,22 +29,15 @@ def fingerprint(env, seed, num_steps=100):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_observations_are_in_the_space_to_the_last(make_env, masked, seed):
     env = make_env(action_mask=masked, max_steps=300)
-    rng = np.random.default_rng(seed)
-    observation, info = env.reset(seed=seed)
-    assert ("action_mask" in observation) == masked
-    for _ in range(300):
+    first, told = env.reset(seed=seed)
+    for observation, reward, *_, info in [(first, 0.0, told), *play(env, seed, random_legal(seed))]:
+        assert ("action_mask" in observation) == masked
         check_observation(observation, env.observation_space)
         assert env.observation_space.contains(observation)
         assert tuple(info["scene"]) == SCENE_FLAGS
         assert all(isinstance(flag, bool) for flag in info["scene"].values())
         assert {"score", "max_depth", "shaping", "nodes_cut", "prompts_dismissed"} <= set(info)
-        legal = np.flatnonzero(observation["action_mask"]) if masked else np.arange(NUM_ACTIONS)
-        observation, reward, terminated, truncated, info = env.step(int(rng.choice(legal)))
         assert np.isfinite(reward)
-        if terminated or truncated:
-            break
-    check_observation(observation, env.observation_space)
-    assert terminated or truncated
 
 
 def test_no_buffer_is_shared_between_observations(make_env):
@@ -145,16 +127,13 @@ def test_score_and_depth_survive_death(make_env):
     """The scripted player dives until something kills it."""
     env = make_env(max_steps=5000)
     for seed in DEADLY_SEEDS:
-        policy = ScriptedStairsPolicy()
-        observation, info = env.reset(seed=seed)
-        rewards, terminated, truncated, last = 0.0, False, False, info
-        while not (terminated or truncated):
-            last = info
-            observation, reward, terminated, truncated, info = env.step(policy.act(observation))
-            rewards += reward + 0.05 * 0.01 * (info["no_progress"] > 0)
+        steps = list(play(env, seed, ScriptedStairsPolicy().act))
+        observation, _, terminated, _, info = steps[-1]
         if terminated:
             break
     assert terminated
+    last = steps[-2][-1]
+    rewards = sum(reward + 0.05 * 0.01 * (info["no_progress"] > 0) for _, reward, *_, info in steps)
     assert info["ending"].startswith(("killed by ", "died of ", "petrified by ", "poisoned by ", "choked on "))
     assert info["score"] >= last["score"] > 0
     assert info["max_depth"] == last["max_depth"] > 1
@@ -165,22 +144,19 @@ def test_score_and_depth_survive_death(make_env):
 
 
 def test_shaping_is_reported_apart(make_env):
-    plain, shaped = make_env(), make_env(depth_bonus=3.0, tile_bonus=0.01)
-    for env in (plain, shaped):
-        policy = ScriptedStairsPolicy()
-        observation, info = env.reset(seed=QUICK_SEED)
-        env.history = []
-        for _ in range(100):
-            observation, reward, terminated, truncated, info = env.step(policy.act(observation))
-            env.history.append((reward, info["shaping"], info["max_depth"]))
-            if terminated or truncated:
-                break
-    for (reward, none, depth), (with_bonus, shaping, same_depth) in zip(plain.history, shaped.history, strict=True):
+    plain, shaped = (
+        [(reward, info["shaping"], info["max_depth"]) for _, reward, *_, info in islice(steps, 100)]
+        for steps in (
+            play(make_env(**bonus), QUICK_SEED, ScriptedStairsPolicy().act)
+            for bonus in ({}, {"depth_bonus": 3.0, "tile_bonus": 0.01})
+        )
+    )
+    for (reward, none, depth), (with_bonus, shaping, same_depth) in zip(plain, shaped, strict=True):
         assert none == 0
         assert depth == same_depth
         assert with_bonus == pytest.approx(reward + shaping)
-    total = sum(shaping for _, shaping, _ in shaped.history)
-    depths = shaped.history[-1][2] - 1
+    total = sum(shaping for _, shaping, _ in shaped)
+    depths = shaped[-1][2] - 1
     assert depths >= 1
     assert total > 3.0 * depths
 
@@ -199,7 +175,7 @@ def test_stair_dancing_pays_once(make_env):
 
 
 def test_bad_arguments_are_named_all_at_once():
-    with pytest.raises(ValueError, match=r"max_steps.*got 0.*reward_scale.*nan"):
+    with pytest.raises(ValueError, match=r"(?s)max_steps.*got 0.*reward_scale.*nan"):
         NetHackGraphEnv(max_steps=0, reward_scale=float("nan"))
     with pytest.raises(TypeError):
         NetHackGraphEnv(500)  # type: ignore[misc]

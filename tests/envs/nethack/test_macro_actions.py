@@ -7,50 +7,12 @@ from nle import nethack
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, EAT, FIRST_MOVE, KEY_ESCAPE, KEY_SPACE, NUM_ACTIONS
 from rllib_moe.envs.nethack.features import feature_names
-from rllib_moe.envs.nethack.game import Game
-from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
-from rllib_moe.envs.nethack.macro_actions import MACRO_ACTIONS, MACRO_FEATURES, MacroAction, MacroMemory
+from rllib_moe.envs.nethack.hero import cell_of
+from rllib_moe.envs.nethack.level_memory import neighbor
+from rllib_moe.envs.nethack.macro_actions import MACRO_FEATURES, MacroAction, MacroMemory
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
-
-QUIET_SEED = 35
-"""A game in which the hero may rest at its start until it is weak of hunger."""
-
-HOME = (0, 1)
-HERO = (10, 40)
-EAST, WEST = 1, 3
-ALL_MOVES = np.ones(8, np.uint8)
-
-
-def monster(name):
-    return next(i for i in range(nethack.NUMMONS) if nethack.permonst(i).mname == name)
-
-
-class Watch:
-    """A memory that is told of a hero who stands still on bare ground while things happen around."""
-
-    def __init__(self):
-        self.memory = MacroMemory("mon-hum-neu-mal")
-        self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF + 19, np.int16)
-        self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
-        self.happens(None, Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1)
-
-    def happens(self, action, message=b"", **values):
-        for name, value in values.items():
-            self.stats[getattr(nethack, f"NLE_BL_{name}")] = value
-        self.memory.record(action, self.stats, self.glyphs, message, HOME)
-
-    def falls(self, name, direction=EAST, **values):
-        self.glyphs[HERO[0], HERO[1] + (1 if direction == EAST else -1)] = nethack.GLYPH_BODY_OFF + monster(name)
-        self.happens(FIRST_MOVE, b"You kill it!", **values)
-
-    def write(self, moves=ALL_MOVES, *, monster_adjacent=False):
-        features, mask = np.zeros(len(MACRO_FEATURES), np.float32), np.zeros(len(MACRO_ACTIONS), np.uint8)
-        self.memory.write(self.stats, features, mask, moves, monster_adjacent=monster_adjacent)
-        legal = {name for name, each in zip(MACRO_ACTIONS, mask, strict=True) if each}
-        return dict(zip(MACRO_FEATURES, features.tolist(), strict=True)), legal
-
-    def legal(self, moves=ALL_MOVES, *, monster_adjacent=False):
-        return self.write(moves, monster_adjacent=monster_adjacent)[1]
+from tests.envs.nethack.conftest import CHARACTER, monster, play, random_legal
+from tests.envs.nethack.watch import EAST_OF_HERO, QUIET_SEED, WEST_OF_HERO, Watch
 
 
 @pytest.fixture
@@ -101,12 +63,11 @@ def test_a_rest_ends_with_the_steps(make_env):
 
 
 @pytest.mark.parametrize("what", ["wound", "in sight", "beside", "hunger", "find", "question", "death", "nothing"])
-def test_what_happens_ends_a_rest(what, tmp_path):
-    game = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
-    game.start(1, 1)
+def test_what_happens_ends_a_rest(what, start_game):
+    game = start_game(1)
     stats, presses = game.living_blstats, []
     stats[nethack.NLE_BL_HPMAX] = 99
-    y, x = int(stats[nethack.NLE_BL_Y]), int(stats[nethack.NLE_BL_X])
+    y, x = cell_of(stats)
     game.glyphs[0, 0] = nethack.GLYPH_MON_OFF
 
     def press(key):
@@ -128,10 +89,9 @@ def test_what_happens_ends_a_rest(what, tmp_path):
         return what == "death"
 
     game.press = press
-    played = MacroMemory("mon-hum-neu-mal").play(game, MacroAction.REST, 10)
+    played = MacroMemory(CHARACTER).play(game, MacroAction.REST, 10)
     assert played.steps == len(presses) == (10 if what == "nothing" else 3)
     assert played.is_over == (what == "death")
-    game.close()
 
 
 def test_hunger_is_met_by_what_a_key_of_the_23_can_choose(told):
@@ -153,12 +113,11 @@ def test_hunger_is_met_by_what_a_key_of_the_23_can_choose(told):
 
 def lay_newt_beside(env):
     """Let the hero believe that a fresh newt lies beside; return the direction."""
-    y, x = int(env._game.living_blstats[nethack.NLE_BL_Y]), int(env._game.living_blstats[nethack.NLE_BL_X])
-    corpses = env._memory.further._corpses[env._memory.place]
+    corpses = env._memory.further._corpses.here(env._game.living_blstats)
     observation, *_ = env._observe()
     direction = int(np.flatnonzero(observation["action_mask"][FIRST_MOVE : FIRST_MOVE + 4])[0])
-    dy, dx = ((-1, 0), (0, 1), (1, 0), (0, -1))[direction]
-    corpses.kind[y + dy, x + dx], corpses.since[y + dy, x + dx] = monster("newt"), 1
+    cell = neighbor(*env._memory.position, direction)
+    corpses.kind[cell], corpses.since[cell] = monster("newt"), 1
     observation, *_ = env._observe()
     assert observation["action_mask"][MacroAction.EAT_CORPSE]
     return direction
@@ -184,27 +143,23 @@ def test_a_hero_who_is_held_back_eats_nothing(told):
     assert not env._observe()[0]["action_mask"][MacroAction.EAT_CORPSE], "it is not tried again"
 
 
-def test_meals_are_eaten_and_counted(make_env):
+def test_meals_are_eaten_and_counted(make_env, monkeypatch):
     """In real games most meals are finished, also from piles, and the hero's count is near the game's own."""
     env = make_env(actions="macro", max_steps=1500)
     said, errors = [], []
+    meal = MacroMemory.play
+
+    def listen(self, game, action, steps_left):
+        played = meal(self, game, action, steps_left)
+        if action == MacroAction.EAT_CORPSE:
+            said.append(played.messages)
+        return played
+
+    monkeypatch.setattr(MacroMemory, "play", listen)
     for seed in range(8):
-        observation, _ = env.reset(seed=seed)
-        player, memory, ended = ScriptedStairsPolicy(seed), env._memory.further, False
-        play = memory.play
-
-        def listen(game, action, steps_left, play=play):
-            played = play(game, action, steps_left)
-            if action == MacroAction.EAT_CORPSE:
-                said.append(played.messages)
-            return played
-
-        memory.play = listen
-        while not ended:
-            observation, _, terminated, truncated, _ = env.step(player.act(observation))
-            ended = terminated or truncated
-            if not ended:
-                errors.append(abs(memory._nutrition - env._game.internal[7]))
+        for _, _, terminated, truncated, _ in play(env, seed, ScriptedStairsPolicy(seed).act):
+            if not (terminated or truncated):
+                errors.append(abs(env._memory.further._nutrition - env._game.internal[7]))
     finished = [message for message in said if b"finish eating" in message or b"tast" in message]
     assert len(said) >= 20
     assert len(finished) > 0.6 * len(said)
@@ -220,7 +175,7 @@ def test_no_meal_takes_more_steps_than_are_left(steps_left, told):
 
 
 def test_a_rest_is_for_the_hurt():
-    watch = Watch()
+    watch = Watch("macro")
     assert "rest" not in watch.legal()
     watch.happens(FIRST_MOVE, HP=19)
     assert "rest" in watch.legal()
@@ -228,28 +183,28 @@ def test_a_rest_is_for_the_hurt():
 
 
 def test_only_a_good_corpse_that_can_be_reached_is_eaten():
-    watch = Watch()
+    watch = Watch("macro")
     assert "eat_corpse" not in watch.legal()
     watch.falls("gnome")
     assert "eat_corpse" in watch.legal()
     assert watch.write()[0]["corpse_near"] == 1
-    assert "eat_corpse" not in watch.legal(moves=np.eye(8, dtype=np.uint8)[WEST])
+    assert "eat_corpse" not in watch.legal(moves=np.eye(8, dtype=np.uint8)[3])
     assert "eat_corpse" not in watch.legal(monster_adjacent=True)
     watch.happens(FIRST_MOVE, HUNGER=0)
     assert "eat_corpse" not in watch.legal()
     watch.happens(FIRST_MOVE, HUNGER=1, TIME=40)
     assert "eat_corpse" not in watch.legal(), "it is too old"
-    watch.falls("kobold", WEST)
+    watch.falls("kobold", WEST_OF_HERO)
     assert "eat_corpse" not in watch.legal(), "it is poisonous"
 
 
 def test_nutrition_is_what_the_hero_can_know():
-    watch = Watch()
+    watch = Watch("macro")
     assert watch.write()[0]["nutrition"] == pytest.approx(0.9)
     watch.falls("gnome", TIME=101)
     assert watch.write()[0]["nutrition"] == pytest.approx(0.8)
-    watch.glyphs[HERO[0], HERO[1] + 1] = nethack.GLYPH_MON_OFF + monster("monk")
-    watch.happens(MacroAction.EAT_CORPSE, b"You finish eating the gnome corpse.", X=HERO[1] + 1)
+    watch.glyphs[EAST_OF_HERO] = nethack.GLYPH_MON_OFF + monster("monk")
+    watch.happens(MacroAction.EAT_CORPSE, b"You finish eating the gnome corpse.", X=EAST_OF_HERO[1])
     assert watch.write()[0]["nutrition"] == pytest.approx(0.9)
     watch.happens(FIRST_MOVE, TIME=601, HUNGER=2)
     assert watch.write()[0]["nutrition"] == pytest.approx(0.15), "the game says that it is hungry"
@@ -265,29 +220,15 @@ def test_play_with_macro_actions_stays_in_the_space_and_types_keys_of_the_23(mak
     env = make_env(actions="macro", max_steps=1000)
     assert env.action_space.n == NUM_ACTIONS + 3 == len(env.description.action_names)
     assert env.observation_space["features"].shape == (len(feature_names(path_summary=True)) + len(MACRO_FEATURES),)
-    rng, played = np.random.default_rng(0), set()
+    choose, played = random_legal(0, further=0.5), set()
     for seed in range(3):
-        observation, _ = env.reset(seed=seed)
         keys, press = [], env._game.press
         env._game.press = lambda key, keys=keys, press=press: keys.append(key) or press(key)
-        ended = False
-        while not ended:
+        for observation, *_ in play(env, seed, choose):
             check_observation(observation, env.observation_space)
-            legal = np.flatnonzero(observation["action_mask"])
-            further = legal[legal >= NUM_ACTIONS]
-            action = int(rng.choice(further if len(further) and rng.random() < 0.5 else legal))
-            played |= {action} & set(MacroAction)
-            observation, _, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
+            played.add(env._last_action)
         assert set(keys) <= {*ACTION_KEYS, KEY_SPACE, KEY_ESCAPE}
         closing = sum(key in (KEY_SPACE, KEY_ESCAPE) for key in keys)
         assert env._tally.steps == len(keys) - closing
         env._game.press = press
     assert {MacroAction.REST, MacroAction.EAT_CORPSE} <= played
-
-
-def test_the_purpose_of_each_macro_action_is_its_own(make_env):
-    env = make_env(actions="macro")
-    observation, _ = env.reset(seed=0)
-    purposes = env.description.purpose_of_actions(observation)
-    assert [env.description.purposes()[i] for i in purposes[NUM_ACTIONS:]] == list(MACRO_ACTIONS)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from rllib_moe.envs.description import UNREACHABLE
-from rllib_moe.envs.nethack.actions import ACTION_NAMES
+from rllib_moe.envs.nethack.action_sets import ACTION_SETS
+from rllib_moe.envs.nethack.actions import ACTION_NAMES, NUM_ACTIONS
 from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.glyphs import NODE_MONSTER, NODE_STAIRS_DOWN
 
@@ -38,6 +39,14 @@ def test_out_of_reach_is_no_distance(draw):
     assert distances[types == NODE_STAIRS_DOWN].tolist() == [UNREACHABLE]
 
 
+@pytest.mark.parametrize("actions", ["macro", "extended"])
+def test_the_purpose_of_each_further_action_is_its_own(make_env, actions):
+    env = make_env(actions=actions)
+    observation, _ = env.reset(seed=0)
+    purposes = env.description.purpose_of_actions(observation)[NUM_ACTIONS:]
+    assert [env.description.purposes()[each] for each in purposes] == list(ACTION_SETS[actions].names)
+
+
 def test_the_screen_is_shown_on_demand_only(make_env):
     plain, shown = make_env(), make_env(render_mode="ansi")
     with pytest.raises(RuntimeError, match=r"render\(\) needs an episode: call reset\(\) first"):
@@ -50,5 +59,5 @@ def test_the_screen_is_shown_on_demand_only(make_env):
     assert "Dlvl:1" in "".join(part.partition("m")[2] for part in text.split("\x1b[")[1:])
     y, x = shown.node_positions()[0]
     assert text.split("\n")[y + 1].split("\x1b[")[1:][x].endswith("m@")
-    with pytest.raises(ValueError, match="render_mode must be"):
+    with pytest.raises(ValueError, match="render_mode: expected 'ansi', got 'human'"):
         make_env(render_mode="human")

@@ -1,26 +1,19 @@
 """The reward against NLE's own score task, key for key."""
 
-import numpy as np
 import pytest
 from nle import nethack
 from nle.env.tasks import NetHackScore
 
-from rllib_moe.envs.nethack.environment import episode_seeds
+from tests.envs.nethack.conftest import play_beside, random_legal
 
 
 @pytest.mark.parametrize("seed", [0, 3, 21])
 def test_reward_is_the_score_tasks_own_scaled(make_env, seed):
     task = NetHackScore(observation_keys=("glyphs", "blstats", "message"), fix_moon_phase=True, max_episode_steps=10**9)
     env = make_env(action_mask=False, dismiss_prompts=False, max_steps=10**6, no_progress_limit=10**6)
-    task.seed(*episode_seeds(seed, 0), reseed=False)
-    expected, _ = task.reset()
-    env.reset(seed=seed)
-    rng = np.random.default_rng(seed)
     rewarded = 0.0
-    for _ in range(400):
-        action = int(rng.integers(23))
-        expected, task_reward, task_done, _, _ = task.step(action)
-        _, reward, terminated, _, info = env.step(action)
+    for theirs, (_, reward, terminated, _, info) in play_beside(env, task, seed, random_legal(seed), 400):
+        expected, task_reward, task_done, *_ = theirs
         assert terminated == task_done
         if terminated:
             # The task's penalty compares clocks across death, ours does not: no score moves either way.

@@ -3,6 +3,7 @@ import pytest
 
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
+from tests.envs.nethack.conftest import play, random_legal
 
 ROOM = ("-----", "|...|", "|.@.|", "|...|", "-----")  # neither a way on nor anything to see: a dead end
 
@@ -40,13 +41,8 @@ def test_each_role_leads_in_some_hundredths_of_the_states(make_env, player):
     env = make_env()
     leads = np.zeros(len(ROLE_NAMES))
     for seed in range(12):
-        rng, script = np.random.default_rng(seed), ScriptedStairsPolicy(seed)
-        observation, ended = env.reset(seed=seed)[0], False
-        while not ended:
+        choose = ScriptedStairsPolicy(seed).act if player == "scripted" else random_legal(seed)
+        for observation, *_ in play(env, seed, choose):
             leads[observation["roles"].argmax()] += 1
-            legal = np.flatnonzero(observation["action_mask"])
-            action = script.act(observation) if player == "scripted" else int(rng.choice(legal))
-            observation, _, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
     # 60 games: 5 to 61 % (scene_flags.py).
     assert (leads / leads.sum() > 0.02).all(), leads

@@ -4,6 +4,7 @@ from rllib_moe.envs.nethack.actions import DOWN, FIRST_MOVE, KICK, MORE, NUM_ACT
 from rllib_moe.envs.nethack.glyphs import STAIRS_DOWN
 from rllib_moe.envs.nethack.scripted import _HP, ScriptedStairsPolicy
 from rllib_moe.envs.nethack.survival import SurvivalAction
+from tests.envs.nethack.conftest import play, random_legal
 
 SEEDS = range(100, 110)
 EAST, SOUTH = FIRST_MOVE + 1, FIRST_MOVE + 2
@@ -41,25 +42,16 @@ def test_accepts_an_all_zero_observation(draw):
     assert ScriptedStairsPolicy().act(observation) == MORE
 
 
-def play(env, choose):
-    scores = []
-    for seed in SEEDS:
-        observation, info = env.reset(seed=seed)
-        done = False
-        while not done:
-            observation, _, terminated, truncated, info = env.step(choose(observation))
-            done = terminated or truncated
-        scores.append(info["score"])
-    return float(np.mean(scores))
+def mean_score(env, choose):
+    return np.mean([list(play(env, seed, choose))[-1][-1]["score"] for seed in SEEDS])
 
 
 def test_beats_random_on_a_fixed_list(make_env):
-    rng = np.random.default_rng(0)
     policy = ScriptedStairsPolicy()
-    scripted = play(make_env(), policy.act)
-    unmasked = play(make_env(action_mask=False), policy.act)
-    random = play(make_env(), lambda observation: int(rng.choice(np.flatnonzero(observation["action_mask"]))))
-    uniform = play(make_env(action_mask=False), lambda _: int(rng.integers(NUM_ACTIONS)))
+    scripted = mean_score(make_env(), policy.act)
+    unmasked = mean_score(make_env(action_mask=False), policy.act)
+    random = mean_score(make_env(), random_legal(0))
+    uniform = mean_score(make_env(action_mask=False), random_legal(0))
     # Reference means: uniform 10, masked random 28, scripted 240.
     assert scripted > 3 * random
     assert random > uniform

@@ -13,8 +13,8 @@ from rllib_moe.envs.nethack import game as game_module
 from rllib_moe.envs.nethack.actions import ACTION_KEYS
 from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.prompts import open_prompt, settle
+from tests.envs.nethack.conftest import CHARACTER
 
-CHARACTER = "mon-hum-neu-mal"
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="code is shared on Linux alone")
 
 

@@ -8,67 +8,22 @@ from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.nethack.actions import EAT, FIRST_MOVE, NUM_ACTIONS
 from rllib_moe.envs.nethack.corpses import FRESH_TURNS, safe_corpses
 from rllib_moe.envs.nethack.features import feature_names
-from rllib_moe.envs.nethack.game import Game
-from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.survival import (
     PRAYER_INTERVAL,
-    SURVIVAL_ACTIONS,
     SURVIVAL_FEATURES,
     SurvivalAction,
     SurvivalMemory,
     low_hit_points,
-    type_keys,
 )
-
-QUIET_SEED = 35
-"""A game in which the hero may rest at its start until it is weak of hunger."""
-
-NO_MOVES = np.zeros(8, np.uint8)
-HOME = (0, 1)
-HERO = (10, 40)
-BESIDE = (10, 41)
+from tests.envs.nethack.conftest import CHARACTER, monster, play, random_legal
+from tests.envs.nethack.watch import EAST_OF_HERO, HERO, QUIET_SEED, Watch
 
 
-@pytest.fixture
-def game(tmp_path):
-    made = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
-    made.start(1, 1)
-    yield made
-    made.close()
-
-
-def monster(name):
-    return next(i for i in range(nethack.NUMMONS) if nethack.permonst(i).mname == name)
-
-
-class Watch:
-    """A memory that is told of a hero who stands still on bare ground while things happen around."""
-
-    def __init__(self):
-        self.memory = SurvivalMemory("mon-hum-neu-mal")
-        self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, np.int16)
-        self.glyphs[8:13, 38:43] = nethack.GLYPH_CMAP_OFF + 19
-        self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
-        self.set(Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1, XP=1)
-        self.happens(None)
-
-    def set(self, **values):
-        for name, value in values.items():
-            self.stats[getattr(nethack, f"NLE_BL_{name}")] = value
-
-    def happens(self, action, message=b"", **values):
-        self.set(**values)
-        self.memory.record(action, self.stats, self.glyphs, message, HOME)
-
-    def write(self, *, monster_adjacent=False):
-        features = np.zeros(len(SURVIVAL_FEATURES), np.float32)
-        mask = np.zeros(len(SURVIVAL_ACTIONS), np.uint8)
-        self.memory.write(self.stats, features, mask, NO_MOVES, monster_adjacent=monster_adjacent)
-        return dict(zip(SURVIVAL_FEATURES, features.tolist(), strict=True)), mask
-
-    def legal(self, *, monster_adjacent=False):
-        mask = self.write(monster_adjacent=monster_adjacent)[1]
-        return {name for name, legal in zip(SURVIVAL_ACTIONS, mask, strict=True) if legal}
+def type_keys(game, action):
+    """Play an action: whether the game is over, and what it said."""
+    is_over, messages, steps = SurvivalMemory(CHARACTER).play(game, action, 1)
+    assert steps == 1
+    return is_over, messages
 
 
 def test_rest_passes_turns_in_one_step(make_env):
@@ -101,9 +56,9 @@ def test_hunger_is_met_from_the_pack_and_then_by_prayer(make_env):
     assert not observation["action_mask"][SurvivalAction.PRAY]
 
 
-def test_potions_are_drunk_until_there_are_none(game):
-    watch = Watch()
-    watch.set(HP=10)
+def test_potions_are_drunk_until_there_are_none(start_game):
+    game, watch = start_game(1), Watch("extended")
+    watch.set_stats(HP=10)
     assert "quaff" in watch.legal()
     for _ in range(3):
         over, messages = type_keys(game, SurvivalAction.QUAFF)
@@ -117,18 +72,16 @@ def test_potions_are_drunk_until_there_are_none(game):
     assert "quaff" in watch.legal()
 
 
-def test_the_word_counts_once_it_is_read(tmp_path):
+def test_the_word_counts_once_it_is_read(start_game):
     """A letter in 25 goes wrong, so some of many games have it and some do not."""
     written = []
     for seed in range(12):
-        game = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
-        game.start(seed, seed)
+        game = start_game(seed)
         over, messages = type_keys(game, SurvivalAction.ELBERETH)
         assert not over
         assert not game.misc.any()
-        game.close()
-        watch = Watch()
-        watch.set(HP=10)
+        watch = Watch("extended")
+        watch.set_stats(HP=10)
         assert watch.legal(monster_adjacent=True) == {"elbereth", "quaff"}
         watch.happens(SurvivalAction.ELBERETH, messages)
         written.append("rest" in watch.legal(monster_adjacent=True))
@@ -139,7 +92,7 @@ def test_the_word_counts_once_it_is_read(tmp_path):
 
 @pytest.mark.parametrize("what", ["attack", "wound", "step"])
 def test_the_word_is_gone_after(what):
-    watch = Watch()
+    watch = Watch("extended")
     watch.happens(SurvivalAction.ELBERETH, b'You want to write in the dust\nYou read: "Elbereth".', HP=10)
     watch.happens(SurvivalAction.REST)
     assert "rest" in watch.legal(monster_adjacent=True)
@@ -148,53 +101,51 @@ def test_the_word_is_gone_after(what):
     elif what == "wound":
         watch.happens(SurvivalAction.REST, HP=9)
     else:
-        watch.happens(FIRST_MOVE, X=BESIDE[1])
+        watch.happens(FIRST_MOVE, X=EAST_OF_HERO[1])
     assert "rest" not in watch.legal(monster_adjacent=True)
 
 
 def test_the_word_is_not_tried_twice_where_it_cannot_be_written():
-    watch = Watch()
+    watch = Watch("extended")
     watch.happens(SurvivalAction.ELBERETH, b"You can't write on the fountain.", HP=10)
     assert "elbereth" not in watch.legal(monster_adjacent=True)
-    watch.happens(FIRST_MOVE, X=BESIDE[1])
+    watch.happens(FIRST_MOVE, X=EAST_OF_HERO[1])
     assert "elbereth" in watch.legal(monster_adjacent=True)
 
 
-def test_a_question_without_an_answer_is_closed(game):
+def test_a_question_without_an_answer_is_closed(start_game):
+    game = start_game(1)
     type_keys(game, SurvivalAction.EAT_CORPSE)  # there is none, so the game asks for something in the pack
     assert not game.misc.any()
 
 
 def test_prayers_are_for_trouble_and_far_between():
-    watch = Watch()
-    watch.set(TIME=100, HP=2)
+    watch = Watch("extended")
+    watch.set_stats(TIME=100, HP=2)
     assert watch.write()[0]["trouble"] == 1
     assert "pray" not in watch.legal()
-    watch.set(TIME=101, HP=20)
+    watch.set_stats(TIME=101, HP=20)
     assert "pray" not in watch.legal()
-    watch.set(HP=5)
+    watch.set_stats(HP=5)
     assert "pray" in watch.legal()
     watch.happens(SurvivalAction.PRAY, b"You begin praying to Anhur.\nYou feel much better.", HP=20, TIME=103)
-    watch.set(TIME=103 + PRAYER_INTERVAL - 1, HUNGER=3)
+    watch.set_stats(TIME=103 + PRAYER_INTERVAL - 1, HUNGER=3)
     assert "pray" not in watch.legal()
-    watch.set(TIME=103 + PRAYER_INTERVAL)
+    watch.set_stats(TIME=103 + PRAYER_INTERVAL)
     assert "pray" in watch.legal()
     assert watch.write()[0]["turns_since_prayer"] == pytest.approx(PRAYER_INTERVAL / 1000)
     watch.happens(SurvivalAction.PRAY, b"You begin praying to Anhur.\nYou feel that Anhur is displeased.")
-    watch.set(TIME=10_000)
+    watch.set_stats(TIME=10_000)
     assert "pray" not in watch.legal()
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_god_who_was_asked_for_nothing_is_never_asked_again(tmp_path, seed):
-    game = Game(character="mon-hum-neu-mal", temp_root=str(tmp_path))
-    game.start(seed, seed)
-    over, messages = type_keys(game, SurvivalAction.PRAY)
-    game.close()
+def test_a_god_who_was_asked_for_nothing_is_never_asked_again(start_game, seed):
+    over, messages = type_keys(start_game(seed), SurvivalAction.PRAY)
     assert not over
-    watch = Watch()
+    watch = Watch("extended")
     watch.happens(SurvivalAction.PRAY, messages, HP=2, TIME=10_000)
-    watch.set(TIME=20_000)
+    watch.set_stats(TIME=20_000)
     assert watch.write()[0]["trouble"] == 1
     assert "pray" not in watch.legal()
 
@@ -207,59 +158,49 @@ def test_low_hit_points_are_those_of_the_game(hp, max_hp, level, low):
     assert low_hit_points(hp, max_hp, level) == low
 
 
-def fall(watch, name, at=BESIDE, message=b"You kill it!", turn=50):
-    watch.glyphs[at] = nethack.GLYPH_BODY_OFF + monster(name)
-    watch.happens(FIRST_MOVE, message, TIME=turn)
-
-
-def step_onto(watch, at=BESIDE):
-    watch.glyphs[at] = nethack.GLYPH_MON_OFF + monster("monk")
-    watch.happens(FIRST_MOVE, Y=at[0], X=at[1])
-
-
 def test_a_corpse_is_eaten_while_it_is_fresh():
-    watch = Watch()
-    fall(watch, "newt")
+    watch = Watch("extended")
+    watch.falls("newt", TIME=50)
     assert "eat_corpse" not in watch.legal()
-    step_onto(watch)
+    watch.steps_onto()
     assert "eat_corpse" in watch.legal()
-    watch.set(HUNGER=0)
+    watch.set_stats(HUNGER=0)
     assert "eat_corpse" not in watch.legal()
-    watch.set(HUNGER=1, CONDITION=nethack.BL_MASK_HALLU)
+    watch.set_stats(HUNGER=1, CONDITION=nethack.BL_MASK_HALLU)
     assert "eat_corpse" not in watch.legal()
-    watch.set(CONDITION=0, TIME=50 + FRESH_TURNS)
+    watch.set_stats(CONDITION=0, TIME=50 + FRESH_TURNS)
     assert "eat_corpse" in watch.legal()
-    watch.set(TIME=51 + FRESH_TURNS)
+    watch.set_stats(TIME=51 + FRESH_TURNS)
     assert "eat_corpse" not in watch.legal()
 
 
 @pytest.mark.parametrize("name", ["cockatrice", "kitten", "kobold", "quantum mechanic"])
 def test_harmful_corpses_are_left_alone(name):
-    watch = Watch()
-    fall(watch, name)
-    step_onto(watch)
+    watch = Watch("extended")
+    watch.falls(name, TIME=50)
+    watch.steps_onto()
     assert "eat_corpse" not in watch.legal()
 
 
 @pytest.mark.parametrize("message", [b"You destroy the gnome zombie!", b"The kitten bites the newt."])
 def test_corpses_that_the_hero_did_not_kill_are_left_alone(message):
-    watch = Watch()
-    fall(watch, "gnome", message=message, turn=5)
-    step_onto(watch)
+    watch = Watch("extended")
+    watch.falls("gnome", message=message, TIME=5)
+    watch.steps_onto()
     assert "eat_corpse" not in watch.legal()
 
 
 def test_a_corpse_found_far_away_is_left_alone():
-    watch = Watch()
-    fall(watch, "newt", at=(3, 3))
-    step_onto(watch, (3, 3))
+    watch = Watch("extended")
+    watch.falls("newt", at=(3, 3), TIME=50)
+    watch.steps_onto((3, 3))
     assert "eat_corpse" not in watch.legal()
 
 
 def test_a_meal_that_was_disturbed_may_go_on():
-    watch = Watch()
-    fall(watch, "newt")
-    step_onto(watch)
+    watch = Watch("extended")
+    watch.falls("newt", TIME=50)
+    watch.steps_onto()
     watch.happens(SurvivalAction.EAT_CORPSE, b"You stop eating the newt corpse.")
     assert "eat_corpse" in watch.legal()
     watch.happens(SurvivalAction.EAT_CORPSE, b"You finish eating the newt corpse.")
@@ -292,26 +233,26 @@ def test_what_is_eaten_with_what_lies_under_foot(question, eaten):
 
 
 def test_what_was_left_of_a_meal_keeps_its_age():
-    watch = Watch()
-    fall(watch, "newt")
-    step_onto(watch)
+    watch = Watch("extended")
+    watch.falls("newt", TIME=50)
+    watch.steps_onto()
     watch.happens(SurvivalAction.EAT_CORPSE, TIME=60)
     assert "eat_corpse" not in watch.legal()
-    watch.glyphs[BESIDE] = nethack.GLYPH_BODY_OFF + monster("newt")
+    watch.glyphs[EAST_OF_HERO] = nethack.GLYPH_BODY_OFF + monster("newt")
     watch.happens(FIRST_MOVE, b"You kill it!", Y=HERO[0], X=HERO[1], TIME=70)
-    step_onto(watch)
-    watch.set(TIME=80)
+    watch.steps_onto()
+    watch.set_stats(TIME=80)
     assert "eat_corpse" in watch.legal()
-    watch.set(TIME=81)
+    watch.set_stats(TIME=81)
     assert "eat_corpse" not in watch.legal()
 
 
 def test_a_corpse_that_a_pet_ate_is_gone():
-    watch = Watch()
-    fall(watch, "newt")
-    watch.glyphs[BESIDE] = nethack.GLYPH_CMAP_OFF + 19
+    watch = Watch("extended")
+    watch.falls("newt", TIME=50)
+    watch.glyphs[EAST_OF_HERO] = nethack.GLYPH_CMAP_OFF + 19
     watch.happens(FIRST_MOVE)
-    step_onto(watch)
+    watch.steps_onto()
     assert "eat_corpse" not in watch.legal()
 
 
@@ -335,36 +276,19 @@ def test_play_with_all_actions_stays_in_the_space_and_repeats(make_env):
     env = make_env(actions="extended", max_steps=300)
     assert env.action_space.n == NUM_ACTIONS + 6 == len(env.description.action_names)
     assert env.observation_space["features"].shape == (len(feature_names(path_summary=True)) + len(SURVIVAL_FEATURES),)
+    asked_direction = feature_names(path_summary=True).index("prompt_direction")
     rounds = []
     for _ in range(2):
-        rng = np.random.default_rng(0)
-        observation, _ = env.reset(seed=5)
         rounds.append([])
-        while True:
+        for observation, *_ in play(env, 5, random_legal(0, further=0.3)):
             check_observation(observation, env.observation_space)
-            legal = np.flatnonzero(observation["action_mask"])
-            assert EAT not in legal
-            further = legal[legal >= NUM_ACTIONS]
-            action = int(rng.choice(further if len(further) and rng.random() < 0.3 else legal))
-            rounds[-1].append((action, observation["features"].tobytes()))
-            observation, _, terminated, truncated, _ = env.step(action)
-            assert (
-                not env._game.misc.any()
-                or observation["features"][feature_names(path_summary=True).index("prompt_direction")]
-            )
-            if terminated or truncated:
-                break
+            assert not observation["action_mask"][EAT]
+            assert not env._game.misc.any() or observation["features"][asked_direction]
+            rounds[-1].append((env._last_action, observation["features"].tobytes()))
     assert rounds[0] == rounds[1]
     assert {action for action, _ in rounds[0]} & set(SurvivalAction)
 
 
-def test_the_purpose_of_each_further_action_is_its_own(make_env):
-    env = make_env(actions="extended")
-    observation, _ = env.reset(seed=0)
-    purposes = env.description.purpose_of_actions(observation)
-    assert [env.description.purposes()[i] for i in purposes[NUM_ACTIONS:]] == list(SURVIVAL_ACTIONS)
-
-
 def test_an_unknown_set_of_actions_is_refused(make_env):
-    with pytest.raises(ValueError, match=r"actions must be one of 'score', 'macro', 'extended', got 'all'"):
+    with pytest.raises(ValueError, match=r"actions: expected 'score' or 'macro' or 'extended', got 'all'"):
         make_env(actions="all")

@@ -11,13 +11,14 @@ from rllib_moe.envs.arguments import ChangeableArguments
 from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.nethack.actions import DOWN, EAT, SEARCH
-from rllib_moe.envs.nethack.environment import NetHackGraphEnv, episode_seeds
+from rllib_moe.envs.nethack.environment import NetHackGraphEnv
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
 from rllib_moe.envs.nethack.tasks import TASKS
 from rllib_moe.envs.registry import make_env as make_registered
 from rllib_moe.evaluation.evaluate import evaluate
 from rllib_moe.evaluation.replay.replay import replay
 from rllib_moe.evaluation.spec import EvaluationRequest, ReplayRequest
+from tests.envs.nethack.conftest import DEADLY_SEEDS, QUICK_SEED, play_beside
 from tests.untrained_checkpoint import save_untrained
 
 ALL = ",".join(TASKS)
@@ -28,10 +29,6 @@ CLASSES = {
     "eat": nle_tasks.NetHackEat,
     "staircase": nle_tasks.NetHackStaircase,
 }
-QUICK_SEED = 3
-"""The scripted player finds the stairs of this game in some 20 steps."""
-DEADLY_SEEDS = (16, 10, 12, 18)
-"""Games in which diving kills it within some 600 steps; several, so that one version's luck does not matter."""
 
 
 def players(seed):
@@ -57,15 +54,10 @@ def test_reward_and_end_are_nles_own(make_env, task):
     gains, ends = 0.0, Counter()
     for seed in (QUICK_SEED, 16):
         for player in players(seed):
-            reference.seed(*episode_seeds(seed, 0), reseed=False)
-            reference.reset()
-            observation, info = env.reset(seed=seed)
-            assert info["task"] == task
             points = 0.0
-            for _ in range(300):
-                action = player(observation)
-                shown, expected, done, _, nle_info = reference.step(action)
-                observation, reward, terminated, truncated, info = env.step(action)
+            for theirs, (_, reward, terminated, truncated, info) in play_beside(env, reference, seed, player, 300):
+                shown, expected, done, _, nle_info = theirs
+                assert info["task"] == task
                 assert (terminated, truncated) == (done, False)
                 assert reward == pytest.approx(scale * expected)
                 # What is picked up is no longer shown: `gold` has options of its own.
@@ -75,7 +67,6 @@ def test_reward_and_end_are_nles_own(make_env, task):
                 gains += max(0.0, round(expected))
                 if done:
                     ends[nle_info["end_status"].name] += 1
-                    break
     assert gains > 0
     assert (ends["TASK_SUCCESSFUL"] > 0) == (task == "staircase")
     reference.close()
@@ -86,19 +77,12 @@ def test_the_points_of_a_dying_step_are_nles_own(make_env):
     env = make_env(tasks="score", action_mask=False, dismiss_prompts=False, max_steps=10**6, no_progress_limit=10**6)
     reference = nle_tasks.NetHackScore(fix_moon_phase=True, max_episode_steps=10**9)
     for seed in DEADLY_SEEDS:
-        policy = ScriptedStairsPolicy()
-        reference.seed(*episode_seeds(seed, 0), reseed=False)
-        reference.reset()
-        observation, _ = env.reset(seed=seed)
-        terminated, total = False, 0.0
-        for _ in range(3000):
-            action = policy.act(observation)
-            _, expected, done, _, _ = reference.step(action)
-            observation, reward, terminated, _, info = env.step(action)
+        total = 0.0
+        for theirs, ours in play_beside(env, reference, seed, ScriptedStairsPolicy().act, 3000):
+            _, expected, done, *_ = theirs
+            observation, reward, terminated, _, info = ours
             assert (reward, terminated) == (pytest.approx(0.05 * expected), done)
             total += round(expected)
-            if terminated:
-                break
         if terminated:
             break
     reference.close()
@@ -171,16 +155,16 @@ def test_tasks_may_change_to_some_of_those_built_with(make_env):
     assert (info["task"], observation["task"].tolist()) == ("scout", [0, 0, 1, 0, 0])
     some = ChangeableArguments(make_env(tasks="score,gold"), None, is_given=True)
     for bad in ("eat", "", "gold,gold", ["gold"], None):
-        with pytest.raises(ValueError, match=r"tasks must be one or more of score, gold, each once.*got"):
+        with pytest.raises(ValueError, match=r"tasks: expected one or more of score, gold, each once.*got"):
             some.set_arguments(tasks=bad)
-    with pytest.raises(ValueError, match="'tasks' may not change"):
+    with pytest.raises(ValueError, match="tasks: may not change"):
         ChangeableArguments(make_env(), None, is_given=True).set_arguments(tasks="gold")
 
 
 @pytest.mark.parametrize("bad", ["scores", "", "gold,gold", "gold;eat"])
 def test_bad_tasks_are_refused_naming_the_known_ones(bad):
     known = "score, gold, scout, eat, staircase"
-    with pytest.raises(ValueError, match=f"tasks must be one or more of {known}, each once.*got '{bad}'"):
+    with pytest.raises(ValueError, match=f"tasks: expected one or more of {known}, each once.*got '{bad}'"):
         make_registered("nethack", tasks=bad)
 
 
@@ -193,9 +177,10 @@ def test_roles_may_be_the_tasks(make_env):
     assert not np.shares_memory(observation["roles"], observation["task"])
     assert describe(env).role_names == ("gold", "eat")
     assert describe(make_env(tasks="gold,eat")).role_names == describe(make_env()).role_names
-    for arguments in ({"roles": "task"}, {"roles": "tasks", "tasks": "gold"}):
-        with pytest.raises(ValueError, match=r"roles must be 'scene', or 'task'.*got"):
-            NetHackGraphEnv(**arguments)
+    with pytest.raises(ValueError, match="roles: expected 'scene' where there are no tasks, got 'task'"):
+        NetHackGraphEnv(roles="task")
+    with pytest.raises(ValueError, match="roles: expected 'scene' or 'task', got 'tasks'"):
+        NetHackGraphEnv(roles="tasks", tasks="gold")
 
 
 def test_the_description_tells_scores_apart_by_task(make_env):

@@ -105,7 +105,7 @@ def test_a_search_leaves_a_table_curves_and_the_best_ready_to_train(
 
 def test_phases_that_ask_what_the_environment_does_not_take_are_refused(search: Search, tmp_path: Path) -> None:
     parameters = {"transition.env.max_steps.to": {"grid": [20, 0]}, "transition.env.max_steps.from": 8}
-    with pytest.raises(ConfigError, match=r"transition.env: max_steps must be a whole number of at least 1, got 0"):
+    with pytest.raises(ConfigError, match=r"transition.env.max_steps: expected a whole number, 1 or more, got 0"):
         search(parameters, "--search", "grid", "--episodes", "48")
     assert not (tmp_path / "tune").exists()
 

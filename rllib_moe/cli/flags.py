@@ -136,6 +136,8 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
         return
     if not field.is_required() and field.default not in (None, ()):
         default = field.get_default(call_default_factory=True)
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
         about += f" Default: {('off', 'on')[default] if isinstance(default, bool) else default}."
     if bool in kinds:
         group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=about)

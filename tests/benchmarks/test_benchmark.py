@@ -22,6 +22,7 @@ from rllib_moe import metrics as m
 from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.validation import ConfigError, FailedError
+from tests.refused import errors_of
 
 TINY = (
     "--env regimes --max-steps 16 --num-envs-per-worker 4 --batch-size 64 --minibatch-size 32 --num-epochs 1 "
@@ -166,11 +167,11 @@ def test_a_soak_watches_memory_files_and_directories():
 def test_refuses_before_anything_starts():
     words = "--repeats 0 --scaling 1,x --phase-push 0 --soak -1 --batch-size 7 --algorithms ppo,sac --minutes 0"
     words += " --stock.num-epochs 0 --schedule nowhere --json /dev/null/numbers.json"
-    with pytest.raises(ConfigError) as refused:
-        parse(words.split(), "")
-    told = str(refused.value)
-    names = "repeats scaling phase_push soak algorithms minutes json batch_size stock.num_epochs schedule"
-    assert [name for name in names.split() if f"- {name}: " not in told] == []
+    named = {error.partition(":")[0] for error in errors_of(parse, words.split(), "")}
+    assert named >= {
+        *("repeats", "scaling", "phase_push", "soak", "algorithms", "minutes", "json"),
+        *("batch_size", "stock.num_epochs", "schedule"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -194,9 +195,7 @@ def test_refuses_before_anything_starts():
     ],
 )
 def test_refuses_options_that_would_be_ignored_or_unfair(words, told):
-    with pytest.raises(ConfigError) as refused:
-        parse(words.split(), "")
-    (error,) = refused.value.errors
+    (error,) = errors_of(parse, words.split(), "")
     assert told in error
 
 
@@ -206,8 +205,8 @@ def test_takes_options_that_go_together(words):
 
 
 def test_quick_measures_less_unless_told():
-    assert (parse([], "").factors, parse(["--quick"], "").factors) == ([1, 2, 4], [])
-    assert parse(["--quick", "--scaling", "1,3"], "").factors == [1, 3]
+    assert (parse([], "").factors, parse(["--quick"], "").factors) == ((1, 2, 4), ())
+    assert parse(["--quick", "--scaling", "1,3"], "").factors == (1, 3)
     assert parse(["--quick"], "").num_repeats < parse([], "").num_repeats
 
 

@@ -14,9 +14,16 @@ from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances
 
 TOP, LEFT = 4, 20
 """Place of a drawing's upper left corner on the map."""
+QUICK_SEED = 3
+"""The scripted player finds the stairs of this game in some 20 steps."""
+DEADLY_SEEDS = (16, 10, 12, 18)
+"""Games in which diving kills it within some 600 steps; several, so that one version's luck does not matter."""
+QUIET_SEED = 35
+"""A game in which the hero may rest at its start until it is weak of hunger."""
 
 
-def _monster(name: str) -> int:
+def monster(name: str) -> int:
+    """Return the number of a kind of monster."""
     return next(i for i in range(nethack.NUMMONS) if nethack.permonst(i).mname == name)
 
 
@@ -41,10 +48,10 @@ GLYPHS = {
     "}": _CMAP + 32,
     "^": _CMAP + 42,
     "O": _CMAP + 55,
-    "@": nethack.GLYPH_MON_OFF + _monster("monk"),
-    "d": nethack.GLYPH_MON_OFF + _monster("jackal"),
-    "e": nethack.GLYPH_MON_OFF + _monster("floating eye"),
-    "f": nethack.GLYPH_PET_OFF + _monster("kitten"),
+    "@": nethack.GLYPH_MON_OFF + monster("monk"),
+    "d": nethack.GLYPH_MON_OFF + monster("jackal"),
+    "e": nethack.GLYPH_MON_OFF + monster("floating eye"),
+    "f": nethack.GLYPH_PET_OFF + monster("kitten"),
     "$": nethack.GLYPH_OBJ_OFF + _object("gold piece"),
     "%": nethack.GLYPH_OBJ_OFF + _object("food ration"),
     "0": nethack.GLYPH_OBJ_OFF + _object("boulder"),

@@ -11,12 +11,7 @@ from rllib_moe.envs.nethack.environment import NetHackGraphEnv
 from rllib_moe.envs.nethack.game import Game, GameStartError
 from rllib_moe.envs.nethack.scene_flags import SCENE_FLAGS
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
-
-QUICK_SEED = 3
-"""The scripted player finds the stairs of this game in some 20 steps."""
-
-DEADLY_SEEDS = (16, 10, 12, 18)
-"""Games in which diving kills it within some 600 steps; several, so that one version's luck does not matter."""
+from tests.envs.nethack.conftest import DEADLY_SEEDS, QUICK_SEED
 
 
 def fingerprint(env, seed, num_steps=100):

@@ -8,49 +8,16 @@ from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.nethack.actions import ACTION_KEYS, EAT, FIRST_MOVE, KEY_ESCAPE, KEY_SPACE, NUM_ACTIONS
 from rllib_moe.envs.nethack.features import feature_names
 from rllib_moe.envs.nethack.game import Game
-from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.macro_actions import MACRO_ACTIONS, MACRO_FEATURES, MacroAction, MacroMemory
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
+from tests.envs.nethack.conftest import QUIET_SEED, monster
+from tests.envs.nethack.watch import HERO, Watch
 
-QUIET_SEED = 35
-"""A game in which the hero may rest at its start until it is weak of hunger."""
-
-HOME = (0, 1)
-HERO = (10, 40)
-EAST, WEST = 1, 3
-ALL_MOVES = np.ones(8, np.uint8)
+WEST = 3
 
 
-def monster(name):
-    return next(i for i in range(nethack.NUMMONS) if nethack.permonst(i).mname == name)
-
-
-class Watch:
-    """A memory that is told of a hero who stands still on bare ground while things happen around."""
-
-    def __init__(self):
-        self.memory = MacroMemory("mon-hum-neu-mal")
-        self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF + 19, np.int16)
-        self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
-        self.happens(None, Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1)
-
-    def happens(self, action, message=b"", **values):
-        for name, value in values.items():
-            self.stats[getattr(nethack, f"NLE_BL_{name}")] = value
-        self.memory.record(action, self.stats, self.glyphs, message, HOME)
-
-    def falls(self, name, direction=EAST, **values):
-        self.glyphs[HERO[0], HERO[1] + (1 if direction == EAST else -1)] = nethack.GLYPH_BODY_OFF + monster(name)
-        self.happens(FIRST_MOVE, b"You kill it!", **values)
-
-    def write(self, moves=ALL_MOVES, *, monster_adjacent=False):
-        features, mask = np.zeros(len(MACRO_FEATURES), np.float32), np.zeros(len(MACRO_ACTIONS), np.uint8)
-        self.memory.write(self.stats, features, mask, moves, monster_adjacent=monster_adjacent)
-        legal = {name for name, each in zip(MACRO_ACTIONS, mask, strict=True) if each}
-        return dict(zip(MACRO_FEATURES, features.tolist(), strict=True)), legal
-
-    def legal(self, moves=ALL_MOVES, *, monster_adjacent=False):
-        return self.write(moves, monster_adjacent=monster_adjacent)[1]
+def watching():
+    return Watch(MacroMemory("mon-hum-neu-mal"), MACRO_FEATURES, MACRO_ACTIONS)
 
 
 @pytest.fixture
@@ -220,7 +187,7 @@ def test_no_meal_takes_more_steps_than_are_left(steps_left, told):
 
 
 def test_a_rest_is_for_the_hurt():
-    watch = Watch()
+    watch = watching()
     assert "rest" not in watch.legal()
     watch.happens(FIRST_MOVE, HP=19)
     assert "rest" in watch.legal()
@@ -228,7 +195,7 @@ def test_a_rest_is_for_the_hurt():
 
 
 def test_only_a_good_corpse_that_can_be_reached_is_eaten():
-    watch = Watch()
+    watch = watching()
     assert "eat_corpse" not in watch.legal()
     watch.falls("gnome")
     assert "eat_corpse" in watch.legal()
@@ -239,12 +206,12 @@ def test_only_a_good_corpse_that_can_be_reached_is_eaten():
     assert "eat_corpse" not in watch.legal()
     watch.happens(FIRST_MOVE, HUNGER=1, TIME=40)
     assert "eat_corpse" not in watch.legal(), "it is too old"
-    watch.falls("kobold", WEST)
+    watch.falls("kobold", (10, 39))
     assert "eat_corpse" not in watch.legal(), "it is poisonous"
 
 
 def test_nutrition_is_what_the_hero_can_know():
-    watch = Watch()
+    watch = watching()
     assert watch.write()[0]["nutrition"] == pytest.approx(0.9)
     watch.falls("gnome", TIME=101)
     assert watch.write()[0]["nutrition"] == pytest.approx(0.8)

@@ -9,7 +9,6 @@ from rllib_moe.envs.nethack.actions import EAT, FIRST_MOVE, NUM_ACTIONS
 from rllib_moe.envs.nethack.corpses import FRESH_TURNS, safe_corpses
 from rllib_moe.envs.nethack.features import feature_names
 from rllib_moe.envs.nethack.game import Game
-from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.survival import (
     PRAYER_INTERVAL,
     SURVIVAL_ACTIONS,
@@ -19,14 +18,8 @@ from rllib_moe.envs.nethack.survival import (
     low_hit_points,
     type_keys,
 )
-
-QUIET_SEED = 35
-"""A game in which the hero may rest at its start until it is weak of hunger."""
-
-NO_MOVES = np.zeros(8, np.uint8)
-HOME = (0, 1)
-HERO = (10, 40)
-BESIDE = (10, 41)
+from tests.envs.nethack.conftest import QUIET_SEED, monster
+from tests.envs.nethack.watch import BESIDE, HERO, Watch
 
 
 @pytest.fixture
@@ -37,38 +30,8 @@ def game(tmp_path):
     made.close()
 
 
-def monster(name):
-    return next(i for i in range(nethack.NUMMONS) if nethack.permonst(i).mname == name)
-
-
-class Watch:
-    """A memory that is told of a hero who stands still on bare ground while things happen around."""
-
-    def __init__(self):
-        self.memory = SurvivalMemory("mon-hum-neu-mal")
-        self.glyphs = np.full(MAP_SHAPE, nethack.GLYPH_CMAP_OFF, np.int16)
-        self.glyphs[8:13, 38:43] = nethack.GLYPH_CMAP_OFF + 19
-        self.stats = np.zeros(nethack.BLSTATS_SHAPE, np.int64)
-        self.set(Y=HERO[0], X=HERO[1], HP=20, HPMAX=20, HUNGER=1, TIME=1, XP=1)
-        self.happens(None)
-
-    def set(self, **values):
-        for name, value in values.items():
-            self.stats[getattr(nethack, f"NLE_BL_{name}")] = value
-
-    def happens(self, action, message=b"", **values):
-        self.set(**values)
-        self.memory.record(action, self.stats, self.glyphs, message, HOME)
-
-    def write(self, *, monster_adjacent=False):
-        features = np.zeros(len(SURVIVAL_FEATURES), np.float32)
-        mask = np.zeros(len(SURVIVAL_ACTIONS), np.uint8)
-        self.memory.write(self.stats, features, mask, NO_MOVES, monster_adjacent=monster_adjacent)
-        return dict(zip(SURVIVAL_FEATURES, features.tolist(), strict=True)), mask
-
-    def legal(self, *, monster_adjacent=False):
-        mask = self.write(monster_adjacent=monster_adjacent)[1]
-        return {name for name, legal in zip(SURVIVAL_ACTIONS, mask, strict=True) if legal}
+def watching():
+    return Watch(SurvivalMemory("mon-hum-neu-mal"), SURVIVAL_FEATURES, SURVIVAL_ACTIONS)
 
 
 def test_rest_passes_turns_in_one_step(make_env):
@@ -102,7 +65,7 @@ def test_hunger_is_met_from_the_pack_and_then_by_prayer(make_env):
 
 
 def test_potions_are_drunk_until_there_are_none(game):
-    watch = Watch()
+    watch = watching()
     watch.set(HP=10)
     assert "quaff" in watch.legal()
     for _ in range(3):
@@ -127,7 +90,7 @@ def test_the_word_counts_once_it_is_read(tmp_path):
         assert not over
         assert not game.misc.any()
         game.close()
-        watch = Watch()
+        watch = watching()
         watch.set(HP=10)
         assert watch.legal(monster_adjacent=True) == {"elbereth", "quaff"}
         watch.happens(SurvivalAction.ELBERETH, messages)
@@ -139,7 +102,7 @@ def test_the_word_counts_once_it_is_read(tmp_path):
 
 @pytest.mark.parametrize("what", ["attack", "wound", "step"])
 def test_the_word_is_gone_after(what):
-    watch = Watch()
+    watch = watching()
     watch.happens(SurvivalAction.ELBERETH, b'You want to write in the dust\nYou read: "Elbereth".', HP=10)
     watch.happens(SurvivalAction.REST)
     assert "rest" in watch.legal(monster_adjacent=True)
@@ -153,7 +116,7 @@ def test_the_word_is_gone_after(what):
 
 
 def test_the_word_is_not_tried_twice_where_it_cannot_be_written():
-    watch = Watch()
+    watch = watching()
     watch.happens(SurvivalAction.ELBERETH, b"You can't write on the fountain.", HP=10)
     assert "elbereth" not in watch.legal(monster_adjacent=True)
     watch.happens(FIRST_MOVE, X=BESIDE[1])
@@ -166,7 +129,7 @@ def test_a_question_without_an_answer_is_closed(game):
 
 
 def test_prayers_are_for_trouble_and_far_between():
-    watch = Watch()
+    watch = watching()
     watch.set(TIME=100, HP=2)
     assert watch.write()[0]["trouble"] == 1
     assert "pray" not in watch.legal()
@@ -192,7 +155,7 @@ def test_a_god_who_was_asked_for_nothing_is_never_asked_again(tmp_path, seed):
     over, messages = type_keys(game, SurvivalAction.PRAY)
     game.close()
     assert not over
-    watch = Watch()
+    watch = watching()
     watch.happens(SurvivalAction.PRAY, messages, HP=2, TIME=10_000)
     watch.set(TIME=20_000)
     assert watch.write()[0]["trouble"] == 1
@@ -208,8 +171,7 @@ def test_low_hit_points_are_those_of_the_game(hp, max_hp, level, low):
 
 
 def fall(watch, name, at=BESIDE, message=b"You kill it!", turn=50):
-    watch.glyphs[at] = nethack.GLYPH_BODY_OFF + monster(name)
-    watch.happens(FIRST_MOVE, message, TIME=turn)
+    watch.falls(name, at, message, TIME=turn)
 
 
 def step_onto(watch, at=BESIDE):
@@ -218,7 +180,7 @@ def step_onto(watch, at=BESIDE):
 
 
 def test_a_corpse_is_eaten_while_it_is_fresh():
-    watch = Watch()
+    watch = watching()
     fall(watch, "newt")
     assert "eat_corpse" not in watch.legal()
     step_onto(watch)
@@ -235,7 +197,7 @@ def test_a_corpse_is_eaten_while_it_is_fresh():
 
 @pytest.mark.parametrize("name", ["cockatrice", "kitten", "kobold", "quantum mechanic"])
 def test_harmful_corpses_are_left_alone(name):
-    watch = Watch()
+    watch = watching()
     fall(watch, name)
     step_onto(watch)
     assert "eat_corpse" not in watch.legal()
@@ -243,21 +205,21 @@ def test_harmful_corpses_are_left_alone(name):
 
 @pytest.mark.parametrize("message", [b"You destroy the gnome zombie!", b"The kitten bites the newt."])
 def test_corpses_that_the_hero_did_not_kill_are_left_alone(message):
-    watch = Watch()
+    watch = watching()
     fall(watch, "gnome", message=message, turn=5)
     step_onto(watch)
     assert "eat_corpse" not in watch.legal()
 
 
 def test_a_corpse_found_far_away_is_left_alone():
-    watch = Watch()
+    watch = watching()
     fall(watch, "newt", at=(3, 3))
     step_onto(watch, (3, 3))
     assert "eat_corpse" not in watch.legal()
 
 
 def test_a_meal_that_was_disturbed_may_go_on():
-    watch = Watch()
+    watch = watching()
     fall(watch, "newt")
     step_onto(watch)
     watch.happens(SurvivalAction.EAT_CORPSE, b"You stop eating the newt corpse.")
@@ -292,7 +254,7 @@ def test_what_is_eaten_with_what_lies_under_foot(question, eaten):
 
 
 def test_what_was_left_of_a_meal_keeps_its_age():
-    watch = Watch()
+    watch = watching()
     fall(watch, "newt")
     step_onto(watch)
     watch.happens(SurvivalAction.EAT_CORPSE, TIME=60)
@@ -307,7 +269,7 @@ def test_what_was_left_of_a_meal_keeps_its_age():
 
 
 def test_a_corpse_that_a_pet_ate_is_gone():
-    watch = Watch()
+    watch = watching()
     fall(watch, "newt")
     watch.glyphs[BESIDE] = nethack.GLYPH_CMAP_OFF + 19
     watch.happens(FIRST_MOVE)

@@ -18,6 +18,7 @@ from rllib_moe.envs.registry import make_env as make_registered
 from rllib_moe.evaluation.evaluate import evaluate
 from rllib_moe.evaluation.replay.replay import replay
 from rllib_moe.evaluation.spec import EvaluationRequest, ReplayRequest
+from tests.envs.nethack.conftest import DEADLY_SEEDS, QUICK_SEED
 from tests.untrained_checkpoint import save_untrained
 
 ALL = ",".join(TASKS)
@@ -28,10 +29,6 @@ CLASSES = {
     "eat": nle_tasks.NetHackEat,
     "staircase": nle_tasks.NetHackStaircase,
 }
-QUICK_SEED = 3
-"""The scripted player finds the stairs of this game in some 20 steps."""
-DEADLY_SEEDS = (16, 10, 12, 18)
-"""Games in which diving kills it within some 600 steps; several, so that one version's luck does not matter."""
 
 
 def players(seed):

@@ -25,10 +25,11 @@ from benchmarks.minutes_to_score import minutes_to_score
 from benchmarks.phase_push import phase_push
 from benchmarks.report import show
 from benchmarks.stock import stock_config
-from benchmarks.timing import in_turn, medians, torch_threads
+from benchmarks.timing import in_turn, medians
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import prepare
+from rllib_moe.evaluation.episodes import torch_threads
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.console import standard_console
 from rllib_moe.runtime.files import atomic_write

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+import yaml
 from gymnasium import spaces
 
 from benchmarks.__main__ import main
@@ -12,15 +13,16 @@ from benchmarks.algorithms import median_rows
 from benchmarks.config import parse
 from benchmarks.encoder_forms import FORMS, compare_encoders
 from benchmarks.memory import SAVE_EVERY, growth, slope
-from benchmarks.minutes_to_score import minutes_until
+from benchmarks.minutes_to_score import minutes_until, settings_of
 from benchmarks.parts import breakdown, core_budget
 from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
-from benchmarks.stock import StatusNumbers, make_stock_env
+from benchmarks.stock import make_stock_env
 from benchmarks.timing import in_turn, medians
 from rllib_moe import metrics as m
 from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
+from rllib_moe.experiment import Experiment
 from rllib_moe.validation import ConfigError, FailedError
 from tests.refused import errors_of
 
@@ -125,6 +127,16 @@ def test_a_training_that_passed_is_ended():
     ]
     assert 0 < row["minutes_to_1"] <= row["minutes"]
     assert 200 <= row["episodes"] < 5000
+
+
+def test_a_checkout_is_told_what_differs_from_the_defaults():
+    flags = "--env regimes --env-arg num_cues=4 --num-workers 0 --phase-boundaries 50,100"
+    experiment = parse(flags.split(), "").experiment
+    settings = settings_of(experiment)
+    assert settings.keys() == {"environment", "training", "schedule"}
+    assert settings["training"] == {"num_workers": 0}
+    assert Experiment.from_dict(yaml.safe_load(yaml.safe_dump(settings))) == experiment
+    assert settings_of(Experiment()) == {}
 
 
 def test_a_training_that_fails_is_told(tmp_path):
@@ -301,7 +313,6 @@ def test_stock_sees_27_numbers_of_nethack():
     pytest.importorskip("nle")
     env = make_stock_env({"env": "nethack", "max_steps": 3})
     observation, _ = env.reset()
-    assert isinstance(env, StatusNumbers)
     assert (observation.dtype, observation.shape) == (np.float32, (27,))
     assert env.observation_space.contains(observation)
     assert math.isfinite(env.step(0)[1])

@@ -200,6 +200,7 @@ def test_refuses_before_anything_starts():
         ("--minutes-to-score 300 --quick", "quick: minutes_to_score has no repeats"),
         ("--minutes-to-score 300 --seed 1", "seed: seeds=0,1,2 says what is trained, got 1 besides"),
         ("--minutes-to-score 300 --seeds a", "seeds: expected seeds such as 0,1,2, got 'a'"),
+        ("--minutes-to-score 300 --seeds=", "seeds: expected a list of whole numbers, at least one, got ()"),
         ("--minutes-to-score 300 --checkouts .,x", "checkouts: expected directories with scripts/train.py, got 'x'"),
         ("--algorithms ppo --algo appo", "algo: algorithms=ppo says what is trained, got 'appo' besides"),
         ("--algo appo --quick", "compare it by --algorithms ppo,appo"),
@@ -219,6 +220,7 @@ def test_takes_options_that_go_together(words):
 def test_quick_measures_less_unless_told():
     assert (parse([], "").factors, parse(["--quick"], "").factors) == ((1, 2, 4), ())
     assert parse(["--quick", "--scaling", "1,3"], "").factors == (1, 3)
+    assert parse(["--scaling", ""], "").factors == ()
     assert parse(["--quick"], "").num_repeats < parse([], "").num_repeats
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.config import BenchmarkConfig
+from benchmarks.iterations import stopped_after
 from benchmarks.timing import medians, now
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
@@ -21,7 +22,7 @@ LAST_SHARE = 4
 
 
 def compare_algorithms(config: BenchmarkConfig) -> list[dict[str, Any]]:
-    """Train each of `config.algorithm_names` for `config.minutes`, `config.num_rounds` times in turn.
+    """Train each of `config.algorithms` for `config.minutes`, `config.num_rounds` times in turn.
 
     Returns:
         A row a run: `algorithm`, `round`, `steps_per_second` (without the first iteration), `env_steps`, `episodes`,
@@ -30,7 +31,7 @@ def compare_algorithms(config: BenchmarkConfig) -> list[dict[str, Any]]:
     return [
         {"algorithm": name, "round": turn + 1, **_train(config, name)}
         for turn in range(config.num_rounds)
-        for name in config.algorithm_names
+        for name in config.algorithms
     ]
 
 
@@ -44,15 +45,12 @@ def median_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _train(config: BenchmarkConfig, name: str) -> dict[str, float]:
-    algorithm = build_algorithm(config.with_overrides(algo=name))
-    try:
+    with stopped_after(build_algorithm(config.with_overrides(algo=name))) as algorithm:
         first = algorithm.train()["moe"]
         begin, rows = now(), [first]
         while now() - begin < 60 * config.minutes or len(rows) < 2:
             rows.append(algorithm.train()["moe"])
         seconds = now() - begin
-    finally:
-        algorithm.stop()
     steps = rows[-1][m.ENV_STEPS_TOTAL.key] - first[m.ENV_STEPS_TOTAL.key]
     return {
         "steps_per_second": steps / seconds,

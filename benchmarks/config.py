@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from rllib_moe.cli.experiment_flags import add_experiment_flags, experiment_of
 from rllib_moe.cli.flags import Parser
@@ -21,7 +21,7 @@ from rllib_moe.config import TrainingConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.fit import experiment_errors
-from rllib_moe.validation import ConfigError, Settings
+from rllib_moe.validation import ConfigError, Settings, collected
 
 STOCK_PREFIX = "stock."
 """Prefix of the stock reference's flags."""
@@ -39,8 +39,34 @@ MODES = {
     "encoders": (),
 }
 """Settings that leave out all other measurements, with those that are of one alone."""
-FULL_SCALING = "1,2,4"
+FULL_SCALING = (1, 2, 4)
 """Scaling factors of a run that is not quick."""
+
+
+def _listed(expected: str, is_item: Callable[[str], object], kind: Callable[[str], Any] = str) -> BeforeValidator:
+    """Return a reader of items with commas between them."""
+
+    def read(items: Any) -> Any:
+        if isinstance(items, tuple):
+            return items
+        words = str(items).split(",") if items != "" else []
+        if wrong := [word for word in words if not is_item(word)]:
+            raise ValueError(f"expected {expected}, got {','.join(wrong)!r}")
+        return tuple(map(kind, words))
+
+    return BeforeValidator(read)
+
+
+_NUMBERS: Any = {"metavar": "N,N"}
+Numbers = Annotated[tuple[int, ...], _listed("whole numbers such as 1,2,4", re.compile(r"[1-9]\d*").fullmatch, int)]
+"""Whole numbers above 0."""
+Seeds = Annotated[tuple[int, ...], _listed("seeds such as 0,1,2", re.compile(r"\d{1,9}").fullmatch, int)]
+Algorithms = Annotated[
+    tuple[str, ...], _listed(f"names from {','.join(ALGORITHM_NAMES)}", ALGORITHM_NAMES.__contains__)
+]
+Checkouts = Annotated[
+    tuple[str, ...], _listed(f"directories with {TRAIN}", lambda word: (Path(word) / TRAIN).is_file())
+]
 
 
 class StockConfig(Settings):
@@ -74,24 +100,24 @@ class BenchmarkConfig(Settings):
     """Fewer repeats and no scaling: about two minutes on 2 cores."""
     repeats: int | None = Field(None, ge=1)
     """Measured iterations; the median counts. None: 7, quick 3."""
-    scaling: str | None = None
+    scaling: Numbers | None = Field(None, json_schema_extra=_NUMBERS)
     """Factors such as 1,2,4: so many workers; so many times the environments of a worker. None: 1,2,4, quick none."""
     soak: float = Field(0.0, ge=0)
     """Minutes of training in which memory, files and directories are watched; above 0 nothing else is measured."""
-    algorithms: str | None = None
+    algorithms: Algorithms = Field((), json_schema_extra={"metavar": "NAME,NAME"})
     """Algorithms such as ppo,appo to train in turn for equal wall time; nothing else is measured then."""
     minutes: float = Field(3.0, gt=0)
     """Minutes of training of each of `algorithms`."""
-    minutes_to_score: str = ""
+    minutes_to_score: Numbers = Field((), json_schema_extra=_NUMBERS)
     """Scores such as 300,400: minutes of training until the mean of the last 200 episodes is above each; nothing else
     is measured then."""
-    seeds: str = "0,1,2"
+    seeds: Seeds = Field((0, 1, 2), min_length=1, json_schema_extra=_NUMBERS)
     """Seeds of `minutes_to_score`, a training each."""
     episodes: int = Field(5000, ge=1)
     """Episodes after which a training of `minutes_to_score` is given up."""
-    checkouts: str = "."
+    checkouts: Checkouts = Field((".",), min_length=1, json_schema_extra={"metavar": "DIRECTORY,DIRECTORY"})
     """Directories such as .,../before whose scripts/train.py is measured by `minutes_to_score`, in turn."""
-    phase_push: str = ""
+    phase_push: Numbers = Field((), json_schema_extra=_NUMBERS)
     """Numbers of workers such as 2,16,128: what sending weights and phase to them costs; nothing else is measured."""
     encoders: bool = False
     """Compare the graph encoder with torch-geometric's convolutions; nothing else is measured."""
@@ -108,34 +134,15 @@ class BenchmarkConfig(Settings):
         return self.repeats or REPEATS["quick" if self.quick else "full"]
 
     @property
-    def factors(self) -> list[int]:
+    def factors(self) -> tuple[int, ...]:
         """Scaling factors; empty: none."""
-        return _numbers(self.scaling if self.scaling is not None else "" if self.quick else FULL_SCALING)
-
-    @property
-    def algorithm_names(self) -> list[str]:
-        """Algorithms to compare; empty: none."""
-        return self.algorithms.split(",") if self.algorithms else []
+        default = () if self.quick else FULL_SCALING
+        return default if self.scaling is None else self.scaling
 
     @property
     def num_rounds(self) -> int:
         """Rounds in which each of the compared algorithms is trained."""
         return self.repeats or (1 if self.quick else 2)
-
-    @property
-    def scores(self) -> list[int]:
-        """Scores to reach; empty: not measured."""
-        return _numbers(self.minutes_to_score)
-
-    @property
-    def seed_numbers(self) -> list[int]:
-        """Seeds of the trainings to these scores."""
-        return _numbers(self.seeds)
-
-    @property
-    def push_counts(self) -> list[int]:
-        """Numbers of workers to which the phase is pushed; empty: not measured."""
-        return _numbers(self.phase_push)
 
     @property
     def training(self) -> TrainingConfig:
@@ -161,34 +168,6 @@ class BenchmarkConfig(Settings):
             changes.append({"num_workers": num_workers, "num_envs_per_worker": num_envs, "batch_size": batch_size})
         return changes
 
-    @field_validator("scaling", "minutes_to_score", "phase_push")
-    @classmethod
-    def _check_numbers(cls, words: str | None) -> str | None:
-        if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", words or ""):
-            raise ValueError(f"expected whole numbers such as 1,2,4, got {words!r}")
-        return words
-
-    @field_validator("seeds")
-    @classmethod
-    def _check_seeds(cls, words: str) -> str:
-        if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", words):
-            raise ValueError(f"expected seeds such as 0,1,2, got {words!r}")
-        return words
-
-    @field_validator("checkouts")
-    @classmethod
-    def _check_checkouts(cls, words: str) -> str:
-        if missing := [word for word in words.split(",") if not (Path(word) / TRAIN).is_file()]:
-            raise ValueError(f"expected directories with {TRAIN}, got {','.join(missing)!r}")
-        return words
-
-    @field_validator("algorithms")
-    @classmethod
-    def _check_names(cls, words: str | None) -> str | None:
-        if words and not set(words.split(",")) <= set(ALGORITHM_NAMES):
-            raise ValueError(f"expected names from {','.join(ALGORITHM_NAMES)}, got {words!r}")
-        return words
-
     @field_validator("json_file")
     @classmethod
     def _check_file(cls, file: str | None) -> str | None:
@@ -200,7 +179,7 @@ class BenchmarkConfig(Settings):
     def _check_together(self) -> Self:
         if errors := list(self._contradictions()):
             raise ConfigError(errors)
-        for name in self.algorithm_names:
+        for name in self.algorithms:
             self.with_overrides(algo=name)
         return self
 
@@ -219,16 +198,13 @@ class BenchmarkConfig(Settings):
             for name in names:
                 if mode not in modes and getattr(self, name) != fields[name].default:
                     yield f"{name}: is of {mode}, which is not given"
-        if "minutes_to_score" in modes and self.training.seed != TrainingConfig().seed:
-            yield f"seed: seeds={self.seeds} says what is trained, got {self.training.seed} besides"
-        if "algorithms" in modes and self.training.algo != TrainingConfig().algo:
-            yield f"algo: algorithms={self.algorithms} says what is trained, got {self.training.algo!r} besides"
+        for mode, instead, name in (("minutes_to_score", "seeds", "seed"), ("algorithms", "algorithms", "algo")):
+            value = getattr(self.training, name)
+            if mode in modes and value != getattr(TrainingConfig(), name):
+                trained = ",".join(map(str, getattr(self, instead)))
+                yield f"{name}: {instead}={trained} says what is trained, got {value!r} besides"
         if not modes and self.training.algo == "appo":
             yield "algo: 'appo' in turn with stock would work on in stock's time; compare it by --algorithms ppo,appo"
-
-
-def _numbers(words: str) -> list[int]:
-    return [int(word) for word in words.split(",") if word]
 
 
 def parse(arguments: Sequence[str], description: str) -> BenchmarkConfig:
@@ -257,15 +233,12 @@ def _made(given: dict[str, Any]) -> BenchmarkConfig:
     errors: list[str] = []
     parts: dict[str, Any] = {name: given[name] for name in BenchmarkConfig.model_fields if name in given}
     stock = {name.removeprefix(STOCK_PREFIX): value for name, value in given.items() if name.startswith(STOCK_PREFIX)}
-    for name, make in (("experiment", lambda: experiment_of(given)), ("stock", lambda: StockConfig(**stock))):
-        try:
-            parts[name] = make()
-        except ConfigError as error:
-            errors += error.errors
-    try:
+    with collected(errors):
+        parts["experiment"] = experiment_of(given)
+    with collected(errors):
+        parts["stock"] = StockConfig(**stock)
+    with collected(errors):
         config = BenchmarkConfig(**parts)
-    except ConfigError as error:
-        errors += error.errors
     if errors:
         raise ConfigError(errors)
     return config

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import in_turn, medians, timed, torch_threads
+from benchmarks.timing import in_turn, medians, timed
 from rllib_moe.config import ModelConfig
 from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.evaluation.episodes import torch_threads
 from rllib_moe.models.attention_encoder import AttentionEncoder
 from rllib_moe.models.encoder_registry import make_graph_encoder
 

@@ -1,8 +1,10 @@
-"""One whole training iteration, timed."""
+"""Algorithms that are stopped after their measurement, and one whole training iteration, timed."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import psutil  # type: ignore[import-untyped]
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -15,8 +17,19 @@ from ray.rllib.utils.metrics import (
 
 from benchmarks.timing import now
 
+A = TypeVar("A", bound=Algorithm)
+
 WARM_UP = 2
 """Iterations before the measured ones: compilation, first allocations, first episodes."""
+
+
+@contextmanager
+def stopped_after(algorithm: A) -> Iterator[A]:
+    """Stop an algorithm and its workers at the end of the block."""
+    try:
+        yield algorithm
+    finally:
+        algorithm.stop()
 
 
 def iterate(algorithm: Algorithm) -> dict[str, float]:

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.config import TRAIN, BenchmarkConfig
 from rllib_moe import metrics as m
 from rllib_moe.experiment import Experiment
@@ -42,9 +44,7 @@ def minutes_to_score(config: BenchmarkConfig) -> list[dict[str, Any]]:
     Raises:
         FailedError: A training failed.
     """
-    return [
-        _train(config, Path(checkout), seed) for seed in config.seed_numbers for checkout in config.checkouts.split(",")
-    ]
+    return [_train(config, Path(checkout), seed) for seed in config.seeds for checkout in config.checkouts]
 
 
 def minutes_until(rows: Sequence[m.Row], score: float) -> float | None:
@@ -56,17 +56,10 @@ def minutes_until(rows: Sequence[m.Row], score: float) -> float | None:
     return None
 
 
-def flags_of(experiment: Experiment) -> list[str]:
-    """Return the flags of `scripts/train.py` for the settings of an experiment that differ from the defaults."""
-    flags = []
-    for name in ("environment", "training", "model"):
-        section, default = getattr(experiment, name), getattr(Experiment(), name)
-        for field, value in section:
-            if field == "env_args":
-                flags += [word for key, each in value.items() for word in ("--env-arg", f"{key}={json.dumps(each)}")]
-            elif value != getattr(default, field):
-                flags += [f"--{field.replace('_', '-')}", *([] if value is True else [str(value)])]
-    return flags
+def settings_of(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings of an experiment that differ from the defaults, and the schedule whole if it does."""
+    changed = experiment.model_dump(exclude_defaults=True, exclude={"run"})
+    return changed | ({"schedule": experiment.schedule.to_dict()} if "schedule" in changed else {})
 
 
 def _train(config: BenchmarkConfig, checkout: Path, seed: int) -> dict[str, Any]:
@@ -77,7 +70,7 @@ def _train(config: BenchmarkConfig, checkout: Path, seed: int) -> dict[str, Any]
             with suppress(subprocess.TimeoutExpired):
                 process.wait(POLL_SECONDS)
             rows = read_rows(run / "progress.csv") if (run / "progress.csv").exists() else []
-            passed = {f"minutes_to_{score}": minutes_until(rows, score) for score in config.scores}
+            passed = {f"minutes_to_{score}": minutes_until(rows, score) for score in config.minutes_to_score}
         if process.returncode:
             log = (Path(place) / "log").read_text().splitlines()[-LOG_LINES:]
             raise FailedError("\n".join([f"{checkout}: training ended with status {process.returncode}:", *log]))
@@ -98,12 +91,12 @@ def _train(config: BenchmarkConfig, checkout: Path, seed: int) -> dict[str, Any]
 def _training(config: BenchmarkConfig, checkout: Path, seed: int, place: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Have a training run within the block, with the interpreter of the checkout where it has one."""
     own = checkout / ".venv" / "bin" / "python"
-    words = [str(own) if own.exists() else sys.executable, TRAIN, *flags_of(config.experiment)]
-    words += ["--seed", str(seed), "--episodes", str(config.episodes), "--output-dir", str(place), "--exp-name", "run"]
+    words = [str(own) if own.exists() else sys.executable, TRAIN, "--output-dir", str(place), "--exp-name", "run"]
+    words += ["--seed", str(seed), "--episodes", str(config.episodes)]
+    if settings := settings_of(config.experiment):
+        (place / "settings.yaml").write_text(yaml.safe_dump(settings))
+        words += ["--config", str(place / "settings.yaml")]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    if config.experiment.schedule != Experiment().schedule:
-        (place / "schedule.yaml").write_text(config.experiment.schedule.to_yaml())
-        words += ["--schedule", str(place / "schedule.yaml")]
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=checkout, env=environment

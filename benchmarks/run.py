@@ -19,16 +19,17 @@ from benchmarks import memory, parts, scaling
 from benchmarks.algorithms import compare_algorithms
 from benchmarks.config import BenchmarkConfig
 from benchmarks.encoder_forms import compare_encoders
-from benchmarks.iterations import WARM_UP, iterate
+from benchmarks.iterations import WARM_UP, iterate, stopped_after
 from benchmarks.learning import compare_learning, local_algorithm
 from benchmarks.minutes_to_score import minutes_to_score
 from benchmarks.phase_push import phase_push
 from benchmarks.report import show
 from benchmarks.stock import stock_config
-from benchmarks.timing import in_turn, medians, torch_threads
+from benchmarks.timing import in_turn, medians
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import prepare
+from rllib_moe.evaluation.episodes import torch_threads
 from rllib_moe.runtime import provenance
 from rllib_moe.runtime.console import standard_console
 from rllib_moe.runtime.files import atomic_write
@@ -52,16 +53,16 @@ def run_benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     """
     console = standard_console()
     numbers: dict[str, Any] = {"environment": provenance.describe(), "settings": _settings(config)}
-    if config.scores:
+    if config.minutes_to_score:
         numbers["minutes_to_score"] = minutes_to_score(config)
         return _told(numbers, config, console)
     prepare(config.experiment.environment.env)
     # Room for ours and stock at once; all else as in training, its threads too.
     processes = max([config.training.num_workers + config.stock.num_workers, *config.factors]) + 1
     with ray_session(None, processes, config.training.num_gpus):
-        if config.algorithm_names:
+        if config.algorithms:
             numbers["algorithms"] = compare_algorithms(config)
-        elif config.push_counts:
+        elif config.phase_push:
             numbers |= _phase_push(config)
         elif config.encoders:
             numbers["encoder_forms"] = _encoders(config)
@@ -91,8 +92,7 @@ def _settings(config: BenchmarkConfig) -> dict[str, Any]:
 
 def _soak(config: BenchmarkConfig) -> dict[str, Any]:
     experiment = config.experiment
-    algorithm = build_algorithm(experiment)
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, stopped_after(build_algorithm(experiment)) as algorithm:
 
         def save() -> None:
             episodes, iteration = algorithm.episodes_total, algorithm.iteration
@@ -102,34 +102,25 @@ def _soak(config: BenchmarkConfig) -> dict[str, Any]:
             point(path.parent, LATEST, path)
             prune(path.parent, experiment.run.keep_checkpoints)
 
-        try:
-            return {"soak": memory.soak(algorithm, config.soak, save)}
-        finally:
-            algorithm.stop()
+        return {"soak": memory.soak(algorithm, config.soak, save)}
 
 
 def _phase_push(config: BenchmarkConfig) -> dict[str, Any]:
-    algorithm = local_algorithm(config)
-    try:
+    with stopped_after(local_algorithm(config)) as algorithm:
         weights = algorithm.get_policy().get_weights()
-    finally:
-        algorithm.stop()
-    return {"phase_push": phase_push(weights, config.push_counts, config.num_repeats)}
+    return {"phase_push": phase_push(weights, config.phase_push, config.num_repeats)}
 
 
 def _encoders(config: BenchmarkConfig) -> list[dict[str, Any]]:
     """Compare graph encoders on what a worker samples at once, on a minibatch, and on a larger batch."""
     training = config.experiment.training
-    algorithm = local_algorithm(config)
-    try:
+    with stopped_after(local_algorithm(config)) as algorithm:
         batch, _ = parts.sample_alone(algorithm, repeats=1)
         policy: Any = algorithm.get_policy()
         leaves = convert_to_torch_tensor(batch[SampleBatch.OBS], policy.device)
         sizes = sorted({training.num_envs_per_worker, training.minibatch_size, ENCODER_ROWS})
         shape = GraphShape.from_space(policy.observation_space)
         return compare_encoders(shape, config.experiment.model, leaves, config.num_repeats, sizes, (1, 2))
-    finally:
-        algorithm.stop()
 
 
 def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
@@ -141,7 +132,9 @@ def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
     worker_threads = min(process["threads"] for process in processes["processes"].values())
     alone, others = _alone(config, worker_threads)
     alone["weight_sync_ms"] = sync_ms
-    numbers = {
+    if config.factors:
+        console.print("training with more workers and environments ...")
+    return {
         "train_steps_per_second": ours["steps_per_second"],
         "stock_steps_per_second": stock["steps_per_second"],
         "ratio_to_stock": statistics.median(ratios),
@@ -155,27 +148,22 @@ def _measure(config: BenchmarkConfig, console: Console) -> dict[str, Any]:
         "alone": alone,
         **others,
         **processes,
-        "scaling": [],
+        "scaling": scaling.training_scaling(config, config.factors),
     }
-    if config.factors:
-        console.print("training with more workers and environments ...")
-        numbers["scaling"] = scaling.training_scaling(config, config.factors)
-    return numbers
 
 
 def _whole(config: BenchmarkConfig) -> tuple[dict[str, list[dict[str, float]]], dict[str, Any], float]:
     """Iterations of ours and stock; ours' `memory` and `processes`; milliseconds of sending its weights."""
-    ours = build_algorithm(config.experiment)
-    stock = stock_config(config.experiment.environment, config.stock, config.training.seed).build_algo()
-    try:
+    stock_algorithm = stock_config(config.experiment.environment, config.stock, config.training.seed)
+    with (
+        stopped_after(build_algorithm(config.experiment)) as ours,
+        stopped_after(stock_algorithm.build_algo()) as stock,
+    ):
         turns = {"ours": partial(iterate, ours), "stock": partial(iterate, stock)}
         whole = in_turn(turns, config.num_repeats, WARM_UP)
         sync_ms = parts.time_sync(ours, config.num_repeats)
         resident = {name: each["rss_mb"] for name, each in memory.read(ours).items()}
         return whole, {"memory": resident, "processes": memory.processes(ours)}, sync_ms
-    finally:
-        stock.stop()
-        ours.stop()
 
 
 def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -186,14 +174,13 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
         worker_threads: Torch threads of a rollout worker: parts of sampling are measured with as many.
     """
     training, repeats = config.training, config.num_repeats
-    algorithms = {"ours": local_algorithm(config), "dense": local_algorithm(config, dense=True)}
-    try:
-        policy: Any = algorithms["ours"].get_policy()
+    with stopped_after(local_algorithm(config)) as ours, stopped_after(local_algorithm(config, dense=True)) as dense:
+        policy: Any = ours.get_policy()
         shape = GraphShape.from_space(policy.observation_space)
         with torch_threads(worker_threads):
-            batch, sample_us = parts.sample_alone(algorithms["ours"], repeats)
+            batch, sample_us = parts.sample_alone(ours, repeats)
             inference_us = parts.time_inference(policy, batch, training.num_envs_per_worker, repeats)
-        learned = compare_learning(algorithms, batch, repeats)
+        learned = compare_learning({"ours": ours, "dense": dense}, batch, repeats)
         observations: Any = batch[SampleBatch.OBS]
         nodes = observations["node_mask"].sum(1)
         with torch_threads(1):
@@ -224,6 +211,3 @@ def _alone(config: BenchmarkConfig, worker_threads: int) -> tuple[dict[str, Any]
             "batch_scaling": scaling.batch_scaling(policy, observations, repeats),
             "node_scaling": scaling.node_scaling(policy, policy.observation_space, repeats),
         }
-    finally:
-        for algorithm in algorithms.values():
-            algorithm.stop()

@@ -14,7 +14,7 @@ from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from benchmarks.config import BenchmarkConfig
-from benchmarks.iterations import iterate
+from benchmarks.iterations import iterate, stopped_after
 from benchmarks.timing import medians, seconds
 from rllib_moe.algorithms.build import build_algorithm
 from rllib_moe.envs.graph_space import GraphShape
@@ -118,11 +118,7 @@ def training_scaling(config: BenchmarkConfig, factors: Sequence[int]) -> list[di
     """
     rows = []
     for setting in config.scaled(factors):
-        experiment = config.with_overrides(**setting)
-        algorithm = build_algorithm(experiment)
-        try:
+        with stopped_after(build_algorithm(config.with_overrides(**setting))) as algorithm:
             times = medians([iterate(algorithm) for _ in range(1 + ITERATIONS)][1:])
-        finally:
-            algorithm.stop()
         rows.append({**setting, **times, "us_a_step": 1e6 / times["steps_per_second"]})
     return rows

@@ -24,20 +24,6 @@ ENVIRONMENT_NAME = "rllib_moe_stock"
 NETHACK_TASK = "nle:NetHackScore-v0"
 
 
-class StatusNumbers(gymnasium.ObservationWrapper[np.ndarray, Any, dict[str, np.ndarray]]):
-    """`blstats` alone, as float32 [27]."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        super().__init__(env)
-        assert isinstance(env.observation_space, spaces.Dict)
-        size = env.observation_space["blstats"].shape
-        self.observation_space = spaces.Box(-np.inf, np.inf, size, np.float32)
-
-    def observation(self, observation: dict[str, np.ndarray]) -> np.ndarray:
-        """The numbers of one observation."""
-        return observation["blstats"].astype(np.float32)
-
-
 def make_stock_env(context: EnvContext | dict[str, Any]) -> gymnasium.Env[np.ndarray, Any]:
     """Make one environment of the stock reference.
 
@@ -51,7 +37,9 @@ def make_stock_env(context: EnvContext | dict[str, Any]) -> gymnasium.Env[np.nda
     task = gymnasium.make(
         NETHACK_TASK, observation_keys=("blstats",), max_episode_steps=context["max_steps"], disable_env_checker=True
     )
-    return StatusNumbers(task)
+    assert isinstance(task.observation_space, spaces.Dict)
+    numbers = spaces.Box(-np.inf, np.inf, task.observation_space["blstats"].shape, np.float32)
+    return gymnasium.wrappers.TransformObservation(task, lambda seen: seen["blstats"].astype(np.float32), numbers)
 
 
 def stock_config(environment: EnvironmentConfig, stock: StockConfig, seed: int) -> PPOConfig:

@@ -1,11 +1,10 @@
-"""Time of calls, one after the other or in turn, their medians, and the number of torch threads they may use."""
+"""Time of calls, one after the other or in turn, and their medians."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -41,14 +40,3 @@ def in_turn(calls: Mapping[str, Callable[[], Result]], repeats: int, warm_up: in
 def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Median of each number of equal rows."""
     return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -32,6 +32,12 @@ torch.set_num_threads(1)  # the tests' tensors are small, and Ray's workers shar
 
 EPISODE = 16
 """Steps of an episode of the small experiments."""
+SMALL: dict[str, Any] = {
+    **{"env": "regimes", "max_steps": EPISODE, "num_envs_per_worker": 4, "batch_size": 8 * EPISODE},
+    **{"minibatch_size": 64, "num_epochs": 4},
+    **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
+}
+"""Overrides that make an experiment small: `regimes`, 8 episodes an iteration."""
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +54,8 @@ def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
     del ray_session  # running is all that is asked of it
 
     def make(num_workers: int = 1, **training: Any) -> MoEPPOConfig:
-        small = {
-            **{"env": "regimes", "max_steps": EPISODE, "schedule": "v3", "phase_boundaries": [16, 32]},
-            **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
-            **{"num_envs_per_worker": 4, "batch_size": 8 * EPISODE, "minibatch_size": 64, "num_epochs": 4},
-        }
-        return algorithm_config(Experiment().with_overrides({**small, "num_workers": num_workers, **training}))
+        v3 = {"schedule": "v3", "phase_boundaries": [16, 32], "num_workers": num_workers}
+        return algorithm_config(Experiment().with_overrides(SMALL | v3 | training))
 
     return make
 
@@ -61,9 +63,8 @@ def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
 @pytest.fixture(scope="session")
 def small_flags() -> tuple[str, ...]:
     """Flags of `scripts/train.py` for the same small experiment, sampled in the driver."""
-    sizes = "--hidden-size 16 --trunk-size 16 --expert-hidden-size 16 --critic-hidden-size 16"
-    training = f"--num-workers 0 --num-envs-per-worker 4 --batch-size {8 * EPISODE} --minibatch-size 64 --num-epochs 4"
-    return tuple(f"--env regimes --max-steps {EPISODE} --phase-boundaries 16,32 {training} {sizes}".split())
+    sizes = (word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value)))
+    return (*sizes, "--num-workers", "0", "--phase-boundaries", "16,32")
 
 
 Train = Callable[..., dict[str, Any]]

@@ -226,6 +226,13 @@ def test_the_example_environment_keeps_the_contract() -> None:
     assert len(describe(env).role_names) == len(observation["roles"])
 
 
+def train_doors(directory: Path, flags: str) -> list[m.Row]:
+    """Train on the example environment and return the rows."""
+    words = "--exp-name doors --env my_doors:Doors-v0 --max-steps 20 --num-workers 0 --batch-size 512 "
+    train_command.main(f"{words} --minibatch-size 256 {flags}".split())
+    return RunDirectory(directory / "results" / "doors").rows()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("learning_rate", ["3e-4", "1e-3"])
@@ -235,13 +242,8 @@ def test_no_expert_of_the_example_dies_in_warmup(
     num_envs: str, learning_rate: str, seed: int, example_files: Path
 ) -> None:
     """States of its environment resemble each other, which is where a running mean that lags chooses one for all."""
-    words = (
-        "--exp-name doors --env my_doors:Doors-v0 --max-steps 20 --episodes 1600 --phase-boundaries 1600,3000 "
-        f"--num-workers 0 --num-envs-per-worker {num_envs} --batch-size 512 --minibatch-size 256 "
-        f"--set *.learning_rate={learning_rate} --seed {seed}"
-    )
-    train_command.main(words.split())
-    rows = RunDirectory(example_files / "results" / "doors").rows()
+    flags = f"--num-envs-per-worker {num_envs} --set *.learning_rate={learning_rate} --seed {seed}"
+    rows = train_doors(example_files, f"--episodes 1600 --phase-boundaries 1600,3000 {flags}")
     assert min(row[m.MIN_EXPERT_SHARE.key] for row in rows) > 0.10
 
 
@@ -250,12 +252,8 @@ def test_no_expert_of_the_example_dies_in_warmup(
 @pytest.mark.parametrize("num_envs", ["8", "16", "64"])
 @pytest.mark.usefixtures("ray_session")
 def test_no_expert_of_the_example_dies_once_the_gate_is_sparse(num_envs: str, seed: int, example_files: Path) -> None:
-    words = (
-        "--exp-name doors --env my_doors:Doors-v0 --max-steps 20 --episodes 2000 --phase-boundaries 800,1400 "
-        f"--num-workers 0 --num-envs-per-worker {num_envs} --batch-size 512 --minibatch-size 256 --seed {seed}"
-    )
-    train_command.main(words.split())
-    *_, last = RunDirectory(example_files / "results" / "doors").rows()
+    flags = f"--num-envs-per-worker {num_envs} --seed {seed}"
+    *_, last = train_doors(example_files, f"--episodes 2000 --phase-boundaries 800,1400 {flags}")
     assert last[m.ROUTING.key] == "sparsemax"
     assert last[m.MIN_EXPERT_SHARE.key] > 0.10
 

@@ -9,6 +9,7 @@ from rllib_moe.experiment import BUNDLED, SECTIONS, Experiment, override_error
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.validation import ConfigError
+from tests.refused import errors_of
 
 OTHER: dict[str, Any] = {
     **{"hidden_size": 30, "graph_encoder": "mean", "num_heads": 5, "num_layers": 3, "num_experts": 6, "trunk_size": 7},
@@ -30,9 +31,7 @@ def other() -> Experiment:
 
 
 def errors(overrides: dict[str, Any]) -> list[str]:
-    with pytest.raises(ConfigError) as refused:
-        Experiment().with_overrides(overrides)
-    return list(refused.value.errors)
+    return errors_of(Experiment().with_overrides, overrides)
 
 
 def test_every_field_is_overridden_in_its_section() -> None:

@@ -136,11 +136,13 @@ def _add_flag(group: Any, name: str, field: FieldInfo) -> None:
         return
     if not field.is_required() and field.default not in (None, ()):
         default = field.get_default(call_default_factory=True)
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
         about += f" Default: {('off', 'on')[default] if isinstance(default, bool) else default}."
     if bool in kinds:
         group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=about)
         return
-    is_text = str in kinds or any(get_origin(kind) is Literal for kind in kinds)
+    is_text = str in kinds or any(get_origin(kind) in (Literal, tuple) for kind in kinds)
     choices = [str(choice) for kind in kinds for choice in (get_args(kind) if get_origin(kind) is Literal else ())]
     default_metavar = f"{{{','.join(choices)}}}" if choices else "TEXT" if is_text else "NUMBER"
     options = {

@@ -105,7 +105,7 @@ class _Slot:
 
 def play(environment: EnvironmentConfig, player: Player, seeds: Sequence[int], num_envs: int) -> EpisodeBatch:
     """Play one episode for each seed, `num_envs` environments stepped together."""
-    with one_thread(), ExitStack() as stack:
+    with torch_threads(1), ExitStack() as stack:  # batches are small, and workers share the cores
         slots = []
         for _ in range(min(num_envs, len(seeds))):
             env = make_configured(environment)
@@ -130,12 +130,13 @@ def _play(slots: list[_Slot], player: Player, seeds: Sequence[int]) -> EpisodeBa
         if explanations := [slot.record.explanation for slot in slots if slot.record.explanation]:
             assert choice.output is not None
             add_states(explanations, choice.output, observations, [slot.scene for slot in slots], description)
-        entropies = None if choice.gate is None else gate_entropy(torch.from_numpy(choice.gate)).tolist()
+        gates = None if choice.output is None else choice.output.gate
+        entropies = None if gates is None else gate_entropy(gates).tolist()
         for row in reversed(range(len(slots))):  # downwards: the last row may take the place of one that is over
             slot = slots[row]
             record = slot.record
             action = int(choice.actions[row])
-            gate = None if choice.gate is None else choice.gate[row]
+            gate = None if gates is None else gates[row].numpy()
             if player.keep_every and (record.gates.steps - record.seed) % player.keep_every == 0:
                 assert choice.output is not None
                 labels = labels_of_state(description, slot.info, slot.observation, action)
@@ -172,10 +173,10 @@ def _stacked(slots: Sequence[_Slot]) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one torch thread: batches are small, and workers share the cores."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -34,7 +34,8 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
         ConfigError: the request is refused, for all the errors it names; nothing was started or written.
         ValueError: the environment's labels changed while it was played.
     """
-    resolved = resolve(request, request.policy, watched=request.explain, episodes_kept=request.episodes)
+    resolved = resolve(request)
+    console = console or Console(quiet=True)
 
     # Late: see above.
     from rllib_moe.evaluation.explanation_report import explanation_tables
@@ -42,26 +43,17 @@ def evaluate(request: EvaluationRequest, console: Console | None = None) -> dict
     from rllib_moe.evaluation.report import evaluation_tables
 
     numbers = measure(resolved, request, console)
-    if console:  # before anything is written, so that a full disk does not take the numbers along
-        explained = explanation_tables(numbers["explain"]) if request.explain else ()
-        for table in (*evaluation_tables(numbers, resolved.description.episode_measures), *explained):
-            console.print(table)
-    for name, file in _write_all(numbers, request).items():
-        if console:
-            say(console, f"{name}: {file}")
-    return numbers
-
-
-def _write_all(numbers: dict[str, Any], request: EvaluationRequest) -> dict[str, str]:
-    """Write the files that are asked for, each whole or not at all; their paths by what they hold."""
-    files = {}
+    # Before anything is written, so that a full disk does not take the numbers along.
+    explained = explanation_tables(numbers["explain"]) if request.explain else ()
+    for table in (*evaluation_tables(numbers, resolved.description.episode_measures), *explained):
+        console.print(table)
     if request.json_file is not None:
         write_whole(Path(request.json_file), json.dumps(numbers, indent=1, allow_nan=False) + "\n")
-        files["numbers"] = request.json_file
+        say(console, f"numbers: {request.json_file}")
     if request.plot is not None:
         from rllib_moe.evaluation.explanation_plot import write_plot  # matplotlib takes a second to import
 
         title = f"{request.checkpoint} on {numbers['env']}, {numbers['episodes']} episodes"
         write_plot(numbers["explain"], title, Path(request.plot))
-        files["picture"] = request.plot
-    return files
+        say(console, f"picture: {request.plot}")
+    return numbers

@@ -59,8 +59,8 @@ class Explanation:
 
     def add_state(self, values: np.ndarray, scenes: Mapping[str, bool]) -> None:
         """Add a state's values [K, 4 + P] to all and to the scenes that hold."""
-        for name, holds in {ALL: True, **scenes}.items():
-            self._add(name, int(holds), values * holds)
+        for name, flag in {ALL: True, **scenes}.items():
+            self._add(name, int(holds := bool(flag)), values * holds)
 
     def add_attention(self, attention: np.ndarray, types: np.ndarray, distances: np.ndarray, num_types: int) -> None:
         """Add a state's attention: that of the ego node to the n nodes that exist, mean of the heads."""

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.registry import prepare
-from rllib_moe.evaluation.episodes import EpisodeBatch, EpisodeRecord, one_thread, play
+from rllib_moe.evaluation.episodes import EpisodeBatch, EpisodeRecord, play, torch_threads
 from rllib_moe.evaluation.explanation_report import explanation_numbers
 from rllib_moe.evaluation.information import information_numbers, joined
 from rllib_moe.evaluation.player import Player
@@ -31,8 +31,8 @@ BATCHES_PER_WORKER = 4
 worker's environments busy together. A batch whose worker dies is played again by another."""
 
 
-def measure(resolved: Resolved, request: EvaluationRequest, console: Console | None) -> dict[str, Any]:
-    """Play the episodes and compute the numbers, with progress where there is a console.
+def measure(resolved: Resolved, request: EvaluationRequest, console: Console) -> dict[str, Any]:
+    """Play the episodes and compute the numbers, with progress on the console.
 
     Raises:
         ValueError: the environment's labels changed while it was played.
@@ -58,12 +58,12 @@ def _information(resolved: Resolved, records: Sequence[EpisodeRecord]) -> dict[s
     episodes, phase = [record.kept for record in records if record.kept], resolved.phase
     if not episodes or phase is None:
         return None
-    with one_thread():
+    with torch_threads(1):
         return rounded(information_numbers(joined(episodes), phase.routing, phase.value("temperature")))
 
 
 def _explain(
-    resolved: Resolved, records: Sequence[EpisodeRecord], request: EvaluationRequest, console: Console | None
+    resolved: Resolved, records: Sequence[EpisodeRecord], request: EvaluationRequest, console: Console
 ) -> dict[str, Any]:
     """Play the same seeds without each expert, and put the numbers together."""
     assert resolved.player.model is not None
@@ -76,7 +76,7 @@ def _explain(
 
 
 def _play(
-    environment: EnvironmentConfig, player: Player, request: EvaluationRequest, console: Console | None, what: str
+    environment: EnvironmentConfig, player: Player, request: EvaluationRequest, console: Console, what: str
 ) -> tuple[list[EpisodeRecord], float]:
     """Play all episodes with one player; return their records by seed, and the workers' playing time in seconds."""
     began = time.perf_counter()
@@ -85,10 +85,9 @@ def _play(
     for batch in _batches(environment, player, request):
         records += batch.records
         seconds += batch.seconds
-        if console:
-            mean = sum(record.score for record in records) / len(records)
-            played = f"{what}episodes {len(records)}/{request.episodes}"
-            say(console, f"{played}  mean score {mean:.1f}  {time.perf_counter() - began:.0f} s")
+        mean = sum(record.score for record in records) / len(records)
+        played = f"{what}episodes {len(records)}/{request.episodes}"
+        say(console, f"{played}  mean score {mean:.1f}  {time.perf_counter() - began:.0f} s")
     return sorted(records, key=lambda record: record.seed), seconds
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_moe.evaluation.player import Choice, Observations, action_generator
+from rllib_moe.evaluation.player import Choice, Observations, Player, action_generator
 from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput
 
 ROUNDING = 1e-4
@@ -26,21 +26,14 @@ class NetworkActor:
 
     Args:
         network: The network; is set to evaluation mode.
-        deterministic: Take the most probable action.
-        removed_expert: Expert to take away; the gate is renormalized over the others.
-        watched: Give the ego node's attention with every choice.
+        player: The player that it acts for.
     """
 
-    def __init__(
-        self, network: GATMoEPolicy, *, deterministic: bool, removed_expert: int | None = None, watched: bool = False
-    ) -> None:
-        self._network = network.eval()
-        self._deterministic = deterministic
-        self._watched = watched
+    def __init__(self, network: GATMoEPolicy, player: Player) -> None:
+        self._network, self._player = network.eval(), player
         self._available: Tensor | None = None
-        if removed_expert is not None:
-            self._available = torch.ones(network.experts.num_experts, dtype=torch.bool)
-            self._available[removed_expert] = False
+        if player.removed_expert is not None:
+            self._available = torch.arange(network.experts.num_experts) != player.removed_expert
 
     def start(self, seed: int) -> np.random.Generator:
         """Make the generator of an episode's actions."""
@@ -48,7 +41,7 @@ class NetworkActor:
 
     def act(self, observations: Observations, episodes: Sequence[np.random.Generator]) -> Choice:
         """Choose an action for each row."""
-        draws = None if self._deterministic else np.array([generator.random() for generator in episodes])
+        draws = None if self._player.deterministic else np.array([generator.random() for generator in episodes])
         output = self._run(observations)
         actions, is_doubtful = _choose(output.logits.numpy(), draws)
         if len(episodes) > 1:
@@ -56,13 +49,13 @@ class NetworkActor:
                 alone = slice(row, row + 1)
                 logits = self._run({name: leaf[alone] for name, leaf in observations.items()}).logits.numpy()
                 actions[alone] = _choose(logits, None if draws is None else draws[alone])[0]
-        return Choice(actions, output.gate.numpy(), output)
+        return Choice(actions, output)
 
     @torch.inference_mode()
     def _run(self, observations: Observations) -> PolicyOutput:
         # torch.tensor copies: memory of torch's own alignment gives the same digits wherever a row came from.
         batch = {name: torch.tensor(leaf) for name, leaf in observations.items()}
-        return self._network(batch, available_experts=self._available, return_attention=self._watched)
+        return self._network(batch, available_experts=self._available, return_attention=self._player.watched)
 
 
 def _choose(logits: np.ndarray, draws: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -35,10 +35,8 @@ class Choice(NamedTuple):
 
     actions: np.ndarray
     """Actions [n]."""
-    gate: np.ndarray | None = None
-    """Weights of the experts [n, K]; None without experts."""
     output: PolicyOutput | None = None
-    """The network's whole output, with the ego node's attention if the player is `watched`; None without network."""
+    """The network's output, with the ego node's attention if the player is `watched`; None without network."""
 
 
 class Actor(Protocol):
@@ -95,7 +93,7 @@ class Player:
     deterministic: bool = False
     """Take the network's most probable action instead of drawing one."""
     removed_expert: int | None = None
-    """Expert that is taken away from the network."""
+    """Expert that is taken away from the network; the gate is renormalized over the others."""
     watched: bool = False
     """Ask for the ego node's attention, for explanations."""
     keep_every: int | None = None
@@ -125,12 +123,7 @@ class Player:
             network = GATMoEPolicy(shape, num_actions, self.model)
             if errors := load_weights(network, self.weights):
                 raise ValueError("its network does not fit the environment: " + "; ".join(errors))
-            return NetworkActor(
-                network,
-                deterministic=self.deterministic,
-                removed_expert=self.removed_expert,
-                watched=self.watched,
-            )
+            return NetworkActor(network, self)
         if self.policy == "random-legal" and shape.num_actions is None:
             raise ValueError("'random-legal' needs an environment with an action mask; 'random' does not")
         return PlayersActor(partial(RandomPlayer, None if self.policy == "random-legal" else num_actions))

@@ -17,7 +17,7 @@ from rllib_moe.envs.arguments import ChangeableArguments
 from rllib_moe.envs.description import GraphDescription, describe
 from rllib_moe.envs.registry import make_configured
 from rllib_moe.evaluation.player import Player
-from rllib_moe.evaluation.spec import PlayRequest
+from rllib_moe.evaluation.spec import EvaluationRequest, PlayRequest
 from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
@@ -52,21 +52,17 @@ class Resolved:
         return phase_of(self.player.weights) if self.player.weights else None
 
 
-def resolve(
-    request: PlayRequest, policy: str = "checkpoint", *, watched: bool = False, episodes_kept: int = 0
-) -> Resolved:
+def resolve(request: PlayRequest) -> Resolved:
     """Check everything that can be checked before the first episode.
 
-    Args:
-        request: The request.
-        policy: Name of the policy.
-        watched: Ask for the ego node's attention.
-        episodes_kept: Number of episodes of which states are kept for `information`, where a network with several
-            experts, none of them removed, plays.
+    The player is `watched` for an explanation and for a replay. States are kept of an evaluation, where a network with
+    several experts, none of them removed, plays.
 
     Raises:
         ConfigError: naming every error.
     """
+    evaluation = request if isinstance(request, EvaluationRequest) else None
+    policy = evaluation.policy if evaluation else "checkpoint"
     errors = [error for name, file in request.files().items() if file for error in file_errors(name, file)]
     checkpoint = environment = env = None
     if request.checkpoint is not None:
@@ -93,13 +89,13 @@ def resolve(
         if errors:
             raise ConfigError(errors)
         weights, keep_every = checkpoint.weights() if checkpoint and policy == "checkpoint" else None, None
-        if weights and model and model.num_experts > 1 and request.remove_expert is None:
-            keep_every = math.ceil(episodes_kept * environment.max_steps / MOST_STATES) or None
+        if evaluation and weights and model and model.num_experts > 1 and request.remove_expert is None:
+            keep_every = math.ceil(evaluation.episodes * environment.max_steps / MOST_STATES)
         player = Player(
             policy=policy,
             deterministic=request.deterministic,
             removed_expert=request.remove_expert,
-            watched=watched,
+            watched=evaluation is None or evaluation.explain,
             keep_every=keep_every,
             model=model,
             weights=weights,

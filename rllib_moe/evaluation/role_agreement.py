@@ -27,8 +27,8 @@ def agreement_numbers(evaluations: Sequence[Evaluation]) -> dict[str, float] | N
         scenes that came up for all of them.
     """
     shares = [_shares(each) for each in evaluations]
-    scenes = [scene for scene in shares[0] if all(scene in each for each in shares)]
-    if len(shares) < 2 or len(scenes) < 2:
+    scenes = [scene for scene in shares[0] if all(scene in each for each in shares)] if len(shares) > 1 else []
+    if len(scenes) < 2:
         return None
     # [experts' own and then random routers, scenes, K] of each network.
     told = [np.array([each[scene] for scene in scenes], float).transpose(1, 2, 0) for each in shares]
@@ -59,24 +59,13 @@ def role_agreement(profiles: Sequence[np.ndarray]) -> float:
     is largest (Hungarian algorithm). A profile that is the same in all scenes correlates with none: 0.
 
     Args:
-        profiles: For each network, at least two, the mean gate of each expert in each scene [K, scenes]. A scene that
-            is NaN for one of them, as it never came up, is left out.
+        profiles: For each network, at least two, the mean gate of each expert in two scenes or more [K, scenes].
 
     Returns:
         At most 1. Matching alone lifts it above 0: compare it with `permuted_agreement`, and with the agreement of
         random routers (`random_router_share` of an evaluation's `information`).
-
-    Raises:
-        ValueError: There are fewer than two networks, their scenes differ, or fewer than two scenes are left.
     """
-    profiles = [np.asarray(each, float) for each in profiles]
-    if len(profiles) < 2 or len({each.shape[1] for each in profiles}) > 1:
-        shapes = [each.shape for each in profiles]
-        raise ValueError(f"profiles: expected two networks or more [K, scenes] with the same scenes, got {shapes}")
-    seen = np.all([np.isfinite(each).all(0) for each in profiles], axis=0)
-    if seen.sum() < 2:
-        raise ValueError(f"profiles: expected two scenes or more that came up for every network, got {seen.sum()}")
-    units = [_unit(each[:, seen]) for each in profiles]
+    units = [_unit(each) for each in profiles]
     return float(np.mean([_matched(one @ other.T) for one, other in itertools.combinations(units, 2)]))
 
 

@@ -32,6 +32,7 @@ from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 from rllib_moe.schedule.overrides import override_schedule
+from tests.conftest import SMALL
 
 SmallConfig = Callable[..., MoEPPOConfig]
 
@@ -158,12 +159,8 @@ def plain_persistence(scores: list[list[float]], is_followed: Any) -> float:
 
 def play(**options: Any) -> tuple[Any, SampleBatch]:
     """A policy in transition (a target below ln K, sparsemax), with options of RLlib's, and the 40 rows it played."""
-    small = {
-        **{"env": "regimes", "max_steps": 16, "num_workers": 0, "num_envs_per_worker": 4},
-        **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
-        **{"shared_hidden_size": 8, "router_candidates": 3},
-    }
-    experiment = Experiment().with_overrides({**small, "batch_size": 40, "minibatch_size": 40})
+    sizes = {"shared_hidden_size": 8, "router_candidates": 3, "batch_size": 40, "minibatch_size": 40}
+    experiment = Experiment().with_overrides({**SMALL, **sizes, "num_workers": 0})
     config = algorithm_config(experiment)
     environments: list[Any] = [EpisodeSeeds(make_env("regimes", max_steps=16), (5, e)) for e in range(4)]
     torch.manual_seed(0)

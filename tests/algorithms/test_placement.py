@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,10 +14,8 @@ from ray.cluster_utils import Cluster
 
 from rllib_moe import metrics as m
 from rllib_moe.training.run_directory import RunDirectory
+from tests.program import PATIENCE, Program
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 400
-"""Seconds until a test gives up waiting."""
 NODES = """
 import json, sys
 from collections import Counter
@@ -62,26 +57,13 @@ def cluster() -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-def start(script: list[str], **streams: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-u", *script],
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        **streams,
-    )
-
-
 @pytest.mark.slow
 def test_workers_are_spread_over_the_nodes(cluster: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "nodes.py"
     script.write_text(NODES)
-    process = start([str(script), cluster.address])
-    output = process.communicate(timeout=PATIENCE)[0]
-    assert process.returncode == 0, output
-    found = json.loads(output.splitlines()[-1])
+    process = Program(script, cluster.address)
+    assert process.status() == 0, process.output
+    found = json.loads(process.output.splitlines()[-1])
     print(json.dumps(found, indent=1))
 
     assert Counter(found["nodes"].values()) == {2: 2}  # two on each of the two nodes
@@ -99,13 +81,13 @@ def test_training_goes_on_while_nodes_come_and_go(
 ) -> None:
     lost = next(iter(cluster.worker_nodes))
     flags = ("--num-workers", "4", "--exp-name", "mine", "--output-dir", str(tmp_path), "--num-envs-per-worker", "2")
-    process = start(["scripts/train.py", *small_flags, *flags, "--episodes", "800", "--address", cluster.address])
+    process = Program("scripts/train.py", *small_flags, *flags, "--episodes", "800", "--address", cluster.address)
     directory = tmp_path / "mine"
 
     def wait_for(condition: Callable[[], bool], what: str) -> float:
         begin = time.monotonic()
         while not condition():
-            assert process.poll() is None, process.communicate()[0]
+            assert process.process.poll() is None, process.status()
             assert time.monotonic() < begin + PATIENCE, what
             time.sleep(0.2)
         return time.monotonic() - begin
@@ -122,9 +104,7 @@ def test_training_goes_on_while_nodes_come_and_go(
     print(f"a node with 2 of 4 workers lost at iteration {len(rows())}; 5 more: {iterations_more(5):.1f} s")
     cluster.add_node(num_cpus=2)
     print(f"a node joined at iteration {len(rows())}; 5 more: {iterations_more(5):.1f} s")
-    output = process.communicate(timeout=PATIENCE)[0]
-    print(output[-1500:])
-    assert process.returncode == 0
+    assert process.status() == 0
 
     played = rows()
     assert [row[m.ITERATION.key] for row in played] == list(range(1, len(played) + 1))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+import yaml
 from gymnasium import spaces
 
 from benchmarks.__main__ import main
@@ -12,16 +13,18 @@ from benchmarks.algorithms import median_rows
 from benchmarks.config import parse
 from benchmarks.encoder_forms import FORMS, compare_encoders
 from benchmarks.memory import SAVE_EVERY, growth, slope
-from benchmarks.minutes_to_score import minutes_until
+from benchmarks.minutes_to_score import minutes_until, settings_of
 from benchmarks.parts import breakdown, core_budget
 from benchmarks.phase_push import StandIn, phase_push
 from benchmarks.scaling import random_graphs, with_growth
-from benchmarks.stock import StatusNumbers, make_stock_env
+from benchmarks.stock import make_stock_env
 from benchmarks.timing import in_turn, medians
 from rllib_moe import metrics as m
 from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
+from rllib_moe.experiment import Experiment
 from rllib_moe.validation import ConfigError, FailedError
+from tests.refused import errors_of
 
 TINY = (
     "--env regimes --max-steps 16 --num-envs-per-worker 4 --batch-size 64 --minibatch-size 32 --num-epochs 1 "
@@ -126,6 +129,16 @@ def test_a_training_that_passed_is_ended():
     assert 200 <= row["episodes"] < 5000
 
 
+def test_a_checkout_is_told_what_differs_from_the_defaults():
+    flags = "--env regimes --env-arg num_cues=4 --num-workers 0 --phase-boundaries 50,100"
+    experiment = parse(flags.split(), "").experiment
+    settings = settings_of(experiment)
+    assert settings.keys() == {"environment", "training", "schedule"}
+    assert settings["training"] == {"num_workers": 0}
+    assert Experiment.from_dict(yaml.safe_load(yaml.safe_dump(settings))) == experiment
+    assert settings_of(Experiment()) == {}
+
+
 def test_a_training_that_fails_is_told(tmp_path):
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "train.py").write_text("raise SystemExit('no more ' + 'disk')")
@@ -166,11 +179,11 @@ def test_a_soak_watches_memory_files_and_directories():
 def test_refuses_before_anything_starts():
     words = "--repeats 0 --scaling 1,x --phase-push 0 --soak -1 --batch-size 7 --algorithms ppo,sac --minutes 0"
     words += " --stock.num-epochs 0 --schedule nowhere --json /dev/null/numbers.json"
-    with pytest.raises(ConfigError) as refused:
-        parse(words.split(), "")
-    told = str(refused.value)
-    names = "repeats scaling phase_push soak algorithms minutes json batch_size stock.num_epochs schedule"
-    assert [name for name in names.split() if f"- {name}: " not in told] == []
+    named = {error.partition(":")[0] for error in errors_of(parse, words.split(), "")}
+    assert named >= {
+        *("repeats", "scaling", "phase_push", "soak", "algorithms", "minutes", "json"),
+        *("batch_size", "stock.num_epochs", "schedule"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -187,6 +200,7 @@ def test_refuses_before_anything_starts():
         ("--minutes-to-score 300 --quick", "quick: minutes_to_score has no repeats"),
         ("--minutes-to-score 300 --seed 1", "seed: seeds=0,1,2 says what is trained, got 1 besides"),
         ("--minutes-to-score 300 --seeds a", "seeds: expected seeds such as 0,1,2, got 'a'"),
+        ("--minutes-to-score 300 --seeds=", "seeds: expected a list of whole numbers, at least one, got ()"),
         ("--minutes-to-score 300 --checkouts .,x", "checkouts: expected directories with scripts/train.py, got 'x'"),
         ("--algorithms ppo --algo appo", "algo: algorithms=ppo says what is trained, got 'appo' besides"),
         ("--algo appo --quick", "compare it by --algorithms ppo,appo"),
@@ -194,9 +208,7 @@ def test_refuses_before_anything_starts():
     ],
 )
 def test_refuses_options_that_would_be_ignored_or_unfair(words, told):
-    with pytest.raises(ConfigError) as refused:
-        parse(words.split(), "")
-    (error,) = refused.value.errors
+    (error,) = errors_of(parse, words.split(), "")
     assert told in error
 
 
@@ -206,8 +218,9 @@ def test_takes_options_that_go_together(words):
 
 
 def test_quick_measures_less_unless_told():
-    assert (parse([], "").factors, parse(["--quick"], "").factors) == ([1, 2, 4], [])
-    assert parse(["--quick", "--scaling", "1,3"], "").factors == [1, 3]
+    assert (parse([], "").factors, parse(["--quick"], "").factors) == ((1, 2, 4), ())
+    assert parse(["--quick", "--scaling", "1,3"], "").factors == (1, 3)
+    assert parse(["--scaling", ""], "").factors == ()
     assert parse(["--quick"], "").num_repeats < parse([], "").num_repeats
 
 
@@ -302,7 +315,6 @@ def test_stock_sees_27_numbers_of_nethack():
     pytest.importorskip("nle")
     env = make_stock_env({"env": "nethack", "max_steps": 3})
     observation, _ = env.reset()
-    assert isinstance(env, StatusNumbers)
     assert (observation.dtype, observation.shape) == (np.float32, (27,))
     assert env.observation_space.contains(observation)
     assert math.isfinite(env.step(0)[1])

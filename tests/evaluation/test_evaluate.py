@@ -12,12 +12,14 @@ from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
 from rllib_moe.evaluation.episodes import EpisodeRecord, GateSum
 from rllib_moe.evaluation.evaluate import evaluate
-from rllib_moe.evaluation.network_actor import NetworkActor, _choose
+from rllib_moe.evaluation.network_actor import _choose
+from rllib_moe.evaluation.player import action_generator
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.training.checkpoints import WEIGHTS, load_checkpoint
 from rllib_moe.validation import ConfigError
+from tests.refused import errors_of
 
 
 def run(checkpoint=None, **fields):
@@ -51,7 +53,7 @@ def play_alone(checkpoint, seed, choose):
     env = make_env("regimes", max_steps=20, num_cues=4)
     network = GATMoEPolicy(GraphShape.from_space(env.observation_space), 4, loaded.experiment.model).eval()
     network.load_state_dict(loaded.weights())
-    rng = NetworkActor(network, deterministic=False).start(seed)
+    rng = action_generator(seed)
     observation, info = env.reset(seed=seed)
     gates, truncated = [], False
     while not truncated:
@@ -170,15 +172,13 @@ def test_random_earns_a_quarter_on_regimes():
 
 
 def test_refuses_with_every_error_in_one_message(tmp_path):
-    with pytest.raises(ConfigError) as refused:
-        run(tmp_path / "nowhere", policy="scripted", env="regimes", json_file=str(tmp_path))
-    json_file, checkpoint, policy = refused.value.errors
+    missing = tmp_path / "nowhere"
+    json_file, checkpoint, policy = errors_of(run, missing, policy="scripted", env="regimes", json_file=str(tmp_path))
     assert json_file.startswith("json: expected a file")
     assert checkpoint.endswith("nowhere: no such directory")
     assert policy == "policy: expected one of checkpoint, random, random-legal, got 'scripted'"
-    with pytest.raises(ConfigError) as refused:
-        run(policy="random", remove_expert=1, explain=True, plot="x.png")
-    assert [error.partition(":")[0] for error in refused.value.errors] == ["explain", "remove_expert", "remove_expert"]
+    errors = errors_of(run, policy="random", remove_expert=1, explain=True, plot="x.png")
+    assert [error.partition(":")[0] for error in errors] == ["explain", "remove_expert", "remove_expert"]
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,13 @@ def test_attention_is_added_up_by_class_and_distance():
     )
 
 
+def test_a_flag_of_the_scene_holds_or_not_whatever_its_type():
+    explanation = Explanation()
+    explanation.add_state(np.full((2, 4), 0.5), {"dark": 2, "wet": np.False_})
+    assert explanation.steps == {"all": 1, "dark": 1, "wet": 0}
+    assert [explanation.states[name][0, 0] for name in explanation.steps] == [0.5, 0.5, 0]
+
+
 def test_counts_every_state_once(explained):
     numbers, _ = explained
     explain = numbers["explain"]

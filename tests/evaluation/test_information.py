@@ -130,7 +130,7 @@ def test_an_untrained_network_tells_no_more_than_random_routers(numbers):
 
 def test_information_is_that_of_all_steps_played_one_by_one(checkpoint, numbers):
     """The labels belong to the states that the gate is of: written again, without anything of the evaluation."""
-    resolved = resolve(request(checkpoint), episodes_kept=1)
+    resolved = resolve(request(checkpoint))
     env = RegimesEnv(max_steps=20, num_cues=4)
     actor = resolved.player.actor(env)
     assert GraphShape.from_space(env.observation_space).num_node_types == 6
@@ -142,7 +142,7 @@ def test_information_is_that_of_all_steps_played_one_by_one(checkpoint, numbers)
             choice = actor.act({name: leaf[None] for name, leaf in observation.items()}, [memory])
             regimes.append(env.regime_of(observation))
             actions.append(int(choice.actions[0]))
-            gates.append(choice.gate[0])
+            gates.append(choice.output.gate[0].numpy())
             observation, _, _, is_over, _ = env.step(actions[-1])
     for name, values in (("regime", regimes), ("action", actions)):
         expected = information(np.stack(gates), encode(values))
@@ -165,12 +165,12 @@ def test_random_routers_scenes_are_kept_for_the_agreement_of_roles(numbers):
 
 def test_long_evaluations_keep_states_spread_over_all_episodes(checkpoint, monkeypatch):
     monkeypatch.setattr("rllib_moe.evaluation.resolve.MOST_STATES", 90)
-    resolved = resolve(request(checkpoint, episodes=12), episodes_kept=12)
+    resolved = resolve(request(checkpoint, episodes=12))
     assert resolved.player.keep_every == 3  # 240 states, at most 90
     kept = [each.kept for each in play(resolved.environment, resolved.player, range(1000, 1012), 5).records]
     assert set(map(len, kept)) == {6, 7}
     assert len(joined(kept).gate) == 80
-    whole = resolve(request(checkpoint, episodes=4), episodes_kept=4)
+    whole = resolve(request(checkpoint, episodes=4))
     records = {each.seed: each.kept for each in play(whole.environment, whole.player, range(1000, 1004), 5).records}
     for part in play(resolved.environment, resolved.player, range(1000, 1004), 5).records:
         expected = records[part.seed][part.seed % 3 :: 3]

@@ -15,7 +15,7 @@ import torch
 from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import ARRAYS, OPTIMIZER, WEIGHTS, load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
-from tests.training_process import PATIENCE, Process
+from tests.program import PATIENCE, Program
 
 Train = Callable[..., dict[str, Any]]
 
@@ -93,9 +93,8 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
 @pytest.mark.slow
 def test_ten_iterations_are_five_a_kill_and_five(train: Train, small_flags: tuple[str, ...], tmp_path: Path) -> None:
     train("whole", 80)
-    process = Process(
-        [*small_flags, *f"--output-dir {tmp_path} --exp-name killed --episodes 80 --checkpoint-every 8".split()]
-    )
+    flags = f"--output-dir {tmp_path} --exp-name killed --episodes 80 --checkpoint-every 8"
+    process = Program("scripts/train.py", *small_flags, *flags.split())
     process.read_until("episode 56/")
     process.send(signal.SIGKILL)
     process.status()

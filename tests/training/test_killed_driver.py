@@ -16,8 +16,8 @@ from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import LATEST, PARTIAL, load_checkpoint
 from rllib_moe.training.run_checkpoints import point, point_best, prune
 from rllib_moe.training.run_directory import RunDirectory
+from tests.program import Program
 from tests.training.test_checkpoints import save
-from tests.training_process import Process
 
 KILLS = 50
 """Kills of each process."""
@@ -84,16 +84,15 @@ def test_a_training_killed_again_and_again_goes_on_from_its_last_checkpoint(
     run, reached, starting, inside, lost, seconds = tmp_path / "mine", 0, 0, 0, [], 0.0
     began = time.monotonic()
 
-    def check_resumed(process: Process) -> None:
+    def check_resumed(process: Program) -> None:
         (episodes,) = re.findall(r"Resumed .* at episode (\d+)", process.output)
         assert int(episodes) == reached, process.output  # never from scratch
 
     for number in range(kills):
         place = ["--output-dir", str(tmp_path), "--exp-name", "mine"] if number == 0 else ["--resume", str(run)]
         start, before = time.monotonic(), partials(run)
-        process = Process(
-            [*(small_flags if number == 0 else ()), *place, "--episodes", "1000000", "--checkpoint-every", "8"]
-        )
+        flags = (*(small_flags if number == 0 else ()), *place, "--episodes", "1000000", "--checkpoint-every", "8")
+        process = Program("scripts/train.py", *flags)
         if is_starting := number % 5 == 4:
             time.sleep(rng.uniform(0, seconds))
         else:
@@ -123,7 +122,7 @@ def test_a_training_killed_again_and_again_goes_on_from_its_last_checkpoint(
         assert rows[loaded.iteration - 1][m.EPISODES_TOTAL.key] == reached
         print(f"kill {number + 1}: {'while starting, ' if is_starting else ''}{reached} episodes safe", flush=True)
 
-    process = Process(["--resume", str(run), "--episodes", str(reached + 16)])
+    process = Program("scripts/train.py", "--resume", str(run), "--episodes", str(reached + 16))
     assert process.status() == 0, process.output
     check_resumed(process)
     assert load_checkpoint(run).episodes == reached + 16

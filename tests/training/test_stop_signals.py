@@ -14,26 +14,24 @@ import pytest
 from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
-from tests.training_process import Process
+from tests.program import Program
 
-Start = Callable[..., Process]
+Start = Callable[..., Program]
 
 
 @pytest.fixture
 def start(small_flags: tuple[str, ...], tmp_path: Path) -> Iterator[Start]:
     """Start an endless run with one rollout worker; what is left of it when the test ends is killed."""
-    started: list[Process] = []
+    started: list[Program] = []
 
-    def begin(exp_name: str, *flags: str) -> Process:
+    def begin(exp_name: str, *flags: str) -> Program:
         place = ("--output-dir", str(tmp_path), "--exp-name", exp_name, "--episodes", "1000000")
-        started.append(Process([*small_flags, "--num-workers", "1", *place, *flags]))
+        started.append(Program("scripts/train.py", *small_flags, "--num-workers", "1", *place, *flags))
         return started[-1]
 
     yield begin
     for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.process.wait()
+        each.end()
 
 
 BOTH = pytest.mark.parametrize(

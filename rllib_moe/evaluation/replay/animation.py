@@ -13,7 +13,6 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from rllib_moe.envs.description import expert_names
 from rllib_moe.evaluation.replay.recording import Recording
 from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, Box, Line, crop
 from rllib_moe.runtime.colors import DARK, expert_color
@@ -165,7 +164,6 @@ def _draw_strip(pen: ImageDraw.ImageDraw, recording: Recording, step: int, top: 
     left, right = _MARGIN, width - _MARGIN
     name = recording.description.action_names[recording.action[step]].replace("_", " ")
     words = f"step {step}   {name}   {recording.score[step]:g} points"
-    experts = expert_names(recording.num_experts, recording.description.role_names)
     for measure, values in recording.measures.items():
         words += "" if values[step] is None else f"   {measure.replace('_', ' ')} {values[step]:g}"
     pen.text((left, top + 2), words, DARK.text, _font(13))
@@ -174,8 +172,8 @@ def _draw_strip(pen: ImageDraw.ImageDraw, recording: Recording, step: int, top: 
         end = x + share * (right - left)
         if end - x >= 1:
             pen.rectangle((x, top + 22, end, top + 37), fill=expert_color(expert))
-            if end - x > _font(12).getlength(experts[expert]) + 8:
-                pen.text((x + 5, top + 22), experts[expert], "#ffffff", _font(12))
+            if end - x > _font(12).getlength(recording.experts[expert]) + 8:
+                pen.text((x + 5, top + 22), recording.experts[expert], "#ffffff", _font(12))
         x = end
     wide = (right - left) / recording.steps
     for past in range(step + 1):

@@ -14,7 +14,6 @@ from typing import Any
 
 import jinja2
 
-from rllib_moe.envs.description import expert_names
 from rllib_moe.evaluation.replay.recording import Recording
 from rllib_moe.evaluation.replay.screen import COLOR_CODES, GROUND, INVERSE_CODES, LIT, TERMINAL, crop
 from rllib_moe.runtime.colors import ACCENT, DARK, LIGHT, WARNING, Surface, expert_color
@@ -27,7 +26,8 @@ def page(recording: Recording, title: str, facts: Sequence[tuple[str, str]]) -> 
     assets = resources.files("rllib_moe.evaluation.replay") / "assets"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = environment.from_string((assets / "page.html").read_text(encoding="utf-8"))
-    compressed = gzip.compress(json.dumps(page_data(recording), separators=(",", ":"), allow_nan=False).encode())
+    data = json.dumps(page_data(recording), separators=(",", ":"), allow_nan=False)
+    compressed = gzip.compress(data.encode(), mtime=0)  # no time of day: an episode has one page
     ours = {  # not escaped by the template, unlike title and facts
         "light": _variables(LIGHT),
         "dark": _variables(DARK),
@@ -48,7 +48,7 @@ def page_data(recording: Recording) -> Mapping[str, Any]:
     description, screens = recording.description, recording.screens
     plain = {name: value for name, value in vars(recording).items() if name not in ("description", "level")}
     return plain | {
-        "experts": expert_names(recording.num_experts, description.role_names),
+        "experts": recording.experts,
         "colors": [expert_color(k) for k in range(recording.num_experts)],
         "actions": description.action_names,
         "node_types": description.node_type_names,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rllib_moe.config import EnvironmentConfig
-from rllib_moe.envs.description import GraphDescription, describe
+from rllib_moe.envs.description import GraphDescription, describe, expert_names
 from rllib_moe.envs.registry import make_configured
 from rllib_moe.evaluation.player import Player
 from rllib_moe.evaluation.replay.screen import Screen, parse_ansi
@@ -73,14 +73,18 @@ class Recording:
     """Raw score at the end."""
     final_measures: dict[str, float | None] = field(default_factory=dict)
     """The environment's own measures at the end."""
-    ending: str = "cut short"
-    """Ending of the episode, in the environment's words where it has some, else `terminated` or `truncated`; `cut
-    short` by who looks on."""
+    ending: str = ""
+    """Ending of the episode, in the environment's words where it has some, else `terminated` or `truncated`."""
 
     @property
     def steps(self) -> int:
         """Steps of the episode."""
         return len(self.action)
+
+    @property
+    def experts(self) -> list[str]:
+        """Names of the experts [K]."""
+        return expert_names(self.num_experts, self.description.role_names)
 
 
 def record(
@@ -90,8 +94,34 @@ def record(
 
     `on_step` is told the number of steps after each.
     """
-    with closing(_make_env(environment)) as env, torch.inference_mode():
-        return _record(env, player, seed, on_step or (lambda _: None))
+    with closing(_make_env(environment)) as env:
+        actor = player.actor(env)
+        description = describe(env)
+        recording = Recording(seed=seed, description=description)
+        observation, info = env.reset(seed=seed)
+        memory = actor.start(seed)
+        total, done = 0.0, False
+        while not done:
+            choice = actor.act({name: np.asarray(leaf)[None] for name, leaf in observation.items()}, [memory])
+            assert choice.output is not None
+            action = int(choice.actions[0])
+            _add_screen(recording, env)
+            _add_decision(recording, choice.output, observation.get("action_mask"))
+            recording.nodes.append(_graph(observation, description, env, choice.output))
+            recording.message.append(description.message(env))
+            recording.level.append(description.level(env))
+            _add_info(recording, info, total)
+            observation, reward, terminated, truncated, info = env.step(action)
+            total += float(reward)
+            recording.action.append(action)
+            recording.reward.append(round(float(reward), DIGITS))
+            done = terminated or truncated
+            if on_step:
+                on_step(recording.steps)
+    recording.final_score = float(info.get("score", total))
+    recording.final_measures = {name: rounded(info.get(name), DIGITS) for name in description.measured}
+    recording.ending = description.ending_of(info, terminated=terminated)
+    return recording
 
 
 def _make_env(environment: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
@@ -100,36 +130,6 @@ def _make_env(environment: EnvironmentConfig) -> gymnasium.Env[Any, Any]:
         return env
     env.close()
     return make_configured(environment, render_mode="ansi")
-
-
-def _record(env: gymnasium.Env[Any, Any], player: Player, seed: int, on_step: Callable[[int], None]) -> Recording:
-    actor = player.actor(env)
-    description = describe(env)
-    recording = Recording(seed=seed, description=description)
-    observation, info = env.reset(seed=seed)
-    memory = actor.start(seed)
-    total, done = 0.0, False
-    while not done:
-        choice = actor.act({name: np.asarray(leaf)[None] for name, leaf in observation.items()}, [memory])
-        assert choice.output is not None
-        action = int(choice.actions[0])
-        _add_screen(recording, env)
-        _add_decision(recording, choice.output, observation.get("action_mask"))
-        recording.nodes.append(_graph(observation, description, env, choice.output))
-        recording.message.append(description.message(env))
-        recording.level.append(description.level(env))
-        _add_info(recording, info, total)
-        observation, reward, terminated, truncated, info = env.step(action)
-        total += float(reward)
-        recording.action.append(action)
-        recording.reward.append(round(float(reward), DIGITS))
-        done = terminated or truncated
-        if done:
-            recording.ending = description.ending_of(info, terminated=terminated)
-        recording.final_score = float(info.get("score", total))
-        recording.final_measures = {name: rounded(info.get(name), DIGITS) for name in description.measured}
-        on_step(recording.steps)
-    return recording
 
 
 def _add_screen(recording: Recording, env: gymnasium.Env[Any, Any]) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from rllib_moe.envs.description import expert_names
 from rllib_moe.envs.registry import prepare
 from rllib_moe.evaluation.resolve import Resolved, resolve
 from rllib_moe.evaluation.spec import ReplayRequest
@@ -32,7 +31,8 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     Raises:
         ConfigError: the request is refused, for all the errors it names; nothing was written.
     """
-    resolved = resolve(request, watched=True)
+    resolved = resolve(request)
+    console = console or Console(quiet=True)
 
     # Late: see above.
     from rllib_moe.evaluation.replay.animation import write_gif
@@ -42,7 +42,7 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
     prepare(resolved.environment.env)
 
     def tell(steps: int) -> None:
-        if console and steps % _PROGRESS_EVERY == 0:
+        if steps % _PROGRESS_EVERY == 0:
             say(console, f"steps {steps}/{resolved.environment.max_steps}")
 
     recording = record(resolved.environment, resolved.player, request.seed, tell)
@@ -54,10 +54,9 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
         with atomic_write(Path(request.gif)) as partial:
             write_gif(recording, partial)
     files = {file: Path(file).stat().st_size for file in (request.out, request.gif) if file is not None}
-    if console:
-        say(console, f"{recording.steps} steps, {recording.ending}, score {recording.final_score:g}")
-        for file, size in files.items():
-            say(console, f"{file}: {size / 1e6:.2f} MB")
+    say(console, f"{recording.steps} steps, {recording.ending}, score {recording.final_score:g}")
+    for file, size in files.items():
+        say(console, f"{file}: {size / 1e6:.2f} MB")
     return {
         "steps": recording.steps,
         "score": recording.final_score,
@@ -85,6 +84,5 @@ def _facts(request: ReplayRequest, resolved: Resolved, recording: Recording) -> 
         (name.replace("_", " "), f"{value:g}") for name, value in recording.final_measures.items() if value is not None
     ]
     if request.remove_expert is not None:
-        names = expert_names(recording.num_experts, recording.description.role_names)
-        facts.append(("removed", names[request.remove_expert]))
+        facts.append(("removed", recording.experts[request.remove_expert]))
     return facts

@@ -112,9 +112,9 @@ def _play_errors(plan: Plan, directory: Path) -> list[str]:
     elif plan.primary not in known and not plan.primary.startswith(INFORMATION):
         hint = did_you_mean(plan.primary, known)
         errors.append(f"primary: no evaluation has {plan.primary!r}{hint} or {INFORMATION}<label>")
-    for policy, request in baselines(plan, directory).items():
+    for request in baselines(plan, directory).values():
         try:
-            resolve(request, policy)
+            resolve(request)
         except ConfigError as error:
             errors += [f"evaluation: baselines: {each}" for each in error.errors]
     for run in plan.runs():

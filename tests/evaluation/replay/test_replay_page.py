@@ -141,6 +141,8 @@ def test_needs_nothing_but_itself(recording):
     assert not re.search(r"https?://|src=|@import|url\(", text)
     packed = re.search(r'id="recording">([^<]*)<', text)[1]
     data = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert page(recording, "title", []) == text
+    assert base64.b64decode(packed)[4:8] == bytes(4)  # no time of day
     assert data["gate"] == recording.gate
     assert data["message"] == recording.message
     # 5 MB for 500 steps, of which the scripts and styles are a fixed part.

@@ -1,4 +1,4 @@
-"""`scripts/train.py` as a process of its own, for the tests that signal or kill it."""
+"""A program of this repository as a process of its own, for the tests that wait for it, signal or kill it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 
-PATIENCE = 120
+ROOT = Path(__file__).parents[1]
+PATIENCE = 600
 """Seconds until a test gives up waiting, many times what is needed."""
 
 
-class Process:
-    """`scripts/train.py` as a process, told from all others by a variable that its children inherit."""
+class Program:
+    """A Python file with its arguments, told from all others by a variable that its children inherit."""
 
-    def __init__(self, flags: Sequence[str]) -> None:
+    def __init__(self, file: str | Path, *arguments: str, cwd: Path = ROOT) -> None:
         self.mark = f"RLLIB_MOE_TEST_MARK={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "scripts/train.py", *flags],
+            [sys.executable, "-u", str(file), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # a process group of its own, as a shell gives to a command
-            env={**os.environ, name: value, "OMP_NUM_THREADS": "1"},
-            cwd=Path(__file__).parents[1],
+            # Ctrl-C is ignored by what runs in a shell's background, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            env={**os.environ, name: value, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            cwd=cwd,
         )
         self.output = ""
 
@@ -52,7 +54,14 @@ class Process:
     def status(self) -> int:
         """Read the rest and return the exit status."""
         self.output += self.process.communicate(timeout=PATIENCE)[0]
+        print(self.output)
         return self.process.returncode
+
+    def end(self) -> None:
+        """Kill it, if it is still there."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def relatives(self) -> list[str]:
         """Command lines of all living processes that descend from it, itself left out."""

@@ -25,7 +25,7 @@ from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.experiment import Experiment
-from rllib_moe.metrics import GATE_ENTROPY, METRICS, episode_measure, expert_share, gate_weight
+from rllib_moe.metrics import ALPHA_ENTROPIES, METRICS, episode_measure, expert_share, gate_weight
 from rllib_moe.schedule.phases import VALUES, PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
@@ -306,7 +306,7 @@ def test_metrics_in_the_pages_exist() -> None:
     own = {episode_measure(each.name).key for description in described for each in description.episode_measures}
     assert len(named) > 10
     assert own <= named
-    shown = (*METRICS, expert_share(0), expert_share(1), GATE_ENTROPY, gate_weight(0))
+    shown = (*METRICS, expert_share(0), expert_share(1), ALPHA_ENTROPIES, gate_weight(0))
     examples = {"phase/sharpness_coef", "loss/sharpness"}
     assert named - examples <= {metric.key for metric in shown} | own
 
@@ -318,6 +318,11 @@ def test_pictures_are_up_to_date_and_embedded() -> None:
         assert picture() == text, "run `make docs`"
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
         assert any(f"images/{name})" in page for page in PAGES.values()), name
+
+
+def test_the_published_curves_can_be_drawn(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "docs" / "pictures.py"))["learning"](tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("page", [*PAGES, "results/published/README.md"])

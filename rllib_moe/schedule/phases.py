@@ -52,9 +52,9 @@ class PhaseConfig(Settings):
     entropy_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the action entropy bonus in PPO's loss."""
     alpha_entropy_coef: float = phase_value(off=0.0)
-    """Weight of the gate (alpha) entropy term; below 0 it punishes an undecided gate instead of rewarding it."""
+    """Weight of the alpha entropy term; below 0 it punishes an undecided gate instead of rewarding it."""
     alpha_entropy_target: float | None = phase_value(off=None, unit="nats", ge=0)
-    """Gate entropy aimed at; above ln(num_experts) it means ln(num_experts). None (NaN where logged): a plain bonus."""
+    """Alpha entropy aimed at; above ln(num_experts) it means that. None (NaN where logged): a plain bonus."""
     load_balance_coef: float = phase_value(off=0.0, ge=0)
     """Weight of the load balance loss."""
     diversity_coef: float = phase_value(off=0.0, ge=0)
@@ -192,10 +192,10 @@ def _read_phase(rows: Sequence[Any], index: int, errors: list[str]) -> Phase | N
         told = "the last phase has no end, so it can't ramp; give one number or add a phase"
         found += [f"{key}: {told}" for key in (*ramps, *(f"env.{name}" for name in env_ramps))]
     ends = []
-    for end in (0, 1):
-        at_end = {key: ramp[end] for key, ramp in ramps.items()}
+    for side in (0, 1):
+        at_end = {key: ramp[side] for key, ramp in ramps.items()}
         if env_ramps:
-            at_end["env"] = {**env, **{name: ramp[end] for name, ramp in env_ramps.items()}}
+            at_end["env"] = {**env, **{name: ramp[side] for name, ramp in env_ramps.items()}}
         try:
             ends.append(PhaseConfig(**values | at_end))
         except ConfigError as error:

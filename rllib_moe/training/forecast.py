@@ -35,16 +35,17 @@ def forecast(experiment: Experiment, first: int) -> Iterator[str]:
         own = experiment.environment.max_steps
         max_steps = min(each.env.get("max_steps", own) for each in (phase.first, phase.last))
         at_once, episodes = training.batch_size // max_steps, phase.end - phase.start
-        size = f"one iteration may end {at_once:,} or more (batch_size {training.batch_size:,}, max_steps {max_steps:,})"
+        sizes = f"batch_size {training.batch_size:,}, max_steps {max_steps:,}"
+        told = f"one iteration may end {at_once:,} or more ({sizes})"
         if episodes < at_once:
             yield (
-                f"warning: {phase.name} lasts {episodes:,} episodes, and {size}: it may be shortened or skipped. Move "
+                f"warning: {phase.name} lasts {episodes:,} episodes, and {told}: it may be shortened or skipped. Move "
                 "its boundaries apart, or take a smaller batch"
             )
         elif at_once > LATE_SHARE * phase.end:
             yield (
                 f"warning: {experiment.schedule.phase_at(phase.end).name} may begin late by over "
-                f"{100 * LATE_SHARE:.0f} % of its first episode {phase.end:,}: {size}. Take a smaller batch"
+                f"{100 * LATE_SHARE:.0f} % of its first episode {phase.end:,}: {told}. Take a smaller batch"
             )
 
 

@@ -29,8 +29,8 @@ from rllib_moe.metrics import ALPHA_ENTROPIES, METRICS, episode_measure, expert_
 from rllib_moe.schedule.phases import VALUES, PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
+from rllib_moe.training.fit import check_fit
 from rllib_moe.training.resume import Resumed
-from rllib_moe.training.run import check as check_training
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.storage import Fetched
 
@@ -127,7 +127,7 @@ def test_a_documented_command_is_accepted(name: str, words: list[str], monkeypat
     importlib.import_module(f"rllib_moe.cli.{name}").main([word.replace("$PWD", "/home/me") for word in words])
     called.assert_called_once()
     if name == "train" and "--resume" not in words:  # what is refused only once the environment is made
-        check_training(called.call_args.args[0], None)
+        check_fit(called.call_args.args[0])
 
 
 def test_variants_that_the_pages_name_are_in_their_plans() -> None:

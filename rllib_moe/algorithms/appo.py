@@ -33,7 +33,7 @@ from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, MultiAgentBatch, Sa
 from ray.rllib.utils.metrics import SAMPLE_TIMER
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY, LearnerInfoBuilder
 
-from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig
+from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig, NoSamplesError
 from rllib_moe.algorithms.policy import ActivePhase, MoEPPOPolicy
 from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.sampling.guarded_environments import Observation
@@ -51,10 +51,6 @@ SILENT_TIMEOUTS = 2
 
 BOOTSTRAP_OBS = "bootstrap_obs"
 """Key in a batch, beside the policy's rows, of the observations by that name of `VectorSampler`."""
-
-
-class NoSamplesError(FailedError):
-    """No rollout worker gives samples any more; RLlib would wait for ever."""
 
 
 class LearnerFailedError(FailedError):
@@ -237,7 +233,7 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
         starts it anew.
 
         Raises:
-            NoSamplesError: No worker has given a batch for `SILENT_TIMEOUTS` times that.
+            NoSamplesError: No worker has given a batch for `SILENT_TIMEOUTS` times that; RLlib would wait for ever.
             NonFiniteUpdatesError: No update is finite any more.
             LearnerFailedError: The learner's thread died of any other error.
         """

@@ -7,6 +7,7 @@ from typing import Any, Self, cast
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe.algorithms.placement import spread_workers
 from rllib_moe.algorithms.policy import MoEPPOPolicy
@@ -14,11 +15,18 @@ from rllib_moe.callbacks.curriculum import CurriculumCallbacks
 from rllib_moe.callbacks.measures import ITERATIONS, REPLACED, WALL_SECONDS, of_this_iteration
 from rllib_moe.sampling.rollout_worker import FIRST_EPISODE, VectorRolloutWorker
 from rllib_moe.schedule.phases import PhaseSchedule
+from rllib_moe.validation import FailedError
 
 EPISODES = "moe_episodes"
 """Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""
+MAX_EMPTY_ITERATIONS = 10
+"""Iterations in a row without a single sample after which an algorithm stops."""
 
 logger = logging.getLogger(__name__)
+
+
+class NoSamplesError(FailedError):
+    """No rollout worker gives samples any more."""
 
 
 class CurriculumConfig(AlgorithmConfig):
@@ -68,6 +76,8 @@ class CurriculumAlgorithm(Algorithm):
     """Lines to log before the next iteration: after the last one's row, and only if there is a next one."""
     schedule: PhaseSchedule
     """The phases."""
+    empty_iterations: int = 0
+    """Iterations in a row, the last one included, that sampled nothing, as all workers failed."""
 
     def setup(self, config: Any) -> None:
         """Set the algorithm up.
@@ -81,11 +91,23 @@ class CurriculumAlgorithm(Algorithm):
             super().setup(config)
 
     def step(self) -> Any:
-        """Run one iteration, after logging what there is to say about its phase."""
+        """Run one iteration, after logging what there is to say about its phase.
+
+        Raises:
+            NoSamplesError: `MAX_EMPTY_ITERATIONS` in a row sampled nothing.
+        """
         for note in self.notes:
             logger.info("%s", note)
         self.notes = []
-        return super().step()
+        before = self._counters[NUM_ENV_STEPS_SAMPLED]
+        result = super().step()
+        self.empty_iterations = 0 if self._counters[NUM_ENV_STEPS_SAMPLED] > before else self.empty_iterations + 1
+        if self.empty_iterations == MAX_EMPTY_ITERATIONS:
+            raise NoSamplesError(
+                f"{MAX_EMPTY_ITERATIONS} iterations in a row gave no sample: all rollout workers fail (see Ray's log "
+                "above)"
+            )
+        return result
 
     @property
     def episodes_total(self) -> int:

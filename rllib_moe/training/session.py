@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
@@ -35,30 +34,6 @@ from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
 from rllib_moe.training.summary import recent_mean, summarize
 from rllib_moe.validation import ConfigError, FailedError
-
-MAX_EMPTY_ITERATIONS = 10
-"""Iterations in a row without a single sample after which a run stops: all workers fail."""
-
-
-class EmptyIterations:
-    """Count of the iterations in a row that sampled nothing, from the environment steps sampled so far."""
-
-    def __init__(self, env_steps: int) -> None:
-        self._env_steps, self._count = env_steps, 0
-
-    def note(self, env_steps: int) -> bool:
-        """Note the steps after an iteration; return whether it sampled anything.
-
-        Raises:
-            TrainingStoppedError: `MAX_EMPTY_ITERATIONS` iterations in a row did not.
-        """
-        self._count = 0 if env_steps > self._env_steps else self._count + 1
-        self._env_steps = env_steps
-        if self._count == MAX_EMPTY_ITERATIONS:
-            raise TrainingStoppedError(
-                f"{self._count} iterations in a row gave no sample: all rollout workers fail (see Ray's log above)"
-            )
-        return self._count == 0
 
 
 def check_network(experiment: Experiment, resumed: Resumed | None, shape: GraphShape, num_actions: int) -> None:
@@ -205,16 +180,15 @@ class Session:
         Raises:
             TrainingStoppedError: Training cannot go on.
         """
-        kept, empty = len(self._rows), EmptyIterations(algorithm._counters[NUM_ENV_STEPS_SAMPLED])
+        kept = len(self._rows)
         try:
             while algorithm.episodes_total < self._run.episodes and not self._stop:
                 result = self._iterate(algorithm)
-                row = result["moe"]
-                if empty.note(row[m.ENV_STEPS_TOTAL.key]):
-                    self._rows.append(row)
+                if not algorithm.empty_iterations:
+                    self._rows.append(result["moe"])
                     with write_errors(self._directory):
-                        self._directory.append(row, result["moe_histograms"])
-                    show(row)
+                        self._directory.append(result["moe"], result["moe_histograms"])
+                    show(result["moe"])
                 if algorithm.episodes_total - self._saved_at >= self._run.checkpoint_every:
                     self._save(algorithm)
         except CannotWriteError:

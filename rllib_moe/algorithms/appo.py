@@ -28,7 +28,6 @@ import torch
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.algorithms.appo import APPO, APPOConfig
 from ray.rllib.execution.minibatch_buffer import MinibatchBuffer
-from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import SAMPLE_TIMER
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY, LearnerInfoBuilder
@@ -197,16 +196,12 @@ class MoEAPPOPolicy(MoEPPOPolicy):
 class MoEAPPO(CurriculumAlgorithm, APPO):
     """APPO with one learner thread; see the module."""
 
+    policy_class = MoEAPPOPolicy
+
     @classmethod
     def get_default_config(cls) -> MoEAPPOConfig:
         """Return the default configuration."""
         return MoEAPPOConfig()
-
-    @classmethod
-    def get_default_policy_class(cls, config: Any) -> type[Policy]:
-        """Return the policy class."""
-        del config
-        return MoEAPPOPolicy
 
     def setup(self, config: Any) -> None:
         """Set the algorithm up; until `cleanup`, torch has as many threads here as `learner_threads` says."""
@@ -240,8 +235,7 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
         self._check_learner()
         results = super().training_step()
         limit = cast(MoEAPPOConfig, self.config).sample_timeout_s
-        if self.env_runner_group is not None:
-            kill_stalled_workers(self, self._clock.late(self.env_runner_group.healthy_worker_ids(), limit))
+        kill_stalled_workers(self.worker_group, self._clock.late(self.worker_group.healthy_worker_ids(), limit))
         if self._clock.silence() > SILENT_TIMEOUTS * limit:
             raise NoSamplesError(f"no rollout worker has given a sample for {SILENT_TIMEOUTS * limit:g} s")
         return results
@@ -252,8 +246,7 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
         While no rollout worker is healthy there are none: RLlib would sample in the driver meanwhile, and then fail to
         send weights to a worker 0.
         """
-        group = self.env_runner_group
-        if group is not None and group.num_remote_env_runners() and not group.num_healthy_remote_env_runners():
+        if self.worker_group.num_remote_env_runners() and not self.worker_group.num_healthy_remote_env_runners():
             time.sleep(POLL_SECONDS)
             return []
         samples = super()._get_samples_from_workers_old_api_stack(*args, **kwargs)

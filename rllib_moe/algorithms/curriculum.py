@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.policy.policy import Policy
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe.algorithms.placement import spread_workers
@@ -72,12 +74,20 @@ class CurriculumConfig(AlgorithmConfig):
 class CurriculumAlgorithm(Algorithm):
     """An algorithm with a schedule and an episode count; its workers are spread over the nodes of a cluster."""
 
+    policy_class: ClassVar[type[MoEPPOPolicy]] = MoEPPOPolicy
+    """Class of its policies."""
     notes: list[str]
     """Lines to log before the next iteration: after the last one's row, and only if there is a next one."""
     schedule: PhaseSchedule
     """The phases."""
     empty_iterations: int = 0
     """Iterations in a row, the last one included, that sampled nothing, as all workers failed."""
+
+    @classmethod
+    def get_default_policy_class(cls, config: Any) -> type[Policy]:
+        """Return the policy class."""
+        del config
+        return cls.policy_class
 
     def setup(self, config: Any) -> None:
         """Set the algorithm up.
@@ -116,6 +126,11 @@ class CurriculumAlgorithm(Algorithm):
         return int(self._counters.get(EPISODES, config.env_config.get(FIRST_EPISODE, 0)))
 
     @property
+    def worker_group(self) -> EnvRunnerGroup:
+        """The rollout workers, and the learner's own."""
+        return cast(EnvRunnerGroup, self.env_runner_group)
+
+    @property
     def learner_policy(self) -> MoEPPOPolicy:
         """The learner's policy; its model is a `GATMoEModel`."""
         return cast(MoEPPOPolicy, self.get_policy())
@@ -130,6 +145,5 @@ class CurriculumAlgorithm(Algorithm):
 
     def sync_workers(self) -> None:
         """Send the learner's weights, with the phase in their buffers, to the remote rollout workers."""
-        group = self.env_runner_group
-        if group is not None and group.num_remote_env_runners():
-            group.sync_weights()
+        if self.worker_group.num_remote_env_runners():
+            self.worker_group.sync_weights()

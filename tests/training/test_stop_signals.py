@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.training.stop_signals import StopSignals
 from tests.training_process import Process
 
 Start = Callable[..., Process]
@@ -87,6 +89,14 @@ def test_a_second_signal_exits_at_once(start: Start, tmp_path: Path) -> None:
     assert RunDirectory(tmp_path / "mine").rows() == []
     assert not list((tmp_path / "mine" / "checkpoints").iterdir())
     assert "summary:" not in process.output
+
+
+def test_a_signal_is_noted_where_the_reader_of_a_pipe_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `train.py 2>&1 | tee log`: Ctrl-C ends tee too, and an error would strike in the middle of an update."""
+    monkeypatch.setattr("os.write", Mock(side_effect=BrokenPipeError))
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.received == "SIGINT"
 
 
 @BOTH

@@ -77,7 +77,7 @@ class Resumed:
         """Return whether the checkpoint is one of the run in a directory, or of its copy on a storage."""
         if self.fetched:
             return self.fetched.run.name == directory.name
-        return directory.resolve() in self.checkpoint.path.parents
+        return self.checkpoint.path.parents[1] == directory.resolve()
 
     def errors(self, experiment: Experiment) -> list[str]:
         """Return the reasons why the checkpoint cannot go on under an experiment."""

@@ -80,10 +80,9 @@ def claim_storage(experiment: Experiment, resumed: Resumed | None, directory: Ru
         return None
     uri = str(experiment.run.copy_place)
     try:
-        if resumed and resumed.fetched:
-            is_own = is_same_place(resumed.fetched.uri, uri)
-        else:
-            is_own = resumed is not None and directory.path.resolve() in resumed.checkpoint.path.parents
+        is_own = resumed is not None and (
+            is_same_place(resumed.fetched.uri, uri) if resumed.fetched else resumed.is_of(directory.path)
+        )
     except StorageError as error:
         raise ConfigError([f"storage: {error}"]) from error
     return RunMirror.claim(uri, directory.path, is_own=is_own)

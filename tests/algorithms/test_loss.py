@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -21,7 +20,6 @@ from torch.nn import functional
 
 from rllib_moe.algorithms.build import algorithm_config
 from rllib_moe.algorithms.policy import MoEPPOPolicy, shuffled_pairs
-from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.experiment import Experiment
@@ -32,8 +30,7 @@ from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 from rllib_moe.schedule.overrides import override_schedule
-
-SmallConfig = Callable[..., MoEPPOConfig]
+from tests.conftest import SMALL_SIZES, SmallConfig
 
 EVERY_LOSS = {
     "*.alpha_entropy_coef": 0.05,
@@ -159,8 +156,7 @@ def plain_persistence(scores: list[list[float]], is_followed: Any) -> float:
 def play(**options: Any) -> tuple[Any, SampleBatch]:
     """A policy in transition (a target below ln K, sparsemax), with options of RLlib's, and the 40 rows it played."""
     small = {
-        **{"env": "regimes", "max_steps": 16, "num_workers": 0, "num_envs_per_worker": 4},
-        **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
+        **{"env": "regimes", "max_steps": 16, "num_workers": 0, "num_envs_per_worker": 4, **SMALL_SIZES},
         **{"shared_hidden_size": 8, "router_candidates": 3},
     }
     experiment = Experiment().with_overrides({**small, "batch_size": 40, "minibatch_size": 40})

@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,8 +25,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.models.rllib_model import IS_FOLLOWED
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError
-
-SmallConfig = Callable[..., MoEPPOConfig]
+from tests.conftest import SmallConfig
 
 
 @pytest.fixture

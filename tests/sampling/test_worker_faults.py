@@ -17,10 +17,11 @@ from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import algorithm_config
 from rllib_moe.algorithms.ppo import MoEPPO
 from rllib_moe.experiment import Experiment
+from tests.conftest import EPISODE, SMALL
 
 pytestmark = pytest.mark.slow
 
-BATCH, EPISODE, WORKERS = 128, 16, 2
+BATCH, WORKERS = 8 * EPISODE, 2
 SAMPLE_TIMEOUT, STEP_TIMEOUT = 10.0, 2.0
 
 
@@ -30,12 +31,8 @@ def build(ray_session: None) -> Iterator[Callable[..., MoEPPO]]:
     built: list[MoEPPO] = []
 
     def make(env: str = "regimes", training: dict[str, Any] | None = None, **env_args: Any) -> MoEPPO:
-        small = {
-            **{"env": env, "max_steps": EPISODE, "env_args": env_args, "step_timeout": STEP_TIMEOUT},
-            **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
-            **{"num_workers": WORKERS, "num_envs_per_worker": 4, "batch_size": BATCH, "minibatch_size": 64},
-            **{"sample_timeout": SAMPLE_TIMEOUT, "phase_boundaries": [16, 32]},
-        }
+        small = {**SMALL, "env": env, "env_args": env_args, "num_workers": WORKERS}
+        small |= {"step_timeout": STEP_TIMEOUT, "sample_timeout": SAMPLE_TIMEOUT}
         experiment = Experiment().with_overrides(small | (training or {}))
         built.append(algorithm_config(experiment).build_algo())
         return built[-1]

@@ -7,7 +7,6 @@ import json
 import math
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -23,8 +22,7 @@ from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_che
 from rllib_moe.training.resume import Resumed, begun_from
 from rllib_moe.training.run_directory import RunDirectory, TrainingStoppedError
 from rllib_moe.validation import ConfigError
-
-Train = Callable[..., dict[str, Any]]
+from tests.conftest import Train
 
 TOTAL = 48
 """Episodes: 6 iterations of 8; phases begin at 0, 16 and 32."""

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -16,6 +15,7 @@ from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.stop_signals import StopSignals
+from tests.conftest import Train
 from tests.training_process import Process
 
 Start = Callable[..., Process]
@@ -44,9 +44,7 @@ BOTH = pytest.mark.parametrize(
 
 
 @BOTH
-def test_the_first_signal_saves_and_stops(
-    number: signal.Signals, start: Start, train: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_the_first_signal_saves_and_stops(number: signal.Signals, start: Start, train: Train, tmp_path: Path) -> None:
     run = tmp_path / "mine"
     process = start("mine")
     process.read_until("episode 8/")

@@ -14,18 +14,16 @@ corrects for that through the action's probability alone.
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.algorithms.appo import APPO, APPOConfig
 from ray.rllib.execution.minibatch_buffer import MinibatchBuffer
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, MultiAgentBatch, SampleBatch
@@ -65,7 +63,6 @@ class MoEAPPOConfig(CurriculumConfig, APPOConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or MoEAPPO)
-        self.vf_clip_param = math.inf
         self.use_critic = True
         self.env_runners(env_runner_cls=MoEAPPOWorker)
         # RLlib's learner thread that hands whole batches to the worker; minibatches and epochs are the policy's here.
@@ -74,22 +71,10 @@ class MoEAPPOConfig(CurriculumConfig, APPOConfig):
         self.learner_queue_timeout = 1
         self.timeout_s_sampler_manager = POLL_SECONDS
 
-    def training(  # type: ignore[override]
-        self,
-        *,
-        vf_clip_param: float = NotProvided,  # type: ignore[assignment]
-        train_batch_size: int = NotProvided,  # type: ignore[assignment]
-        **kwargs: Any,
-    ) -> Self:
-        """Set training options: those of `CurriculumConfig.training`, APPO's, and the clip of PPO's critic loss."""
-        super().training(train_batch_size=train_batch_size, **kwargs)
-        if vf_clip_param is not NotProvided:
-            self.vf_clip_param = vf_clip_param
-        if train_batch_size is not NotProvided:
-            self.reporting(
-                min_sample_timesteps_per_iteration=train_batch_size, min_train_timesteps_per_iteration=train_batch_size
-            )
-        return self
+    def validate(self) -> None:
+        """Check the options as RLlib does, and set the steps of an iteration."""
+        super().validate()
+        self.min_sample_timesteps_per_iteration = self.min_train_timesteps_per_iteration = self.train_batch_size
 
 
 class MoEAPPOWorker(VectorRolloutWorker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, ClassVar, Self, cast
 
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -39,6 +40,7 @@ class CurriculumConfig(AlgorithmConfig):
         self.schedule: dict[str, Any] = PhaseSchedule.load("default").to_dict()
         self.mixed_precision = False
         self.time_limit = "bootstrap"
+        self.vf_clip_param = math.inf  # RLlib's clip gives large errors of the critic no gradient at all
         self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
         self.framework("torch")
         self.experimental(_disable_preprocessor_api=True)  # keeps the observation's leaves and their dtypes

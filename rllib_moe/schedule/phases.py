@@ -161,8 +161,6 @@ def _read_phases(rows: Any) -> tuple[Phase, ...]:
     Raises:
         ConfigError: naming every error.
     """
-    if isinstance(rows, tuple) and all(isinstance(row, Phase) for row in rows):
-        rows = [row.to_dict() for row in rows]
     if not isinstance(rows, list) or not rows:
         raise ConfigError([f"phases: expected a list of at least one phase, got {rows!r}"])
     errors: list[str] = []

@@ -23,7 +23,7 @@ from rllib_moe.validation import FailedError
 EPISODES = "moe_episodes"
 """Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""
 MAX_EMPTY_ITERATIONS = 10
-"""Iterations in a row without a single sample after which an algorithm stops."""
+"""Iterations in a row without a single sample after which a run stops."""
 
 logger = logging.getLogger(__name__)
 
@@ -103,23 +103,26 @@ class CurriculumAlgorithm(Algorithm):
             super().setup(config)
 
     def step(self) -> Any:
-        """Run one iteration, after logging what there is to say about its phase.
-
-        Raises:
-            NoSamplesError: `MAX_EMPTY_ITERATIONS` in a row sampled nothing.
-        """
+        """Run one iteration, after logging what there is to say about its phase."""
         for note in self.notes:
             logger.info("%s", note)
         self.notes = []
         before = self._counters[NUM_ENV_STEPS_SAMPLED]
         result = super().step()
         self.empty_iterations = 0 if self._counters[NUM_ENV_STEPS_SAMPLED] > before else self.empty_iterations + 1
-        if self.empty_iterations == MAX_EMPTY_ITERATIONS:
+        return result
+
+    def check_samples(self) -> None:
+        """Refuse to go on without samples.
+
+        Raises:
+            NoSamplesError: `MAX_EMPTY_ITERATIONS` in a row sampled nothing.
+        """
+        if self.empty_iterations >= MAX_EMPTY_ITERATIONS:
             raise NoSamplesError(
                 f"{MAX_EMPTY_ITERATIONS} iterations in a row gave no sample: all rollout workers fail (see Ray's log "
                 "above)"
             )
-        return result
 
     @property
     def episodes_total(self) -> int:

@@ -205,6 +205,7 @@ class Session:
 
     def _iterate(self, algorithm: CurriculumAlgorithm) -> dict[str, Any]:
         try:
+            algorithm.check_samples()
             return algorithm.train()
         except FailedError as error:
             iteration = algorithm._counters[ITERATIONS] + 1

@@ -66,6 +66,7 @@ class MoETrial(tune.Trainable):
         """
         algorithm = self._algorithm or self._build(None)
         row: m.Row = algorithm.train()[MOE]
+        algorithm.check_samples()
         if row[m.EPISODES.key]:
             self._recent = [*self._recent[1 - SCORE_WINDOW :], {metric.key: row[metric.key] for metric in _MEANS}]
         episodes, run = algorithm.episodes_total, self._experiment.run

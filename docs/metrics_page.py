@@ -63,7 +63,7 @@ def page() -> str:
         if group == "phase":
             parts.append(ENV)
     parts.append(f"There is one `{m.expert_share(0).key}`, `{m.expert_share(1).key}`, ... for each expert, in order.\n")
-    parts.append(HISTOGRAMS + "".join(map(_row, (m.GATE_ENTROPY, m.gate_weight(0)))))
+    parts.append(HISTOGRAMS + "".join(map(_row, (m.ALPHA_ENTROPIES, m.gate_weight(0)))))
     return "\n".join(parts)
 
 
@@ -71,7 +71,7 @@ def _group(metric: m.Metric) -> str:
     return metric.key.partition("/")[0]
 
 
-def _row(metric: m.Metric | m.Distribution) -> str:
+def _row(metric: m.Metric) -> str:
     return f"| `{metric.key}` | {metric.unit} | {metric.meaning} |\n"
 
 

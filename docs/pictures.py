@@ -199,12 +199,14 @@ PICTURES = {"network.svg": network, "data.svg": data_way}
 def learning(path: Path) -> None:
     """Draw the scores of the published comparison."""
     comparison = PUBLISHED / "comparison-nethack"
-    names = json.loads((comparison / "table.json").read_text(encoding="utf-8"))["variants"]
-    runs = {name: [read_run(run) for run in sorted(comparison.glob(f"{name}-seed*"))] for name in names}
-    schedule = next(iter(runs.values()))[0].schedule
-    assert schedule is not None
-    curves = {name: [curve for run in members if (curve := score_curve(run))] for name, members in runs.items()}
-    draw_curves(curves, schedule.boundaries, path)
+    table = json.loads((comparison / "table.json").read_text(encoding="utf-8"))
+    curves, boundaries = {}, {}
+    for name in table["variants"]:
+        runs = [read_run(run) for run in sorted(comparison.glob(f"{name}-seed*"))]
+        curves[name] = [curve for run in runs if (curve := score_curve(run))]
+        assert runs[0].schedule is not None
+        boundaries[name] = runs[0].schedule.boundaries
+    draw_curves(curves, next(iter(curves)), boundaries, path)
 
 
 def explanation(path: Path) -> None:

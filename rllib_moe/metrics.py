@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """One logged number (or word)."""
+    """One logged number or word, or a histogram (TensorBoard only) of the iteration's last minibatch."""
 
     key: str
     """Path under which it is logged."""
@@ -50,18 +50,6 @@ _TITLES = {
     "loss/grad_norm": "Gradient norm",
 }
 """Headings that do not follow from the key."""
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """One logged histogram (TensorBoard only), of the iteration's last minibatch."""
-
-    key: str
-    """Path under which it is logged."""
-    unit: str
-    """Unit."""
-    meaning: str
-    """Meaning in one line."""
 
 
 EPISODES_TOTAL = Metric("run/episodes_total", "episodes", "Finished over the whole run, resumed parts included")
@@ -157,17 +145,18 @@ def _declared() -> Iterator[Metric]:
 
 
 METRICS = tuple(dict.fromkeys(_declared()))
-"""All metrics but the experts' shares and the episode measures, which depend on the network and the environment."""
+"""Metrics of a row, but the experts' shares and the episode measures, which depend on network and environment."""
 
 GENERAL_MEANS = ("score_mean", "return_mean", "length_mean")
 """Means over episodes that evaluations have of every environment; an environment's own measures are named likewise."""
 
-GATE_ENTROPY = Distribution("moe/gate_entropy", "nats", "Entropy of the gate in each state, from 0 to ln K")
+ALPHA_ENTROPIES = Metric("moe/gate_entropy", "nats", "Alpha entropy in each state, from 0 to ln K")
+"""Histogram of what `ALPHA_ENTROPY` is the mean of."""
 
 
-def gate_weight(index: int) -> Distribution:
+def gate_weight(index: int) -> Metric:
     """The histogram of one expert's weight."""
-    return Distribution(f"moe/gate_weight_{index}", "share", f"Gate weight of expert {index} in each state, 0 to 1")
+    return Metric(f"moe/gate_weight_{index}", "share", f"Gate weight of expert {index} in each state, 0 to 1")
 
 
 def expert_share(index: int) -> Metric:

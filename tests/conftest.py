@@ -33,11 +33,13 @@ torch.set_num_threads(1)  # the tests' tensors are small, and Ray's workers shar
 EPISODE = 16
 """Steps of an episode of the small experiments."""
 SMALL: dict[str, Any] = {
-    **{"env": "regimes", "max_steps": EPISODE, "num_envs_per_worker": 4, "batch_size": 8 * EPISODE},
-    **{"minibatch_size": 64, "num_epochs": 4},
+    **{"env": "regimes", "max_steps": EPISODE, "phase_boundaries": "16,32", "num_envs_per_worker": 4},
+    **{"batch_size": 8 * EPISODE, "minibatch_size": 64, "num_epochs": 4},
     **{"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16},
 }
-"""Overrides that make an experiment small: `regimes`, 8 episodes an iteration."""
+"""Overrides that make an experiment small: `regimes`, 8 episodes an iteration, phases at 16 and 32."""
+SmallConfig = Callable[..., MoEPPOConfig]
+Train = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -49,25 +51,22 @@ def ray_session() -> Iterator[None]:
 
 
 @pytest.fixture
-def small_config(ray_session: None) -> Callable[..., MoEPPOConfig]:
-    """Make a small algorithm configuration: `regimes`, 8 episodes an iteration, phases at 16 and 32."""
+def small_config(ray_session: None) -> SmallConfig:
+    """Make the configuration of a small experiment's algorithm."""
     del ray_session  # running is all that is asked of it
 
     def make(num_workers: int = 1, **training: Any) -> MoEPPOConfig:
-        v3 = {"schedule": "v3", "phase_boundaries": [16, 32], "num_workers": num_workers}
-        return algorithm_config(Experiment().with_overrides(SMALL | v3 | training))
+        overrides = {**SMALL, "schedule": "v3", "num_workers": num_workers, **training}
+        return algorithm_config(Experiment().with_overrides(overrides))
 
     return make
 
 
 @pytest.fixture(scope="session")
 def small_flags() -> tuple[str, ...]:
-    """Flags of `scripts/train.py` for the same small experiment, sampled in the driver."""
-    sizes = (word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value)))
-    return (*sizes, "--num-workers", "0", "--phase-boundaries", "16,32")
-
-
-Train = Callable[..., dict[str, Any]]
+    """Flags of `scripts/train.py` for a small experiment, sampled in the driver."""
+    values = {**SMALL, "num_workers": 0}
+    return tuple(word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value)))
 
 
 @pytest.fixture

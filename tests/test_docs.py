@@ -25,12 +25,12 @@ from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import check_observation
 from rllib_moe.envs.registry import make_env
 from rllib_moe.experiment import Experiment
-from rllib_moe.metrics import GATE_ENTROPY, METRICS, episode_measure, expert_share, gate_weight
+from rllib_moe.metrics import ALPHA_ENTROPIES, METRICS, episode_measure, expert_share, gate_weight
 from rllib_moe.schedule.phases import VALUES, PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint
+from rllib_moe.training.fit import check_fit
 from rllib_moe.training.resume import Resumed
-from rllib_moe.training.run import check as check_training
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.storage import Fetched
 
@@ -127,7 +127,7 @@ def test_a_documented_command_is_accepted(name: str, words: list[str], monkeypat
     importlib.import_module(f"rllib_moe.cli.{name}").main([word.replace("$PWD", "/home/me") for word in words])
     called.assert_called_once()
     if name == "train" and "--resume" not in words:  # what is refused only once the environment is made
-        check_training(called.call_args.args[0], None)
+        check_fit(called.call_args.args[0])
 
 
 def test_variants_that_the_pages_name_are_in_their_plans() -> None:
@@ -304,7 +304,7 @@ def test_metrics_in_the_pages_exist() -> None:
     own = {episode_measure(each.name).key for description in described for each in description.episode_measures}
     assert len(named) > 10
     assert own <= named
-    shown = (*METRICS, expert_share(0), expert_share(1), GATE_ENTROPY, gate_weight(0))
+    shown = (*METRICS, expert_share(0), expert_share(1), ALPHA_ENTROPIES, gate_weight(0))
     examples = {"phase/sharpness_coef", "loss/sharpness"}
     assert named - examples <= {metric.key for metric in shown} | own
 
@@ -316,6 +316,11 @@ def test_pictures_are_up_to_date_and_embedded() -> None:
         assert picture() == text, "run `make docs`"
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
         assert any(f"images/{name})" in page for page in PAGES.values()), name
+
+
+def test_the_published_curves_can_be_drawn(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "docs" / "pictures.py"))["learning"](tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("page", [*PAGES, "results/published/README.md"])

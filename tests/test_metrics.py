@@ -7,10 +7,11 @@ import pytest
 from rllib_moe import metrics as m
 
 
-def test_every_constant_is_listed_once_and_keys_are_unique() -> None:
+def test_every_constant_of_a_row_is_listed_once_and_keys_are_unique() -> None:
     constants = [value for name, value in vars(m).items() if isinstance(value, m.Metric) and name.isupper()]
-    assert set(m.METRICS) == {*constants, *m.PHASE_VALUES.values()}
-    keys = [metric.key for metric in m.METRICS]
+    assert {*m.METRICS, m.ALPHA_ENTROPIES} == {*constants, *m.PHASE_VALUES.values()}
+    assert m.ALPHA_ENTROPIES not in m.METRICS, "a histogram"
+    keys = [metric.key for metric in (*m.METRICS, m.ALPHA_ENTROPIES)]
     assert len(set(keys)) == len(keys)
 
 

@@ -14,26 +14,23 @@ corrects for that through the action's probability alone.
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.algorithms.appo import APPO, APPOConfig
 from ray.rllib.execution.minibatch_buffer import MinibatchBuffer
-from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import SAMPLE_TIMER
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY, LearnerInfoBuilder
 
-from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig
+from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig, NoSamplesError
 from rllib_moe.algorithms.policy import ActivePhase, MoEPPOPolicy
 from rllib_moe.algorithms.vtrace import vtrace
 from rllib_moe.sampling.guarded_environments import Observation
@@ -53,10 +50,6 @@ BOOTSTRAP_OBS = "bootstrap_obs"
 """Key in a batch, beside the policy's rows, of the observations by that name of `VectorSampler`."""
 
 
-class NoSamplesError(FailedError):
-    """No rollout worker gives samples any more; RLlib would wait for ever."""
-
-
 class LearnerFailedError(FailedError):
     """The learner's thread died of an error, which is the cause."""
 
@@ -70,7 +63,6 @@ class MoEAPPOConfig(CurriculumConfig, APPOConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or MoEAPPO)
-        self.vf_clip_param = math.inf
         self.use_critic = True
         self.env_runners(env_runner_cls=MoEAPPOWorker)
         # RLlib's learner thread that hands whole batches to the worker; minibatches and epochs are the policy's here.
@@ -79,22 +71,10 @@ class MoEAPPOConfig(CurriculumConfig, APPOConfig):
         self.learner_queue_timeout = 1
         self.timeout_s_sampler_manager = POLL_SECONDS
 
-    def training(  # type: ignore[override]
-        self,
-        *,
-        vf_clip_param: float = NotProvided,  # type: ignore[assignment]
-        train_batch_size: int = NotProvided,  # type: ignore[assignment]
-        **kwargs: Any,
-    ) -> Self:
-        """Set training options: those of `CurriculumConfig.training`, APPO's, and the clip of PPO's critic loss."""
-        super().training(train_batch_size=train_batch_size, **kwargs)
-        if vf_clip_param is not NotProvided:
-            self.vf_clip_param = vf_clip_param
-        if train_batch_size is not NotProvided:
-            self.reporting(
-                min_sample_timesteps_per_iteration=train_batch_size, min_train_timesteps_per_iteration=train_batch_size
-            )
-        return self
+    def validate(self) -> None:
+        """Check the options as RLlib does, and set the steps of an iteration."""
+        super().validate()
+        self.min_sample_timesteps_per_iteration = self.min_train_timesteps_per_iteration = self.train_batch_size
 
 
 class MoEAPPOWorker(VectorRolloutWorker):
@@ -201,16 +181,12 @@ class MoEAPPOPolicy(MoEPPOPolicy):
 class MoEAPPO(CurriculumAlgorithm, APPO):
     """APPO with one learner thread; see the module."""
 
+    policy_class = MoEAPPOPolicy
+
     @classmethod
     def get_default_config(cls) -> MoEAPPOConfig:
         """Return the default configuration."""
         return MoEAPPOConfig()
-
-    @classmethod
-    def get_default_policy_class(cls, config: Any) -> type[Policy]:
-        """Return the policy class."""
-        del config
-        return MoEAPPOPolicy
 
     def setup(self, config: Any) -> None:
         """Set the algorithm up; until `cleanup`, torch has as many threads here as `learner_threads` says."""
@@ -237,15 +213,14 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
         starts it anew.
 
         Raises:
-            NoSamplesError: No worker has given a batch for `SILENT_TIMEOUTS` times that.
+            NoSamplesError: No worker has given a batch for `SILENT_TIMEOUTS` times that; RLlib would wait for ever.
             NonFiniteUpdatesError: No update is finite any more.
             LearnerFailedError: The learner's thread died of any other error.
         """
         self._check_learner()
         results = super().training_step()
         limit = cast(MoEAPPOConfig, self.config).sample_timeout_s
-        if self.env_runner_group is not None:
-            kill_stalled_workers(self, self._clock.late(self.env_runner_group.healthy_worker_ids(), limit))
+        kill_stalled_workers(self.worker_group, self._clock.late(self.worker_group.healthy_worker_ids(), limit))
         if self._clock.silence() > SILENT_TIMEOUTS * limit:
             raise NoSamplesError(f"no rollout worker has given a sample for {SILENT_TIMEOUTS * limit:g} s")
         return results
@@ -256,8 +231,7 @@ class MoEAPPO(CurriculumAlgorithm, APPO):
         While no rollout worker is healthy there are none: RLlib would sample in the driver meanwhile, and then fail to
         send weights to a worker 0.
         """
-        group = self.env_runner_group
-        if group is not None and group.num_remote_env_runners() and not group.num_healthy_remote_env_runners():
+        if self.worker_group.num_remote_env_runners() and not self.worker_group.num_healthy_remote_env_runners():
             time.sleep(POLL_SECONDS)
             return []
         samples = super()._get_samples_from_workers_old_api_stack(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any, cast
 
@@ -94,7 +93,6 @@ def algorithm_config(experiment: Experiment, first_episode: int = 0) -> MoEPPOCo
             lambda_=training.gae_lambda,
             clip_param=training.clip_param,
             vf_loss_coeff=training.vf_loss_coef,
-            vf_clip_param=math.inf,  # RLlib's clip gives large errors of the critic no gradient at all
             grad_clip=training.grad_clip,
             use_kl_loss=False,
             model={"custom_model": GATMoEModel, "custom_model_config": experiment.model.to_dict()},

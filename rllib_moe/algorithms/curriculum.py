@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Self, cast
+import math
+from typing import Any, ClassVar, Self, cast
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.policy.policy import Policy
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe.algorithms.placement import spread_workers
 from rllib_moe.algorithms.policy import MoEPPOPolicy
@@ -14,11 +18,18 @@ from rllib_moe.callbacks.curriculum import CurriculumCallbacks
 from rllib_moe.callbacks.measures import ITERATIONS, REPLACED, WALL_SECONDS, of_this_iteration
 from rllib_moe.sampling.rollout_worker import FIRST_EPISODE, VectorRolloutWorker
 from rllib_moe.schedule.phases import PhaseSchedule
+from rllib_moe.validation import FailedError
 
 EPISODES = "moe_episodes"
 """Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""
+MAX_EMPTY_ITERATIONS = 10
+"""Iterations in a row without a single sample after which a run stops."""
 
 logger = logging.getLogger(__name__)
+
+
+class NoSamplesError(FailedError):
+    """No rollout worker gives samples any more."""
 
 
 class CurriculumConfig(AlgorithmConfig):
@@ -29,6 +40,7 @@ class CurriculumConfig(AlgorithmConfig):
         self.schedule: dict[str, Any] = PhaseSchedule.load("default").to_dict()
         self.mixed_precision = False
         self.time_limit = "bootstrap"
+        self.vf_clip_param = math.inf  # RLlib's clip gives large errors of the critic no gradient at all
         self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
         self.framework("torch")
         self.experimental(_disable_preprocessor_api=True)  # keeps the observation's leaves and their dtypes
@@ -64,10 +76,20 @@ class CurriculumConfig(AlgorithmConfig):
 class CurriculumAlgorithm(Algorithm):
     """An algorithm with a schedule and an episode count; its workers are spread over the nodes of a cluster."""
 
+    policy_class: ClassVar[type[MoEPPOPolicy]] = MoEPPOPolicy
+    """Class of its policies."""
     notes: list[str]
     """Lines to log before the next iteration: after the last one's row, and only if there is a next one."""
     schedule: PhaseSchedule
     """The phases."""
+    empty_iterations: int = 0
+    """Iterations in a row, the last one included, that sampled nothing, as all workers failed."""
+
+    @classmethod
+    def get_default_policy_class(cls, config: Any) -> type[Policy]:
+        """Return the policy class."""
+        del config
+        return cls.policy_class
 
     def setup(self, config: Any) -> None:
         """Set the algorithm up.
@@ -85,13 +107,33 @@ class CurriculumAlgorithm(Algorithm):
         for note in self.notes:
             logger.info("%s", note)
         self.notes = []
-        return super().step()
+        before = self._counters[NUM_ENV_STEPS_SAMPLED]
+        result = super().step()
+        self.empty_iterations = 0 if self._counters[NUM_ENV_STEPS_SAMPLED] > before else self.empty_iterations + 1
+        return result
+
+    def check_samples(self) -> None:
+        """Refuse to go on without samples.
+
+        Raises:
+            NoSamplesError: `MAX_EMPTY_ITERATIONS` in a row sampled nothing.
+        """
+        if self.empty_iterations >= MAX_EMPTY_ITERATIONS:
+            raise NoSamplesError(
+                f"{MAX_EMPTY_ITERATIONS} iterations in a row gave no sample: all rollout workers fail (see Ray's log "
+                "above)"
+            )
 
     @property
     def episodes_total(self) -> int:
         """Episodes finished over the whole run, resumed parts included."""
         config = cast(AlgorithmConfig, self.config)
         return int(self._counters.get(EPISODES, config.env_config.get(FIRST_EPISODE, 0)))
+
+    @property
+    def worker_group(self) -> EnvRunnerGroup:
+        """The rollout workers, and the learner's own."""
+        return cast(EnvRunnerGroup, self.env_runner_group)
 
     @property
     def learner_policy(self) -> MoEPPOPolicy:
@@ -108,6 +150,5 @@ class CurriculumAlgorithm(Algorithm):
 
     def sync_workers(self) -> None:
         """Send the learner's weights, with the phase in their buffers, to the remote rollout workers."""
-        group = self.env_runner_group
-        if group is not None and group.num_remote_env_runners():
-            group.sync_weights()
+        if self.worker_group.num_remote_env_runners():
+            self.worker_group.sync_weights()

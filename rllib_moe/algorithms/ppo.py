@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
-from ray.rllib.policy.policy import Policy
 
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm, CurriculumConfig
-from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.sampling.stalled_workers import kill_stalled_workers
 
 
@@ -34,12 +32,6 @@ class MoEPPO(CurriculumAlgorithm, PPO):
         """Return the default configuration."""
         return MoEPPOConfig()
 
-    @classmethod
-    def get_default_policy_class(cls, config: Any) -> type[Policy]:
-        """Return the policy class."""
-        del config
-        return MoEPPOPolicy
-
     def training_step(self) -> Any:
         """Run one iteration: send the weights, then what PPO does; workers that it waited for in vain are killed."""
         self._replace_stalled_workers()  # of the last iteration's collection of episodes
@@ -50,7 +42,7 @@ class MoEPPO(CurriculumAlgorithm, PPO):
 
     def _replace_stalled_workers(self) -> None:
         """Kill the workers that do not answer, where RLlib has gone on without an answer since the last call."""
-        group = self.env_runner_group
-        if group is not None and group.num_env_runners_dropped_lifetime() > self._unanswered:
-            kill_stalled_workers(self)
+        group = self.worker_group
+        if group.num_env_runners_dropped_lifetime() > self._unanswered:
+            kill_stalled_workers(group, group.healthy_worker_ids())  # sampling is over
             self._unanswered = group.num_env_runners_dropped_lifetime()

@@ -78,22 +78,21 @@ def _activate(algorithm: CurriculumAlgorithm, before: int | None) -> None:
         before: Episode count at the last call; None announces the phase in any case.
     """
     schedule, episodes = algorithm.schedule, algorithm.episodes_total
-    phase = schedule.at(episodes)
+    phase, values = schedule.phase_at(episodes), schedule.at(episodes)
     policy = algorithm.learner_policy
-    policy.request_phase(phase, episodes)
+    policy.request_phase(values, episodes)
     algorithm.sync_workers()
-    index = schedule.index_at(episodes)
     notes: list[str] = []
-    if before is not None and (skipped := schedule.phases[schedule.index_at(before) + 1 : index]):
+    if before is not None and (skipped := [each for each in schedule.phases if before < each.start < phase.start]):
         names = ", ".join(each.name for each in skipped)
         notes.append(
             f"warning: {names} not played: one iteration led from episode {before:,} to {episodes:,}. Move the "
             "boundaries apart, or take a smaller batch"
         )
-    if before is None or schedule.index_at(before) != index:
-        notes.append(banner(phase, episodes, schedule.end_of(index), policy.model.network.router.num_experts))
+    if before is None or before < phase.start:
+        notes.append(banner(values, episodes, phase.end, policy.model.network.router.num_experts))
     if before is None or before // LOG_EVERY != episodes // LOG_EVERY:
-        notes.append(f"Episode {episodes}, Routing: {phase.routing.capitalize()}, Phase: {phase.name}")
+        notes.append(f"Episode {episodes}, Routing: {values.routing.capitalize()}, Phase: {phase.name}")
     algorithm.notes = notes
 
 

@@ -94,8 +94,7 @@ def _episode_measures(result: dict[str, Any]) -> dict[m.Metric, Any]:
 
 
 def _run_measures(algorithm: CurriculumAlgorithm) -> dict[m.Metric, Any]:
-    counters, group = algorithm._counters, algorithm.env_runner_group
-    lost = 0 if group is None else group.num_remote_env_runners() - group.num_healthy_remote_env_runners()
+    counters, group = algorithm._counters, algorithm.worker_group
     return {
         m.EPISODES_TOTAL: algorithm.episodes_total,
         m.ITERATION: counters[ITERATIONS],
@@ -103,7 +102,7 @@ def _run_measures(algorithm: CurriculumAlgorithm) -> dict[m.Metric, Any]:
         m.REPLACED_ENVIRONMENTS: counters[REPLACED],
         m.ENV_STEPS_TOTAL: counters[NUM_ENV_STEPS_SAMPLED],
         m.WORKER_RESTARTS: counters[RLLIB_RESTARTS],
-        m.LOST_WORKERS: lost,
+        m.LOST_WORKERS: group.num_remote_env_runners() - group.num_healthy_remote_env_runners(),
     }
 
 

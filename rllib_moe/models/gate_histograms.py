@@ -52,7 +52,7 @@ def gate_histograms(gate: Tensor) -> dict[str, Histogram]:
         return {}
     num_experts = weights.shape[1]
     top = math.log(num_experts) if num_experts > 1 else 1.0
-    histograms = {m.GATE_ENTROPY.key: _histogram(entropies[finite], top)}
+    histograms = {m.ALPHA_ENTROPIES.key: _histogram(entropies[finite], top)}
     for index in range(num_experts):
         histograms[m.gate_weight(index).key] = _histogram(weights[finite, index], 1.0)
     return histograms

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import ray
-from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 ANSWER_SECONDS = 5.0
 """Time in which a worker with nothing to do must answer."""
@@ -80,20 +80,16 @@ class BatchClock:
         return min(self._now(), self._stopped_at) - self._stood
 
 
-def kill_stalled_workers(algorithm: Algorithm, suspects: Iterable[int] | None = None) -> list[int]:
-    """Kill the remote rollout workers that do not answer, which Ray starts anew, and return their indices.
+def kill_stalled_workers(group: EnvRunnerGroup, suspects: Iterable[int]) -> None:
+    """Kill the remote rollout workers that do not answer, which Ray starts anew.
 
     Args:
-        algorithm: The algorithm.
-        suspects: Indices of workers that have nothing to do, or should have; None: sampling is over, so it is all.
+        group: The workers.
+        suspects: Indices of healthy ones that have nothing to do, or should have.
     """
-    group = algorithm.env_runner_group
-    if group is None:
-        return []
-    healthy = group.healthy_worker_ids()
-    asked = healthy if suspects is None else sorted(set(suspects) & set(healthy))
+    asked = sorted(suspects)
     if not asked:  # RLlib takes no workers for all
-        return []
+        return
     answers: list[int] = group.foreach_env_runner(
         lambda worker: worker.worker_index,
         local_env_runner=False,
@@ -101,8 +97,6 @@ def kill_stalled_workers(algorithm: Algorithm, suspects: Iterable[int] | None = 
         timeout_seconds=ANSWER_SECONDS,
     )
     # One that failed in answering is RLlib's to restart.
-    stalled = sorted(set(asked) & set(group.healthy_worker_ids()) - set(answers))
-    for index in stalled:
+    for index in sorted(set(asked) & set(group.healthy_worker_ids()) - set(answers)):
         logger.warning("Rollout worker %d does not answer: it is killed and started anew", index)
         ray.kill(group._worker_manager.actors()[index], no_restart=False)
-    return stalled

@@ -52,9 +52,9 @@ class PhaseConfig(Settings):
     entropy_coef: float = phase_value(off=0.0, required=True, ge=0)
     """Weight of the action entropy bonus in PPO's loss."""
     alpha_entropy_coef: float = phase_value(off=0.0)
-    """Weight of the gate (alpha) entropy term; below 0 it punishes an undecided gate instead of rewarding it."""
+    """Weight of the alpha entropy term; below 0 it punishes an undecided gate instead of rewarding it."""
     alpha_entropy_target: float | None = phase_value(off=None, unit="nats", ge=0)
-    """Gate entropy aimed at; above ln(num_experts) it means ln(num_experts). None (NaN where logged): a plain bonus."""
+    """Alpha entropy aimed at; above ln(num_experts) it means that. None (NaN where logged): a plain bonus."""
     load_balance_coef: float = phase_value(off=0.0, ge=0)
     """Weight of the load balance loss."""
     diversity_coef: float = phase_value(off=0.0, ge=0)
@@ -115,10 +115,12 @@ KEYS = ("name", "start", *(name for name in PhaseConfig.model_fields if name != 
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase of the schedule: its first episode, and the values there and at the next phase's first episode."""
+    """A phase of the schedule: its first episode, that of the next one, and the values at both."""
 
     start: int
     """First episode."""
+    end: int | None
+    """First episode of the next phase; None for the last phase."""
     first: PhaseConfig
     """Values at the first episode."""
     last: PhaseConfig
@@ -129,11 +131,11 @@ class Phase:
         """Name of the phase."""
         return self.first.name
 
-    def at(self, episode: int, end: int | None) -> PhaseConfig:
-        """Return the values at `episode`; `end` is the next phase's first episode, None for the last phase."""
-        if end is None or self.first == self.last:
+    def at(self, episode: int) -> PhaseConfig:
+        """Return the values at an episode of the phase."""
+        if self.end is None or self.first == self.last:
             return self.first
-        fraction = (episode - self.start) / (end - self.start)
+        fraction = (episode - self.start) / (self.end - self.start)
         values = _joined(dict(self.first), dict(self.last), lambda first, last: first + (last - first) * fraction)
         return self.first.model_copy(update=values)
 
@@ -159,20 +161,19 @@ def _read_phases(rows: Any) -> tuple[Phase, ...]:
     Raises:
         ConfigError: naming every error.
     """
-    if isinstance(rows, tuple) and all(isinstance(row, Phase) for row in rows):
-        rows = [row.to_dict() for row in rows]
     if not isinstance(rows, list) or not rows:
         raise ConfigError([f"phases: expected a list of at least one phase, got {rows!r}"])
     errors: list[str] = []
-    phases = [_read_phase(row, index, index == len(rows) - 1, errors) for index, row in enumerate(rows)]
+    phases = [_read_phase(rows, index, errors) for index in range(len(rows))]
     errors += _order_errors([row for row in rows if isinstance(row, Mapping)])
     if errors:
         raise ConfigError(errors)
     return tuple(phase for phase in phases if phase)
 
 
-def _read_phase(row: Any, index: int, is_last: bool, errors: list[str]) -> Phase | None:
+def _read_phase(rows: Sequence[Any], index: int, errors: list[str]) -> Phase | None:
     """Read one phase; errors are appended to the list."""
+    row, later = rows[index], rows[index + 1 :]
     if not isinstance(row, Mapping):
         errors.append(f"phases[{index}]: expected a mapping, got {row!r}")
         return None
@@ -185,20 +186,21 @@ def _read_phase(row: Any, index: int, is_last: bool, errors: list[str]) -> Phase
     env = values["env"] if isinstance(values.get("env"), Mapping) else {}
     ramps = {key: value for key, value in values.items() if key in VALUES and _is_ramp(value)}
     env_ramps = {name: value for name, value in env.items() if _is_ramp(value)}
-    if is_last:
+    if not later:
         told = "the last phase has no end, so it can't ramp; give one number or add a phase"
         found += [f"{key}: {told}" for key in (*ramps, *(f"env.{name}" for name in env_ramps))]
     ends = []
-    for end in (0, 1):
-        at_end = {key: ramp[end] for key, ramp in ramps.items()}
+    for side in (0, 1):
+        at_end = {key: ramp[side] for key, ramp in ramps.items()}
         if env_ramps:
-            at_end["env"] = {**env, **{name: ramp[end] for name, ramp in env_ramps.items()}}
+            at_end["env"] = {**env, **{name: ramp[side] for name, ramp in env_ramps.items()}}
         try:
             ends.append(PhaseConfig(**values | at_end))
         except ConfigError as error:
             found += error.errors
     errors += dict.fromkeys(f"{where}.{error}" if ": " in error else f"{where}: {error}" for error in found)
-    return None if found else Phase(row["start"], *ends)
+    end = later[0].get("start") if later and isinstance(later[0], Mapping) else None
+    return None if found else Phase(row["start"], end, *ends)
 
 
 def is_episode(value: Any) -> bool:
@@ -250,16 +252,11 @@ class PhaseSchedule(Settings):
         """
         if episode < 0:
             raise ValueError(f"episode: expected 0 or more, got {episode}")
-        index = self.index_at(episode)
-        return self.phases[index].at(episode, self.end_of(index))
+        return self.phase_at(episode).at(episode)
 
-    def index_at(self, episode: int) -> int:
-        """Return the position of the phase that is active at `episode`."""
-        return bisect_right([phase.start for phase in self.phases], episode) - 1
-
-    def end_of(self, index: int) -> int | None:
-        """Return the first episode after the phase at `index`; None for the last one."""
-        return self.phases[index + 1].start if index + 1 < len(self.phases) else None
+    def phase_at(self, episode: int) -> Phase:
+        """Return the phase that is active at an episode."""
+        return self.phases[bisect_right([phase.start for phase in self.phases], episode) - 1]
 
     @property
     def env_names(self) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,18 +106,25 @@ def save_checkpoint(
     Raises:
         OSError: it cannot be written (a full disk, no permission); what was there before stays, nothing else is left.
     """
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    if partial.exists():
-        shutil.rmtree(partial)
     described = {"episodes": episodes, "iteration": iteration, "score": score, "experiment": experiment.to_dict()}
-    try:
-        partial.mkdir(parents=True)
+    with written_whole(path) as partial:
         _save_tensors(state.weights, partial / WEIGHTS)
         _save_tensors(state.optimizer, partial / OPTIMIZER)
         _save_plain(state.plain, partial)
         (partial / EXPERIMENT).write_text(yaml.safe_dump(described, sort_keys=False))
         manifest = {"format": FORMAT, "sha256": {name: _sha256(partial / name) for name in sorted(FILES)}}
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield an empty directory, which takes the place of the checkpoint `path` once its files are all written."""
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    if partial.exists():
+        shutil.rmtree(partial)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
         sync(*partial.iterdir(), partial)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room

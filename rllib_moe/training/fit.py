@@ -1,32 +1,51 @@
-"""The check of an experiment against its environment: its network, its roles and what its phases give."""
+"""The check of an experiment against its environment and this machine: its network, roles, phases and batch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 
-from rllib_moe.envs.arguments import ChangeableArguments
+import psutil  # type: ignore[import-untyped]
+
+from rllib_moe.envs.description import describe
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_configured
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.encoder_registry import encoder_errors
-from rllib_moe.validation import collected
+from rllib_moe.validation import ConfigError, collected
 
 
-def fit_errors(experiment: Experiment, env: ChangeableArguments) -> list[str]:
-    """Return the reasons why an experiment does not fit its environment; empty when it does."""
-    phases, model = experiment.schedule.phases, experiment.model
+def check_fit(experiment: Experiment) -> tuple[GraphShape, int, Sequence[str]]:
+    """Refuse an experiment that does not fit its environment, or whose batch does not fit into memory.
+
+    Returns:
+        Sizes of the environment's observation, its number of actions, and the names of the experts' roles, if any.
+
+    Raises:
+        ConfigError: naming every error.
+    """
+    model, phases, batch_size = experiment.model, experiment.schedule.phases, experiment.training.batch_size
     asking = [each.name for each in phases if each.first.role_coef or each.last.role_coef]
-    shape = GraphShape.from_space(env.observation_space)
-    return [
-        *encoder_errors(model.graph_encoder),
-        *model.errors(shape, [f"role_coef ({', '.join(asking)})"] if asking else []),
-        *env.phase_errors(experiment.schedule),
-    ]
+    with closing(make_configured(experiment.environment)) as env:
+        shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
+        batch_bytes = batch_size * sum(leaf.nbytes for leaf in env.observation_space.sample().values())
+        role_names = describe(env).role_names if experiment.teaches_roles else ()
+        errors = [
+            *encoder_errors(model.graph_encoder),
+            *model.errors(shape, [f"role_coef ({', '.join(asking)})"] if asking else []),
+            *env.phase_errors(experiment.schedule),
+        ]
+    if batch_bytes > (memory := psutil.virtual_memory().total):
+        sizes = f"{memory / 1e9:.0f} GB of memory, those would take {batch_bytes / 1e9:.0f} GB"
+        errors.append(f"batch_size: expected one whose observations fit into {sizes}; got {batch_size}")
+    if errors:
+        raise ConfigError(errors)
+    return shape, num_actions, role_names
 
 
 def experiment_errors(experiment: Experiment) -> list[str]:
-    """Return the same of an environment that is made for it, or the reasons why it cannot be made."""
+    """Return the errors of `check_fit`, empty where there are none."""
     errors: list[str] = []
-    with collected(errors), closing(make_configured(experiment.environment)) as env:
-        errors += fit_errors(experiment, env)
+    with collected(errors):
+        check_fit(experiment)
     return errors

@@ -56,10 +56,9 @@ def warnings_after(row: m.Row, schedule: PhaseSchedule, episodes: int) -> Iterat
             text = f"collapse: expert {index} has {100 * share:.1f} % of the gate, below {100 * LEAST_SHARE:.0f} %"
             yield TrainingWarning(f"collapse {index}", text)
     played, entropy = row[m.EPISODES_TOTAL.key], row[m.ALPHA_ENTROPY.key]
-    window, index = window_at(schedule, played, len(shares)), schedule.index_at(played)
-    start, end = schedule.phases[index].start, schedule.end_of(index) or episodes
-    grace = min(GRACE, GRACE_SHARE * (min(end, episodes) - start))
-    if window and played - start >= grace and (entropy < window.low or entropy > window.high):
+    window, phase = window_at(schedule, played, len(shares)), schedule.phase_at(played)
+    grace = min(GRACE, GRACE_SHARE * (min(phase.end or episodes, episodes) - phase.start))
+    if window and played - phase.start >= grace and (entropy < window.low or entropy > window.high):
         side = "below" if entropy < window.low else "above"
         text = f"alpha entropy {entropy:.2f} is {side} its window, {window.low:.2f} to {window.high:.2f} nats"
         yield TrainingWarning("entropy", text)
@@ -79,15 +78,13 @@ def window_at(schedule: PhaseSchedule, episode: int, num_experts: int) -> Window
         return None
     top = math.log(num_experts)
     scale = top / math.log(4)
-    index = schedule.index_at(episode)
-    name, start, end = schedule.phases[index].name, schedule.phases[index].start, schedule.end_of(index)
-    window = None
-    if name == "warmup":
+    phase, window = schedule.phase_at(episode), None
+    if phase.name == "warmup":
         window = _within(top - WARMUP_TOLERANCE, top, top)
-    elif name == "transition" and end is not None:
-        line = top + (TRANSITION_END * scale - top) * (episode - start) / (end - start)
+    elif phase.name == "transition" and phase.end is not None:
+        line = top + (TRANSITION_END * scale - top) * (episode - phase.start) / (phase.end - phase.start)
         window = _within(line - TRANSITION_TOLERANCE, line + TRANSITION_TOLERANCE, top)
-    elif name == "fine-tune":
+    elif phase.name == "fine-tune":
         window = _within(FINE_TUNE[0] * scale, FINE_TUNE[1] * scale, top)
     target = schedule.at(episode).alpha_entropy_target
     if target is None or (window and window.low <= min(target, top) <= window.high):

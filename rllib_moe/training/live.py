@@ -82,11 +82,10 @@ class LiveProgress:
     def _bars(self, row: m.Row) -> Table:
         """A bar to the next phase, where there is one within the run, and a bar to the end."""
         played = row[m.EPISODES_TOTAL.key]
-        index = self._run.schedule.index_at(played)
-        start, boundary = self._run.schedule.phases[index].start, self._run.schedule.end_of(index)
+        phase = self._run.schedule.phase_at(played)
         goals = [("to the end", 0, self._run.episodes)]
-        if boundary is not None and boundary < self._run.episodes:
-            goals.insert(0, (f"to {self._run.schedule.phases[index + 1].name}", start, boundary))
+        if phase.end is not None and phase.end < self._run.episodes:
+            goals.insert(0, (f"to {self._run.schedule.phase_at(phase.end).name}", phase.start, phase.end))
         numbers = (Column(justify="right", no_wrap=True) for _ in range(2))
         table = Table.grid(Column(no_wrap=True), Column(ratio=1), *numbers, padding=(0, 1), expand=True)
         for name, first, end in goals:

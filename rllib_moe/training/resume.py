@@ -19,7 +19,17 @@ def begun_from(checkpoint: Checkpoint, directory: Path) -> str | None:
     """Return the checkpoint that the run in a directory was begun from, by one of its own; None where it began anew."""
     place = checkpoint.experiment.run.resume
     # Until 2026-11-29 a run that went on named itself.
-    return None if place is None or directory.resolve().name in Path(place).parts else place
+    return None if place is None or _leads_to(place, directory.resolve()) else place
+
+
+def _leads_to(place: str, directory: Path) -> bool:
+    """Return whether a path or URI is that of the run in a directory, or of a checkpoint in it.
+
+    By its name alone where it is not on this machine: a storage, or the place of a run that was moved since.
+    """
+    path = Path(place.partition("?")[0] if "://" in place else place)
+    run = path.parents[1] if path.parent.name == CHECKPOINTS else path
+    return run.resolve() == directory if run.exists() else run.name == directory.name
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Resumed:
         """Return whether the checkpoint is one of the run in a directory, or of its copy on a storage."""
         if self.fetched:
             return self.fetched.run.name == directory.name
-        return directory.resolve() in self.checkpoint.path.parents
+        return self.checkpoint.path.parents[1] == directory.resolve()
 
     def errors(self, experiment: Experiment) -> list[str]:
         """Return the reasons why the checkpoint cannot go on under an experiment."""

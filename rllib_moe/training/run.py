@@ -8,21 +8,17 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 
-from rllib_moe.envs.description import describe
-from rllib_moe.envs.graph_space import GraphShape
-from rllib_moe.envs.registry import make_configured, prepare
+from rllib_moe.envs.registry import prepare
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.console import ConsoleHandler, say, standard_console
 from rllib_moe.runtime.files import locked
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.training.checkpoints import LATEST
-from rllib_moe.training.fit import fit_errors
+from rllib_moe.training.fit import check_fit
 from rllib_moe.training.forecast import forecast
 from rllib_moe.training.progress import phase_table
 from rllib_moe.training.run_directory import PROGRESS, RunDirectory, write_errors
@@ -61,7 +57,9 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
             from rllib_moe.training.resume import Resumed
 
             resumed = Resumed.find(experiment.run.resume)
-        shape, num_actions, role_names = check(experiment, resumed)
+        if resumed and (errors := resumed.errors(experiment)):
+            raise ConfigError(errors)
+        shape, num_actions, role_names = check_fit(experiment)
         directory = RunDirectory.claim(experiment.run, resumed.checkpoint.path if resumed else None)
         with locked("exp_name", directory.path):
             try:
@@ -86,31 +84,6 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
     else:
         console.print("Stopped before the first iteration: there is nothing to save.")
     return {**summary, "paths": paths, "stopped_by": stop.received}
-
-
-def check(experiment: Experiment, resumed: Resumed | None) -> tuple[GraphShape, int, Sequence[str]]:
-    """Refuse what would fail later (checkpoint, environment, batch size).
-
-    Returns:
-        Sizes of the environment's observation, its number of actions, and the names of the experts' roles, if any.
-
-    Raises:
-        ConfigError: naming every error.
-    """
-    if resumed and (errors := resumed.errors(experiment)):
-        raise ConfigError(errors)
-    environment, batch_size = experiment.environment, experiment.training.batch_size
-    with closing(make_configured(environment)) as env:
-        shape, num_actions = GraphShape.from_space(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
-        step_bytes = sum(leaf.nbytes for leaf in env.observation_space.sample().values())
-        role_names = describe(env).role_names if experiment.teaches_roles else ()
-        if errors := fit_errors(experiment, env):
-            raise ConfigError(errors)
-    batch_bytes, memory = batch_size * step_bytes, psutil.virtual_memory().total
-    if batch_bytes > memory:
-        told_sizes = f"{memory / 1e9:.0f} GB of memory, those would take {batch_bytes / 1e9:.0f} GB"
-        raise ConfigError([f"batch_size: expected one whose observations fit into {told_sizes}; got {batch_size}"])
-    return shape, num_actions, role_names
 
 
 def _next_commands(experiment: Experiment, summary: dict[str, Any]) -> Iterator[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import yaml
 
-from rllib_moe.runtime.files import sync
 from rllib_moe.training.checkpoints import (
     BEST,
     EXPERIMENT,
@@ -18,6 +17,7 @@ from rllib_moe.training.checkpoints import (
     Checkpoint,
     episode_of,
     periodic,
+    written_whole,
 )
 
 
@@ -56,13 +56,9 @@ def prune(directory: Path, keep: int) -> None:
 
 def adopt(checkpoint: Path, directory: Path) -> None:
     """Copy a whole checkpoint that lies elsewhere to a run's checkpoints, and make it the latest."""
-    partial = directory / f"{PARTIAL}{checkpoint.name}"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(checkpoint, partial)
-    sync(*partial.iterdir(), partial)
-    partial.rename(directory / checkpoint.name)
+    with written_whole(directory / checkpoint.name) as partial:
+        shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
     point(directory, LATEST, directory / checkpoint.name)
-    sync(directory)
 
 
 def set_aside_later(resumed: Checkpoint) -> list[Path]:

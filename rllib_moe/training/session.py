@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 from rich.console import Console
 
 from rllib_moe import metrics as m
@@ -35,30 +34,6 @@ from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
 from rllib_moe.training.summary import recent_mean, summarize
 from rllib_moe.validation import ConfigError, FailedError
-
-MAX_EMPTY_ITERATIONS = 10
-"""Iterations in a row without a single sample after which a run stops: all workers fail."""
-
-
-class EmptyIterations:
-    """Count of the iterations in a row that sampled nothing, from the environment steps sampled so far."""
-
-    def __init__(self, env_steps: int) -> None:
-        self._env_steps, self._count = env_steps, 0
-
-    def note(self, env_steps: int) -> bool:
-        """Note the steps after an iteration; return whether it sampled anything.
-
-        Raises:
-            TrainingStoppedError: `MAX_EMPTY_ITERATIONS` iterations in a row did not.
-        """
-        self._count = 0 if env_steps > self._env_steps else self._count + 1
-        self._env_steps = env_steps
-        if self._count == MAX_EMPTY_ITERATIONS:
-            raise TrainingStoppedError(
-                f"{self._count} iterations in a row gave no sample: all rollout workers fail (see Ray's log above)"
-            )
-        return self._count == 0
 
 
 def check_network(experiment: Experiment, resumed: Resumed | None, shape: GraphShape, num_actions: int) -> None:
@@ -105,10 +80,9 @@ def claim_storage(experiment: Experiment, resumed: Resumed | None, directory: Ru
         return None
     uri = str(experiment.run.copy_place)
     try:
-        if resumed and resumed.fetched:
-            is_own = is_same_place(resumed.fetched.uri, uri)
-        else:
-            is_own = resumed is not None and directory.path.resolve() in resumed.checkpoint.path.parents
+        is_own = resumed is not None and (
+            is_same_place(resumed.fetched.uri, uri) if resumed.fetched else resumed.is_of(directory.path)
+        )
     except StorageError as error:
         raise ConfigError([f"storage: {error}"]) from error
     return RunMirror.claim(uri, directory.path, is_own=is_own)
@@ -205,16 +179,15 @@ class Session:
         Raises:
             TrainingStoppedError: Training cannot go on.
         """
-        kept, empty = len(self._rows), EmptyIterations(algorithm._counters[NUM_ENV_STEPS_SAMPLED])
+        kept = len(self._rows)
         try:
             while algorithm.episodes_total < self._run.episodes and not self._stop:
                 result = self._iterate(algorithm)
-                row = result["moe"]
-                if empty.note(row[m.ENV_STEPS_TOTAL.key]):
-                    self._rows.append(row)
+                if not algorithm.empty_iterations:
+                    self._rows.append(result["moe"])
                     with write_errors(self._directory):
-                        self._directory.append(row, result["moe_histograms"])
-                    show(row)
+                        self._directory.append(result["moe"], result["moe_histograms"])
+                    show(result["moe"])
                 if algorithm.episodes_total - self._saved_at >= self._run.checkpoint_every:
                     self._save(algorithm)
         except CannotWriteError:
@@ -232,6 +205,7 @@ class Session:
 
     def _iterate(self, algorithm: CurriculumAlgorithm) -> dict[str, Any]:
         try:
+            algorithm.check_samples()
             return algorithm.train()
         except FailedError as error:
             iteration = algorithm._counters[ITERATIONS] + 1

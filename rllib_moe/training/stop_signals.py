@@ -65,7 +65,13 @@ class StopSignals:
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
                     child.kill()
-            os.write(1, self.farewell)
+            _write(1, self.farewell)
             os._exit(128 + number)
         self.note(number)
-        os.write(2, self.notice)
+        _write(2, self.notice)
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    """Write at once, unless the reader has gone: Ctrl-C ends the `tee` behind a pipe as well."""
+    with suppress(OSError):
+        os.write(descriptor, text)

@@ -6,7 +6,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from rllib_moe import metrics as m
 from rllib_moe.algorithms.appo import (
     LearnerFailedError,
     MoEAPPO,
-    MoEAPPOConfig,
     MoEAPPOPolicy,
     NoSamplesError,
     learner_threads,
@@ -40,8 +39,8 @@ from rllib_moe.training.algorithm_state import capture
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory, TrainingStoppedError
 from scripts.evaluate import main as evaluate
+from tests.conftest import SmallConfig
 
-SmallConfig = Callable[..., MoEAPPOConfig]
 LENGTH = 32
 """Steps of a fragment in the small configuration: 128 rows of 4 environments."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -21,7 +20,6 @@ from torch.nn import functional
 
 from rllib_moe.algorithms.build import algorithm_config
 from rllib_moe.algorithms.policy import MoEPPOPolicy, shuffled_pairs
-from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.registry import make_env
 from rllib_moe.envs.seeding import EpisodeSeeds
 from rllib_moe.experiment import Experiment
@@ -32,9 +30,7 @@ from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 from rllib_moe.schedule.overrides import override_schedule
-from tests.conftest import SMALL
-
-SmallConfig = Callable[..., MoEPPOConfig]
+from tests.conftest import SMALL, SmallConfig
 
 EVERY_LOSS = {
     "*.alpha_entropy_coef": 0.05,

@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,8 +25,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.models.rllib_model import IS_FOLLOWED
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import ConfigError
-
-SmallConfig = Callable[..., MoEPPOConfig]
+from tests.conftest import SmallConfig
 
 
 @pytest.fixture
@@ -199,6 +198,8 @@ def test_the_algorithm_is_the_configurations(name: Any) -> None:
     built = algorithm_config(Experiment().with_overrides({"algo": name}))
     assert type(built) is ALGORITHMS[name]
     assert (built.minibatch_size, built.num_epochs, built.clip_param, built.vf_clip_param) == (256, 2, 0.2, math.inf)
+    built.validate()
+    assert built.min_sample_timesteps_per_iteration == (4096 if name == "appo" else 0)
 
 
 def test_every_place_in_the_cluster_has_episodes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from rllib_moe.schedule.phases import VALUES, PhaseSchedule
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.validation import ConfigError
 from tests.callbacks.restart import restart_worker
+from tests.conftest import SmallConfig
 
-SmallConfig = Callable[..., MoEPPOConfig]
 AT_24 = (5e-5, 5e-5, 0.02, 0.75)
 """`active_values` after 24 episodes: halfway through transition."""
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from rllib_moe.algorithms.curriculum import CurriculumAlgorithm
-from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.callbacks.curriculum import banner
 from rllib_moe.callbacks.measures import of_this_iteration
 from rllib_moe.metrics import env_argument
@@ -17,8 +15,8 @@ from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.validation import ConfigError
 from tests.callbacks.restart import restart_worker
+from tests.conftest import SmallConfig
 
-SmallConfig = Callable[..., MoEPPOConfig]
 KEY = env_argument("max_steps").key
 OWN = 16
 """Limit on steps of the small experiments themselves."""

@@ -14,14 +14,14 @@ from rllib_moe.models.gate_histograms import BINS, gate_histograms
 def test_every_state_is_counted_once_in_its_bin() -> None:
     one_hot, even = [1.0, 0.0, 0.0, 0.0], [0.25] * 4
     histograms = gate_histograms(torch.tensor([one_hot] * 3 + [even] * 5))
-    assert histograms.keys() == {m.GATE_ENTROPY.key, *(m.gate_weight(index).key for index in range(4))}
+    assert histograms.keys() == {m.ALPHA_ENTROPIES.key, *(m.gate_weight(index).key for index in range(4))}
     first = histograms[m.gate_weight(0).key]
     # Bins of 0.05: 0.25 begins the sixth, and 1 belongs to the last.
     assert {index: count for index, count in enumerate(first.counts) if count} == {5: 5, BINS - 1: 3}
     assert (first.least, first.most) == (0.25, 1.0)
     assert (first.total, first.squares) == (pytest.approx(4.25), pytest.approx(3.3125))
     assert first.limits[-1] == 1.0
-    entropy = histograms[m.GATE_ENTROPY.key]
+    entropy = histograms[m.ALPHA_ENTROPIES.key]
     assert (entropy.counts[0], entropy.counts[-1], sum(entropy.counts)) == (3, 5, 8)
     assert entropy.total == pytest.approx(5 * math.log(4))
 
@@ -34,4 +34,4 @@ def test_states_that_are_not_finite_are_left_out() -> None:
 
 
 def test_one_expert() -> None:
-    assert gate_histograms(torch.ones(3, 1))[m.GATE_ENTROPY.key].counts[0] == 3
+    assert gate_histograms(torch.ones(3, 1))[m.ALPHA_ENTROPIES.key].counts[0] == 3

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
@@ -11,10 +9,11 @@ from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.envs.registry import make_env
 from rllib_moe.schedule.phases import PhaseSchedule
+from tests.conftest import SmallConfig
 
 
 @pytest.fixture
-def config(small_config: Callable[..., MoEPPOConfig]) -> MoEPPOConfig:
+def config(small_config: SmallConfig) -> MoEPPOConfig:
     return small_config(num_workers=0)
 
 

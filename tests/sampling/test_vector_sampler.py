@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from unittest.mock import Mock
 
@@ -21,6 +20,7 @@ from rllib_moe.sampling.guarded_environments import GuardedEnvironments
 from rllib_moe.sampling.rollout_worker import VectorRolloutWorker
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
+from tests.conftest import SmallConfig
 from tests.sampling.played import (
     LENGTH,
     NUM_ENVS,
@@ -104,7 +104,7 @@ def test_batches_do_not_share_memory(config: MoEPPOConfig, policy: MoEPPOPolicy,
 @pytest.mark.parametrize(
     ("num_workers", "algo"), [(0, "ppo"), pytest.param(2, "ppo", marks=pytest.mark.slow), (0, "appo")]
 )
-def test_episodes_do_not_end_in_waves(small_config: Callable[..., MoEPPOConfig], num_workers: int, algo: str) -> None:
+def test_episodes_do_not_end_in_waves(small_config: SmallConfig, num_workers: int, algo: str) -> None:
     """64 environments of 32 steps, 8 in an iteration: 16 episodes each, not 64 in every fourth."""
     environments = {"max_steps": 32, "num_envs_per_worker": 64 // max(1, num_workers), "batch_size": 512}
     environments |= {"num_epochs": 1, "minibatch_size": 512}  # what is learned does not matter
@@ -150,7 +150,7 @@ def test_a_cut_is_bootstrapped_and_counted_as_no_episode(
 
 
 @pytest.mark.parametrize("algo", ["ppo", "appo"])
-def test_a_time_limit_is_bootstrapped_or_an_end(small_config: Callable[..., MoEPPOConfig], algo: str) -> None:
+def test_a_time_limit_is_bootstrapped_or_an_end(small_config: SmallConfig, algo: str) -> None:
     """The same 2 episodes of 16 steps in each of 4 environments: the value after the last step is the critic's, or 0.
 
     What is only cut (once after the start, at step 5 of environment 0) is bootstrapped either way.

@@ -31,11 +31,8 @@ def build(ray_session: None) -> Iterator[Callable[..., MoEPPO]]:
     built: list[MoEPPO] = []
 
     def make(env: str = "regimes", training: dict[str, Any] | None = None, **env_args: Any) -> MoEPPO:
-        small = {
-            **SMALL,
-            **{"env": env, "env_args": env_args, "num_workers": WORKERS, "phase_boundaries": [16, 32]},
-            **{"step_timeout": STEP_TIMEOUT, "sample_timeout": SAMPLE_TIMEOUT},
-        }
+        small = {**SMALL, "env": env, "env_args": env_args, "num_workers": WORKERS}
+        small |= {"step_timeout": STEP_TIMEOUT, "sample_timeout": SAMPLE_TIMEOUT}
         experiment = Experiment().with_overrides(small | (training or {}))
         built.append(algorithm_config(experiment).build_algo())
         return built[-1]

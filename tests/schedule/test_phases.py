@@ -93,14 +93,14 @@ class TestV3:
 
     def test_boundaries(self) -> None:
         assert v3().boundaries == (1000, 3000)
-        assert [v3().end_of(index) for index in range(3)] == [1000, 3000, None]
+        assert [phase.end for phase in v3().phases] == [1000, 3000, None]
 
     @pytest.mark.parametrize(
         ("episode", "index"),
         [(0, 0), (1, 0), (999, 0), (1000, 1), (1001, 1), (2999, 1), (3000, 2), (3001, 2), (LAST, 2)],
     )
     def test_phase_active_at_the_edges(self, episode: int, index: int) -> None:
-        assert v3().index_at(episode) == index
+        assert v3().phase_at(episode) == v3().phases[index]
 
     def test_before_the_first_episode_is_refused(self) -> None:
         with pytest.raises(ValueError, match="episode: expected 0 or more, got -1"):

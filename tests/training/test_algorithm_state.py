@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.training.algorithm_state import POLICY_COUNTS, capture, restore
 from rllib_moe.training.checkpoints import AlgorithmState, load_checkpoint, save_checkpoint
-
-SmallConfig = Callable[..., MoEPPOConfig]
+from tests.conftest import SmallConfig
 
 
 def assert_equal(one: AlgorithmState, other: AlgorithmState) -> None:

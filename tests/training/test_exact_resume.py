@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import torch
 from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import ARRAYS, OPTIMIZER, WEIGHTS, load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
+from tests.conftest import Train
 from tests.program import PATIENCE, Program
-
-Train = Callable[..., dict[str, Any]]
 
 TIMED = {m.STEPS_PER_SECOND.key, m.WALL_SECONDS.key, m.SAMPLE_SECONDS.key, m.LEARN_SECONDS.key}
 """Columns that the clock fills, which no run repeats."""

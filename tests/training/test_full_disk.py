@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import pytest
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import CannotWriteError
 from rllib_moe.validation import ConfigError
-
-Train = Callable[..., dict[str, Any]]
+from tests.conftest import Train
 
 
 def mount(*words: str) -> bool:

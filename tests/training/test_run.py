@@ -7,7 +7,6 @@ import json
 import math
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,12 +18,11 @@ from rllib_moe import metrics as m
 from rllib_moe.algorithms.ppo import MoEPPO
 from rllib_moe.experiment import Experiment
 from rllib_moe.training import session
-from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
-from rllib_moe.training.resume import Resumed
+from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from rllib_moe.training.resume import Resumed, begun_from
 from rllib_moe.training.run_directory import RunDirectory, TrainingStoppedError
 from rllib_moe.validation import ConfigError
-
-Train = Callable[..., dict[str, Any]]
+from tests.conftest import Train
 
 TOTAL = 48
 """Episodes: 6 iterations of 8; phases begin at 0, 16 and 32."""
@@ -119,6 +117,32 @@ def test_the_configuration_of_a_run_that_went_on_repeats_the_run(train: Train, t
     assert begun == {"anew": None, "branch": str(trained)}
     for name, place in begun.items():
         assert load_checkpoint(tmp_path / name).experiment.run.resume == place
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "is_own"),
+    [
+        ("best", "base/checkpoints/best", False),
+        ("results", "results/base", False),
+        ("mine", "elsewhere/mine", False),
+        ("checkpoints", "base/checkpoints/latest", False),
+        ("mine", "mine", True),
+        ("mine", "mine/checkpoints/episode_000008", True),
+        ("mine", "s3://bucket/mine/checkpoints/latest?region=eu-north-1", True),
+        ("mine", "s3://mine/base", False),
+        ("mine", "where/it/was/mine", True),
+    ],
+)
+def test_a_run_that_named_itself_was_begun_anew(
+    name: str, place: str, is_own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they did until 2026-11-29; a path that holds a part of the same name is another run's."""
+    monkeypatch.chdir(tmp_path)
+    for made in ("base/checkpoints", "results/base", "elsewhere/mine", f"{name}/checkpoints"):
+        Path(made).mkdir(parents=True, exist_ok=True)
+    experiment = Experiment().with_overrides({"resume": place})
+    checkpoint = Checkpoint(path=tmp_path, experiment=experiment, episodes=8, iteration=1, score=None)
+    assert begun_from(checkpoint, Path(name)) == (None if is_own else place)
 
 
 @pytest.mark.parametrize(

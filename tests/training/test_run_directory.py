@@ -139,6 +139,14 @@ class TestClaim:
                 RunDirectory.claim(config(tmp_path), resumed_from=resumed_from)
         assert (other.path / "summary.json").read_text() == "precious"
 
+    def test_a_directory_of_runs_is_not_the_run_that_is_resumed(self, tmp_path: Path) -> None:
+        """As in `--resume results/theirs --output-dir . --exp-name results`."""
+        theirs = tmp_path / "mine" / "theirs" / "checkpoints" / "episode_000010"
+        theirs.mkdir(parents=True)
+        with pytest.raises(ConfigError, match=r"exp_name: .*/mine holds a run already"):
+            RunDirectory.claim(config(tmp_path), resumed_from=theirs)
+        assert [path.name for path in (tmp_path / "mine").iterdir()] == ["theirs"]
+
     def test_a_run_killed_before_its_first_checkpoint_is_to_be_moved_away(self, tmp_path: Path) -> None:
         RunDirectory.claim(config(tmp_path), resumed_from=None).append(row(1))
         with pytest.raises(ConfigError, match="or move it away: it ended before its first checkpoint"):

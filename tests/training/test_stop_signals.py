@@ -7,13 +7,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from rllib_moe import metrics as m
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
+from rllib_moe.training.stop_signals import StopSignals
+from tests.conftest import Train
 from tests.program import Program
 
 Start = Callable[..., Program]
@@ -40,9 +42,7 @@ BOTH = pytest.mark.parametrize(
 
 
 @BOTH
-def test_the_first_signal_saves_and_stops(
-    number: signal.Signals, start: Start, train: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_the_first_signal_saves_and_stops(number: signal.Signals, start: Start, train: Train, tmp_path: Path) -> None:
     run = tmp_path / "mine"
     process = start("mine")
     process.read_until("episode 8/")
@@ -85,6 +85,14 @@ def test_a_second_signal_exits_at_once(start: Start, tmp_path: Path) -> None:
     assert RunDirectory(tmp_path / "mine").rows() == []
     assert not list((tmp_path / "mine" / "checkpoints").iterdir())
     assert "summary:" not in process.output
+
+
+def test_a_signal_is_noted_where_the_reader_of_a_pipe_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `train.py 2>&1 | tee log`: Ctrl-C ends tee too, and an error would strike in the middle of an update."""
+    monkeypatch.setattr("os.write", Mock(side_effect=BrokenPipeError))
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.received == "SIGINT"
 
 
 @BOTH

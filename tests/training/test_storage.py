@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pyarrow.fs as pafs
@@ -20,8 +18,8 @@ from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.storage import RunMirror, StorageError, fetch, fetch_run, is_same_place, locate, read_links
 from rllib_moe.validation import ConfigError
 from scripts.train import main
+from tests.conftest import Train
 
-Train = Callable[..., dict[str, Any]]
 FILES = {"config.yaml", "schedule.yaml", "starts.jsonl", "progress.csv", "summary.json"}
 
 

@@ -54,7 +54,7 @@ def test_every_metric_of_a_real_run_is_there(trained_runs: Callable[[int], Path]
     for key in TEXT_KEYS:
         words = [event.tensor_proto.string_val[0].decode() for event in events.Tensors(f"{key}/text_summary")]
         assert words == list(dict.fromkeys(row[key] for row in rows))
-    for distribution in (m.GATE_ENTROPY, *(m.gate_weight(index) for index in range(4))):
+    for distribution in (m.ALPHA_ENTROPIES, *(m.gate_weight(index) for index in range(4))):
         drawn = events.Histograms(distribution.key)
         assert [event.step for event in drawn] == [row[m.EPISODES_TOTAL.key] for row in rows]
         assert {event.histogram_value.num for event in drawn} == {64}  # the states of a minibatch

@@ -76,9 +76,9 @@ def _draw_windows(axes: Axes, run: Run) -> bool:
         if span.name not in (phase.name for phase in run.schedule.phases):
             continue
         # The active phase changes with the iteration, so a window is drawn where the iterations were.
-        start, end = run.schedule.phases[span.position].start, run.schedule.end_of(span.position)
+        phase = run.schedule.phases[span.position]
         episodes = np.linspace(span.first, span.last, 60)
-        within = np.clip(episodes, start, math.inf if end is None else end - 1)
+        within = np.clip(episodes, phase.start, math.inf if phase.end is None else phase.end - 1)
         windows = [window_at(run.schedule, int(episode), run.num_experts) for episode in within]
         edges = np.array([(window.low, window.high) for window in windows if window])  # [episodes, 2]
         if len(edges) == len(episodes):

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from ray import tune
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.build import build_algorithm
@@ -26,7 +25,6 @@ from rllib_moe.callbacks.measures import ITERATIONS
 from rllib_moe.experiment import Experiment
 from rllib_moe.training.algorithm_state import capture, restore
 from rllib_moe.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from rllib_moe.training.session import EmptyIterations
 from rllib_moe.training.summary import SCORE_WINDOW, recent_mean
 
 SCORE, MUTUAL_INFORMATION, EPISODES_TOTAL = "score", "mutual_information", "episodes_total"
@@ -64,11 +62,11 @@ class MoETrial(tune.Trainable):
         """Play and learn one iteration.
 
         Raises:
-            TrainingStoppedError: All rollout workers fail.
+            NoSamplesError: All rollout workers fail.
         """
         algorithm = self._algorithm or self._build(None)
         row: m.Row = algorithm.train()[MOE]
-        self._empty.note(row[m.ENV_STEPS_TOTAL.key])
+        algorithm.check_samples()
         if row[m.EPISODES.key]:
             self._recent = [*self._recent[1 - SCORE_WINDOW :], {metric.key: row[metric.key] for metric in _MEANS}]
         episodes, run = algorithm.episodes_total, self._experiment.run
@@ -125,5 +123,4 @@ class MoETrial(tune.Trainable):
         self._algorithm = algorithm = build_algorithm(self._experiment, saved.episodes if saved else 0)
         if saved:
             restore(algorithm, saved.state())
-        self._empty = EmptyIterations(algorithm._counters[NUM_ENV_STEPS_SAMPLED])
         return algorithm

@@ -100,10 +100,12 @@ def real_curves() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mock:
     """Draw no picture but where it is asked for: it takes most of a test's time, and test_curves.py looks at it."""
+    drawn = Mock()
     if "real_curves" not in request.fixturenames:
-        monkeypatch.setattr("rllib_moe.studies.comparison.result.draw_curves", Mock())
+        monkeypatch.setattr("rllib_moe.studies.comparison.result.draw_curves", drawn)
+    return drawn
 
 
 @pytest.fixture
@@ -243,6 +245,13 @@ def test_the_table_is_over_all_that_is_done_whatever_is_trained_now(
     assert not any("began" in line for line in told), "nothing was started"
     with pytest.raises(ConfigError, match=r"variants: no variant 'sotf' \(did you mean 'soft'\?\)"):
         compare(ComparisonRequest(plan=str(plan), variants="sotf"))
+
+
+def test_the_picture_marks_the_phases_that_a_run_reaches(finished: Path, curves: Mock) -> None:
+    boundaries = [10, 1000]
+    plan = changed(variants=[WHOLE, SOFT | {"overrides": {"phase_boundaries": boundaries}}])
+    write_result(plan, finished)
+    assert curves.call_args.args[2] == {"whole": [], "soft": [10]}
 
 
 def test_two_processes_do_not_carry_out_one_comparison(finished: Path, tmp_path_factory: Any) -> None:

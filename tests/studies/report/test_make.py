@@ -15,15 +15,20 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from rllib_moe import metrics as m
-from rllib_moe.runtime.colors import DARK, LIGHT
+from rllib_moe.envs.description import expert_names
+from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.studies.report.figures import alpha_entropy
+from rllib_moe.studies.report.page import render
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 from scripts.report import main
 from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, row, write_run
+
+UNKNOWN: dict[str, Any] = {"config": None, "command": None, "evaluations": {}, "omissions": ()}
+"""Parts of a run that only its rows and its schedule tell of."""
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +105,7 @@ def test_the_page_says_what_the_run_was(published: Path) -> None:
 def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> None:
     """A run that began at episode 100 was never in warmup (phases begin at 0, 100 and 200)."""
     rows = [row(iteration) for iteration in range(11, 31)]
-    unknown: dict[str, Any] = {"config": None, "command": None, "evaluations": {}, "omissions": ()}
-    run = Run(path=Path("branch"), name="branch", rows=rows, schedule=SCHEDULE, **unknown)
+    run = Run(path=Path("branch"), name="branch", rows=rows, schedule=SCHEDULE, **UNKNOWN)
     assert [(span.name, span.first, span.last, span.position) for span in run.phases()] == [
         ("transition", 100, 200, 1),
         ("fine-tune", 200, 300, 2),
@@ -120,8 +124,7 @@ def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> Non
 
 def test_a_schedule_that_expects_nothing_of_the_entropy_has_no_band_and_no_word_of_one() -> None:
     rows = [row(iteration) for iteration in range(1, 31)]
-    unknown: dict[str, Any] = {"config": None, "command": None, "evaluations": {}, "omissions": ()}
-    run = Run(path=Path("plain"), name="plain", rows=rows, schedule=PhaseSchedule.load("default"), **unknown)
+    run = Run(path=Path("plain"), name="plain", rows=rows, schedule=PhaseSchedule.load("default"), **UNKNOWN)
     drawing = alpha_entropy([Group("plain", (run,))])
     assert not any(band.get_hatch() for band in drawing.figure.axes[0].collections)
     assert "hatched band" not in drawing.caption
@@ -151,6 +154,16 @@ def test_names_of_runs_are_text_and_not_markup(compared: Path) -> None:
     assert "&lt;b&gt;short" in page
     assert "evaluation.json: damaged" in page
     assert "going on: 120 of 1000 episodes so far" in page
+
+
+def test_an_expert_that_is_not_used_leaves_the_others_their_names_and_colors() -> None:
+    shares = dict(zip(map(m.expert_share, range(4)), (0.0, 0.0, 0.25, 0.75), strict=True))
+    rows = [row(1) | {metric.key: share for metric, share in shares.items()}]
+    run = Run(path=PUBLISHED, name="two", rows=rows, schedule=SCHEDULE, **UNKNOWN)
+    page = render([run], [], [], {"two": []}, ["report"])
+    bars = re.findall(r'<i style="width:([\d.]+)%;background:(.*?)" title="(.*?)"', page)
+    names = expert_names(4)
+    assert bars == [("25.0", expert_color(2), names[2]), ("75.0", expert_color(3), names[3])]
 
 
 @pytest.mark.slow

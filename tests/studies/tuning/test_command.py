@@ -25,7 +25,7 @@ def errors(*flags: str) -> list[str]:
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the search that flags ask for, without running it."""
-    monkeypatch.setattr("rllib_moe.studies.tuning.search.run_search", lambda search, _: search)
+    monkeypatch.setattr("rllib_moe.cli.tune.run_search", lambda search, _: search)
     return lambda *flags: main(flags)
 
 

@@ -1,4 +1,4 @@
-"""`scripts/train.py` as a process of its own, for the tests that signal or kill it."""
+"""A command as a process of its own, for the tests that signal or kill it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-PATIENCE = 120
+PATIENCE = 600
 """Seconds until a test gives up waiting, many times what is needed."""
 
 
 class Process:
-    """`scripts/train.py` as a process, told from all others by a variable that its children inherit."""
+    """A command by its path, told from all other processes by a variable that its children inherit."""
 
-    def __init__(self, flags: Sequence[str]) -> None:
+    def __init__(self, flags: Sequence[str], command: str = "train") -> None:
         self.mark = f"RLLIB_MOE_TEST_MARK={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "scripts/train.py", *flags],
+            [sys.executable, "-u", f"scripts/{command}.py", *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # a process group of its own, as a shell gives to a command
             env={**os.environ, name: value, "OMP_NUM_THREADS": "1"},
             cwd=Path(__file__).parents[1],
+            # What runs in a shell's background ignores Ctrl-C, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.output = ""
 
@@ -48,6 +50,14 @@ class Process:
             if text in line:
                 return
         raise AssertionError(f"{text!r} never came:\n{self.output}")
+
+    def wait_for(self, happened: Callable[[], object]) -> None:
+        """Wait until something happened while the process runs."""
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def status(self) -> int:
         """Read the rest and return the exit status."""

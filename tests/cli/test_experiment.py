@@ -3,19 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-PATIENCE = 600
-"""Seconds until a test gives up waiting, many times what is needed."""
-SCRIPT = Path(__file__).parents[2] / "scripts" / "experiment.py"
+from tests.training_process import Process
 
 PLAN = {
     "episodes": 120,
@@ -35,50 +29,40 @@ PLAN = {
 }
 
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Process]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start a comparison by the plan; one that is left at the end is told to stop."""
-    processes = []
+    started: list[Process] = []
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
 
-    def run(*flags: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(SCRIPT), "plan.yaml", "--output-dir", "out", *flags]
-        output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        # A test that runs in a shell's background inherits an ignored SIGINT, and would hand it on.
-        output["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-        processes.append(subprocess.Popen(command, cwd=tmp_path, **output))
-        return processes[-1]
+    def run(*flags: str) -> Process:
+        place = (str(tmp_path / "plan.yaml"), "--output-dir", str(tmp_path / "out"))
+        started.append(Process([*place, *flags], "experiment"))
+        return started[-1]
 
     yield run
-    for process in processes:
-        process.terminate()
-        process.wait(timeout=120)
+    for each in started:
+        each.send(signal.SIGTERM)
+        each.status()
+        print(each.output)
 
 
 @pytest.mark.slow
 def test_interrupted_and_taken_up_again(start: Start, tmp_path: Path) -> None:
     first = start()
-    deadline = time.monotonic() + PATIENCE
-    while not list(tmp_path.glob("out/whole-seed0/checkpoints/episode_*")):
-        assert time.monotonic() < deadline
-        assert first.poll() is None
-        time.sleep(0.05)
-    first.send_signal(signal.SIGINT)
-    said, _ = first.communicate(timeout=PATIENCE)
-    print(said)
-    assert first.returncode == 130
-    assert "the runs save and end" in said
+    first.wait_for(lambda: list(tmp_path.glob("out/whole-seed0/checkpoints/episode_*")))
+    first.send(signal.SIGINT)
+    assert first.status() == 130
+    assert "the runs save and end" in first.output
 
     second = start("--jobs", str(min(2, os.cpu_count() or 1)))
-    said, _ = second.communicate(timeout=PATIENCE)
-    print(said)
-    assert second.returncode == 0
+    assert second.status() == 0
     resumed = yaml.safe_load((tmp_path / "out/whole-seed0.train.yaml").read_text())["run"]["resume"]
     starts = (tmp_path / "out/whole-seed0/starts.jsonl").read_text().splitlines()
-    assert (resumed, len(starts)) in [("out/whole-seed0", 2), (None, 1)]  # 1 where the signal came after its last save
+    assert (resumed, len(starts)) in [(str(tmp_path / "out/whole-seed0"), 2), (None, 1)]  # 1 where the signal came after its last save
     table = json.loads((tmp_path / "out/table.json").read_text())
     assert {name: row["seeds"] for name, row in table["variants"].items()} == {"whole": [0], "soft": [0]}
     assert table["missing"] == []
@@ -95,6 +79,5 @@ def test_interrupted_and_taken_up_again(start: Start, tmp_path: Path) -> None:
     assert (tmp_path / "out/curves.png").stat().st_size > 10_000
 
     third = start()  # nothing is left to do
-    said, _ = third.communicate(timeout=PATIENCE)
-    assert third.returncode == 0
-    assert "rllib_moe.cli" not in said
+    assert third.status() == 0
+    assert "rllib_moe.cli" not in third.output

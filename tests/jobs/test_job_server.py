@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
-from tests.jobs.conftest import PATIENCE, Head
+from tests.jobs.conftest import Head
+from tests.training_process import Process
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 
 
-def start(head: Head, *words: str) -> subprocess.Popen[str]:
-    """`scripts/submit.py` as a process."""
-    return subprocess.Popen(
-        [sys.executable, "-u", "scripts/submit.py", "--address", head.address, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        # Ctrl-C is ignored by what runs in a shell's background, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+def start(head: Head, *words: str) -> Process:
+    return Process(["--address", head.address, *words], "submit")
 
 
 def run(head: Head, *words: str) -> tuple[int, str]:
-    """Its exit status and output."""
+    """Return exit status and output of `scripts/submit.py`."""
     process = start(head, *words)
-    output = process.communicate(timeout=PATIENCE)[0]
-    print(output)
-    return process.returncode, output
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    assert process.stdout is not None
-    output = ""
-    for line in process.stdout:
-        output += line
-        if text in line:
-            print(output)
-            return output
-    raise AssertionError(f"{text!r} never came:\n{output}")
+    status = process.status()
+    print(process.output)
+    return status, process.output
 
 
 def job_of(output: str) -> str:
@@ -91,25 +67,21 @@ def test_a_job_runs_to_its_end_and_is_fetched(head: Head, flags: tuple[str, ...]
 
 def test_ctrl_c_leaves_the_job_and_stop_saves_it(head: Head, flags: tuple[str, ...], tmp_path: Path) -> None:
     process = start(head, "--", *flags, "--exp-name", "endless", "--episodes", "1000000")
-    output = read_until(process, "episode 16/")
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=PATIENCE)[0]
-    print(rest)
-    assert process.returncode == 130
-    job = job_of(output)
+    process.read_until("episode 16/")
+    process.send(signal.SIGINT)
+    assert process.status() == 130
+    job = job_of(process.output)
     for way in ("--attach", "--stop", "--fetch"):
-        assert f"{way} {job}" in rest
+        assert f"{way} {job}" in process.output
 
     before = len(RunDirectory(tmp_path / "results" / "endless").rows())
     attached = start(head, "--attach", job)
-    read_until(attached, f"episode {8 * before + 40}/")  # it goes on
+    attached.read_until(f"episode {8 * before + 40}/")  # it goes on
     status, stopped = run(head, "--stop", job)
     assert status == 0
     assert f"{job} is STOPPED" in stopped
-    output = attached.communicate(timeout=PATIENCE)[0]
-    print(output[-2000:])
-    assert attached.returncode == 143
-    assert "everything will be saved" in output
+    assert attached.status() == 143
+    assert "everything will be saved" in attached.output
 
     rows = RunDirectory(tmp_path / "results" / "endless").rows()
     checkpoint = load_checkpoint(tmp_path / "results" / "endless")

@@ -10,8 +10,8 @@ import pytest
 from rllib_moe.cli.experiment_flags import add_experiment_flags, experiment_of, overrides_of
 from rllib_moe.cli.flags import Parser
 from rllib_moe.experiment import SECTION_OF, Experiment
-from rllib_moe.validation import ConfigError
 from scripts.train import main as train
+from tests.refusals import errors_of
 from tests.test_experiment import OTHER
 
 
@@ -22,9 +22,7 @@ def read(*arguments: str, base: Experiment | None = None) -> Experiment:
 
 
 def refused(*arguments: str) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        read(*arguments)
-    return list(error.value.errors)
+    return errors_of(read, *arguments)
 
 
 def words_of(field: str, value: Any) -> list[str]:

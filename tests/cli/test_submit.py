@@ -7,16 +7,14 @@ import pytest
 from rllib_moe.cli.submit import main, read
 from rllib_moe.experiment import Experiment
 from rllib_moe.jobs.submit_config import places, sent_checkpoint
-from rllib_moe.validation import ConfigError
+from tests.refusals import errors_of
 
 ROOT = Path(__file__).parents[2]
 PLACE = ("--output-dir", "/mnt/results")
 
 
 def refused(*words: str) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        main(words)
-    return list(error.value.errors)
+    return errors_of(main, words)
 
 
 def test_takes_flags_of_both_commands(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rllib_moe.studies.comparison.plan import BUNDLED, Plan
 from rllib_moe.studies.comparison.table import limits
 from rllib_moe.training.fit import experiment_errors
 from rllib_moe.validation import ConfigError
+from tests.refusals import errors_of
 
 SMALL: dict[str, Any] = {
     "episodes": 40,
@@ -32,9 +33,7 @@ def load(tmp_path: Path, **changes: Any) -> Plan:
 
 
 def refused(tmp_path: Path, **changes: Any) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        load(tmp_path, **changes)
-    return list(error.value.errors)
+    return errors_of(load, tmp_path, **changes)
 
 
 def test_first_seeds_of_all_variants_come_first(tmp_path: Path) -> None:

@@ -12,14 +12,12 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import locked
 from rllib_moe.studies.tuning.search import SEARCH, Search
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
-from rllib_moe.validation import ConfigError
 from scripts.tune import main
+from tests.refusals import errors_of
 
 
 def errors(*flags: str) -> list[str]:
-    with pytest.raises(ConfigError) as refused:
-        main(flags)
-    return list(refused.value.errors)
+    return errors_of(main, flags)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from rllib_moe.studies.tuning.search import Search
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace
 from rllib_moe.validation import ConfigError, load_yaml
+from tests.refusals import errors_of
 
 BASE = Experiment().with_overrides({"env": "regimes"})
 
@@ -23,9 +24,7 @@ def space(parameters: dict[str, Any], shared: dict[str, Any] | None = None) -> S
 
 
 def errors(parameters: dict[str, Any], shared: dict[str, Any] | None = None) -> list[str]:
-    with pytest.raises(ConfigError) as refused:
-        space(parameters, shared)
-    return list(refused.value.errors)
+    return errors_of(space, parameters, shared)
 
 
 @pytest.mark.parametrize("name", BUNDLED)

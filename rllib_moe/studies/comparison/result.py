@@ -74,8 +74,8 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
     if curves:
         names = sorted((name for name in table if name in curves), key=lambda name: name != plan.reference_name)
         boundaries = {
-            run.variant: [first for first in run.experiment.schedule.boundaries if first < plan.episodes]
-            for run in plan.runs()
+            name: [first for first in experiment.schedule.boundaries if first < plan.episodes]
+            for name, experiment in plan.experiments.items()
         }
         draw_curves({name: curves[name] for name in names}, plan.reference_name, boundaries, directory / "curves.png")
     return result

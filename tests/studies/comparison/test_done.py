@@ -199,7 +199,7 @@ def test_nothing_starts_in_a_directory_of_another_plan(finished: Path, tmp_path_
     primary, baseline, resume, gamma, origin, _ = errors_of(compare, request)
     assert primary == "primary: no evaluation has 'score_men' (did you mean 'score_mean'?) or information.<label>"
     assert baseline.startswith("evaluation: baselines: policy: expected one of checkpoint, random")
-    assert resume == "whole-seed0: checkpoint nowhere: no such directory"
+    assert resume == "whole: checkpoint nowhere: no such directory"
     assert gamma == "whole-seed0: training.gamma: trained with 0.995, the plan says 0.5"
     assert origin == "whole-seed0: resume: begun from None, the plan says 'nowhere'"
     assert sorted(finished.rglob("*")) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.studies.report.figures import alpha_entropy
+from rllib_moe.studies.report.figures import alpha_entropy, small_panels
 from rllib_moe.studies.report.page import render
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
@@ -128,6 +129,15 @@ def test_a_schedule_that_expects_nothing_of_the_entropy_has_no_band_and_no_word_
     drawing = alpha_entropy([Group("plain", (run,))])
     assert not any(band.get_hatch() for band in drawing.figure.axes[0].collections)
     assert "hatched band" not in drawing.caption
+
+
+def test_the_legend_has_a_run_that_lacks_the_first_panel() -> None:
+    groups = []
+    for name, usage in (("old", math.nan), ("new", 0.5)):
+        rows = [row(iteration, USAGE_ENTROPY=usage) for iteration in (1, 2)]
+        groups.append(Group(name, (Run(path=Path(name), name=name, rows=rows, schedule=SCHEDULE, **UNKNOWN),)))
+    figure = small_panels("usage", groups).figure
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["old", "new"]
 
 
 def test_several_runs_are_compared_by_group(compared: Path) -> None:

@@ -16,7 +16,15 @@ from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import LIGHT, expert_color
 from rllib_moe.runtime.figures import WIDTH, add_legend, panels, percent, share_bars
 from rllib_moe.studies.report.curves import CONFIDENCE, metric_curve, score_curve
-from rllib_moe.studies.report.overlay import Drawing, finish, fullest_legend, only_run, overlay, shade_phases, typical_run
+from rllib_moe.studies.report.overlay import (
+    Drawing,
+    finish,
+    fullest_legend,
+    only_run,
+    overlay,
+    shade_phases,
+    typical_run,
+)
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
 from rllib_moe.training.summary import SCORE_WINDOW

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +51,14 @@ class Program:
             if text in line:
                 return
         raise AssertionError(f"{text!r} never came:\n{self.output}")
+
+    def wait_for(self, happened: Callable[[], object]) -> None:
+        """Wait until something happened while the process runs."""
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def status(self) -> int:
         """Read the rest and return the exit status."""

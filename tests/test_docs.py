@@ -51,11 +51,11 @@ NAMED_BLOCKS = {
 """The pages' example files by the name in their first line."""
 HEAVY = {
     "train": "rllib_moe.training.run.train",
-    "evaluate": "rllib_moe.evaluation.evaluate.evaluate",
-    "replay": "rllib_moe.evaluation.replay.replay.replay",
+    "evaluate": "rllib_moe.cli.evaluate.evaluate",
+    "replay": "rllib_moe.cli.replay.replay",
     "report": "rllib_moe.cli.report.make_report",
     "experiment": "rllib_moe.cli.experiment.compare",
-    "tune": "rllib_moe.studies.tuning.search.run_search",
+    "tune": "rllib_moe.cli.tune.run_search",
     "submit": "rllib_moe.jobs.submit.run",
 }
 """The function that each command calls once its words are read."""

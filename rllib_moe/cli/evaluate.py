@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
+from rllib_moe.evaluation.evaluate import evaluate
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.runtime.console import standard_console
 from rllib_moe.runtime.invocation import exit_statuses
@@ -26,11 +27,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = Parser("evaluate", str(__doc__))
     parser.add_argument("--config", metavar="FILE", help="Evaluation to begin with, in YAML; flags override.")
     parser.add_settings("evaluation", EvaluationRequest)
-    request = parser.read(words_of(argv), _request)
-
-    from rllib_moe.evaluation.evaluate import evaluate  # late, so that help and most refusals take no time
-
-    return evaluate(request, standard_console())
+    return evaluate(parser.read(words_of(argv), _request), standard_console())
 
 
 def _request(given: dict[str, Any]) -> EvaluationRequest:

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run one comparison and return its table (see `studies.comparison.compare.compare`)."""
     parser = Parser("experiment", str(__doc__))
     parser.add_settings("comparison", ComparisonRequest)
-    return compare(parser.read(words_of(argv), lambda given: ComparisonRequest(**given)))
+    return compare(parser.read(words_of(argv), ComparisonRequest.from_dict))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rllib_moe.cli.flags import Assignments, Parser
 from rllib_moe.experiment import BUNDLED as EXPERIMENTS
-from rllib_moe.experiment import ENV_ARG, SCHEDULE, SECTIONS, Experiment
+from rllib_moe.experiment import ENV_ARG, SCHEDULE, SECTION_OF, SECTIONS, Experiment
 from rllib_moe.schedule.overrides import BOUNDARIES
 from rllib_moe.schedule.phases import BUNDLED
 
@@ -44,8 +44,8 @@ def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, lea
 
 def overrides_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the overrides of an experiment that flags ask for; flags of anything else are left out."""
-    fields = {field for section in SECTIONS.values() for field in section.model_fields} | {SCHEDULE, BOUNDARIES}
-    overrides = {name: value for name, value in given.items() if name in fields and name != "env_args"}
+    fields = {*SECTION_OF, SCHEDULE, BOUNDARIES} - {"env_args"}
+    overrides = {name: value for name, value in given.items() if name in fields}
     overrides |= {f"{ENV_ARG}{name}": value for name, value in given.get("env_args", {}).items()}
     return overrides | given.get("set", {})
 

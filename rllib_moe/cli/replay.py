@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rllib_moe.cli.flags import Parser, words_of
+from rllib_moe.evaluation.replay.replay import replay
 from rllib_moe.evaluation.spec import ReplayRequest
 from rllib_moe.runtime.console import standard_console
 from rllib_moe.runtime.invocation import exit_statuses
@@ -24,11 +25,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Write one replay and return its measures (see `evaluation.replay.replay.replay`)."""
     parser = Parser("replay", str(__doc__))
     parser.add_settings("replay", ReplayRequest)
-    request = parser.read(words_of(argv), lambda given: ReplayRequest(**given))
-
-    from rllib_moe.evaluation.replay.replay import replay  # late, so that help and most refusals take no time
-
-    return replay(request, standard_console())
+    return replay(parser.read(words_of(argv), ReplayRequest.from_dict), standard_console())
 
 
 def run() -> None:

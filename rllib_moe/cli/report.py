@@ -24,9 +24,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     words = words_of(argv)
     parser = Parser("report", str(__doc__))
     parser.add_settings("report", ReportRequest)
-    request = parser.read(words, lambda given: ReportRequest(**given))
-
-    made = make_report(request, called_as("report", *words))
+    made = make_report(parser.read(words, ReportRequest.from_dict), called_as("report", *words))
     for name, state in made["runs"].items():
         print(f"{name}: {state}")
         for omission in made["omissions"][name]:

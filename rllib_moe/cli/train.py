@@ -16,15 +16,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rllib_moe.cli.experiment_flags import CONFIG, add_experiment_flags, experiment_of
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.invocation import called_as, exit_statuses
-
-if TYPE_CHECKING:
-    from rllib_moe.training.resume import Resumed
+from rllib_moe.training.resume import Resumed
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -54,8 +52,6 @@ def _resolved(given: dict[str, Any]) -> tuple[Experiment, Resumed | None]:
     """Return the experiment that is asked for, and the checkpoint that it goes on from where a flag names one."""
     if "resume" not in given:
         return experiment_of(given), None
-    from rllib_moe.training.resume import Resumed
-
     resumed = Resumed.find(given["resume"])
     return experiment_of(given, None if CONFIG in given else resumed.experiment), resumed
 

@@ -17,18 +17,16 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rllib_moe.cli.experiment_flags import CONFIG, add_experiment_flags, overrides_of
 from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import SCHEDULE, Experiment
 from rllib_moe.runtime.invocation import FAILED, called_as, exit_statuses
+from rllib_moe.studies.tuning.search import Search, run_search
 from rllib_moe.studies.tuning.search_config import SearchConfig
 from rllib_moe.validation import ConfigError, collected
-
-if TYPE_CHECKING:
-    from rllib_moe.studies.tuning.search import Search
 
 RESUME, ADDRESS = "resume", "address"
 SHARED_RUN_FIELDS = ("episodes", "checkpoint_every", ADDRESS)
@@ -43,11 +41,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_settings("search", SearchConfig)
     own = {*SearchConfig.model_fields, *RunConfig.model_fields} - set(SHARED_RUN_FIELDS)
     add_experiment_flags(parser, leave_out=own)
-    search = parser.read(words, _search)
-
-    from rllib_moe.studies.tuning.search import run_search
-
-    return run_search(search, called_as("tune", *words))
+    return run_search(parser.read(words, _search), called_as("tune", *words))
 
 
 def _search(given: dict[str, Any]) -> Search:
@@ -56,8 +50,6 @@ def _search(given: dict[str, Any]) -> Search:
         if others := sorted(given.keys() - {RESUME, ADDRESS}):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
             raise ConfigError([f"resume: a search goes on with its own settings; leave out {flags}"])
-        from rllib_moe.studies.tuning.search import Search
-
         return Search.load(given[RESUME], given.get(ADDRESS))
     errors: list[str] = []
     config, base, search = None, Experiment(), None
@@ -71,8 +63,6 @@ def _search(given: dict[str, Any]) -> Search:
         if config is None:
             base.with_overrides({"num_workers": 0, **shared})
         else:
-            from rllib_moe.studies.tuning.search import Search  # late, so that help and most refusals take no time
-
             search = Search.plan(config, base, shared)
     if errors or search is None:
         raise ConfigError(dict.fromkeys(errors))

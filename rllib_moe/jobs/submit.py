@@ -34,25 +34,20 @@ def run(config: SubmitConfig, experiment: Experiment | None) -> int:
     if experiment:
         return _send(config, experiment)
     server = JobServer(config.address)
+    if config.attach:
+        server.details(config.attach)
+        return _follow(server, config.attach)
     try:
-        return _return_to(server, config)
+        if config.fetch:
+            _fetch(server, config.fetch, Path(config.into))
+        else:
+            print(f"Stopping {config.stop}: it finishes its iteration and saves ...", flush=True)
+            print(f"{config.stop} is {server.stop(str(config.stop))}", flush=True)
     except KeyboardInterrupt:
         told = f"Not waited for: {config.stop} saves and stops." if config.stop else "Interrupted: nothing was fetched."
         print(f"\n{told}", flush=True)
         return INTERRUPTED
-
-
-def _return_to(server: JobServer, config: SubmitConfig) -> int:
-    """Stop, fetch or follow a job that is there already."""
-    if config.stop:
-        print(f"Stopping {config.stop}: it finishes its iteration and saves ...", flush=True)
-        print(f"{config.stop} is {server.stop(config.stop)}", flush=True)
-        return 0
-    if config.fetch:
-        _fetch(server, config.fetch, Path(config.into))
-        return 0
-    server.details(str(config.attach))
-    return _follow(server, str(config.attach))
+    return 0
 
 
 def _send(config: SubmitConfig, experiment: Experiment) -> int:

@@ -87,10 +87,10 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
 
 def _forecasts(plan: Plan) -> Iterator[str]:
     """Yield a warning for each phase of a variant that may be skipped."""
-    for run in plan.runs():
-        if run.seed == plan.seeds[0] and run.experiment.run.resume is None:  # the phases are those of every seed
-            _, *warnings = forecast(run.experiment, first=0)
-            yield from (f"{run.variant}: {warning}" for warning in warnings)
+    for name, experiment in plan.experiments.items():
+        if experiment.run.resume is None:
+            _, *warnings = forecast(experiment, first=0)
+            yield from (f"{name}: {warning}" for warning in warnings)
 
 
 def _play_errors(plan: Plan, directory: Path) -> list[str]:
@@ -117,13 +117,11 @@ def _play_errors(plan: Plan, directory: Path) -> list[str]:
             resolve(request)
         except ConfigError as error:
             errors += [f"evaluation: baselines: {each}" for each in error.errors]
-    for run in plan.runs():
-        if run.seed == plan.seeds[0]:  # all that is checked is the same with every seed
-            errors += [f"{run.variant}: {each}" for each in experiment_errors(run.experiment)]
-        if run.experiment.run.resume is not None:
+    for name, experiment in plan.experiments.items():
+        errors += [f"{name}: {each}" for each in experiment_errors(experiment)]
+        if experiment.run.resume is not None:
             try:
-                resumed = Resumed.find(run.experiment.run.resume)
-                errors += [f"{run.name}: {each}" for each in resumed.errors(run.experiment)]
+                errors += [f"{name}: {each}" for each in Resumed.find(experiment.run.resume).errors(experiment)]
             except RefusedError as error:
-                errors.append(f"{run.name}: {error}")
+                errors.append(f"{name}: {error}")
     return list(dict.fromkeys(errors))

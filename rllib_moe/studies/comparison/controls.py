@@ -37,7 +37,7 @@ def equal_hidden_size(shape: GraphShape, num_actions: int, config: ModelConfig, 
 
 def unfair_controls(plan: Plan) -> Iterator[str]:
     """Yield a line for each variant of one expert that has not the live parameters of several (the reference's)."""
-    experiments = {run.variant: run.experiment for run in plan.runs()}
+    experiments = plan.experiments
     names = sorted(experiments, key=lambda name: name != plan.reference_name)
     several = next((name for name in names if experiments[name].model.num_experts > 1), None)
     single = [name for name in names if experiments[name].model.num_experts == 1]

@@ -45,9 +45,9 @@ def paired(differences: Sequence[float], comparisons: int, test: Test) -> dict[s
         comparisons: Comparisons of the plan, for the level of `visible`.
 
     Returns:
-        Their `mean`, its 95 % t interval (`low`, `high`), the two-sided `p`, and `visible`: the smallest difference
-        that a t-test at the level of one of all comparisons finds with a chance of `POWER` where seeds differ as they
-        do here. None below two seeds but for the mean.
+        Their `mean`, its 95 % t interval (`low`, `high`), the two-sided `p`, and `visible`: the minimum detectable
+        effect, which a t-test at the level of one of all comparisons finds with a probability of `POWER` where seeds
+        differ as they do here. None below two seeds but for the mean.
     """
     mean, count = float(np.mean(differences)), len(differences)
     if count < 2:

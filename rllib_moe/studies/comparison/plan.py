@@ -187,6 +187,11 @@ class Plan(Settings):
         return [self._run(variant, seed) for seed in self.seeds for variant in self.variants]
 
     @property
+    def experiments(self) -> dict[str, Experiment]:
+        """Experiment of each variant with the first seed, for what is the same with every seed."""
+        return {variant.name: self._run(variant, self.seeds[0]).experiment for variant in self.variants}
+
+    @property
     def reference_name(self) -> str:
         """Name of the variant that the others are compared with."""
         return self.reference or self.variants[0].name

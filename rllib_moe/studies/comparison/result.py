@@ -73,7 +73,10 @@ def write_result(plan: Plan, directory: Path) -> dict[str, Any]:
         write_whole(directory / "table.md", markdown(plan, played, table, removals))
     if curves:
         names = sorted((name for name in table if name in curves), key=lambda name: name != plan.reference_name)
-        boundaries = {run.variant: run.experiment.schedule.boundaries for run in plan.runs()}
+        boundaries = {
+            name: [first for first in experiment.schedule.boundaries if first < plan.episodes]
+            for name, experiment in plan.experiments.items()
+        }
         draw_curves({name: curves[name] for name in names}, plan.reference_name, boundaries, directory / "curves.png")
     return result
 

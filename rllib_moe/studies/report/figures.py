@@ -16,7 +16,15 @@ from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import LIGHT, expert_color
 from rllib_moe.runtime.figures import WIDTH, add_legend, panels, percent, share_bars
 from rllib_moe.studies.report.curves import CONFIDENCE, metric_curve, score_curve
-from rllib_moe.studies.report.overlay import Drawing, finish, only_run, overlay, shade_phases, typical_run
+from rllib_moe.studies.report.overlay import (
+    Drawing,
+    finish,
+    fullest_legend,
+    only_run,
+    overlay,
+    shade_phases,
+    typical_run,
+)
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
 from rllib_moe.training.summary import SCORE_WINDOW
@@ -116,10 +124,10 @@ def shares(groups: Sequence[Group]) -> Drawing:
         each.yaxis.set_major_formatter(percent)
         if len(stacks) > 1:
             each.set_title(run.name)
-    handles, labels = max((each.get_legend_handles_labels() for each in axes), key=lambda legend: len(legend[1]))
-    add_legend(figure, dict(zip(labels, handles, strict=True)), 6)
+    legend = fullest_legend(axes)
+    add_legend(figure, legend, 6)
     caption = f"Mean gate weight of each expert over the iteration's states; the shares sum to 100 %. {RAW}"
-    logged = [m.expert_share(index) for index in range(len(labels))]
+    logged = [m.expert_share(index) for index in range(len(legend))]
     return Drawing(key="shares", title="Shares of the experts", caption=caption, figure=figure, metrics=logged)
 
 
@@ -240,8 +248,8 @@ def scene_figures(runs: Sequence[Run]) -> Iterator[Drawing]:
             labels = [name for name, _ in bars]
         counted = " (steps of the scene in brackets)" if len(runs) == 1 else ""
         figure.supxlabel(f"share of the gate{counted}", fontsize=9.5)
-        widest = max(axes[: len(shown)], key=lambda each: len(each.get_legend_handles_labels()[1]))
-        figure.legend(*widest.get_legend_handles_labels(), loc="outside upper center", ncols=6)
+        legend = fullest_legend(axes[: len(shown)])
+        figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=6)
         episodes = ", ".join(dict.fromkeys(f"{run.evaluations[file_name]['episodes']:,}" for run in shown))
         yield Drawing(
             key=f"scenes-{file_name.removesuffix('.json')}",

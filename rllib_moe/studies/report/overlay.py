@@ -110,11 +110,15 @@ def finish(
         axes.margins(x=0)
         if typical:
             shade_phases(axes, typical.phases(), named=named)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if labels:
-        columns = 4 if all(len(label) <= SHORT_NAME for label in labels) else 2
-        add_legend(figure, dict(zip(labels, handles, strict=True)), columns)
+    if legend := fullest_legend(figure.axes):
+        add_legend(figure, legend, 4 if all(len(label) <= SHORT_NAME for label in legend) else 2)
     return Drawing(key=key, title=title, caption=caption, figure=figure, metrics=metrics)
+
+
+def fullest_legend(axes: Sequence[Axes]) -> dict[str, Any]:
+    """Return the handles by label of the axes with the most labels: a run may have no curve in some of them."""
+    handles, labels = max((each.get_legend_handles_labels() for each in axes), key=lambda legend: len(legend[1]))
+    return dict(zip(labels, handles, strict=True))
 
 
 def shade_phases(axes: Axes, phases: Sequence[PhaseSpan], *, named: bool, color: str = LIGHT.muted) -> None:

@@ -161,16 +161,8 @@ def read_runs(paths: list[Path]) -> list[Run]:
             runs.append(read_run(path))
     if errors:
         raise ConfigError(errors, "report")
-    alike = {run.name: [each.path for each in runs if each.name == run.name] for run in runs}
-    return [
-        run if len(alike[run.name]) == 1 else replace(run, name=os.path.relpath(run.path, _shared(alike[run.name])))
-        for run in runs
-    ]
-
-
-def _shared(paths: Sequence[Path]) -> str:
-    """Return the deepest directory that some paths lie below."""
-    return os.path.commonpath([path.parent for path in paths])
+    parents = {run.name: [each.path.parent for each in runs if each.name == run.name] for run in runs}
+    return [replace(run, name=os.path.relpath(run.path, os.path.commonpath(parents[run.name]))) for run in runs]
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

@@ -21,9 +21,9 @@ KINDS = ("grid", "choice", *RANGES)
 
 DIGITS = 4
 """Significant digits of a drawn number: it is exactly what the tables show."""
-RESAMPLE = 0.25
-"""Chance that a mutation draws a value anew; otherwise it takes a step from the present one."""
-FACTORS = (0.8, 1.25)
+RESAMPLE_PROBABILITY = 0.25
+"""Probability that a mutation draws a value anew; otherwise it takes a step from the present one."""
+PERTURBATION_FACTORS = (0.8, 1.25)
 """Steps of a mutation in a range (https://arxiv.org/abs/1711.09846 has 0.8 and 1.2; these undo each other)."""
 
 
@@ -61,12 +61,12 @@ class Parameter:
 
     def mutated(self, value: Any, generator: np.random.Generator) -> Any:
         """Return a value near the given one: the next of a list, a step in a range, now and then any at all."""
-        if generator.random() < RESAMPLE:
+        if generator.random() < RESAMPLE_PROBABILITY:
             return self.draw(generator)
         if not self.is_range:
             place = self.values.index(value) + int(generator.choice((-1, 1)))
             return self.values[min(max(place, 0), len(self.values) - 1)]
-        factor = float(generator.choice(FACTORS))
+        factor = float(generator.choice(PERTURBATION_FACTORS))
         if self.kind == "randint":  # a step of one at least: a factor of 1.25 leaves 1 and 2 where they are
             return self._within(max(value * factor, value + 1) if factor > 1 else min(value * factor, value - 1))
         return self._within(value * factor)

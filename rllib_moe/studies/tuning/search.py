@@ -69,6 +69,8 @@ class Search:
         episodes = space.example.run.episodes
         if (config.grace_episodes or 0) > episodes:
             errors.append(f"grace_episodes: expected at most episodes={episodes}, got {config.grace_episodes}")
+        if (config.perturb_every or 0) >= episodes:
+            errors.append(f"perturb_every: expected below episodes={episodes}, got {config.perturb_every}")
         if config.scheduler == "pbt" and len(candidates) == 1:
             errors.append("trials: pbt compares trials; expected 2 or more, got 1")
         if errors:

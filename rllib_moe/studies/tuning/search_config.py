@@ -40,7 +40,7 @@ class SearchConfig(Settings):
     cpus_per_trial: float = Field(1.0, gt=0)
     """CPUs of a trial besides its workers; a fraction lets more trials than CPUs run at once."""
     max_concurrent: int | None = Field(None, ge=1)
-    """Trials at once; by default as many as there are CPUs for."""
+    """Trials at once; by default as many as there are CPUs and GPUs for."""
     grace_episodes: int | None = Field(None, ge=1)
     """Episodes before which ASHA stops no trial; a quarter of --episodes by default."""
     perturb_every: int | None = Field(None, ge=1)

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from ray import tune
 from ray.tune.logger import TBXLoggerCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -49,7 +50,9 @@ def run_trials(search: Search, command: Sequence[str]) -> dict[str, Any]:
     prepare(space.example.environment.env)
     training, run = space.example.training, space.example.run
     num_cpus = math.ceil(config.cpus_per_trial) + training.num_workers
-    with StopSignals() as stop, ray_session(run.address, num_cpus, training.num_gpus, log_to_driver=False):
+    # Every GPU, for as many trials at once as there are GPUs for.
+    num_gpus = max(training.num_gpus, torch.cuda.device_count()) if training.num_gpus else 0
+    with StopSignals() as stop, ray_session(run.address, num_cpus, num_gpus, log_to_driver=False):
         stop.listen()
         if not search.is_resumed:
             search.save(command)

@@ -11,7 +11,6 @@ from unittest.mock import Mock
 import pytest
 import yaml
 
-from rllib_moe import metrics as m
 from rllib_moe.runtime.files import locked
 from rllib_moe.studies.comparison.compare import ComparisonRequest, compare
 from rllib_moe.studies.comparison.done import (
@@ -38,6 +37,8 @@ from rllib_moe.training.checkpoints import (
 from rllib_moe.training.run_checkpoints import point
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
+from tests.refused import errors_of
+from tests.studies.report.report_runs import write_run
 
 WHOLE: dict[str, Any] = {"name": "whole"}
 SOFT: dict[str, Any] = {"name": "soft", "overrides": {"gamma": 0.9}}
@@ -72,12 +73,7 @@ def make_trained(directory: Path, run: PlannedRun, episodes: int = 41) -> None:
     save_checkpoint(state, checkpoint, run.experiment, episodes=episodes, iteration=1, score=None)
     for name in (LATEST, FINAL):
         point(checkpoint.parent, name, checkpoint)
-    row: dict[str, Any] = {metric.key: 0.5 for metric in m.METRICS}
-    row |= {m.EPISODES_TOTAL.key: episodes, m.EPISODES.key: episodes, m.ENV_STEPS_TOTAL.key: 8 * episodes}
-    row |= {m.PHASE.key: "warmup", m.ROUTING.key: "softmax"}
-    (directory / run.name / "progress.csv").write_text(
-        f"{','.join(row)}\n{','.join(str(value) for value in row.values())}\n"
-    )
+    write_run(directory / run.name, [1.0])
 
 
 def make_evaluated(plan: Plan, directory: Path, run: PlannedRun, *, score: float = 1.0, **changes: Any) -> None:
@@ -100,10 +96,12 @@ def real_curves() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mock:
     """Draw no picture but where it is asked for: it takes most of a test's time, and test_curves.py looks at it."""
+    drawn = Mock()
     if "real_curves" not in request.fixturenames:
-        monkeypatch.setattr("rllib_moe.studies.comparison.result.draw_curves", Mock())
+        monkeypatch.setattr("rllib_moe.studies.comparison.result.draw_curves", drawn)
+    return drawn
 
 
 @pytest.fixture
@@ -157,14 +155,12 @@ def test_the_question_is_fixed_before_the_first_run(finished: Path, tmp_path_fac
     assert compare(request)["reference"] == "whole"
     normalize = {"deep_mean": [0.0, 1.0]}
     file.write_text(changed(primary="score_median", reference="soft", test="t", normalize=normalize).to_yaml())
-    with pytest.raises(ConfigError) as error:
-        compare(request)
-    assert error.value.errors[1:5] == (
+    assert errors_of(compare, request)[1:5] == [
         "primary: fixed as 'information.regime' before the first run, the plan says 'score_median'",
         "reference: fixed as 'whole' before the first run, the plan says 'soft'",
         "test: fixed as 'sign-flips' before the first run, the plan says 't'",
         "normalize: fixed as {} before the first run, the plan says {'deep_mean': [0.0, 1.0]}",
-    )
+    ]
 
 
 def test_runs_that_were_begun_from_another_checkpoint_are_refused(finished: Path) -> None:
@@ -185,9 +181,7 @@ def test_a_network_that_does_not_fit_its_environment_is_refused(tmp_path: Path) 
     ]
     plan = tmp_path / "plan.yaml"
     plan.write_text(yaml.safe_dump(PLAIN | {"variants": wrong}))
-    with pytest.raises(ConfigError) as error:
-        compare(ComparisonRequest(plan=str(plan), output_dir=str(tmp_path / "out")))
-    smell, roles = error.value.errors
+    smell, roles = errors_of(compare, ComparisonRequest(plan=str(plan), output_dir=str(tmp_path / "out")))
     assert smell.startswith("a: router_inputs: expected state, graph, features")
     assert roles.startswith("b: router: needs a role for each of num_experts=9")
 
@@ -201,12 +195,11 @@ def test_nothing_starts_in_a_directory_of_another_plan(finished: Path, tmp_path_
     }
     plan.write_text(yaml.safe_dump(PLAIN | wrong))
     before = sorted(finished.rglob("*"))
-    with pytest.raises(ConfigError) as error:
-        compare(ComparisonRequest(plan=str(plan), output_dir=str(finished)))
-    primary, baseline, resume, gamma, origin, _ = error.value.errors
+    request = ComparisonRequest(plan=str(plan), output_dir=str(finished))
+    primary, baseline, resume, gamma, origin, _ = errors_of(compare, request)
     assert primary == "primary: no evaluation has 'score_men' (did you mean 'score_mean'?) or information.<label>"
     assert baseline.startswith("evaluation: baselines: policy: expected one of checkpoint, random")
-    assert resume == "whole-seed0: checkpoint nowhere: no such directory"
+    assert resume == "whole: checkpoint nowhere: no such directory"
     assert gamma == "whole-seed0: training.gamma: trained with 0.995, the plan says 0.5"
     assert origin == "whole-seed0: resume: begun from None, the plan says 'nowhere'"
     assert sorted(finished.rglob("*")) == before
@@ -243,6 +236,13 @@ def test_the_table_is_over_all_that_is_done_whatever_is_trained_now(
     assert not any("began" in line for line in told), "nothing was started"
     with pytest.raises(ConfigError, match=r"variants: no variant 'sotf' \(did you mean 'soft'\?\)"):
         compare(ComparisonRequest(plan=str(plan), variants="sotf"))
+
+
+def test_the_picture_marks_the_phases_that_a_run_reaches(finished: Path, curves: Mock) -> None:
+    boundaries = [10, 1000]
+    plan = changed(variants=[WHOLE, SOFT | {"overrides": {"phase_boundaries": boundaries}}])
+    write_result(plan, finished)
+    assert curves.call_args.args[2] == {"whole": [], "soft": [10]}
 
 
 def test_two_processes_do_not_carry_out_one_comparison(finished: Path, tmp_path_factory: Any) -> None:

@@ -15,6 +15,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.schedule.overrides import override_schedule
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
+from tests.training.rows import row_of
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published" / "nethack-2000"
 SCHEDULE = override_schedule(PhaseSchedule.load("v3"), {"phase_boundaries": [100, 200]})
@@ -42,7 +43,7 @@ def row(iteration: int, **changes: Any) -> dict[str, Any]:
         m.SKIPPED_UPDATES: 0,
     }
     values |= {m.expert_share(index): share for index, share in enumerate((0.1, 0.2, 0.3, 0.4))}
-    return {metric.key: value for metric, value in values.items()} | {getattr(m, k).key: v for k, v in changes.items()}
+    return row_of(values, **changes)
 
 
 def write_run(

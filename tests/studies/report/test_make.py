@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,22 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from rllib_moe import metrics as m
-from rllib_moe.runtime.colors import DARK, LIGHT
+from rllib_moe.envs.description import expert_names
+from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.studies.report.figures import alpha_entropy
+from rllib_moe.studies.report.figures import alpha_entropy, small_panels
+from rllib_moe.studies.report.page import render
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
-from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.validation import ConfigError
 from scripts.report import main
 from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, row, write_run
+
+
+def run_of(name: str, rows: list[m.Row], schedule: PhaseSchedule = SCHEDULE, **evaluations: dict[str, Any]) -> Run:
+    """A run of which no more is known than its rows, its schedule and its evaluations."""
+    known: dict[str, Any] = {"rows": rows, "schedule": schedule, "evaluations": evaluations}
+    return Run(path=PUBLISHED, name=name, config=None, command=None, omissions=(), **known)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +107,7 @@ def test_the_page_says_what_the_run_was(published: Path) -> None:
 def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> None:
     """A run that began at episode 100 was never in warmup (phases begin at 0, 100 and 200)."""
     rows = [row(iteration) for iteration in range(11, 31)]
-    unknown: dict[str, Any] = {"config": None, "command": None, "evaluations": {}, "omissions": ()}
-    run = Run(path=Path("branch"), name="branch", rows=rows, schedule=SCHEDULE, **unknown)
+    run = run_of("branch", rows)
     assert [(span.name, span.first, span.last, span.position) for span in run.phases()] == [
         ("transition", 100, 200, 1),
         ("fine-tune", 200, 300, 2),
@@ -120,11 +126,19 @@ def test_the_expected_band_of_a_run_that_branched_off_is_its_own_phases() -> Non
 
 def test_a_schedule_that_expects_nothing_of_the_entropy_has_no_band_and_no_word_of_one() -> None:
     rows = [row(iteration) for iteration in range(1, 31)]
-    unknown: dict[str, Any] = {"config": None, "command": None, "evaluations": {}, "omissions": ()}
-    run = Run(path=Path("plain"), name="plain", rows=rows, schedule=PhaseSchedule.load("default"), **unknown)
+    run = run_of("plain", rows, PhaseSchedule.load("default"))
     drawing = alpha_entropy([Group("plain", (run,))])
     assert not any(band.get_hatch() for band in drawing.figure.axes[0].collections)
     assert "hatched band" not in drawing.caption
+
+
+def test_the_legend_has_a_run_that_lacks_the_first_panel() -> None:
+    groups = []
+    for name, usage in (("old", math.nan), ("new", 0.5)):
+        rows = [row(iteration, USAGE_ENTROPY=usage) for iteration in (1, 2)]
+        groups.append(Group(name, (run_of(name, rows),)))
+    figure = small_panels("usage", groups).figure
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["old", "new"]
 
 
 def test_several_runs_are_compared_by_group(compared: Path) -> None:
@@ -151,6 +165,15 @@ def test_names_of_runs_are_text_and_not_markup(compared: Path) -> None:
     assert "&lt;b&gt;short" in page
     assert "evaluation.json: damaged" in page
     assert "going on: 120 of 1000 episodes so far" in page
+
+
+def test_an_expert_that_is_not_used_leaves_the_others_their_names_and_colors() -> None:
+    shares = dict(zip(map(m.expert_share, range(4)), (0.0, 0.0, 0.25, 0.75), strict=True))
+    rows = [row(1) | {metric.key: share for metric, share in shares.items()}]
+    page = render([run_of("two", rows)], [], [], {"two": []}, ["report"])
+    bars = re.findall(r'<i style="width:([\d.]+)%;background:(.*?)" title="(.*?)"', page)
+    names = expert_names(4)
+    assert bars == [("25.0", expert_color(2), names[2]), ("75.0", expert_color(3), names[3])]
 
 
 @pytest.mark.slow
@@ -205,16 +228,11 @@ def test_the_page_reads_in_light_and_dark(
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_routing_loss_of_ones_own_has_a_panel(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    write_run(run, np.arange(2))
-    (run / "progress.csv").unlink()
-    directory = RunDirectory(run)
-    for iteration in (1, 2):
-        directory.append({**row(iteration), "loss/sharpness": 0.5})
-    directory.close()
-    main([str(run), "--output", str(tmp_path / "report")])
-    assert "<code>loss/sharpness</code>" in (tmp_path / "report" / "index.html").read_text()
+def test_a_routing_loss_of_ones_own_has_a_panel() -> None:
+    rows = [row(iteration) | {"loss/sharpness": 0.5} for iteration in (1, 2)]
+    drawing = small_panels("losses", [Group("mine", (run_of("mine", rows),))])
+    assert "loss/sharpness" in [metric.key for metric in drawing.metrics]
+    assert len(drawing.metrics) == len(drawing.figure.axes)
 
 
 @pytest.mark.parametrize("width", [600, 800, 1100])
@@ -232,12 +250,10 @@ def test_no_flag_is_broken_where_a_line_of_a_command_ends(
     assert "<" not in told
 
 
-def test_an_evaluation_tells_how_sure_a_measure_is_and_over_how_many_episodes(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", np.arange(4))
+def test_an_evaluation_tells_how_sure_a_measure_is_and_over_how_many_episodes() -> None:
     numbers = {"policy": "random", "episodes": 6, "score_mean": 1.0, "by_scene": {}, "env_steps": 60}
     own = {"gold_mean": 2.5, "depth_mean": 1.5, "old_mean": 3.0}
     measures = {"gold_mean": {"episodes": 4, "se": 0.25}, "depth_mean": {"episodes": 6, "se": 0.5}}
-    (run / "evaluation.json").write_text(json.dumps(numbers | own | {"measures": measures}))
-    main([str(run), "--output", str(tmp_path / "report")])
-    page = (tmp_path / "report" / "index.html").read_text()
+    run = run_of("run", [row(1)], evaluation=numbers | own | {"measures": measures})
+    page = render([run], [], [], {"run": []}, ["report"])
     assert "<td>2.50 ± 0.25 (4 episodes)</td><td>1.50 ± 0.50</td><td>3.00</td>" in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,6 +13,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import locked
 from rllib_moe.studies.tuning.search import SEARCH, Search
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
+from rllib_moe.validation import ConfigError
 from scripts.tune import main
 from tests.refused import errors_of
 
@@ -23,7 +25,7 @@ def errors(*flags: str) -> list[str]:
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the search that flags ask for, without running it."""
-    monkeypatch.setattr("rllib_moe.studies.tuning.search.run_search", lambda search, _: search)
+    monkeypatch.setattr("rllib_moe.cli.tune.run_search", lambda search, _: search)
     return lambda *flags: main(flags)
 
 
@@ -52,6 +54,7 @@ def test_every_error_of_search_experiment_and_space_is_in_one_message(tmp_path: 
         ("--grace-episodes 3", "grace_episodes: is for --scheduler asha, got --scheduler none"),
         ("--scheduler asha --perturb-every 9", "perturb_every: is for --scheduler pbt, got --scheduler asha"),
         ("--scheduler asha --grace-episodes 6000", "grace_episodes: expected at most episodes=5000, got 6000"),
+        ("--scheduler pbt --perturb-every 5000", "perturb_every: expected below episodes=5000, got 5000"),
         ("--scheduler pbt --trials 1", "trials: pbt compares trials; expected 2 or more, got 1"),
         ("--scheduler pbt --search optuna", "scheduler: pbt changes values itself; use --search random or grid"),
         ("--search grid --trials 3", "trials: grid tries every combination once; give no number, or --search random"),
@@ -81,6 +84,19 @@ def test_a_search_begins_with_a_file_and_flags_go_over_it(planned: Any, tmp_path
     assert example.run.resume is None, "trials begin anew"
     assert example.training.num_workers == 0, "several trials share a machine"
     assert len(search.candidates) == 3
+
+
+@pytest.mark.parametrize(("asked", "offered"), [("0", 0), ("0.5", 4), ("8", 8)])
+def test_trials_get_every_gpu_of_the_machine(
+    asked: str, offered: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray refuses 8 of 4."""
+    started = Mock(side_effect=ConfigError(["no Ray here"]))
+    monkeypatch.setattr("rllib_moe.studies.tuning.tuner.ray_session", started)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    place = ("--output-dir", str(tmp_path), "--env", "regimes", "--space", "coefficients", "--trials", "2")
+    assert errors(*place, "--num-gpus", asked) == ["no Ray here"]
+    assert started.call_args.args[2] == offered
 
 
 def test_the_directory_of_a_search_may_be_where_one_is(

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -25,13 +23,10 @@ from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.validation import ConfigError
 from scripts.tune import main
+from tests.program import Program
 
 Search = Callable[..., dict[str, Any]]
 LOAD_BALANCE = m.PHASE_VALUES["load_balance_coef"].key
-PATIENCE = 600
-"""Seconds until a test gives up waiting, many times what is needed."""
-
-
 Rows = defaultdict[str, list[m.Row]]
 
 
@@ -225,26 +220,14 @@ def test_a_search_goes_on_after_its_driver_ended(
         *("--trials", "3", "--episodes", "240", "--checkpoint-every", "16", *kind),
     )
     directory = tmp_path / "tune" / "mine"
-    with (tmp_path / "output").open("w+") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "scripts/tune.py", *flags],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=Path(__file__).parents[3],
-            env={**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "1"},  # Tune saves a search every ten seconds at most
-        )
-        deadline = time.monotonic() + PATIENCE
-        while not list(directory.glob("trial_*/checkpoint_000002")):
-            assert process.poll() is None, (tmp_path / "output").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        time.sleep(3)
-        process.send_signal(number)
-        process.wait(timeout=PATIENCE)
-    told = (tmp_path / "output").read_text()
+    process = Program("scripts/tune.py", *flags)
+    process.wait_for(lambda: list(directory.glob("trial_*/checkpoint_000002")))
+    time.sleep(3)
+    process.send(number)
+    status = process.status()
     if number == signal.SIGINT:
-        assert process.returncode == 128 + number, told
-        assert f"To go on: python scripts/tune.py --resume {directory}" in told
+        assert status == 128 + number, process.output
+        assert f"To go on: python scripts/tune.py --resume {directory}" in process.output
 
     outcome = main(["--resume", str(directory)])
 

@@ -8,16 +8,16 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.schedule.phases import Phase
 
 LATE_SHARE = 0.01
-"""Share of its first episode by which a phase may begin late without a warning."""
+"""Share of its first episode by which a phase may begin late without a word."""
 
 
 def forecast(experiment: Experiment, first: int) -> Iterator[str]:
     """Yield which phases a run plays, and what they give the environment.
 
-    Such as `This run: warmup 0 to 1,000 (max_steps 500), transition 1,000 to 1,200 (max_steps 500 to 2000)`. Then
-    warnings, since the phase changes between iterations: of a phase that may begin and end within one iteration, and so
-    never be played; of one that may begin late by more than `LATE_SHARE`. An iteration counts `batch_size / max_steps`
-    episodes of full length, and more of shorter ones. The first episode is above 0 where a run is resumed.
+    Such as `This run: warmup 0 to 1,000 (max_steps 500), transition 1,000 to 1,200 (max_steps 500 to 2000)`. The phase
+    changes between iterations, so then come a warning of each phase that may begin and end within one, and so never be
+    played; and one line on those that may begin late by more than `LATE_SHARE`. An iteration counts `batch_size /
+    max_steps` episodes of full length, and more of shorter ones. The first episode is above 0 where a run is resumed.
     """
     training, total = experiment.training, experiment.run.episodes
     phases = experiment.schedule.phases
@@ -29,24 +29,26 @@ def forecast(experiment: Experiment, first: int) -> Iterator[str]:
     later = [phase for phase in phases if phase.start >= total]
     missed = f"; {later[0].name} begins at {later[0].start:,} and is not reached" if later else ""
     yield f"This run: {', '.join(played)}{missed}"
+    late = []
     for phase in spans:
         if phase.end is None or phase.end >= total:
             continue
         own = experiment.environment.max_steps
         max_steps = min(each.env.get("max_steps", own) for each in (phase.first, phase.last))
         at_once, episodes = training.batch_size // max_steps, phase.end - phase.start
-        sizes = f"batch_size {training.batch_size:,}, max_steps {max_steps:,}"
-        told = f"one iteration may end {at_once:,} or more ({sizes})"
         if episodes < at_once:
             yield (
-                f"warning: {phase.name} lasts {episodes:,} episodes, and {told}: it may be shortened or skipped. Move "
+                f"warning: {phase.name} lasts {episodes:,} episodes, and one iteration may end {at_once:,} or more "
+                f"(batch_size {training.batch_size:,}, max_steps {max_steps:,}): it may be shortened or skipped. Move "
                 "its boundaries apart, or take a smaller batch"
             )
         elif at_once > LATE_SHARE * phase.end:
-            yield (
-                f"warning: {experiment.schedule.phase_at(phase.end).name} may begin late by over "
-                f"{100 * LATE_SHARE:.0f} % of its first episode {phase.end:,}: {told}. Take a smaller batch"
-            )
+            late.append(f"{experiment.schedule.phase_at(phase.end).name} by {at_once:,} episodes or more")
+    if late:
+        yield (
+            f"The phase changes between iterations, of {training.batch_size:,} steps, so these may begin late: "
+            f"{', '.join(late)}. A smaller batch_size lessens it"
+        )
 
 
 def _arguments(phase: Phase) -> str:

@@ -37,17 +37,11 @@ def test_what_the_phases_give_the_environment() -> None:
 
 
 def warned(
-    boundaries: list[int],
-    changes: dict[str, Any] | None = None,
-    *,
-    first: int = 0,
-    total: int = 500,
-    kind: str = " lasts",
-    **training: int,
+    boundaries: list[int], changes: dict[str, Any] | None = None, *, first: int = 0, total: int = 500, **training: int
 ) -> list[str]:
     """Return the phases that are warned of, by the words that follow their name."""
     warnings = told(first, total, phase_boundaries=boundaries, **(changes or {}), **training)[1:]
-    return [line.removeprefix("warning: ").partition(kind)[0] for line in warnings if kind in line]
+    return [line.removeprefix("warning: ").partition(" lasts")[0] for line in warnings if " lasts" in line]
 
 
 def test_a_phase_shorter_than_the_episodes_of_an_iteration_is_warned_of() -> None:
@@ -63,16 +57,24 @@ def test_a_phase_shorter_than_the_episodes_of_an_iteration_is_warned_of() -> Non
     assert warned([400, 495]) == [], "the last phase ends with the run"
 
 
-def test_a_phase_that_may_begin_late_by_over_1_per_cent_is_warned_of() -> None:
-    late = " may begin late"
-    assert warned([800, 1600], total=2000, kind=late) == [], "8 episodes of 500 steps"
-    assert warned([799, 1600], total=2000, kind=late) == ["transition"]
-    assert warned([400, 799], total=2000, kind=late) == ["transition", "fine-tune"]
-    assert warned([400, 799], total=2000, first=500, kind=late) == ["fine-tune"]
-    assert warned([400, 799], total=799, kind=late) == ["transition"], "the run ends there"
-    assert warned([800, 1600], {"transition.env.max_steps": 200}, total=2000, kind=late) == ["fine-tune"]
-    assert warned([5, 800], total=2000, kind=late) == [], "the warmup, which may be skipped, says more"
-    assert told(0, 500, phase_boundaries=[400, 900])[1] == (
-        "warning: transition may begin late by over 1 % of its first episode 400: one iteration may end 8 or more "
-        "(batch_size 4,096, max_steps 500). Take a smaller batch"
+@pytest.mark.parametrize(
+    ("boundaries", "changes", "first", "total", "late"),
+    [
+        pytest.param([800, 1600], {}, 0, 2000, "", id="8 episodes of 500 steps"),
+        ([799, 1600], {}, 0, 2000, "transition by 8"),
+        ([400, 799], {}, 0, 2000, "transition by 8, fine-tune by 8"),
+        ([400, 799], {}, 500, 2000, "fine-tune by 8"),
+        pytest.param([400, 799], {}, 0, 799, "transition by 8", id="the run ends there"),
+        ([800, 1600], {"transition.env.max_steps": 200}, 0, 2000, "fine-tune by 20"),
+        pytest.param([5, 800], {}, 0, 2000, "", id="the warmup, which may be skipped, says more"),
+    ],
+)
+def test_phases_that_may_begin_late_by_over_1_per_cent_are_told(
+    boundaries: list[int], changes: dict[str, Any], first: int, total: int, late: str
+) -> None:
+    lines = [line for line in told(first, total, phase_boundaries=boundaries, **changes) if "may begin late" in line]
+    expected = (
+        "The phase changes between iterations, of 4,096 steps, so these may begin late: "
+        f"{late.replace(',', ' episodes or more,')} episodes or more. A smaller batch_size lessens it"
     )
+    assert lines == ([expected] if late else [])

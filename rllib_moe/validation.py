@@ -292,8 +292,8 @@ def _sentences(details: ErrorDetails, settings: type[BaseModel]) -> Iterator[str
     got = details["input"]
     if details["type"] == "extra_forbidden":
         yield f"unknown key {name!r}{did_you_mean(name, settings.model_fields)}"
-    elif details["type"] == "missing":
-        yield f"{name}: missing"
+    elif details["type"] == "missing" and field is not None:
+        yield f"{name}: missing; expected {expectation(field.annotation, field.metadata)}"
     elif cause is not None:
         yield f"{name}: {cause}" if name else str(cause)
     elif field is not None:

@@ -100,8 +100,8 @@ def resolve(request: PlayRequest) -> Resolved:
             model=model,
             weights=weights,
         )
-        made_on = checkpoint.experiment.environment.env if checkpoint else environment.env
-        if errors := list(_player_errors(player, env, description, environment.env, made_on)):
+        made_on = checkpoint.experiment.environment if checkpoint else environment
+        if errors := list(_player_errors(player, env, description, environment, made_on)):
             raise ConfigError(errors)
     if checkpoint and not checkpoint.experiment.teaches_roles:
         description = description.without_roles()
@@ -120,7 +120,11 @@ def _environment(request: PlayRequest, checkpoint: Checkpoint | None) -> Environ
 
 
 def _player_errors(
-    player: Player, env: ChangeableArguments, description: GraphDescription, name: str, made_on: str
+    player: Player,
+    env: ChangeableArguments,
+    description: GraphDescription,
+    environment: EnvironmentConfig,
+    made_on: EnvironmentConfig,
 ) -> Iterator[str]:
     """Yield the reasons why a player cannot play in an environment, or be measured in it.
 
@@ -128,8 +132,8 @@ def _player_errors(
         player: The player.
         env: The environment.
         description: Its description.
-        name: Its name.
-        made_on: Name of the environment that the player's checkpoint was made on.
+        environment: Its settings.
+        made_on: Settings of the environment that the player's checkpoint was made on.
     """
     if player.model is not None and (errors := encoder_errors(player.model.graph_encoder)):
         yield from (f"checkpoint: {error}" for error in errors)
@@ -137,9 +141,11 @@ def _player_errors(
     try:
         player.actor(env)
     except ValueError as error:
-        if player.policy == "checkpoint" and name != made_on:
-            yield f"env: the checkpoint was made on {made_on!r}, and its network does not fit {name!r}"
-            return
+        for field in ("env", "env_args") if player.policy == "checkpoint" else ():
+            made, given = getattr(made_on, field), getattr(environment, field)
+            if made != given:
+                yield f"{field}: the checkpoint was made on {made!r}, and its network does not fit {given!r}"
+                return
         yield f"{'checkpoint' if player.policy == 'checkpoint' else 'policy'}: {error}"
     if player.keep_every:
         try:

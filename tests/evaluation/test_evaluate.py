@@ -193,7 +193,10 @@ def test_refuses_with_every_error_in_one_message(tmp_path):
         ({"explain": True, "plot": "x.txt"}, r"plot: expected a file that ends in \.png"),
         ({"remove_expert": 4}, "remove_expert: expected 0 to 3, got 4"),
         ({"env_args": {"num_cue": 3}}, "num_cues"),
-        ({"env_args": {"num_cues": 8}}, "its network does not fit the environment"),
+        (
+            {"env_args": {"num_cues": 8}},
+            r"env_args: the checkpoint was made on \{'num_cues': 4\}, and its network does not fit \{'num_cues': 8\}",
+        ),
         ({"env": "regime"}, "did you mean 'regimes'"),
         ({"max_steps": 0}, "max_steps: expected a whole number, 1 or more, got 0"),
         ({"seed_base": 2**20 - 3}, "seed_base: expected seeds below 1,048,576, .* got 1,048,573 to 1,048,584"),

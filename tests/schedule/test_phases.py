@@ -259,7 +259,8 @@ class TestRefusals:
             return
         with pytest.raises(ConfigError) as refused:
             PhaseSchedule.from_dict(data)
-        assert list(refused.value.errors) == [f"{'phases[1]' if key == 'name' else 'transition'}.{key}: missing"]
+        (error,) = refused.value.errors
+        assert error.startswith(f"{'phases[1]' if key == 'name' else 'transition'}.{key}: missing")
 
     @pytest.mark.parametrize("phases", [None, {}, "warmup", [], 3])
     def test_no_list_of_phases(self, phases: Any) -> None:

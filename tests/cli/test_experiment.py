@@ -62,7 +62,7 @@ def test_interrupted_and_taken_up_again(start: Start, tmp_path: Path) -> None:
     resumed = yaml.safe_load((tmp_path / "out/whole-seed0.train.yaml").read_text())["run"]["resume"]
     starts = (tmp_path / "out/whole-seed0/starts.jsonl").read_text().splitlines()
     # Begun once where the signal came after its last save.
-    assert (resumed, len(starts)) in [(str(tmp_path / "out/whole-seed0"), 2), (None, 1)]
+    assert (resumed, len(starts)) in [("out/whole-seed0", 2), (None, 1)]
     table = json.loads((tmp_path / "out/table.json").read_text())
     assert {name: row["seeds"] for name, row in table["variants"].items()} == {"whole": [0], "soft": [0]}
     assert table["missing"] == []

@@ -89,8 +89,8 @@ def _forecasts(plan: Plan) -> Iterator[str]:
     """Yield a warning for each phase of a variant that may be skipped."""
     for name, experiment in plan.experiments.items():
         if experiment.run.resume is None:
-            _, *warnings = forecast(experiment, first=0)
-            yield from (f"{name}: {warning}" for warning in warnings)
+            lines = forecast(experiment, first=0)
+            yield from (f"{name}: {line}" for line in lines if line.startswith("warning"))
 
 
 def _play_errors(plan: Plan, directory: Path) -> list[str]:

@@ -69,7 +69,7 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
     from rllib_moe.studies.comparison.table import limits
 
     console = standard_console()
-    for line in (*_forecasts(plan), *unfair_controls(plan), *limits(plan)):
+    for line in (*forecasts(plan), *unfair_controls(plan), *limits(plan)):
         say(console, line)
     runs = [run for run in plan.runs() if run.variant in chosen]
     directory.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def compare(request: ComparisonRequest) -> dict[str, Any]:
     return {**result, "failures": failures}
 
 
-def _forecasts(plan: Plan) -> Iterator[str]:
+def forecasts(plan: Plan) -> Iterator[str]:
     """Yield a warning for each phase of a variant that may be skipped."""
     for name, experiment in plan.experiments.items():
         if experiment.run.resume is None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from rllib_moe.experiment import Experiment
+from rllib_moe.studies.comparison.compare import forecasts
 from rllib_moe.studies.comparison.controls import unfair_controls
 from rllib_moe.studies.comparison.plan import BUNDLED, Plan
 from rllib_moe.studies.comparison.table import limits
@@ -129,6 +130,16 @@ def test_what_counts_as_0_and_1_are_two_values(tmp_path: Path) -> None:
     assert refused(tmp_path, normalize={"a_mean": [1.0, 1.0], "b_mean": [0.0, 2]}) == [told]
     assert load(tmp_path, normalize={"b_mean": [0.0, 2]}).normalize == {"b_mean": [0.0, 2.0]}
     assert len(refused(tmp_path, normalize={"a_mean": [1.0]})) == 1
+
+
+def test_a_phase_that_one_iteration_may_skip_is_warned_of(tmp_path: Path) -> None:
+    batch = {"num_workers": 0, "num_envs_per_worker": 8, "batch_size": 128, "minibatch_size": 64}
+    assert list(forecasts(load(tmp_path, overrides=SMALL["overrides"] | batch | {"phase_boundaries": [17, 34]}))) == []
+    short = [{"name": "whole"}, {"name": "short", "overrides": {"phase_boundaries": [17, 30]}}]
+    (told,) = forecasts(
+        load(tmp_path, overrides=SMALL["overrides"] | batch | {"phase_boundaries": [17, 34]}, variants=short)
+    )
+    assert told.startswith("short: warning: transition lasts 13 episodes, and one iteration may end 16 or more")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -17,9 +17,16 @@ PATIENCE = 600
 
 
 class Program:
-    """A Python file with its arguments, told from all others by a variable that its children inherit."""
+    """A Python file with its arguments, told from all others by a variable that its children inherit.
 
-    def __init__(self, file: str | Path, *arguments: str, cwd: Path = ROOT) -> None:
+    Args:
+        file: The file.
+        *arguments: Its arguments.
+        cwd: Working directory.
+        **environment: Further variables of its environment.
+    """
+
+    def __init__(self, file: str | Path, *arguments: str, cwd: Path = ROOT, **environment: str) -> None:
         self.mark = f"RLLIB_MOE_TEST_MARK={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         self.process = subprocess.Popen(
@@ -30,7 +37,7 @@ class Program:
             start_new_session=True,  # a process group of its own, as a shell gives to a command
             # Ctrl-C is ignored by what runs in a shell's background, and that is inherited.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            env={**os.environ, name: value, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, name: value, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
             cwd=cwd,
         )
         self.output = ""

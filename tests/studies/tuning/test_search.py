@@ -220,7 +220,8 @@ def test_a_search_goes_on_after_its_driver_ended(
         *("--trials", "3", "--episodes", "240", "--checkpoint-every", "16", *kind),
     )
     directory = tmp_path / "tune" / "mine"
-    process = Program("scripts/tune.py", *flags)
+    # Tune saves a search every ten seconds at most, by default.
+    process = Program("scripts/tune.py", *flags, TUNE_GLOBAL_CHECKPOINT_S="1")
     process.wait_for(lambda: list(directory.glob("trial_*/checkpoint_000002")))
     time.sleep(3)
     process.send(number)
@@ -229,6 +230,7 @@ def test_a_search_goes_on_after_its_driver_ended(
         assert status == 128 + number, process.output
         assert f"To go on: python scripts/tune.py --resume {directory}" in process.output
 
+    capsys.readouterr()  # what was told before
     outcome = main(["--resume", str(directory)])
 
     assert [trial["state"] for trial in outcome["trials"]] == ["finished"] * 3

@@ -77,6 +77,11 @@ class Checkpoint:
     score: float | None
     """Mean raw score of the episodes before it (`summary.SCORE_WINDOW`), None when there were none."""
 
+    @property
+    def run(self) -> Path:
+        """Directory of the run that it belongs to, if it lies among a run's checkpoints."""
+        return self.path.parent.parent
+
     def weights(self) -> dict[str, Tensor]:
         """Return the state dict of the policy network, on the CPU; raise CheckpointError where it is none."""
         return self._read(WEIGHTS, _load_tensors)

@@ -28,7 +28,7 @@ def _leads_to(place: str, directory: Path) -> bool:
     By its name alone where it is not on this machine: a storage, or the place of a run that was moved since.
     """
     path = Path(place.partition("?")[0] if "://" in place else place)
-    run = path.parents[1] if path.parent.name == CHECKPOINTS else path
+    run = path.parent.parent if path.parent.name == CHECKPOINTS else path
     return run.resolve() == directory if run.exists() else run.name == directory.name
 
 
@@ -64,7 +64,7 @@ class Resumed:
     @property
     def experiment(self) -> Experiment:
         """The experiment that wrote the checkpoint; its run is where the checkpoint lies now, or a new one."""
-        experiment, directory = self.checkpoint.experiment, self.checkpoint.path.parents[1]
+        experiment, directory = self.checkpoint.experiment, self.checkpoint.run
         if self.fetched:
             return experiment
         if self.checkpoint.path.parent.name != CHECKPOINTS:  # in no run, as in pretrained/
@@ -77,7 +77,7 @@ class Resumed:
         """Return whether the checkpoint is one of the run in a directory, or of its copy on a storage."""
         if self.fetched:
             return self.fetched.run.name == directory.name
-        return self.checkpoint.path.parents[1] == directory.resolve()
+        return self.checkpoint.run == directory.resolve()
 
     def errors(self, experiment: Experiment) -> list[str]:
         """Return the reasons why the checkpoint cannot go on under an experiment."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from rllib_moe.runtime.files import sync
 from rllib_moe.training.checkpoints import (
     BEST,
     EXPERIMENT,
@@ -59,6 +60,7 @@ def adopt(checkpoint: Path, directory: Path) -> None:
     with written_whole(directory / checkpoint.name) as partial:
         shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
     point(directory, LATEST, directory / checkpoint.name)
+    sync(directory)
 
 
 def set_aside_later(resumed: Checkpoint) -> list[Path]:

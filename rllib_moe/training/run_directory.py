@@ -66,7 +66,7 @@ class RunDirectory:
             ConfigError: it holds another run, or nothing can be written there.
         """
         path = run.directory
-        own = resumed_from is not None and path.resolve() == resumed_from.parents[1]
+        own = resumed_from is not None and path.resolve() == resumed_from.parent.parent
         try:
             if path.exists() and not own and not _came_to_nothing(path):
                 how = f"go on with it by --resume {path}"

@@ -147,6 +147,11 @@ class TestClaim:
             RunDirectory.claim(config(tmp_path), resumed_from=theirs)
         assert [path.name for path in (tmp_path / "mine").iterdir()] == ["theirs"]
 
+    def test_a_checkpoint_below_the_root_is_of_no_run(self, tmp_path: Path) -> None:
+        """As where a container mounts it at `/checkpoint`."""
+        directory = RunDirectory.claim(config(tmp_path), resumed_from=Path("/checkpoint"))
+        assert directory.path == tmp_path / "mine"
+
     def test_a_run_killed_before_its_first_checkpoint_is_to_be_moved_away(self, tmp_path: Path) -> None:
         RunDirectory.claim(config(tmp_path), resumed_from=None).append(row(1))
         with pytest.raises(ConfigError, match="or move it away: it ended before its first checkpoint"):

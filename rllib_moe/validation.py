@@ -137,10 +137,11 @@ def checks_arguments(function: Callable[P, R]) -> Callable[P, R]:
         ConfigError: By the function, naming every argument that does not fit.
     """
 
+    types, signature = argument_types(function), inspect.signature(function)
+
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        types = argument_types(function)
-        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        given = signature.bind(*args, **kwargs).arguments
         if errors := value_errors(types, {name: value for name, value in given.items() if name in types}):
             raise ConfigError(errors, function.__qualname__.removesuffix(".__init__"))
         return function(*args, **kwargs)

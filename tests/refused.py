@@ -1,4 +1,4 @@
-"""What a refusal says."""
+"""The errors that a refusal names."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ attribute of the same name, which is set between two episodes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -18,6 +19,12 @@ from rllib_moe.validation import did_you_mean, value_errors
 
 StepLimit = Annotated[int, Field(ge=1)]
 """Type of ``max_steps``."""
+
+
+@functools.cache
+def _step_limit(most: int) -> Any:
+    """Return the type of a limit that can only be lowered: one for all environments, so that its check is made once."""
+    return Annotated[int, Field(ge=1, le=most)]
 
 
 class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -41,7 +48,7 @@ class ChangeableArguments(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils
         super().__init__(env)
         declared: Mapping[str, Any] = env.get_wrapper_attr("changeable") if env.has_wrapper_attr("changeable") else {}
         self._declared = frozenset(declared)
-        limit = Annotated[int, Field(ge=1, le=max_steps)] if is_given and max_steps is not None else StepLimit
+        limit = _step_limit(max_steps) if is_given and max_steps is not None else StepLimit
         self.changeable: Mapping[str, Any] = {"max_steps": limit, **declared}
         self.own_arguments = {"max_steps": max_steps, **{name: env.get_wrapper_attr(name) for name in declared}}
         self._limit = None if is_given else max_steps

@@ -29,26 +29,38 @@ def forecast(experiment: Experiment, first: int) -> Iterator[str]:
     later = [phase for phase in phases if phase.start >= total]
     missed = f"; {later[0].name} begins at {later[0].start:,} and is not reached" if later else ""
     yield f"This run: {', '.join(played)}{missed}"
-    late = []
-    for phase in spans:
-        if phase.end is None or phase.end >= total:
-            continue
-        own = experiment.environment.max_steps
-        max_steps = min(each.env.get("max_steps", own) for each in (phase.first, phase.last))
-        at_once, episodes = training.batch_size // max_steps, phase.end - phase.start
-        if episodes < at_once:
-            yield (
-                f"warning: {phase.name} lasts {episodes:,} episodes, and one iteration may end {at_once:,} or more "
-                f"(batch_size {training.batch_size:,}, max_steps {max_steps:,}): it may be shortened or skipped. Move "
-                "its boundaries apart, or take a smaller batch"
-            )
-        elif at_once > LATE_SHARE * phase.end:
-            late.append(f"{experiment.schedule.phase_at(phase.end).name} by {at_once:,} episodes or more")
+    yield from skip_warnings(experiment, first)
+    late = [
+        f"{experiment.schedule.phase_at(end).name} by {at_once:,} episodes or more"
+        for phase, end, max_steps in _completed(experiment, first)
+        if LATE_SHARE * end < (at_once := training.batch_size // max_steps) <= end - phase.start
+    ]
     if late:
         yield (
             f"The phase changes between iterations, of {training.batch_size:,} steps, so these may begin late: "
             f"{', '.join(late)}. A smaller batch_size lessens it"
         )
+
+
+def skip_warnings(experiment: Experiment, first: int) -> Iterator[str]:
+    """Yield a warning of each phase that may begin and end within one iteration, and so never be played."""
+    batch_size = experiment.training.batch_size
+    for phase, end, max_steps in _completed(experiment, first):
+        at_once, episodes = batch_size // max_steps, end - phase.start
+        if episodes < at_once:
+            yield (
+                f"warning: {phase.name} lasts {episodes:,} episodes, and one iteration may end {at_once:,} or more "
+                f"(batch_size {batch_size:,}, max_steps {max_steps:,}): it may be shortened or skipped. Move its "
+                "boundaries apart, or take a smaller batch"
+            )
+
+
+def _completed(experiment: Experiment, first: int) -> Iterator[tuple[Phase, int, int]]:
+    """Yield each phase that ends within a run, its end, and its least limit on the steps of an episode."""
+    own = experiment.environment.max_steps
+    for phase in experiment.schedule.phases:
+        if phase.end is not None and first < phase.end < experiment.run.episodes:
+            yield phase, phase.end, min(each.env.get("max_steps", own) for each in (phase.first, phase.last))
 
 
 def _arguments(phase: Phase) -> str:

@@ -11,6 +11,7 @@ from nle import nethack
 
 from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import DIRECTION_DX, DIRECTION_DY, NUM_DIRECTIONS
+from rllib_moe.envs.nethack.hero import Cell
 from rllib_moe.envs.nethack.path_search import BLOCKED, NO_DIAGONAL, OPEN
 from rllib_moe.runtime.numba_cache import compiled
 
@@ -24,7 +25,7 @@ REFUSAL_STEPS = 30
 """Steps for which a move that had no effect is not tried again; finite because its cause may pass (a pit, a pet)."""
 
 
-def neighbor(y: int, x: int, direction: int) -> tuple[int, int] | None:
+def neighbor(y: int, x: int, direction: int) -> Cell | None:
     """Return the cell next to (y, x) in a direction, None off the map."""
     to_y, to_x = y + int(DIRECTION_DY[direction]), x + int(DIRECTION_DX[direction])
     return (to_y, to_x) if 0 <= to_y < MAP_SHAPE[0] and 0 <= to_x < MAP_SHAPE[1] else None

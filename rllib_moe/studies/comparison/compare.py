@@ -17,7 +17,7 @@ from rllib_moe.runtime.files import directory_errors, locked, write_whole
 from rllib_moe.studies.comparison.done import PLAN, baselines, reuse_errors
 from rllib_moe.studies.comparison.plan import BUNDLED, INFORMATION, NORMALIZED, OUTCOMES, Plan
 from rllib_moe.training.fit import experiment_errors
-from rllib_moe.training.forecast import forecast
+from rllib_moe.training.forecast import skip_warnings
 from rllib_moe.training.resume import Resumed
 from rllib_moe.validation import ConfigError, RefusedError, Settings, did_you_mean
 
@@ -89,8 +89,7 @@ def forecasts(plan: Plan) -> Iterator[str]:
     """Yield a warning for each phase of a variant that may be skipped."""
     for name, experiment in plan.experiments.items():
         if experiment.run.resume is None:
-            lines = forecast(experiment, first=0)
-            yield from (f"{name}: {line}" for line in lines if line.startswith("warning"))
+            yield from (f"{name}: {warning}" for warning in skip_warnings(experiment, first=0))
 
 
 def _play_errors(plan: Plan, directory: Path) -> list[str]:

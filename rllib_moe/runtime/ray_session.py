@@ -21,7 +21,7 @@ import ray._private.parameter
 from ray.exceptions import AuthenticationError
 
 import rllib_moe
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation import ConfigError, FailedError
 
 JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set in the process of a Ray job, whose runtime environment holds the package already."""
@@ -113,6 +113,9 @@ def start(options: dict[str, Any]) -> None:
 
     Its raylet gives its agents 15 s, and it gives the raylet 30; both are fixed (`WaitForPersistedPort` in
     `ray/util/port_persistence.h`, `ray/_private/node.py`). Where many processes wait for each core that is too little.
+
+    Raises:
+        FailedError: It took too long each time.
     """
     for attempt in range(ATTEMPTS):
         before = set(_children())
@@ -121,8 +124,13 @@ def start(options: dict[str, Any]) -> None:
                 ray.init(**options)
             return
         except Exception as error:  # Ray's answer is no more than that
-            if TOO_SLOW not in str(error) or attempt == ATTEMPTS - 1:
+            if TOO_SLOW not in str(error):
                 raise
+            if attempt == ATTEMPTS - 1:
+                raise FailedError(
+                    f"Ray did not start in time, {ATTEMPTS} attempts in a row: too many processes wait for this "
+                    "machine's cores; try again when it is less busy"
+                ) from error
         logger.warning("Ray did not start in time; another attempt (%d of %d)", attempt + 2, ATTEMPTS)
         late = [process for process in _children() if process not in before]
         for process in late:

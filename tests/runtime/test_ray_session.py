@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.runtime.ray_session import JOB_CONFIG_VARIABLE, package_for_workers, ray_session
-from rllib_moe.validation import ConfigError
+from rllib_moe.runtime.ray_session import JOB_CONFIG_VARIABLE, package_for_workers, ray_session, start
+from rllib_moe.validation import ConfigError, FailedError
 
 ROOT = Path(__file__).parents[2]
 SESSION = """
 import json, os, psutil, ray
-from rllib_moe.runtime.ray_session import ray_session
+from rllib_moe.runtime.ray_session import ray_session, start
 
 with ray_session(None, 1):
     listening = [
@@ -71,6 +71,19 @@ def test_ray_starts_after_it_gave_up_without_a_dashboard_or_a_fixed_port() -> No
     assert not found["url"]
     # The ports of a dashboard and of a job agent, which a head on this machine needs to take jobs.
     assert not [port for _, port, _, _ in found["listening"] if port in (8265, 52365)]
+
+
+def test_a_machine_that_is_too_busy_for_ray_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+
+    def give_up(**options: Any) -> None:
+        attempts.append(options)
+        raise RuntimeError("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr("ray.init", give_up)
+    with pytest.raises(FailedError, match=r"^Ray did not start in time, 4 attempts in a row: .* less busy$"):
+        start({"num_cpus": 1})
+    assert len(attempts) == 4
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "localhost:99999", "a..b:6379"])

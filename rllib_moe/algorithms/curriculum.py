@@ -17,6 +17,7 @@ from rllib_moe.algorithms.policy import MoEPPOPolicy
 from rllib_moe.callbacks.curriculum import CurriculumCallbacks
 from rllib_moe.callbacks.measures import ITERATIONS, REPLACED, WALL_SECONDS, of_this_iteration
 from rllib_moe.sampling.rollout_worker import FIRST_EPISODE, VectorRolloutWorker
+from rllib_moe.sampling.stalled_workers import wait_for_restart
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.validation import FailedError
 
@@ -110,6 +111,10 @@ class CurriculumAlgorithm(Algorithm):
         before = self._counters[NUM_ENV_STEPS_SAMPLED]
         result = super().step()
         self.empty_iterations = 0 if self._counters[NUM_ENV_STEPS_SAMPLED] > before else self.empty_iterations + 1
+        group = self.worker_group
+        if self.empty_iterations and group.num_remote_env_runners() and not group.num_healthy_remote_env_runners():
+            # An iteration without workers takes no time, and on a busy machine a worker's restart takes minutes.
+            wait_for_restart(group, cast(AlgorithmConfig, self.config).sample_timeout_s / MAX_EMPTY_ITERATIONS)
         return result
 
     def check_samples(self) -> None:

@@ -12,13 +12,16 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import ray
+from ray.exceptions import RayError
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 ANSWER_SECONDS = 5.0
 """Time in which a worker with nothing to do must answer."""
+RETRY_SECONDS = 0.2
+"""Time between two questions to a worker that is started anew."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,3 +103,14 @@ def kill_stalled_workers(group: EnvRunnerGroup, suspects: Iterable[int]) -> None
     for index in sorted(set(asked) & set(group.healthy_worker_ids()) - set(answers)):
         logger.warning("Rollout worker %d does not answer: it is killed and started anew", index)
         ray.kill(group._worker_manager.actors()[index], no_restart=False)
+
+
+def wait_for_restart(group: EnvRunnerGroup, seconds: float) -> None:
+    """Wait, so many seconds at most, until one of the remote rollout workers answers; RLlib takes it back by itself."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for worker in group._worker_manager.actors().values():
+            with suppress(RayError):  # it is being started
+                ray.get(worker.ping.remote(), timeout=ANSWER_SECONDS)
+                return
+        time.sleep(RETRY_SECONDS)

@@ -108,6 +108,18 @@ def test_a_worker_killed_in_each_of_twenty_iterations(
     assert episodes > 0.5 * steps / EPISODE
 
 
+def test_a_lone_worker_has_the_time_to_start_anew(build: Callable[..., MoEPPO]) -> None:
+    """Iterations without a worker are quick: as many as end a run would be over before it is back."""
+    algorithm = build(training={"num_workers": 1, "sample_timeout": 100.0})
+    steps = algorithm.train()["moe"][m.ENV_STEPS_TOTAL.key]
+    os.kill(process_ids(algorithm)[1], signal.SIGKILL)
+    began, empty = time.monotonic(), 0
+    while algorithm.train()["moe"][m.ENV_STEPS_TOTAL.key] == steps:
+        empty += 1
+        algorithm.check_samples()
+    print(f"a lone worker, killed: {empty} empty iterations, back after {time.monotonic() - began:.1f} s")
+
+
 def test_a_stopped_worker_stalls_training_once_and_comes_back(build: Callable[..., MoEPPO]) -> None:
     algorithm = build()
     books = Books(algorithm)

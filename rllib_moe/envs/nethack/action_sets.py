@@ -64,14 +64,13 @@ class ActionSet(NamedTuple):
     """Makes an episode's memory of a character; None where there are no further actions."""
 
 
-STEPS: Final = EpisodeMeasure(key="steps", unit="steps", meaning="mean steps of an episode, each key one")
-"""Measure where an action may be several steps."""
+_STEPS = EpisodeMeasure(key="steps", unit="steps", meaning="mean steps of an episode, each key one")
 
 ActionSetName = Literal["score", "macro", "extended"]
 
 ACTION_SETS: Final[Mapping[ActionSetName, ActionSet]] = {
     "score": ActionSet(),
-    "macro": ActionSet(MACRO_ACTIONS, MACRO_FEATURES, (STEPS,), MacroMemory),
+    "macro": ActionSet(MACRO_ACTIONS, MACRO_FEATURES, (_STEPS,), MacroMemory),
     "extended": ActionSet(SURVIVAL_ACTIONS, SURVIVAL_FEATURES, (), SurvivalMemory),
 }
 """The sets by the name of the argument ``actions``."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from rllib_moe.envs.description import UNREACHABLE, EpisodeMeasure, GraphDescription
 from rllib_moe.envs.nethack import glyphs as g
-from rllib_moe.envs.nethack.action_sets import ACTION_SETS, STEPS, ActionSet
+from rllib_moe.envs.nethack.action_sets import ACTION_SETS, ActionSet
 from rllib_moe.envs.nethack.actions import (
     ACTION_NAMES,
     DIRECTION_DX,
@@ -27,7 +27,6 @@ from rllib_moe.envs.nethack.scene_graph import (
 )
 from rllib_moe.envs.nethack.scripted import ScriptedStairsPolicy
 from rllib_moe.envs.nethack.tasks import TASKS
-from rllib_moe.envs.nethack.walks import WALKS
 
 _GOALS: Final = {
     g.NODE_STAIRS_UP: "to stairs up",
@@ -75,7 +74,6 @@ class NetHackDescription(GraphDescription):
         tasks: names of its tasks, if it was given any.
         role_names: names of its roles.
         further: its actions beyond the 23.
-        walks: whether it has the ``walks`` as well.
     """
 
     def __init__(
@@ -83,18 +81,15 @@ class NetHackDescription(GraphDescription):
         tasks: Sequence[str] = (),
         role_names: Sequence[str] = ROLE_NAMES,
         further: ActionSet = ACTION_SETS["score"],
-        *,
-        walks: bool = False,
     ) -> None:
-        measures = (*map(_task_measure, tasks), *_MEASURES, *further.measures, *([STEPS] if walks else []))
         super().__init__(
-            action_names=ACTION_NAMES + further.names + (WALKS if walks else ()),
+            action_names=ACTION_NAMES + further.names,
             node_type_names=g.NODE_TYPE_NAMES,
             role_names=tuple(role_names),
             distance_unit="steps to walk",
             map_lines=(1, 22),
             baselines={"scripted": ScriptedStairsPolicy},
-            episode_measures=tuple(dict.fromkeys(measures)),
+            episode_measures=(*map(_task_measure, tasks), *_MEASURES, *further.measures),
             labels=("task",) if tasks else (),
             ending="ending",
         )

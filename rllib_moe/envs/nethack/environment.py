@@ -15,7 +15,7 @@ from pydantic import Field
 
 from rllib_moe.envs.arguments import StepLimit
 from rllib_moe.envs.nethack.action_sets import ACTION_SETS, ActionSetName
-from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS, SEARCH
+from rllib_moe.envs.nethack.actions import ACTION_KEYS, NUM_ACTIONS
 from rllib_moe.envs.nethack.characters import Character
 from rllib_moe.envs.nethack.description import NetHackDescription
 from rllib_moe.envs.nethack.episode_memory import EpisodeMemory
@@ -24,12 +24,10 @@ from rllib_moe.envs.nethack.level_memory import MAP_SHAPE
 from rllib_moe.envs.nethack.observation import ObservationBuilder, warm_up
 from rllib_moe.envs.nethack.prompts import Prompt, settle
 from rllib_moe.envs.nethack.scene_flags import ROLE_NAMES
-from rllib_moe.envs.nethack.sight import Sight
 from rllib_moe.envs.nethack.state import NO_ACTION
 from rllib_moe.envs.nethack.tally import Tally
 from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, some_of, task_names
 from rllib_moe.envs.nethack.temp_dirs import sweep_stale
-from rllib_moe.envs.nethack.walks import MAX_KEYS, WALKS, Key, next_key
 from rllib_moe.validation import ConfigError, argument_types, checks_arguments
 
 MAX_NODES: Final = 24
@@ -81,7 +79,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         roles: what the leaf ``roles`` names: the ``scene``'s (see ``scene_flags``), or the ``task`` itself.
         actions: ``score``, the 23 of ``NetHackScore-v0``; ``macro``, three more that are made of the same keys, each
             of which counts as a step (``macro_actions``); or ``extended``, six more, each one step (``survival``).
-        walks: whether there are also two macro-actions that walk, each key of which counts as a step (``walks``).
         character: role, race, gender and alignment, see ``characters``.
         temp_root: directory for NLE's temporary files, see ``temp_dirs.temp_root``.
         render_mode: ``ansi`` makes :meth:`render` show the screen, at some cost for every step; None shows nothing.
@@ -108,7 +105,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         tasks: Annotated[str, some_of(TASKS)] | None = None,
         roles: Literal["scene", "task"] = "scene",
         actions: ActionSetName = "score",
-        walks: bool = False,
         character: Character = "mon-hum-neu-mal",
         temp_root: str | None = None,
         render_mode: Literal["ansi"] | None = None,
@@ -129,7 +125,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         self._further = ACTION_SETS[actions]
         if self._task_names:
             self.changeable = {**self.changeable, "tasks": Annotated[str, some_of(self._task_names)]}
-        self.description = NetHackDescription(self._task_names, role_names, self._further, walks=walks)
+        self.description = NetHackDescription(self._task_names, role_names, self._further)
         make_game = partial(Game, character=character, temp_root=temp_root, has_screen=render_mode == "ansi")
         self._game = self._usual_game = make_game()
         self._gold_game = make_game(options=GOLD_OPTIONS)
@@ -140,7 +136,6 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             action_mask=action_mask,
             path_summary=path_summary,
             further=self._further,
-            walks=walks,
             num_tasks=len(self._task_names),
             roles_are_tasks=roles == "task",
         )
@@ -215,35 +210,8 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             raise ValueError(f"action must be in 0..{self._builder.num_actions - 1}, got {action}")
         if not self._running:
             raise RuntimeError("step() needs an episode under way: call reset() first")
-        name = self.description.action_names[action]
-        return self._walk(name) if name in WALKS else self._play(int(action))
-
-    def _walk(self, walk: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Play a walk (see ``walks``); without a goal it is one search."""
-        first = next_key(walk, self._observation)
-        key = first or Key(SEARCH, 0.0)
-        total, shaping, dismissed = 0.0, 0.0, 0
-        sight = Sight.of(self._game)
-        for _ in range(MAX_KEYS):
-            before, cell, left = sight, self._memory.position, key.left
-            observation, reward, terminated, truncated, info = self._play(key.action)
-            total, shaping = total + reward, shaping + info["shaping"]
-            dismissed += info["prompts_dismissed"]
-            if first is None or not self._running or self._prompt != Prompt.NONE:
-                break
-            following = next_key(walk, observation)
-            sight = Sight.of(self._game)
-            if following is None or following.left > left or sight.is_disturbed(before):
-                break
-            if following.left == left and self._memory.position == cell:
-                break  # held back
-            key = following
-        info |= {"shaping": shaping, "prompts_dismissed": dismissed}
-        return observation, total, terminated, truncated, info
-
-    def _play(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Play one action that is no walk."""
         game = self._game
+        action = int(action)
         asked, self._prompt = self._prompt, Prompt.NONE
         tally = self._tally
         dismissed, steps = 0, 1
@@ -320,7 +288,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
 
     def _observe(self) -> tuple[Observation, dict[str, Any], int]:
         """Observation, info without the step's own entries, and new tiles; after death of the last living state."""
-        self._observation, scene, nodes_cut, new_tiles = self._builder.build(
+        observation, scene, nodes_cut, new_tiles = self._builder.build(
             self._living_glyphs,
             self._game.living_blstats,
             self._game.message_bytes(),
@@ -329,4 +297,4 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
             self._memory.further,
             self._task_leaf,
         )
-        return self._observation, self._tally.info() | {"scene": scene, "nodes_cut": nodes_cut}, new_tiles
+        return observation, self._tally.info() | {"scene": scene, "nodes_cut": nodes_cut}, new_tiles

@@ -14,11 +14,12 @@ Source: https://nethackwiki.com/wiki/Nutrition.
 """
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from nle import nethack
 
+from rllib_moe.envs.nethack import glyphs as g
 from rllib_moe.envs.nethack.actions import (
     ACTION_KEYS,
     EAT,
@@ -33,7 +34,6 @@ from rllib_moe.envs.nethack.game import Game
 from rllib_moe.envs.nethack.hero import HUNGRY, SATIATED, WEAK, Cell, Level, cell_of, level_of
 from rllib_moe.envs.nethack.level_memory import neighbor
 from rllib_moe.envs.nethack.prompts import Played, converse, offered_keys
-from rllib_moe.envs.nethack.sight import Sight
 
 
 class MacroAction(IntEnum):
@@ -150,17 +150,41 @@ def _rest(game: Game, searches: int) -> Played:
     That is a wound, a monster that comes into sight or beside the hero, a change of hunger, a find, or a question.
     """
     messages: list[bytes] = []
-    before = Sight.of(game)
+    before = _sight(game)
     for steps in range(1, searches + 1):
         if game.press(ACTION_KEYS[SEARCH]):
             return Played(True, b"\n".join(messages), steps)
         messages.append(game.message_bytes())
-        now = Sight.of(game)
+        now = _sight(game)
         is_healed = now.hp >= int(game.living_blstats[nethack.NLE_BL_HPMAX])
         if is_healed or now.is_disturbed(before) or b"You find" in messages[-1] or game.misc.any():
             break
         before = now
     return Played(False, b"\n".join(messages), steps)
+
+
+class _Sight(NamedTuple):
+    """Signs of a disturbance."""
+
+    hp: int
+    hunger: int
+    monsters: int
+    monsters_beside: int
+
+    def is_disturbed(self, before: "_Sight") -> bool:
+        """Return whether something happened since."""
+        have_come = self.monsters > before.monsters or self.monsters_beside > before.monsters_beside
+        return have_come or self.hp < before.hp or self.hunger != before.hunger
+
+
+def _sight(game: Game) -> _Sight:
+    stats = game.living_blstats
+    y, x = cell_of(stats)
+    monsters = g.GLYPH_TABLE[game.glyphs, g.NODE_COLUMN] == g.NODE_MONSTER
+    beside = monsters[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+    return _Sight(
+        int(stats[nethack.NLE_BL_HP]), int(stats[nethack.NLE_BL_HUNGER]), int(monsters.sum()), int(beside.sum())
+    )
 
 
 def _eat(game: Game, steps_left: int, *, corpse: bool) -> Played:

@@ -26,7 +26,6 @@ from rllib_moe.envs.nethack.prompts import Prompt
 from rllib_moe.envs.nethack.scene_flags import MONSTER_ADJACENT, ROLE_NAMES, SCENE_FLAGS, write_scene
 from rllib_moe.envs.nethack.scene_graph import NUM_EDGE_TYPES, NUM_NODE_FEATURES, Graph, write_graph
 from rllib_moe.envs.nethack.state import NO_ACTION, Circumstances, State
-from rllib_moe.envs.nethack.walks import WALKS, next_key
 from rllib_moe.runtime.numba_cache import compiled
 
 CROP_RADIUS: Final = 4
@@ -41,7 +40,6 @@ class ObservationBuilder:
         action_mask: whether there is the leaf ``action_mask``.
         path_summary: whether ``features`` has the path summary.
         further: actions beyond the 23.
-        walks: whether there are the ``walks`` as well, the last actions.
         num_tasks: width of the leaf ``task``; 0 leaves it out.
         roles_are_tasks: whether the leaf ``roles`` is the task as well, not of ``scene_flags``.
 
@@ -57,7 +55,6 @@ class ObservationBuilder:
         action_mask: bool = True,
         path_summary: bool = True,
         further: ActionSet = ACTION_SETS["score"],
-        walks: bool = False,
         num_tasks: int = 0,
         roles_are_tasks: bool = False,
     ) -> None:
@@ -67,9 +64,7 @@ class ObservationBuilder:
         self._num_tasks, self._roles_are_tasks = num_tasks, roles_are_tasks
         self._num_features = len(feature_names(path_summary=path_summary)) + len(further.features)
         self._further = further
-        self._first_walk = NUM_ACTIONS + len(further.names)
-        self._walks = WALKS if walks else ()
-        self.num_actions = self._first_walk + len(self._walks)
+        self.num_actions = NUM_ACTIONS + len(further.names)
         extras = {"crop": spaces.Box(0, g.NUM_CROP_CLASSES - 1, (CROP_SIZE, CROP_SIZE), np.uint8)}
         if num_tasks:
             extras["task"] = spaces.Box(0, 1, (num_tasks,), np.float32)
@@ -130,15 +125,12 @@ class ObservationBuilder:
             beside = bool(self._scene[MONSTER_ADJACENT])
             remembered = features[-len(self._further.features) :]
             moves = mask[FIRST_MOVE : FIRST_MOVE + NUM_DIRECTIONS]
-            beyond = mask[NUM_ACTIONS : self._first_walk]
-            further.write(blstats, remembered, beyond, moves, monster_adjacent=beside)
+            further.write(blstats, remembered, mask[NUM_ACTIONS:], moves, monster_adjacent=beside)
             mask[EAT] = 0  # its own two know what to eat
         if self._has_mask:
             if circumstances.prompt != Prompt.NONE:
                 mask[:NUM_ACTIONS] = mask_answers(circumstances.prompt, message, memory.locked, *cell_of(blstats))
                 mask[NUM_ACTIONS:] = 0
-            else:
-                mask[self._first_walk :] = [next_key(walk, observation) is not None for walk in self._walks]
             observation["action_mask"] = mask
         if self._num_tasks and task is not None:
             observation["task"] = task.copy()

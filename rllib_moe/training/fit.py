@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Any
 
+import numpy as np
 import psutil  # type: ignore[import-untyped]
 
 from rllib_moe.envs.description import describe
-from rllib_moe.envs.graph_space import GraphShape
+from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.registry import make_configured
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.encoder_registry import encoder_errors
-from rllib_moe.validation import ConfigError, collected
+from rllib_moe.sampling.watchdog import Watchdog
+from rllib_moe.validation import ConfigError, collected, is_finite_number
 
 
 def check_fit(experiment: Experiment) -> tuple[GraphShape, int, Sequence[str]]:
@@ -41,6 +44,43 @@ def check_fit(experiment: Experiment) -> tuple[GraphShape, int, Sequence[str]]:
     if errors:
         raise ConfigError(errors)
     return shape, num_actions, role_names
+
+
+def try_environment(experiment: Experiment) -> None:
+    """Begin an episode and take one step, so that an environment which cannot be played is refused before Ray starts.
+
+    Later faults are the rollout workers' business, which replace an environment that breaks.
+
+    Raises:
+        ConfigError: The environment raises, hangs, or answers what the contract of observations does not allow.
+    """
+    environment = experiment.environment
+    during = "reset"
+    try:
+        with closing(make_configured(environment)) as env, Watchdog(environment.step_timeout) as watchdog:
+            space: Any = env.observation_space
+            watchdog.watch()
+            observation, info = env.reset(seed=experiment.training.seed)
+            check_observation(observation, space)
+            _check_info(info)
+            during = "the first step"
+            watchdog.watch()
+            observation, reward, _, _, info = env.step(np.argmax(observation.get("action_mask", 1)))
+            watchdog.rest()
+            check_observation(observation, space)
+            _check_info(info)
+            if not is_finite_number(reward := np.asarray(reward).tolist()):
+                raise ValueError(f"reward: expected a finite number, got {reward!r}")
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the environment raises
+        told = f"{type(error).__name__}: {error}"
+        raise ConfigError([f"env: {environment.env!r} cannot be played: {during}: {told}"]) from error
+
+
+def _check_info(info: Any) -> None:
+    if not isinstance(info, dict):
+        raise TypeError(f"info: expected a dict, got {info!r}")
 
 
 def experiment_errors(experiment: Experiment) -> list[str]:

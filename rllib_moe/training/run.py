@@ -18,7 +18,7 @@ from rllib_moe.runtime.console import ConsoleHandler, say, standard_console
 from rllib_moe.runtime.files import locked
 from rllib_moe.runtime.invocation import called_as
 from rllib_moe.training.checkpoints import LATEST
-from rllib_moe.training.fit import check_fit
+from rllib_moe.training.fit import check_fit, try_environment
 from rllib_moe.training.forecast import forecast
 from rllib_moe.training.progress import phase_table
 from rllib_moe.training.run_directory import PROGRESS, RunDirectory, write_errors
@@ -70,6 +70,7 @@ def train(experiment: Experiment, command: Sequence[str] = (), resumed: Resumed 
                 session.check_network(experiment, resumed, shape, num_actions)
                 mirror = session.claim_storage(experiment, resumed, directory)
                 prepare(experiment.environment.env)
+                try_environment(experiment)
                 trained = session.Session(experiment, resumed, directory, mirror, console, stop)
                 rows = trained.run(command, role_names)
             finally:

@@ -16,6 +16,7 @@ import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.algorithms.ppo import MoEPPO
+from rllib_moe.envs.regimes import RegimesEnv
 from rllib_moe.experiment import Experiment
 from rllib_moe.training import session
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
@@ -23,6 +24,7 @@ from rllib_moe.training.resume import Resumed, begun_from
 from rllib_moe.training.run_directory import RunDirectory, TrainingStoppedError
 from rllib_moe.validation import ConfigError
 from tests.conftest import Train
+from tests.refused import errors_of
 
 TOTAL = 48
 """Episodes: 6 iterations of 8; phases begin at 0, 16 and 32."""
@@ -323,9 +325,48 @@ def test_environments_that_fail_are_replaced_and_counted(train: Train, tmp_path:
 
 
 def test_environments_that_always_fail_end_the_run_with_the_reason(train: Train) -> None:
-    flags = ["--env", "tests.faulty_environment:Faulty-v0", "--env-arg", "fault=wrong dtype", "--env-arg", "every=1"]
+    flags = ["--env", "tests.faulty_environment:Faulty-v0", "--env-arg", "fault=wrong dtype", "--env-arg", "every=2"]
     with pytest.raises(TrainingStoppedError, match=r"iteration 1: environment 0 .* 'features' must be float32"):
         train("mine", 24, *flags)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("raise", "RuntimeError: broken"),
+        ("hang", "HungError: no answer within 0.2 s"),
+        ("nan reward", "ValueError: reward: expected a finite number, got nan"),
+        ("reward is none", "ValueError: reward: expected a finite number, got None"),
+        ("nan observation", "ValueError: not a valid graph observation: leaf 'nodes' holds NaN or infinity at (1, 0)"),
+        ("info is none", "TypeError: info: expected a dict, got None"),
+        ("five values missing", "ValueError: not enough values to unpack (expected 5, got 2)"),
+    ],
+)
+def test_an_environment_whose_first_step_fails_is_refused_before_anything_starts(
+    fault: str, told: str, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "Session", Mock(side_effect=AssertionError("began")))
+    flags = ["--env", "tests.faulty_environment:Faulty-v0", "--env-arg", f"fault={fault}", "--env-arg", "every=1"]
+    [error] = errors_of(train, "mine", 24, *flags, "--step-timeout", "0.2")
+    assert error == f"env: 'tests.faulty_environment:Faulty-v0' cannot be played: the first step: {told}"
+    assert not (tmp_path / "mine").exists()
+
+
+def test_an_environment_whose_first_observation_breaks_the_contract_is_refused(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def observe(self: RegimesEnv) -> Any:
+        made = observed(self)
+        return {**made, "roles": 0 * made["roles"]}
+
+    observed = RegimesEnv._observation
+    monkeypatch.setattr(RegimesEnv, "_observation", observe)
+    monkeypatch.setattr(session, "Session", Mock(side_effect=AssertionError("began")))
+    [error] = errors_of(train, "mine", 24)
+    assert error == (
+        "env: 'regimes' cannot be played: reset: ValueError: not a valid graph observation: "
+        "leaf 'roles' must sum to 1, got 0"
+    )
 
 
 def test_a_run_that_ends_on_a_periodic_checkpoint_writes_it_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,6 +213,10 @@ def read_yaml(text: str) -> Any:
     """
     try:
         return yaml.load(text, _Loader)  # noqa: S506, a safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"not YAML: {where}{error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ValueError("not YAML: " + " ".join(str(error).split())) from error
 
@@ -294,7 +298,9 @@ def _sentences(details: ErrorDetails, settings: type[BaseModel]) -> Iterator[str
     if details["type"] == "extra_forbidden":
         yield f"unknown key {name!r}{did_you_mean(name, settings.model_fields)}"
     elif details["type"] == "missing" and field is not None:
-        yield f"{name}: missing; expected {expectation(field.annotation, field.metadata)}"
+        about = " ".join((field.description or "").split()).rstrip(".")
+        what = f" ({about[0].lower()}{about[1:]})" if about else ""
+        yield f"{name}: missing; expected {expectation(field.annotation, field.metadata)}{what}"
     elif cause is not None:
         yield f"{name}: {cause}" if name else str(cause)
     elif field is not None:

@@ -106,6 +106,11 @@ def test_a_file_that_is_not_yaml(text: str, tmp_path: Path) -> None:
     assert str(path) in refused.value.errors[0]
 
 
+def test_the_place_of_an_error_in_yaml_is_told() -> None:
+    with pytest.raises(ValueError, match=r"^not YAML: line 2, column 9: expected ',' or '}', but got ':'$"):
+        read_yaml("run: {exp_name: a\ntraining: [")
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\x80\x81\xff")
     (tmp_path / "default.yaml").write_text("a: 1")

@@ -102,11 +102,8 @@ def banner(phase: PhaseConfig, episodes: int, end: int | None, num_experts: int)
     values = dict(phase)
     if values["alpha_entropy_target"] is not None:
         values["alpha_entropy_target"] = min(values["alpha_entropy_target"], math.log(num_experts))
-    told = ", ".join(
-        f"{name.removesuffix('_coef').replace('_', ' ')} {values[name]:.3g}"
-        for name in VALUES
-        if values[name] is not None
-    )
+    # The names of the fields: "alpha entropy" alone would be taken for the measure of this name.
+    told = ", ".join(f"{name} {values[name]:.3g}" for name in VALUES if values[name] is not None)
     env = "".join(
         f", {name} {f'{value:.6g}' if isinstance(value, float) else value}" for name, value in phase.env.items()
     )

@@ -109,7 +109,7 @@ class ReplayRequest(PlayRequest):
     """A replay: one episode of a checkpoint, to look at."""
 
     checkpoint: str
-    """Checkpoint directory, or a run directory (its latest checkpoint)."""
+    """Checkpoint directory, or a run directory, which stands for its latest checkpoint."""
     seed: int = Field(1000, ge=0)
     """Seed of the episode; the same episode as in an evaluation that has this seed."""
     out: Annotated[str, _file(".html")] | None = Field(None, json_schema_extra={"metavar": "FILE.html"})

@@ -229,8 +229,8 @@ def test_a_phase_that_one_iteration_leaps_over_is_told(small_config: SmallConfig
 def test_banner() -> None:
     phase = PhaseSchedule.load("v3").at(1000)
     assert banner(phase, 1000, 3000, 4) == (
-        "===== TRANSITION from episode 1000 to 2999: sparsemax, temperature 1, learning rate 5e-05, entropy 0.02, "
-        "alpha entropy 0.05, load balance 0.01, diversity 0.01, persistence 0, role 0 ====="
+        "===== TRANSITION from episode 1000 to 2999: sparsemax, temperature 1, learning_rate 5e-05, entropy_coef 0.02, "
+        "alpha_entropy_coef 0.05, load_balance_coef 0.01, diversity_coef 0.01, persistence_coef 0, role_coef 0 ====="
     )
     assert banner(phase, 3005, None, 4).startswith("===== TRANSITION from episode 3005 on: sparsemax")
 

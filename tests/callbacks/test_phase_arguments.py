@@ -125,5 +125,5 @@ def test_a_worker_refuses_what_its_environment_does_not_take(small_config: Small
 
 def test_banner() -> None:
     schedule = PhaseSchedule.load("progressive")
-    assert banner(schedule.at(2001), 2001, 3000, 4).endswith("role 0, max_steps 1250.75 =====")
-    assert banner(schedule.at(4000), 4000, None, 4).endswith("role 0, max_steps 5000 =====")
+    assert banner(schedule.at(2001), 2001, 3000, 4).endswith("role_coef 0, max_steps 1250.75 =====")
+    assert banner(schedule.at(4000), 4000, None, 4).endswith("role_coef 0, max_steps 5000 =====")

@@ -24,7 +24,7 @@ def test_writes_a_page_and_a_moving_picture_of_a_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("", ["checkpoint: missing; expected text"]),
+        ("", ["checkpoint: missing; expected text (checkpoint directory, or a run directory, which stands for"]),
         ("--checkpoint nowhere", ["out: name a page to write"]),
         (
             "--seed -1 --out x.png --max-steps 0",

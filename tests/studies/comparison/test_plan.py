@@ -75,7 +75,7 @@ def test_every_error_of_the_file_is_named_at_once(tmp_path: Path) -> None:
     ) == [
         "episodes: expected a whole number, 1 or more, got 0",
         "evaluation: episodes: expected a whole number, 1 or more, got 1.5",
-        "evaluation: seed_base: missing; expected a whole number, 0 or more",
+        "evaluation: seed_base: missing; expected a whole number, 0 or more (seed of the first one)",
         "evaluation: baselines: expected different players that learn nothing, got ['random', 'random']",
         "evaluation: unknown key 'seeds' (did you mean 'seed_base'?)",
         "variants[0]: name: expected a non-empty text, got ''",

@@ -19,6 +19,7 @@ from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.studies.report.figures import alpha_entropy, small_panels
+from rllib_moe.studies.report.make import ReportRequest
 from rllib_moe.studies.report.page import render
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
@@ -191,6 +192,11 @@ def test_a_run_of_one_iteration_without_a_finished_episode(tmp_path: Path) -> No
     assert "figure score: no episode with score/mean" in made["omissions"]["young"]
     assert "shares.png" in made["pictures"]
     assert made["page"] == str(path / "report" / "index.html")
+
+
+def test_a_request_without_runs_says_what_they_are() -> None:
+    with pytest.raises(ConfigError, match=r"runs: missing; .* \(run directories, such as results/full_"):
+        ReportRequest.from_dict({})
 
 
 def test_what_is_refused_is_named_and_nothing_is_written(tmp_path: Path) -> None:

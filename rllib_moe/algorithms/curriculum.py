@@ -10,6 +10,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.policy.policy import Policy
+from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe.algorithms.placement import spread_workers
@@ -19,7 +20,7 @@ from rllib_moe.callbacks.measures import ITERATIONS, REPLACED, WALL_SECONDS, of_
 from rllib_moe.sampling.rollout_worker import FIRST_EPISODE, VectorRolloutWorker
 from rllib_moe.sampling.stalled_workers import wait_for_restart
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import FailedError
+from rllib_moe.validation import ConfigError, FailedError
 
 EPISODES = "moe_episodes"
 """Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""
@@ -83,6 +84,8 @@ class CurriculumAlgorithm(Algorithm):
     """Lines to log before the next iteration: after the last one's row, and only if there is a next one."""
     schedule: PhaseSchedule
     """The phases."""
+    has_phase = False
+    """Whether the curriculum's callback has activated a phase."""
     empty_iterations: int = 0
     """Iterations in a row, the last one included, that sampled nothing, as all workers failed."""
 
@@ -96,12 +99,21 @@ class CurriculumAlgorithm(Algorithm):
         """Set the algorithm up.
 
         Raises:
-            ConfigError: The configuration's schedule is missing or holds errors.
+            ConfigError: The configuration's schedule is missing or holds errors, or its callbacks activate no phase.
         """
         self.schedule = PhaseSchedule.from_dict(config.get("schedule"), "the algorithm's `schedule`")
         self.notes = []
         with spread_workers():
             super().setup(config)
+        if not self.has_phase:
+            self.cleanup()
+            given = ", ".join(getattr(each, "__name__", str(each)) for each in force_list(self.config.callbacks_class))
+            raise ConfigError(
+                [
+                    "callbacks: expected a class that derives from CurriculumCallbacks (its on_algorithm_init calls "
+                    f"super()'s), or no phase would ever be active; got {given}"
+                ]
+            )
 
     def step(self) -> Any:
         """Run one iteration, after logging what there is to say about its phase."""

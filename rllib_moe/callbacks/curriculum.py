@@ -82,6 +82,7 @@ def _activate(algorithm: CurriculumAlgorithm, before: int | None) -> None:
     policy = algorithm.learner_policy
     policy.request_phase(values, episodes)
     algorithm.sync_workers()
+    algorithm.has_phase = True
     notes: list[str] = []
     if before is not None and (skipped := [each for each in schedule.phases if before < each.start < phase.start]):
         names = ", ".join(each.name for each in skipped)

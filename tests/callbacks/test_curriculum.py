@@ -11,6 +11,7 @@ import pytest
 import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.callbacks import DefaultCallbacks
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
@@ -77,6 +78,21 @@ def play(config: MoEPPOConfig, iterations: int) -> Algorithm:
     for _ in range(iterations):
         algorithm.train()
     return algorithm
+
+
+def test_callbacks_that_activate_no_phase_are_refused(small_config: SmallConfig) -> None:
+    """RLlib's own, one that forgets `super()`; the curriculum's beside another one's is taken."""
+
+    class Forgetful(CurriculumCallbacks):
+        def on_algorithm_init(self, **_: Any) -> None:
+            pass
+
+    for given in (DefaultCallbacks, Forgetful):
+        with pytest.raises(ConfigError, match=f"callbacks: expected .* CurriculumCallbacks .* got {given.__name__}"):
+            small_config(num_workers=0).callbacks(given).build_algo()
+    algorithm = small_config(num_workers=0).callbacks([DefaultCallbacks, CurriculumCallbacks]).build_algo()
+    assert algorithm.has_phase
+    algorithm.stop()
 
 
 def test_workers_act_as_the_learner_does_whatever_happens_to_phase_router_and_worker(

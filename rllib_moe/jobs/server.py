@@ -81,7 +81,15 @@ class JobServer:
             JobError: it knows no such job, or cannot be reached.
         """
         with _refusals(self.address):
-            return self._client.get_job_info(job)
+            try:
+                return self._client.get_job_info(job)
+            except RuntimeError as error:
+                if "404" not in str(error):
+                    raise
+        raise JobError(
+            f"{self.address}: no job {job!r}; expected the id that submit printed (raysubmit_...), or one that "
+            f"`ray job list --address {self.address}` shows"
+        )
 
     def follow(self, job: str, write: Callable[[str], object]) -> int:
         """Write a job's log from its beginning until it ends; a log that breaks off is taken up again.

@@ -41,6 +41,7 @@ def run(config: SubmitConfig, experiment: Experiment | None) -> int:
         if config.fetch:
             _fetch(server, config.fetch, Path(config.into))
         else:
+            server.details(str(config.stop))
             print(f"Stopping {config.stop}: it finishes its iteration and saves ...", flush=True)
             print(f"{config.stop} is {server.stop(str(config.stop))}", flush=True)
     except KeyboardInterrupt:

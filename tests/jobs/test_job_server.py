@@ -107,6 +107,8 @@ def test_without_following_it_says_how_to_return(head: Head, flags: tuple[str, .
 
 
 def test_a_job_that_is_not_there_is_named(head: Head) -> None:
-    status, output = run(head, "--attach", "raysubmit_nobody")
-    assert status == 1
-    assert "raysubmit_nobody does not exist" in output
+    for task in ("--attach", "--stop", "--fetch"):
+        status, output = run(head, task, "raysubmit_nobody")
+        assert status == 1
+        assert "no job 'raysubmit_nobody'" in output
+        assert "Stopping" not in output

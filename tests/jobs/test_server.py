@@ -73,3 +73,15 @@ def test_waits_for_a_job_agent_and_says_so_once(
     client.submit_job.side_effect = [busy]
     with pytest.raises(JobError, match="No available agent"):
         server.send("true")
+
+
+def test_a_job_that_is_not_there_is_named_with_the_way_to_find_one(client: Mock) -> None:
+    client.get_job_info.side_effect = RuntimeError("Request failed with status code 404: Job mine does not exist.")
+    with pytest.raises(JobError, match=r"no job 'mine'; expected the id that submit printed .*ray job list --address"):
+        JobServer("http://head:8265").details("mine")
+
+
+def test_another_refusal_is_told_as_the_server_says_it(client: Mock) -> None:
+    client.get_job_info.side_effect = RuntimeError("Request failed with status code 500: out of memory")
+    with pytest.raises(JobError, match=r"http://head:8265: .*500: out of memory"):
+        JobServer("http://head:8265").details("mine")

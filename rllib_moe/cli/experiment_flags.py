@@ -9,7 +9,7 @@ from rllib_moe.cli.flags import Assignments, Parser
 from rllib_moe.experiment import BUNDLED as EXPERIMENTS
 from rllib_moe.experiment import ENV_ARG, SCHEDULE, SECTION_OF, SECTIONS, Experiment
 from rllib_moe.schedule.overrides import BOUNDARIES
-from rllib_moe.schedule.phases import BUNDLED
+from rllib_moe.schedule.phases import BUNDLED, VALUES
 
 CONFIG = "config"
 """Name of the flag for the file that an experiment begins with."""
@@ -40,6 +40,8 @@ def add_experiment_flags(parser: Parser, sections: Iterable[str] = SECTIONS, lea
         metavar="PHASE.KEY=VALUE",
         help="One value of the schedule, such as transition.temperature=[1.0,0.5] or *.learning_rate=3e-4; repeatable.",
     )
+    for key in ("routing", *VALUES):
+        parser.told_instead[f"--{key.replace('_', '-')}"] = f"each phase has its own, given by --set '*.{key}=VALUE'"
 
 
 def overrides_of(given: Mapping[str, Any]) -> dict[str, Any]:

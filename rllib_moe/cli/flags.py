@@ -43,6 +43,8 @@ class Parser(argparse.ArgumentParser):
             formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=34, width=width),
             argument_default=argparse.SUPPRESS,
         )
+        self.told_instead: dict[str, str] = {}
+        """For words that look like flags and are none: what to write instead."""
 
     def error(self, message: str) -> NoReturn:
         """Raise the refusal.
@@ -78,7 +80,7 @@ class Parser(argparse.ArgumentParser):
         self._errors: list[str] = []
         given, rest = self.parse_known_args(list(arguments))
         known = [flag for action in self._actions for flag in action.option_strings]
-        errors = [*(f"unknown argument {word!r}{_hint(word, known)}" for word in rest), *self._errors]
+        errors = [*(f"unknown argument {word!r}{self._hint(word, known)}" for word in rest), *self._errors]
         try:
             made = make(vars(given))
         except ConfigError as error:
@@ -86,6 +88,12 @@ class Parser(argparse.ArgumentParser):
         if errors:
             raise ConfigError(errors, "command line")
         return made
+
+    def _hint(self, word: str, known: Sequence[str]) -> str:
+        flag = word.partition("=")[0]
+        if flag in self.told_instead:
+            return f": {self.told_instead[flag]}"
+        return did_you_mean(flag, known, otherwise="") if word.startswith("-") else ""
 
     def note(self, error: str) -> None:
         """Note an error of a word, to be told with all others."""
@@ -173,7 +181,3 @@ def _kinds(annotation: Any) -> Iterator[Any]:
             yield from _kinds(each)
     elif annotation is not NoneType:
         yield annotation
-
-
-def _hint(word: str, known: Sequence[str]) -> str:
-    return did_you_mean(word.partition("=")[0], known, otherwise="") if word.startswith("-") else ""

@@ -93,6 +93,7 @@ def test_flags_override_a_file_and_a_file_the_defaults(tmp_path: Path) -> None:
         (("--schedule", "v4"), "cannot read 'v4'"),
         (("--config", "nowhere.yaml"), "cannot read 'nowhere.yaml'"),
         (("--exp", "short"), "unknown argument '--exp'"),  # no abbreviations
+        (("--learning-rate", "1e-3"), "each phase has its own, given by --set '*.learning_rate=VALUE'"),
         (("--episodes",), "expected one argument"),
         (("--episodes", "many"), "episodes: expected a whole number, 1 or more, got 'many'"),
         (("--episodes", "1.5"), "episodes: expected a whole number, 1 or more, got 1.5"),

@@ -201,6 +201,12 @@ def read_rows(progress: Path) -> list[m.Row]:
     ]
 
 
+def count_lines(progress: Path) -> int:
+    """Return the number of a progress.csv's lines after the first that were written to their end, cut rows included."""
+    with progress.open(encoding="utf-8") as stream:
+        return max(0, sum(line.endswith("\n") and line != "\n" for line in stream) - 1)
+
+
 def _came_to_nothing(path: Path) -> bool:
     """Return whether a directory holds only what a run leaves that failed before its first iteration and checkpoint."""
     known = {CHECKPOINTS, CONFIG, SCHEDULE, STARTS}

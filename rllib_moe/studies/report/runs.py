@@ -20,7 +20,7 @@ import yaml
 
 from rllib_moe import metrics as m
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.training.run_directory import CONFIG, PROGRESS, SCHEDULE, STARTS, TEXT_KEYS, read_rows
+from rllib_moe.training.run_directory import CONFIG, PROGRESS, SCHEDULE, STARTS, TEXT_KEYS, count_lines, read_rows
 from rllib_moe.training.summary import summarize
 from rllib_moe.validation import ConfigError, collected
 
@@ -175,6 +175,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
     try:
+        written = count_lines(progress)  # first: a run that goes on adds lines meanwhile
         rows = read_rows(progress)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError([f"{progress}: cannot be read ({error})"], "report") from error
@@ -182,6 +183,7 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
         raise ConfigError([f"{progress}: no iteration yet; try again after the first one"], "report")
     if missing := [metric.key for metric in NEEDED if metric.key not in rows[0]]:
         raise ConfigError([f"{progress}: expected the columns {', '.join(missing)}, they are missing"], "report")
+    cut = max(0, written - len(rows))
     rows = [
         {key: value if key in TEXT_KEYS or isinstance(value, (int, float)) else math.nan for key, value in row.items()}
         for row in rows
@@ -190,8 +192,8 @@ def _rows(progress: Path, omissions: list[str]) -> list[m.Row]:
     whole = [row for row in rows if all(math.isfinite(row[key]) for key in needed)]
     if not whole:
         raise ConfigError([f"{progress}: no row with numbers in {', '.join(needed)}"], "report")
-    if len(whole) < len(rows):
-        omissions.append(f"{PROGRESS}: {len(rows) - len(whole)} damaged rows, left out")
+    if damaged := cut + len(rows) - len(whole):
+        omissions.append(f"{PROGRESS}: {damaged} damaged row{'s' * (damaged > 1)}, left out")
     if missing := [metric.key for metric in m.METRICS if metric.key not in rows[0]]:
         omissions.append(f"{PROGRESS}: metrics that this run did not log: {', '.join(missing)}")
     return whole

@@ -84,8 +84,8 @@ def test_what_is_damaged_is_named_and_left_out(tmp_path: Path) -> None:
     cells[columns.index(m.STEPS_PER_SECOND.key)] = "fast"
     broken = lines[3].split(",")
     broken[columns.index(m.EPISODES_TOTAL.key)] = "?"
-    lines[2:4] = [",".join(cells), ",".join(broken)]
-    progress.write_text("\n".join(lines) + "\n")
+    lines[2:4] = [",".join(cells), ",".join(broken), lines[4][:9]]
+    progress.write_text("\n".join(lines) + "\n" + lines[-1][:9])  # the last: still being written, no damage
 
     run = read_run(path)
 
@@ -94,7 +94,7 @@ def test_what_is_damaged_is_named_and_left_out(tmp_path: Path) -> None:
     assert np.isnan(run.column(m.STEPS_PER_SECOND)).tolist() == [False, True, False]
     named = "\n".join(run.omissions)
     for part in (
-        "1 damaged rows",
+        "2 damaged rows",
         "config.yaml: damaged",
         "schedule.yaml: missing",
         "starts.jsonl: damaged",

@@ -50,7 +50,7 @@ class SearchConfig(Settings):
     @classmethod
     def _check_space(cls, space: str | None) -> str | None:
         if space is None:
-            raise ValueError(f"expected a YAML file or one of {', '.join(BUNDLED)}")
+            raise ValueError(f"missing; expected a YAML file or one of {', '.join(BUNDLED)}")
         return space
 
     @model_validator(mode="after")

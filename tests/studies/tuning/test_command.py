@@ -34,7 +34,7 @@ def test_every_error_of_search_experiment_and_space_is_in_one_message(tmp_path: 
     assert told == [
         "unknown argument '--gama' (did you mean '--gamma'?)",
         "unknown argument '3'",
-        f"space: expected a YAML file or one of {', '.join(BUNDLED)}",
+        f"space: missing; expected a YAML file or one of {', '.join(BUNDLED)}",
         "trials: expected a whole number, 1 or more, got 0",
         "warmup.temperatur: unknown key 'temperatur' (did you mean 'temperature'?)",
         "gae_lambda: expected a finite number from 0 to 1, got 7",

@@ -1,7 +1,7 @@
 """Ray Tune with the curriculum inside one's own script: two trials on `regimes`, each with a schedule of its own.
 
 How to run:
-    PYTHONPATH=. python docs/guide/examples/tune_script.py
+    python docs/guide/examples/tune_script.py
 
 Results to expect: in about a minute, a line for each trial with the phase and the load balance coefficient of its last
 iteration.

@@ -10,7 +10,6 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.policy.policy import Policy
-from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED
 
 from rllib_moe.algorithms.placement import spread_workers
@@ -107,11 +106,11 @@ class CurriculumAlgorithm(Algorithm):
             super().setup(config)
         if not self.has_phase:
             self.cleanup()
-            given = ", ".join(getattr(each, "__name__", str(each)) for each in force_list(self.config.callbacks_class))
+            given = cast(AlgorithmConfig, self.config).callbacks_class
             raise ConfigError(
                 [
                     "callbacks: expected a class that derives from CurriculumCallbacks (its on_algorithm_init calls "
-                    f"super()'s), or no phase would ever be active; got {given}"
+                    f"super()'s), or no phase would ever be active; got {getattr(given, '__name__', given)}"
                 ]
             )
 

@@ -11,7 +11,7 @@ import pytest
 import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.callbacks import DefaultCallbacks
+from ray.rllib.algorithms.callbacks import DefaultCallbacks, make_multi_callbacks
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
@@ -90,7 +90,11 @@ def test_callbacks_that_activate_no_phase_are_refused(small_config: SmallConfig)
     for given in (DefaultCallbacks, Forgetful):
         with pytest.raises(ConfigError, match=f"callbacks: expected .* CurriculumCallbacks .* got {given.__name__}"):
             small_config(num_workers=0).callbacks(given).build_algo()
-    algorithm = small_config(num_workers=0).callbacks([DefaultCallbacks, CurriculumCallbacks]).build_algo()
+    algorithm = (
+        small_config(num_workers=0)
+        .callbacks(make_multi_callbacks([DefaultCallbacks, CurriculumCallbacks]))
+        .build_algo()
+    )
     assert algorithm.has_phase
     algorithm.stop()
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from scripts.replay import main
@@ -15,6 +17,9 @@ def test_writes_a_page_and_a_moving_picture_of_a_run(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "9 steps, truncated, score" in shown
     assert str(files[0]) in shown
+    page = files[0].read_text(encoding="utf-8")
+    assert "<dt>environment</dt><dd>regimes (9 steps)</dd>" in page
+    assert re.search(r"<dt>replayed at commit</dt><dd>[0-9a-z ]+, on .+ \(\d+ cores?\)</dd>", page)
     without = main([*flags.split(), "--remove-expert", "0"])
     assert without["steps"] == 9
     assert "removed" in files[0].read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from rllib_moe.evaluation.resolve import Resolved, resolve
 from rllib_moe.evaluation.spec import ReplayRequest
 from rllib_moe.runtime.console import say
 from rllib_moe.runtime.files import atomic_write, write_whole
+from rllib_moe.runtime.page_heads import commit_words, environment_words, machine_words
 
 if TYPE_CHECKING:
     from rllib_moe.evaluation.replay.recording import Recording
@@ -68,11 +69,15 @@ def replay(request: ReplayRequest, console: Console | None = None) -> dict[str, 
 
 def _facts(request: ReplayRequest, resolved: Resolved, recording: Recording) -> list[tuple[str, str]]:
     """The page's head line."""
+    from rllib_moe.runtime.provenance import describe  # late: see above
+
     phase = resolved.phase
     assert resolved.checkpoint is not None
     assert phase is not None
-    training = resolved.checkpoint.experiment.training
+    training, played = resolved.checkpoint.experiment.training, resolved.environment
+    origin = describe()
     facts = [
+        ("environment", environment_words(played.env, played.max_steps, played.env_args)),
         ("trained by", f"{training.algo.upper()}, seed {training.seed}"),
         ("checkpoint", f"{resolved.checkpoint.path.name}, trained for {resolved.checkpoint.episodes:,} episodes"),
         ("gate", f"{phase.routing}, temperature {phase.value('temperature'):.3g}"),
@@ -85,4 +90,5 @@ def _facts(request: ReplayRequest, resolved: Resolved, recording: Recording) -> 
     ]
     if request.remove_expert is not None:
         facts.append(("removed", recording.experts[request.remove_expert]))
+    facts.append(("replayed at commit", f"{commit_words(origin) or 'unknown'}, on {machine_words(origin)}"))
     return facts

@@ -19,6 +19,7 @@ from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.runtime.figures import svg
+from rllib_moe.runtime.page_heads import commit_words, environment_words, machine_words
 from rllib_moe.studies.report.curves import score_curve
 from rllib_moe.studies.report.overlay import SEVERAL, Drawing
 from rllib_moe.studies.report.runs import Run
@@ -112,21 +113,14 @@ def _shell(command: Sequence[str]) -> str:
 
 def _settings(run: Run) -> dict[str, str]:
     """Return what was trained, how and where; empty where it is unknown."""
-    get, last = run.setting, run.starts[-1] if run.starts else {}
-    env_args = get("environment", "env_args")
-    env_args = [f"{name}={value}" for name, value in env_args.items()] if isinstance(env_args, dict) else []
-    environment = ", ".join([f"{get('environment', 'max_steps')} steps", *env_args])
-    commits = [
-        f"{str(start['git_commit'])[:10]}{' with changes' if start.get('git_changes') else ''}"
-        for start in run.starts
-        if start.get("git_commit")
-    ]
+    get, env_args = run.setting, run.setting("environment", "env_args")
+    max_steps, arguments = get("environment", "max_steps"), env_args if isinstance(env_args, dict) else {}
     return {
-        "environment": f"{get('environment', 'env')} ({environment})" if run.config else "",
+        "environment": environment_words(get("environment", "env"), max_steps, arguments) if run.config else "",
         "algorithm": str(get("training", "algo") or "").upper(),
         "seed": str(get("training", "seed")) if run.config else "",
-        "commit": ", ".join(dict.fromkeys(commits)),
-        "machine": f"{last.get('gpu') or last.get('cpu')} ({last['cores']} cores)" if "cores" in last else "",
+        "commit": ", ".join(dict.fromkeys(filter(None, map(commit_words, run.starts)))),
+        "machine": machine_words(run.starts[-1]) if run.starts else "",
     }
 
 

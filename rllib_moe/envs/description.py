@@ -108,6 +108,8 @@ class GraphDescription:
     a ``move``)."""
     node_type_names: tuple[str, ...] = ()
     """One for each node type, a single one where nodes have no types; empty for numbers."""
+    edge_type_names: tuple[str, ...] = ()
+    """One for each edge type, the first that of type 1; empty for numbers."""
     role_names: tuple[str, ...] = ()
     """One for each entry of the leaf ``roles``, none without it. Experts bear these names where there are as many."""
     distance_unit: str = "edges"
@@ -257,6 +259,9 @@ def describe(env: gymnasium.Env[Any, Any]) -> GraphDescription:
         types = GraphShape.from_space(env.observation_space).num_node_types
         names = tuple(f"type {kind}" for kind in range(types)) or ("node",)
         description = description._with(node_type_names=names)
+    if not description.edge_type_names:
+        types = GraphShape.from_space(env.observation_space).num_edge_types
+        description = description._with(edge_type_names=tuple(f"type {kind}" for kind in range(1, types + 1)))
     return description
 
 
@@ -264,7 +269,11 @@ def name_errors(env: gymnasium.Env[Any, Any]) -> Iterator[str]:
     """Return the names in an environment's description that are not as many as what they name, in words."""
     shape = GraphShape.from_space(env.observation_space)
     description = _own_description(env)
-    counts = {"node_type_names": max(1, shape.num_node_types), "role_names": shape.num_roles}
+    counts = {
+        "node_type_names": max(1, shape.num_node_types),
+        "edge_type_names": shape.num_edge_types,
+        "role_names": shape.num_roles,
+    }
     if isinstance(env.action_space, gymnasium.spaces.Discrete):
         counts["action_names"] = int(env.action_space.n)
     for field, count in counts.items():

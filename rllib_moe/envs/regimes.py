@@ -125,6 +125,7 @@ class RegimesEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
         self.description = GraphDescription(
             action_names=tuple(f"action {action}" for action in range(num_regimes)),
             node_type_names=("ego", "plain", *(f"beacon {regime}" for regime in range(num_regimes))),
+            edge_type_names=("tie", "decoy"),
             role_names=tuple(f"regime {regime}" for regime in range(num_regimes)),
             labels=("regime",),
         )

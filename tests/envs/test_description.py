@@ -20,9 +20,11 @@ def test_distances_follow_the_edges_that_are_attended_along():
 def test_environments_without_a_description_get_numbers():
     env = make_env("regimes")
     assert describe(env).node_type_names == ("ego", "plain", "beacon 0", "beacon 1", "beacon 2", "beacon 3")
+    assert describe(env).edge_type_names == ("tie", "decoy")
     del env.unwrapped.description
     assert describe(env).action_names == ("0", "1", "2", "3")
     assert describe(env).node_type_names == tuple(f"type {kind}" for kind in range(6))
+    assert describe(env).edge_type_names == ("type 1", "type 2")
 
 
 class Rooms(GraphDescription):

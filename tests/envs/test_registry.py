@@ -162,6 +162,7 @@ def _masked_space(num_actions):
             "description: expected 0 role_names, got 2; description: expected 2 action_names, got 1",
         ),
         ({"description": GraphDescription(node_type_names=("a", "b"))}, "expected 4 node_type_names, got 2"),
+        ({"description": GraphDescription(edge_type_names=("a",) * 9)}, "edge_type_names, got 9"),
     ],
 )
 def test_spaces_that_cannot_be_played_are_named_and_the_environment_closed(graph_id, kwargs, message):

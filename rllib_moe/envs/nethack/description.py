@@ -21,6 +21,7 @@ from rllib_moe.envs.nethack.scene_graph import (
     DISTANCE_SCALE,
     DX,
     DY,
+    EDGE_TYPE_NAMES,
     FIRST_STEP,
     REACHABLE,
     WALKING_DISTANCE,
@@ -85,6 +86,7 @@ class NetHackDescription(GraphDescription):
         super().__init__(
             action_names=ACTION_NAMES + further.names,
             node_type_names=g.NODE_TYPE_NAMES,
+            edge_type_names=EDGE_TYPE_NAMES,
             role_names=tuple(role_names),
             distance_unit="steps to walk",
             map_lines=(1, 22),

@@ -52,7 +52,8 @@ EDGE_NEAR: Final = 2
 """Between nodes at most `NEAR_RADIUS` apart (Chebyshev)."""
 EDGE_TOUCHING: Final = 3
 """Between nodes on the same or on adjacent cells."""
-NUM_EDGE_TYPES: Final = 3
+EDGE_TYPE_NAMES: Final = ("of the hero", "near", "touching")
+NUM_EDGE_TYPES: Final = len(EDGE_TYPE_NAMES)
 NEAR_RADIUS: Final = 6
 
 CLOSENESS_SCALE: Final = 8.0

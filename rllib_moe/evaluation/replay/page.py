@@ -52,6 +52,7 @@ def page_data(recording: Recording) -> Mapping[str, Any]:
         "colors": [expert_color(k) for k in range(recording.num_experts)],
         "actions": description.action_names,
         "node_types": description.node_type_names,
+        "edge_types": description.edge_type_names,
         "distance_unit": description.distance_unit,
         "crop": crop(screens, description.map_lines, recording.level)._asdict() if screens else None,
     }

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import gzip
 import itertools
 import json
@@ -29,6 +30,13 @@ def opened(browser, recording, tmp_path):
     WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "step").text)
     yield browser
     assert browser.get_log("browser") == []
+
+
+def open_page(browser, recording, tmp_path):
+    file = tmp_path / "replay.html"
+    file.write_text(page(recording, "title", []), encoding="utf-8")
+    browser.get(file.as_uri())
+    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "step").text)
 
 
 def step_of(browser):
@@ -124,6 +132,101 @@ def test_labels_cover_neither_the_hero_nor_each_other(opened):
     boxes.append((hero[0] - 5, hero[1] - 9, 10, 18))
     for (x, y, width, height), (left, top, wide, tall) in itertools.combinations(boxes, 2):
         assert x + width <= left or left + wide <= x or y + height <= top or top + tall <= y
+
+
+def test_nothing_moves_while_it_plays_and_a_message_stands_once(browser, recording, tmp_path):
+    """A line that comes and goes with the message would move the buttons from under the pointer."""
+    messages = ["", "a message that no screen shows", *recording.message[2:]]
+    for shown, is_unseen in ((recording, True), (dataclasses.replace(recording, message=messages), False)):
+        open_page(browser, shown, tmp_path)
+        assert browser.execute_script("return message.classList.contains('unseen')") == is_unseen
+        tops = set()
+        for _ in range(4):
+            tops.add(browser.find_element(By.ID, "play").rect["y"])
+            browser.find_element(By.ID, "forward").click()
+        assert len(tops) == 1
+
+
+@pytest.mark.parametrize("width", [600, 1280])
+def test_the_names_of_all_experts_are_read_whole(width, browser, recording, tmp_path):
+    names = ("survival", "combat", "exploration", "general")[: recording.num_experts]
+    browser.set_window_size(width, 900)
+    open_page(
+        browser, dataclasses.replace(recording, description=recording.description._with(role_names=names)), tmp_path
+    )
+    boxes = browser.execute_script(
+        "return [...document.querySelectorAll('.action.head b')]"
+        ".map((e) => [e.textContent, e.getBoundingClientRect().toJSON()])"
+    )
+    assert tuple(name for name, _ in boxes) == names
+    panel = browser.find_element(By.ID, "actions").rect
+    for _, box in boxes:
+        assert panel["x"] <= box["left"]
+        assert box["right"] <= panel["x"] + panel["width"]
+    for (_, one), (_, other) in itertools.combinations(boxes, 2):
+        assert (
+            one["right"] <= other["left"]
+            or other["right"] <= one["left"]
+            or one["bottom"] <= other["top"]
+            or (other["bottom"] <= one["top"])
+        )
+
+
+def test_a_window_of_no_width_is_no_error(opened):
+    size = {"width": 1, "height": 1, "deviceScaleFactor": 1, "mobile": False}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    opened.execute_script("window.dispatchEvent(new Event('resize'))")
+    assert opened.execute_script("return innerWidth") == 1
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_numbers_are_short_and_tell_small_ones_apart(opened):
+    values = [0, 3, -12, 1234.5, 0.0154, 0.0175, 18.84, 8.949]
+    texts = opened.execute_script("return arguments[0].map(short)", values)
+    assert texts == ["0", "3", "-12", "1235", "0.0154", "0.0175", "18.8", "8.95"]
+    assert opened.execute_script("return [-0.0001, -0.002, 0.5].map(fixed)") == ["0.000", "-0.002", "0.500"]
+
+
+def test_edges_bear_the_names_of_their_types(opened, recording):
+    names = {"nethack": {"of the hero", "near", "touching"}, "regimes": {"tie", "decoy"}}
+    shown = {each.text for each in opened.find_elements(By.CLASS_NAME, "edge-type")}
+    assert shown
+    assert shown <= names["nethack" if recording.screens else "regimes"]
+
+
+def test_pictures_have_names_for_those_who_hear_the_page(opened, recording):
+    for canvas in ("screen" if recording.screens else "graph", "track"):
+        assert opened.find_element(By.ID, canvas).accessible_name
+    press(opened, Keys.ARROW_RIGHT)
+    assert opened.find_element(By.ID, "slider").get_attribute("aria-valuetext").startswith("step 1 of")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_small_text_has_a_contrast_of_four_and_a_half(theme, opened):
+    """Minimum of WCAG 2.2 (https://www.w3.org/TR/WCAG22/#contrast-minimum), for what is faint as well."""
+    opened.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+    contrasts = opened.execute_script("""
+      const pen = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+      const luminance = (color, opacity, ground) => {
+        pen.globalAlpha = 1; pen.fillStyle = ground; pen.fillRect(0, 0, 1, 1);
+        pen.globalAlpha = opacity; pen.fillStyle = color; pen.fillRect(0, 0, 1, 1);
+        const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const [r, g, b] = [...pen.getImageData(0, 0, 1, 1).data].map((v) => linear(v / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const contrast = (color, opacity) => {
+        const [one, other] = [luminance(color, opacity, css("--panel")), luminance(css("--panel"), 1, css("--panel"))];
+        return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+      };
+      const found = {"value of the timeline": contrast(css("--accent-text"), 1)};
+      for (const each of [".flag:not(.on)", ".action.illegal", ".action.head b", ".node .far", "#numbers .meaning"]) {
+        const shown = document.querySelector(each);
+        if (shown) found[each] = contrast(getComputedStyle(shown).color, Number(getComputedStyle(shown).opacity));
+      }
+      return found;
+    """)
+    assert len(contrasts) >= 5
+    assert min(contrasts.values()) >= 4.5, contrasts
 
 
 def test_light_and_dark(opened):

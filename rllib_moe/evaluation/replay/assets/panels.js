@@ -29,7 +29,7 @@ class Panels {
     const meanings = {
       score: "points, before the action", reward: "of the action", return: "rewards so far, undiscounted",
       value: "discounted return, expected", "alpha entropy": `nats: 0 one expert, ${undecided} undecided`,
-      ...Object.fromEntries(Object.keys(data.measures).map((name) => [words(name), "of the environment, before the action"])),
+      ...Object.fromEntries(Object.keys(data.measures).map((name) => [words(name), "before the action"])),
     };
     this.numbers = Object.entries(meanings).map(([name, meaning]) => {
       const pair = element("div", "", document.getElementById("numbers"));
@@ -46,10 +46,14 @@ class Panels {
     element("span", "figure", head, "%");
     const titles = element("span", "cells", head);
     const areNamed = data.experts.some((name) => !name.startsWith("expert "));
-    if (areNamed && data.experts.length <= 5) actions.style.setProperty("--cell", "44px");
+    if (areNamed && data.experts.length <= 5) {
+      actions.style.setProperty("--cell", "44px");
+      head.classList.add("named");
+    }
     data.experts.forEach((name, k) => {
-      const title = element("span", "cell", titles, areNamed ? name : String(k));
-      title.style.color = data.colors[k];
+      const title = element("span", "cell", titles);
+      element("b", "", title, areNamed ? name : String(k));
+      title.style.borderColor = data.colors[k];
       title.title = name;
     });
     this.actions = data.actions.map((name) => {
@@ -79,7 +83,7 @@ class Panels {
       figure.textContent = `${percent(gate[k])} %`;
     });
     const entropy = gate.reduce((sum, share) => sum - (share > 0 ? share * Math.log(share) : 0), 0);
-    const values = [short(data.score[step]), signed(data.reward[step]), this.returns[step].toFixed(3), data.value[step].toFixed(3),
+    const values = [short(data.score[step]), signed(data.reward[step]), fixed(this.returns[step]), fixed(data.value[step]),
       entropy.toFixed(2), ...Object.values(data.measures).map((each) => each[step] === null ? "–" : short(each[step]))];
     this.numbers.forEach((place, i) => { place.textContent = values[i]; });
     this.flags.forEach((flag, i) => flag.classList.toggle("on", data.scene[step].includes(i)));
@@ -97,7 +101,7 @@ class Panels {
       });
     });
     this.drawNodes(step, attention);
-    document.getElementById("message").textContent = data.message[step];
+    document.getElementById("message").textContent = data.message[step] || "\u00a0"; // as high as one that says something
   }
 
   drawNodes(step, attention) {
@@ -129,4 +133,5 @@ class Panels {
 }
 
 function words(name) { return name.replaceAll("_", " "); }
-function signed(value) { return `${value > 0 ? "+" : ""}${value.toFixed(3)}`; }
+function fixed(value) { return value.toFixed(3).replace(/^-(?=[0.]+$)/, ""); } // no minus before a zero
+function signed(value) { return `${value > 0 ? "+" : ""}${fixed(value)}`; }

@@ -19,9 +19,12 @@ class Player {
     this.panels = new Panels(data);
     this.timeline = new Timeline(byId("track"), data, (step) => { this.pause(); this.show(step); });
     byId("slider").max = data.action.length - 1;
+    // A message that stands on the screen already is for those who hear the page.
+    const isOnScreen = (message, step) => data.screens[step]?.some(([text]) => text.includes(message.trim()));
+    byId("message").classList.toggle("unseen", data.message.every((message, step) => !message || isOnScreen(message, step)));
     for (let head = -1; head < data.num_heads; head++) byId("head").append(new Option(head < 0 ? "mean" : head, head));
     const usual = window.matchMedia("(prefers-reduced-motion: reduce)").matches ? 1 : 8;
-    for (const speed of SPEEDS) byId("speed").append(new Option(`${speed} steps/s`, speed, speed === usual, speed === usual));
+    for (const speed of SPEEDS) byId("speed").append(new Option(`${speed} step${speed > 1 ? "s" : ""}/s`, speed, speed === usual, speed === usual));
     this.showEdgeTypes();
     this.listen();
     this.layOut();
@@ -35,7 +38,7 @@ class Player {
     for (const type of types.length > 1 ? types : []) {
       const made = element("span", "edge-type", byId("edge-types"));
       made.innerHTML = `<svg width="26" height="6" aria-hidden="true"><path d="M0 3H26" stroke="currentColor" stroke-dasharray="${dashes(type)}"/></svg>`;
-      made.append(` type ${type}`);
+      made.append(` ${words(this.data.edge_types[type - 1])}`);
     }
   }
 
@@ -98,6 +101,7 @@ class Player {
   play() {
     if (this.step === this.last) this.show(0);
     this.isPlaying = true;
+    byId("step").setAttribute("aria-live", "off"); // not read aloud eight times a second
     byId("play").textContent = "⏸ pause";
     byId("play").setAttribute("aria-label", "Pause");
     let before = performance.now(), due = 0;
@@ -118,6 +122,7 @@ class Player {
 
   pause() {
     this.isPlaying = false;
+    byId("step").setAttribute("aria-live", "polite");
     byId("play").textContent = "▶ play";
     byId("play").setAttribute("aria-label", "Play");
   }
@@ -155,6 +160,7 @@ class Player {
     this.timeline.draw(this.step);
     byId("slider").value = this.step;
     byId("step").textContent = `step ${this.step} of ${this.last}`;
+    byId("slider").setAttribute("aria-valuetext", byId("step").textContent);
     document.body.dataset.step = this.step;
   }
 }

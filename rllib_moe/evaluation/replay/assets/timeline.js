@@ -28,17 +28,17 @@ class Timeline {
   }
 
   resize(width) {
-    this.width = width;
+    this.width = Math.max(width, this.left + this.right + 1);  // a window may be narrower, for a moment or in earnest
     const scenes = this.data.scene_names.length;
     // Measures that change a few times, such as a depth: a row of their values each.
     this.measures = Object.entries(this.data.measures).map(([name, values]) => [name, changesOf(values)]).filter(([, changes]) => changes.length <= MOST_CHANGES);
     const below = 143 + this.measures.length * 16, head = scenes ? 14 : 0;
     this.rows = { gate: [8, 78], score: [93, 44], measures: 143, scenes: below + head, axis: below + head + scenes * SCENE_ROW + 4 };
     this.height = this.rows.axis + 18;
-    this.pen = prepareCanvas(this.canvas, width, this.height);
+    this.pen = prepareCanvas(this.canvas, this.width, this.height);
     this.still = document.createElement("canvas");
-    const pen = prepareCanvas(this.still, width, this.height);
-    const colors = { text: css("--text"), muted: css("--muted"), line: css("--line"), accent: css("--accent") };
+    const pen = prepareCanvas(this.still, this.width, this.height);
+    const colors = { text: css("--text"), muted: css("--muted"), line: css("--line"), accent: css("--accent"), accentText: css("--accent-text") };
     pen.font = '11px system-ui, "DejaVu Sans", sans-serif';
     pen.textBaseline = "middle";
     this.drawGate(pen, colors);
@@ -103,7 +103,7 @@ class Timeline {
     this.label(pen, colors.text, `score ${short(score[1])}`, top + 7);
     this.label(pen, colors.muted, short(score[0]), top + height - 6);
     pen.textAlign = "left";
-    pen.fillStyle = colors.accent;
+    pen.fillStyle = colors.accentText;
     pen.fillText(`value ${short(value[1])}`, end + 6, top + 7);
     pen.fillText(short(value[0]), end + 6, top + height - 6);
   }
@@ -129,7 +129,7 @@ class Timeline {
     if (this.data.scene_names.length) {
       pen.textAlign = "left";
       pen.fillStyle = colors.muted;
-      pen.fillText("scenes, in the color of the expert that leads", this.left, top - 6);
+      pen.fillText("scenes, in the color of the expert that leads", this.left + 7, top - 6);
       pen.fillText("of steps", this.width - this.right + 6, top - 6);
     }
     this.data.scene_names.forEach((name, row) => {
@@ -184,4 +184,5 @@ class Timeline {
 function css(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 function changesOf(values) { return [...values.keys()].filter((step) => step && values[step] !== values[step - 1]); }
 function leading(gate) { return gate.indexOf(Math.max(...gate)); }
-function short(value) { return Number.isInteger(value) ? String(value) : Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2); }
+// Three digits that tell something, none of them a zero at the end.
+function short(value) { return Number.isInteger(value) || Math.abs(value) >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3))); }

@@ -53,7 +53,7 @@ def _draw_purposes(axes: Axes, scene: Mapping[str, Any], experts: Sequence[str])
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.invert_yaxis()
     axes.set(xlabel="probability where the expert leads (%)", title="What is done where an expert leads")
-    axes.legend(loc="lower right")
+    _add_legend(axes, columns=2)
 
 
 def _draw_attention(axes: Axes, attention: Mapping[str, Any] | None) -> None:
@@ -77,7 +77,12 @@ def _draw_attention(axes: Axes, attention: Mapping[str, Any] | None) -> None:
         xlabel="share of the ego node's attention (%)",
         title=f"Where it looks: by class, and by distance in {attention['distance_unit']}",
     )
-    axes.legend(loc="lower right")
+    _add_legend(axes, columns=2)
+
+
+def _add_legend(axes: Axes, columns: int) -> None:
+    """Put the legend below the axes, where it covers nothing that is drawn."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns)
 
 
 def _draw_removal(axes: Axes, removal: Sequence[Mapping[str, Any]], experts: Sequence[str]) -> None:

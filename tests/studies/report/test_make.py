@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
 from rllib_moe.schedule.phases import PhaseSchedule
+from rllib_moe.studies.report.curves import comparison_rows
 from rllib_moe.studies.report.figures import alpha_entropy, small_panels
 from rllib_moe.studies.report.make import ReportRequest
 from rllib_moe.studies.report.page import render
@@ -254,6 +256,31 @@ def test_no_flag_is_broken_where_a_line_of_a_command_ends(
     told = browser.execute_script("return document.querySelector('pre').textContent")
     assert " --" in told
     assert "<" not in told
+
+
+def test_words_of_tables_are_aligned_alike_in_every_row(compared: Path, browser: webdriver.Chrome) -> None:
+    browser.get((compared / "index.html").as_uri())
+    aligned = browser.execute_script(
+        "return [...document.querySelectorAll('.phases tbody tr')].map(row => "
+        "getComputedStyle(row.cells[row.cells.length - 11]).textAlign)"
+    )
+    assert len(aligned) > 3
+    assert set(aligned) == {"left"}
+
+
+def test_wide_tables_are_reached_and_named_by_keyboard(compared: Path, browser: webdriver.Chrome) -> None:
+    browser.get((compared / "index.html").as_uri())
+    tables = browser.find_elements(By.CSS_SELECTOR, ".scroll[tabindex='0']")
+    assert [table.accessible_name for table in tables] == ["Runs", "Comparison", "Phases played"]
+
+
+def test_the_table_of_phases_says_whose_the_shares_are() -> None:
+    plain = run_of("plain", [row(1)])
+    named = replace(plain, name="named", starts=[{"role_names": ["fight", "eat", "look", "rest"]}])
+    alone = render([named], [], [], {"named": []}, ["report"])
+    assert "shares are those of fight, eat, look, rest, in this order" in alone
+    rows = comparison_rows([Group("plain", (plain,)), Group("named", (named,))])
+    assert "in this order" not in render([plain, named], rows, [], {"plain": [], "named": []}, ["report"])
 
 
 def test_an_evaluation_tells_how_sure_a_measure_is_and_over_how_many_episodes() -> None:

@@ -211,7 +211,7 @@ def learning(path: Path) -> None:
 
 def explanation(path: Path) -> None:
     """Draw what the experts of the shipped network do."""
-    numbers = json.loads((PUBLISHED / "explanation-nethack.json").read_text(encoding="utf-8"))
+    numbers = json.loads((PUBLISHED / "explanation-nethack-2026-11-29.json").read_text(encoding="utf-8"))
     write_plot(numbers["explain"], f"{numbers['checkpoint']}, {numbers['episodes']} episodes", path)
 
 

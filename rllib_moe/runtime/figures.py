@@ -92,6 +92,15 @@ def add_legend(figure: Figure, legend: Mapping[str, Any], columns: int = 4) -> N
     figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=math.ceil(len(legend) / rows))
 
 
+def fitted(name: str, letters: int, lines: int = 1) -> str:
+    """Return a name in so many lines of so many letters at most; of a longer one, its middle is left out."""
+    room = letters * lines
+    if len(name) > room:
+        begin = room // 2
+        name = f"{name[:begin]}…{name[len(name) - (room - begin - 1) :]}"
+    return "\n".join(name[place : place + letters] for place in range(0, len(name), letters)) if lines > 1 else name
+
+
 def percent(share: float, _: object = None) -> str:
     """Return a share in percent, as a label of an axis."""
     return f"{100 * share:.3g} %"

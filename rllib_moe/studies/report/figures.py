@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import LIGHT, expert_color
-from rllib_moe.runtime.figures import WIDTH, add_legend, panels, percent, share_bars
+from rllib_moe.runtime.figures import WIDTH, add_legend, fitted, panels, percent, share_bars
 from rllib_moe.studies.report.curves import CONFIDENCE, metric_curve, score_curve
 from rllib_moe.studies.report.overlay import (
+    PANEL_NAME,
     Drawing,
     finish,
     fullest_legend,
@@ -123,7 +124,7 @@ def shares(groups: Sequence[Group]) -> Drawing:
         each.set_ylim(0, 1)
         each.yaxis.set_major_formatter(percent)
         if len(stacks) > 1:
-            each.set_title(run.name)
+            each.set_title(fitted(run.name, *PANEL_NAME))
     legend = fullest_legend(axes)
     add_legend(figure, legend, 6)
     caption = f"Mean gate weight of each expert over the iteration's states; the shares sum to 100 %. {RAW}"
@@ -242,7 +243,7 @@ def scene_figures(runs: Sequence[Run]) -> Iterator[Drawing]:
         for place, (each, (run, bars)) in enumerate(zip(axes, shown.items(), strict=False)):
             share_bars(each, bars, expert_names(len(bars[0][1]), run.role_names))
             if len(runs) > 1:
-                each.set_title(run.name)
+                each.set_title(fitted(run.name, *PANEL_NAME))
             if place % columns and [name for name, _ in bars] == labels:
                 each.set_yticklabels([])
             labels = [name for name, _ in bars]

@@ -11,13 +11,17 @@ from matplotlib.figure import Figure
 
 from rllib_moe import metrics as m
 from rllib_moe.runtime.colors import ACCENT, LIGHT, PHASE_OPACITY, RUN_COLORS, phase_color
-from rllib_moe.runtime.figures import add_legend, percent
+from rllib_moe.runtime.figures import add_legend, fitted, percent
 from rllib_moe.studies.report.curves import CONFIDENCE, Curve, mean_of
 from rllib_moe.studies.report.runs import Group, PhaseSpan, Run
 
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))
 SHORT_NAME = 24
-"""Letters of a name up to which several stand in a row of the legend."""
+"""Letters of a name up to which four stand in a row of the legend."""
+ROW = 80
+"""Letters for which a row of the legend has room."""
+PANEL_NAME = (26, 2)
+"""Letters and lines of a name above a panel of three beside each other."""
 MIN_BAND = 3
 """Runs from which the interval of their mean is drawn: that of two is thirteen times as wide as its standard error."""
 SEVERAL = (
@@ -111,7 +115,10 @@ def finish(
         if typical:
             shade_phases(axes, typical.phases(), named=named)
     if legend := fullest_legend(figure.axes):
-        add_legend(figure, legend, 4 if all(len(label) <= SHORT_NAME for label in legend) else 2)
+        short = {fitted(label, ROW): handle for label, handle in legend.items()}
+        legend = short if len(short) == len(legend) else legend
+        longest = sorted(map(len, legend))[-2:]
+        add_legend(figure, legend, 4 if longest[-1] <= SHORT_NAME else 2 if sum(longest) <= ROW else 1)
     return Drawing(key=key, title=title, caption=caption, figure=figure, metrics=metrics)
 
 

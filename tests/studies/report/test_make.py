@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -18,9 +19,10 @@ from selenium.webdriver.common.by import By
 from rllib_moe import metrics as m
 from rllib_moe.envs.description import expert_names
 from rllib_moe.runtime.colors import DARK, LIGHT, expert_color
+from rllib_moe.runtime.figures import fitted, styled
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.studies.report.curves import comparison_rows
-from rllib_moe.studies.report.figures import alpha_entropy, small_panels
+from rllib_moe.studies.report.figures import alpha_entropy, draw_figures, small_panels
 from rllib_moe.studies.report.make import ReportRequest
 from rllib_moe.studies.report.page import render
 from rllib_moe.studies.report.runs import Group, Run
@@ -147,7 +149,7 @@ def test_the_legend_has_a_run_that_lacks_the_first_panel() -> None:
 def test_several_runs_are_compared_by_group(compared: Path) -> None:
     page = (compared / "index.html").read_text()
     table = page[page.index('id="comparison-table"') : page.index("</table>", page.index('id="comparison-table"'))]
-    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)][1:]
+    rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)][1:]
     assert [row[1] for row in rows] == ["2", "1"]
     assert rows[0][0] == "a/mine (seeds 0, 1)"
     # At episode 120 the last 100 episodes of a/mine have the scores 2 to 11, mean 6.5, those of b/mine four more. The
@@ -281,6 +283,30 @@ def test_the_table_of_phases_says_whose_the_shares_are() -> None:
     assert "shares are those of fight, eat, look, rest, in this order" in alone
     rows = comparison_rows([Group("plain", (plain,)), Group("named", (named,))])
     assert "in this order" not in render([plain, named], rows, [], {"plain": [], "named": []}, ["report"])
+
+
+@pytest.mark.parametrize("key", ["score", "shares"])
+def test_long_names_of_runs_stay_within_the_figure(key: str) -> None:
+    long = "a-variant-whose-name-tells-of-each-of-its-settings-and-of-more-than-that-lr0.0005-k4-beta"
+    runs = [replace(run_of(f"{long}-{place}", [row(1), row(2)]), path=Path(str(place))) for place in range(3)]
+    groups = [Group(run.name, (run,)) for run in runs]
+    with styled():
+        drawings, _ = draw_figures(groups)
+        (figure,) = (drawing.figure for drawing in drawings if drawing.key == key)
+        figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().x0 >= 0
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.width
+    titles = [axes._left_title.get_window_extent() for axes in figure.axes if axes.get_title(loc="left")]
+    assert len(titles) == (3 if key == "shares" else 0)
+    assert all(title.x1 < following.x0 for title, following in itertools.pairwise(titles))
+    assert all(axes.bbox.width > 0.2 * figure.bbox.width for axes in figure.axes)
+
+
+def test_a_long_name_loses_its_middle() -> None:
+    assert fitted("short", 8) == fitted("short", 8, 2) == "short"
+    assert fitted("abcdefghijkl", 8) == "abcd…jkl"
+    assert fitted("abcdefghijkl", 8, 2) == "abcdefgh\nijkl"
+    assert fitted("abcdefghijklmnopqrs", 8, 2) == "abcdefgh\n…mnopqrs"
 
 
 def test_an_evaluation_tells_how_sure_a_measure_is_and_over_how_many_episodes() -> None:

@@ -52,7 +52,7 @@ def run(*words: str, cwd: Path, path: Path = ROOT) -> tuple[int, str, set[str]]:
         ("evaluate --policy random --env regimes --json .", 2, "json: expected a file, '.' is a directory"),
         ("replay --checkpoint nope --out x.html", 2, "checkpoint nope: no such directory"),
         ("report --out x", 2, "unknown argument '--out' (did you mean '--output'?)"),
-        ("report", 2, "runs: missing; expected one run directory or several, such as results/full_training"),
+        ("report", 2, "runs: missing; expected a list of texts, at least one (run directories, such as results/"),
         ("report .", 2, "expected a run directory with progress.csv, there is none"),
         ("experiment plan.yaml", 2, "primary: no evaluation has 'nope'"),
         ("tune --exp-name x --space nope", 2, "space: cannot read 'nope'"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from rllib_moe.runtime.files import directory_errors, write_whole
 from rllib_moe.studies.report.runs import group_runs, read_runs
@@ -16,19 +16,10 @@ from rllib_moe.validation import ConfigError, Settings
 class ReportRequest(Settings):
     """Runs to report on, and the place of the report."""
 
-    runs: list[str] = Field(
-        [], validate_default=True, json_schema_extra={"positional": True, "nargs": "*", "metavar": "RUN"}
-    )
+    runs: list[str] = Field(min_length=1, json_schema_extra={"positional": True, "nargs": "*", "metavar": "RUN"})
     """Run directories, such as results/full_training; the first one gets the report."""
     output: str | None = Field(None, min_length=1)
     """Directory for the page and the pictures; by default `report` in the first run's directory."""
-
-    @field_validator("runs")
-    @classmethod
-    def _check_runs(cls, runs: list[str]) -> list[str]:
-        if not runs:
-            raise ValueError("missing; expected one run directory or several, such as results/full_training")
-        return runs
 
 
 def make_report(request: ReportRequest, command: Sequence[str]) -> dict[str, Any]:

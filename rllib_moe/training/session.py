@@ -138,7 +138,11 @@ class Session:
             if self._run.address or os.environ.get("RAY_ADDRESS"):
                 for notice in check_cluster(training.num_workers, training.num_gpus):
                     say(self._console, notice)
-            algorithm = build_algorithm(self._experiment, self._first_episode)
+            try:
+                with stop.interrupting():  # it may wait for nodes of the cluster
+                    algorithm = build_algorithm(self._experiment, self._first_episode)
+            except KeyboardInterrupt:
+                return []
             stack.callback(algorithm.stop)
             if self._resumed:
                 restore(algorithm, self._resumed.checkpoint.state())

@@ -1,10 +1,14 @@
-"""Stopping by signal (Ctrl-C, SIGTERM, closed terminal): the first ends a run after its iteration, a second at once."""
+"""Stopping by signal (Ctrl-C, SIGTERM, closed terminal): the first ends a run after its iteration, a second at once.
+
+While a run has nothing to save yet, the first ends it at once too.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Self
 
@@ -34,6 +38,7 @@ class StopSignals:
         self.received: str | None = None
         """Name of the first signal."""
         self._previous: dict[int, signal._HANDLER] = {}
+        self._interrupts = False
 
     def __bool__(self) -> bool:
         return self.received is not None
@@ -52,6 +57,15 @@ class StopSignals:
         for number in self._previous:
             signal.signal(number, self._receive)
 
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Let the first signal raise KeyboardInterrupt inside the block, where there is nothing to save."""
+        self._interrupts = True
+        try:
+            yield
+        finally:
+            self._interrupts = False
+
     def note(self, number: int) -> None:
         """Book a signal that somebody else received."""
         self.received = self.received or signal.Signals(number).name
@@ -68,6 +82,8 @@ class StopSignals:
             _write(1, self.farewell)
             os._exit(128 + number)
         self.note(number)
+        if self._interrupts:
+            raise KeyboardInterrupt
         _write(2, self.notice)
 
 

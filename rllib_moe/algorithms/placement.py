@@ -68,7 +68,8 @@ def check_cluster(num_workers: int, num_gpus: float) -> list[str]:
             [f"num_gpus: the learner runs where train.py does; this node has {own:g} GPUs, not {num_gpus:g}; {hint}"]
         )
     cpus = sum(node["Resources"].get("CPU", 0) for node in nodes)
-    said = [f"Cluster: {len(nodes)} nodes, {cpus:g} CPUs, {sum(n['Resources'].get('GPU', 0) for n in nodes):g} GPUs"]
+    gpus = sum(node["Resources"].get("GPU", 0) for node in nodes)
+    said = [f"Cluster: {len(nodes)} node{'s' * (len(nodes) > 1)}, {cpus:g} CPUs, {gpus:g} GPUs"]
     if cpus < num_workers:
         said.append(f"{num_workers} rollout workers need a CPU each: the run waits until nodes with them join")
     return said

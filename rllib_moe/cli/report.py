@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     for name, state in made["runs"].items():
         print(f"{name}: {state}")
         for omission in made["omissions"][name]:
-            print(f"  left out: {omission}")
+            print(f"  {omission}")
     print(f"page: {made['page']}")
     return made
 

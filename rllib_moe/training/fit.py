@@ -60,7 +60,10 @@ def try_environment(experiment: Experiment) -> None:
         with closing(make_configured(environment)) as env, Watchdog(environment.step_timeout) as watchdog:
             space: Any = env.observation_space
             watchdog.watch()
-            observation, info = env.reset(seed=experiment.training.seed)
+            answer = env.reset(seed=experiment.training.seed)
+            if not (isinstance(answer, tuple) and len(answer) == 2):
+                raise TypeError(f"expected a pair of observation and info, got a {type(answer).__name__}")
+            observation, info = answer
             check_observation(observation, space)
             _check_info(info)
             during = "the first step"

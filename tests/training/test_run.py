@@ -352,6 +352,16 @@ def test_an_environment_whose_first_step_fails_is_refused_before_anything_starts
     assert not (tmp_path / "mine").exists()
 
 
+def test_an_environment_whose_reset_returns_no_pair_is_refused(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = RegimesEnv.reset
+    monkeypatch.setattr(RegimesEnv, "reset", lambda self, **given: reset(self, **given)[0])
+    monkeypatch.setattr(session, "Session", Mock(side_effect=AssertionError("began")))
+    [error] = errors_of(train, "mine", 24)
+    assert error == (
+        "env: 'regimes' cannot be played: reset: TypeError: expected a pair of observation and info, got a dict"
+    )
+
+
 def test_an_environment_whose_first_observation_breaks_the_contract_is_refused(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

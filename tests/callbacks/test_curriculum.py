@@ -258,7 +258,7 @@ def test_banner() -> None:
 def test_banner_says_the_target_that_can_be_reached() -> None:
     """No more than ln K can be reached, and 1.3863 is a trifle more than ln 4."""
     phase = override_schedule(PhaseSchedule.load("default"), {"*.alpha_entropy_target": 1.3863}).at(0)
-    assert "alpha entropy target 1.39" in banner(phase, 0, 1000, 4)
+    assert "alpha_entropy_target 1.39" in banner(phase, 0, 1000, 4)
     assert "alpha entropy target 0.693" in banner(phase, 0, 1000, 2)
 
 

@@ -259,7 +259,7 @@ def test_banner_says_the_target_that_can_be_reached() -> None:
     """No more than ln K can be reached, and 1.3863 is a trifle more than ln 4."""
     phase = override_schedule(PhaseSchedule.load("default"), {"*.alpha_entropy_target": 1.3863}).at(0)
     assert "alpha_entropy_target 1.39" in banner(phase, 0, 1000, 4)
-    assert "alpha entropy target 0.693" in banner(phase, 0, 1000, 2)
+    assert "alpha_entropy_target 0.693" in banner(phase, 0, 1000, 2)
 
 
 def test_a_faulty_schedule_is_refused_at_build(small_config: SmallConfig) -> None:

@@ -13,17 +13,23 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PUBLISHED = ROOT / "results" / "published" / "named-roles-2026-11-28"
+PUBLISHED = ROOT / "results" / "published"
+PLACES = {
+    "roles": "named-roles-2026-11-28",
+    "one-expert": "named-roles-2026-11-28",
+    "frozen": "named-roles-frozen-2026-11-29",
+}
+"""Directories of the variants of the plan."""
 SEEDS = range(5)
 
 
 def evaluations(variant: str) -> list[dict[str, Any]]:
     """Return the evaluations of a variant, one a seed, with every number as it is written."""
-    files = (PUBLISHED / f"{variant}-seed{seed}" / "evaluation.json" for seed in SEEDS)
+    files = (PUBLISHED / PLACES[variant] / f"{variant}-seed{seed}" / "evaluation.json" for seed in SEEDS)
     return [json.loads(file.read_text(), parse_float=Decimal) for file in files]
 
 
-ROLES, ONE_EXPERT = evaluations("roles"), evaluations("one-expert")
+ROLES, ONE_EXPERT, FROZEN = map(evaluations, PLACES)
 SCENES = ("hp_low", "hungry", "monster_adjacent", "on_stairs_down", "dead_end", "item_near", "in_prompt")
 LABELS = {"kind of action": "action", "all scene flags together": "scene", "role": "role"}
 """Labels whose name is not that of a scene flag."""
@@ -74,7 +80,11 @@ def information(label: str) -> list[str]:
 
 def test_the_scores_of_named_experts_are_those_published() -> None:
     cells = []
-    for name, each in (("named roles", ROLES), ("one expert", ONE_EXPERT)):
+    for name, each in (
+        ("named roles", ROLES),
+        ("one expert", ONE_EXPERT),
+        ("four experts, router frozen", FROZEN),
+    ):
         mean, error = mean_and_error(evaluation["score_mean"] for evaluation in each)
         scores = (f"{shown(one['score_mean'], 1)} ± {shown(one['score_se'], 1)}" for one in each)
         cells.append([f"{name}: score", *scores, f"**{shown(mean, 1)} ± {shown(error, 1)}**"])
@@ -85,7 +95,7 @@ def test_the_scores_of_named_experts_are_those_published() -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
-@pytest.mark.parametrize("each", [ROLES, ONE_EXPERT], ids=["roles", "one-expert"])
+@pytest.mark.parametrize("each", [ROLES, ONE_EXPERT, FROZEN], ids=list(PLACES))
 def test_the_scores_in_the_readmes_are_those_published(each: list[dict[str, Any]], page: str) -> None:
     summary = "{} ± {}".format(*(shown(value, 1) for value in mean_and_error(one["score_mean"] for one in each)))
     rows = [line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if line.startswith("|")]

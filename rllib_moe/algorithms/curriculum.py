@@ -84,7 +84,7 @@ class CurriculumAlgorithm(Algorithm):
     schedule: PhaseSchedule
     """The phases."""
     has_phase = False
-    """Whether the curriculum's callback has activated a phase."""
+    """True once the curriculum's callback has activated a phase."""
     empty_iterations: int = 0
     """Iterations in a row, the last one included, that sampled nothing, as all workers failed."""
 

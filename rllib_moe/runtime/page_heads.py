@@ -1,4 +1,4 @@
-"""What stands in a page's head, in words: the environment, the code and the machine. Pure."""
+"""Words for the head of a page: the environment, the code and the machine. Pure."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from rllib_moe.evaluation.explanation import ALL
 
 
 def test_no_legend_covers_what_is_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where all bars are long, a legend within the axes lies on some of them."""
+    """A legend within the axes would lie on bars, as all of these are long."""
     purposes = [{"fight": 0.5, "search": 0.5}] * 2
     scene = {"steps": 10, "share": [0.5, 0.5], "leads": [0.5, 0.5], "purposes": purposes}
     row = {"attention": 0.5, "equal": 0.5}

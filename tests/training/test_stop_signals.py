@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -75,9 +74,7 @@ def test_the_first_signal_saves_and_stops(number: signal.Signals, start: Start, 
 
 def test_a_second_signal_exits_at_once(start: Start, tmp_path: Path) -> None:
     process = start("mine", "--batch-size", "20480", "--num-epochs", "50")  # an iteration of minutes
-    while not (tmp_path / "mine" / "config.yaml").exists():  # written when the algorithm stands
-        assert process.process.poll() is None
-        time.sleep(0.05)
+    process.wait_for((tmp_path / "mine" / "config.yaml").exists)  # written when the algorithm stands
     process.send(signal.SIGTERM)
     process.read_until("Once more to exit at once")
     process.send(signal.SIGINT)
@@ -103,9 +100,7 @@ def test_a_signal_while_ray_or_a_worker_starts_leaves_nothing(
     number: signal.Signals, child: str, start: Start, tmp_path: Path
 ) -> None:
     process = start("mine")
-    while not any(child in command for command in process.relatives()):
-        assert process.process.poll() is None
-        time.sleep(0.01)
+    process.wait_for(lambda: any(child in command for command in process.relatives()))
     process.send(number)
     assert process.status() == 128 + number, process.output
     process.wait_until_alone()

@@ -24,7 +24,8 @@ from rllib_moe.cli.flags import Parser, words_of
 from rllib_moe.config import RunConfig
 from rllib_moe.experiment import SCHEDULE, Experiment
 from rllib_moe.runtime.invocation import FAILED, called_as, exit_statuses
-from rllib_moe.studies.tuning.search import Search, run_search
+from rllib_moe.studies.tuning.run import run_search
+from rllib_moe.studies.tuning.search import Search
 from rllib_moe.studies.tuning.search_config import SearchConfig
 from rllib_moe.validation import ConfigError, collected
 
@@ -34,7 +35,7 @@ SHARED_RUN_FIELDS = ("episodes", "checkpoint_every", ADDRESS)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run one search and return its outcome (see `studies.tuning.search.run_search`)."""
+    """Run one search and return its outcome (see `studies.tuning.run.run_search`)."""
     words = words_of(argv)
     parser = Parser("tune", str(__doc__))
     parser.add_argument("--resume", metavar="DIR", help="Directory of an interrupted search to go on with.")

@@ -19,9 +19,10 @@ import torch
 from rllib_moe.config import EnvironmentConfig
 from rllib_moe.envs.description import describe
 from rllib_moe.envs.registry import make_configured
+from rllib_moe.evaluation.actor import Actor
 from rllib_moe.evaluation.explanation import Explanation, add_states
 from rllib_moe.evaluation.information import KeptState, kept_state, labels_of_state
-from rllib_moe.evaluation.player import Actor, Player
+from rllib_moe.evaluation.player import Player
 from rllib_moe.models.losses import gate_entropy
 
 

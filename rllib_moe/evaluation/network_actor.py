@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_moe.evaluation.player import Choice, Observations, Player, action_generator
+from rllib_moe.evaluation.actor import Choice, Observations, action_generator
 from rllib_moe.models.policy_network import GATMoEPolicy, PolicyOutput
 
 ROUNDING = 1e-4
@@ -26,14 +26,18 @@ class NetworkActor:
 
     Args:
         network: The network; is set to evaluation mode.
-        player: The player that it acts for.
+        deterministic: Take the most probable action instead of drawing one.
+        removed_expert: Expert that is taken away; None leaves all.
+        watched: Ask for the ego node's attention.
     """
 
-    def __init__(self, network: GATMoEPolicy, player: Player) -> None:
-        self._network, self._player = network.eval(), player
+    def __init__(
+        self, network: GATMoEPolicy, *, deterministic: bool, removed_expert: int | None, watched: bool
+    ) -> None:
+        self._network, self._deterministic, self._watched = network.eval(), deterministic, watched
         self._available: Tensor | None = None
-        if player.removed_expert is not None:
-            self._available = torch.arange(network.experts.num_experts) != player.removed_expert
+        if removed_expert is not None:
+            self._available = torch.arange(network.experts.num_experts) != removed_expert
 
     def start(self, seed: int) -> np.random.Generator:
         """Make the generator of an episode's actions."""
@@ -41,7 +45,7 @@ class NetworkActor:
 
     def act(self, observations: Observations, episodes: Sequence[np.random.Generator]) -> Choice:
         """Choose an action for each row."""
-        draws = None if self._player.deterministic else np.array([generator.random() for generator in episodes])
+        draws = None if self._deterministic else np.array([generator.random() for generator in episodes])
         output = self._run(observations)
         actions, is_doubtful = _choose(output.logits.numpy(), draws)
         if len(episodes) > 1:
@@ -55,7 +59,7 @@ class NetworkActor:
     def _run(self, observations: Observations) -> PolicyOutput:
         # torch.tensor copies: memory of torch's own alignment gives the same digits wherever a row came from.
         batch = {name: torch.tensor(leaf) for name, leaf in observations.items()}
-        return self._network(batch, available_experts=self._available, return_attention=self._player.watched)
+        return self._network(batch, available_experts=self._available, return_attention=self._watched)
 
 
 def _choose(logits: np.ndarray, draws: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

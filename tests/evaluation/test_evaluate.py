@@ -10,10 +10,10 @@ import torch
 from rllib_moe.envs.description import EpisodeMeasure
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.registry import make_env
+from rllib_moe.evaluation.actor import action_generator
 from rllib_moe.evaluation.episodes import EpisodeRecord, GateSum
 from rllib_moe.evaluation.evaluate import evaluate
 from rllib_moe.evaluation.network_actor import _choose
-from rllib_moe.evaluation.player import action_generator
 from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.policy_network import GATMoEPolicy

@@ -1,7 +1,4 @@
-"""One search: planned and checked, kept in its directory, and run.
-
-Ray and torch, which take seconds to import, are imported once a search is sure to begin.
-"""
+"""One search: planned and checked, and kept in its directory."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ import yaml
 
 from rllib_moe.config import ModelConfig
 from rllib_moe.experiment import ENV_ARG, Experiment
-from rllib_moe.runtime.files import directory_errors, locked, write_whole
+from rllib_moe.runtime.files import write_whole
 from rllib_moe.schedule.overrides import ENV, split_override
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
@@ -114,29 +111,6 @@ class Search:
         write_whole(self.config.directory / SEARCH, text)
 
 
-def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:
-    """Run all trials, or those that an earlier process left, and write the outcome.
-
-    Args:
-        command: Command line, to be written down with the search.
-
-    Returns:
-        `trials` (records, best first, in plain form), `best` (number of the best trial or None), `paths` (of what was
-        written) and `stopped_by` (name of the signal that ended the search early, or None).
-
-    Raises:
-        ConfigError: The directory is refused, holds nothing to resume, or another process is at work there; nothing was
-            written.
-    """
-    directory = search.config.directory
-    _check(directory, search.is_resumed)
-    directory.mkdir(parents=True, exist_ok=True)
-    with locked("exp_name", directory):
-        from rllib_moe.studies.tuning.tuner import run_trials  # late: see above
-
-        return run_trials(search, command)
-
-
 def _fit_errors(space: SearchSpace, candidates: Sequence[Values]) -> Iterator[str]:
     """Yield the reasons why trials do not fit their environment.
 
@@ -158,23 +132,6 @@ def _concerns_fit(name: str) -> bool:
     """Return whether an override changes the environment, the network, or what the phases ask of them."""
     key = split_override(name)[1]
     return name.startswith(ENV_ARG) or name in ModelConfig.model_fields or key.startswith(ENV) or key == "role_coef"
-
-
-def _check(directory: Path, is_resumed: bool) -> None:
-    """Refuse a directory that holds another search, nothing to go on with, or that cannot be written to.
-
-    Raises:
-        ConfigError: The directory is refused.
-    """
-    if errors := list(directory_errors("output_dir", directory)):
-        raise ConfigError(errors)
-    # A search that ended before its first trial leaves its file alone.
-    holds_trials = directory.exists() and bool({each.name for each in directory.iterdir()} - {SEARCH})
-    if is_resumed and not holds_trials:
-        raise ConfigError([f"resume: {directory} was interrupted before any trial began; start it anew"])
-    if holds_trials and not is_resumed:
-        told = f"exp_name: {directory} is not empty; choose another name, or go on with its search"
-        raise ConfigError([f"{told} by --resume {directory}"])
 
 
 def trial_number(trial: Trial) -> int:

@@ -43,7 +43,7 @@ TUNE_SETTINGS = {
 
 
 def run_trials(search: Search, command: Sequence[str]) -> dict[str, Any]:
-    """Run the trials of a search whose directory was checked, and return its outcome (see `search.run_search`)."""
+    """Run the trials of a search whose directory was checked, and return its outcome (see `run.run_search`)."""
     console = standard_console()
     config, space, directory = search.config, search.space, search.config.directory
     os.environ |= TUNE_SETTINGS

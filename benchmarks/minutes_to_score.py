@@ -42,8 +42,10 @@ def minutes_to_score(config: BenchmarkConfig) -> list[dict[str, Any]]:
         whole training `minutes` (start-up excluded), `episodes`, `steps_per_second`.
 
     Raises:
-        FailedError: A training failed.
+        FailedError: A checkout's command does not start, found out before the first training; or a training failed.
     """
+    for checkout in config.checkouts:
+        _check_command(Path(checkout).resolve())
     return [_train(config, Path(checkout), seed) for seed in config.seeds for checkout in config.checkouts]
 
 
@@ -60,6 +62,23 @@ def settings_of(experiment: Experiment) -> dict[str, Any]:
     """Return the settings of an experiment that differ from the defaults, and the schedule whole if it does."""
     changed = experiment.model_dump(exclude_defaults=True, exclude={"run"})
     return changed | ({"schedule": experiment.schedule.to_dict()} if "schedule" in changed else {})
+
+
+def _command(checkout: Path) -> tuple[list[str], dict[str, str]]:
+    """Return words and environment variables that start a checkout's training, with its own interpreter where it has one."""
+    own = checkout / ".venv" / "bin" / "python"
+    return [str(own) if own.exists() else sys.executable, TRAIN], {**os.environ, "PYTHONPATH": str(checkout)}
+
+
+def _check_command(checkout: Path) -> None:
+    """Ask a checkout's training for its flags, so that one without its packages ends no hour of measurements."""
+    words, environment = _command(checkout)
+    asked = subprocess.run(
+        [*words, "--help"], cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if asked.returncode:
+        told = "\n".join(asked.stderr.splitlines()[-LOG_LINES:])
+        raise FailedError(f"{checkout}: its {TRAIN} does not start; install its packages into its .venv:\n{told}")
 
 
 def _train(config: BenchmarkConfig, checkout: Path, seed: int) -> dict[str, Any]:
@@ -89,14 +108,12 @@ def _train(config: BenchmarkConfig, checkout: Path, seed: int) -> dict[str, Any]
 
 @contextmanager
 def _training(config: BenchmarkConfig, checkout: Path, seed: int, place: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Have a training run within the block, with the interpreter of the checkout where it has one."""
-    own = checkout / ".venv" / "bin" / "python"
-    words = [str(own) if own.exists() else sys.executable, TRAIN, "--output-dir", str(place), "--exp-name", "run"]
-    words += ["--seed", str(seed), "--episodes", str(config.episodes)]
+    """Have a training run within the block."""
+    words, environment = _command(checkout)
+    words += ["--output-dir", str(place), "--exp-name", "run", "--seed", str(seed), "--episodes", str(config.episodes)]
     if settings := settings_of(config.experiment):
         (place / "settings.yaml").write_text(yaml.safe_dump(settings))
         words += ["--config", str(place / "settings.yaml")]
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=checkout, env=environment

@@ -65,7 +65,7 @@ def settings_of(experiment: Experiment) -> dict[str, Any]:
 
 
 def _command(checkout: Path) -> tuple[list[str], dict[str, str]]:
-    """Return words and environment variables that start a checkout's training, with its own interpreter where it has one."""
+    """Return words and environment that start a checkout's training, by its own interpreter where it has one."""
     own = checkout / ".venv" / "bin" / "python"
     return [str(own) if own.exists() else sys.executable, TRAIN], {**os.environ, "PYTHONPATH": str(checkout)}
 

@@ -139,11 +139,25 @@ def test_a_checkout_is_told_what_differs_from_the_defaults():
     assert settings_of(Experiment()) == {}
 
 
+def checkout(path, code):
+    (path / "scripts").mkdir()
+    (path / "scripts" / "train.py").write_text(f"import sys\n{code}")
+    return path
+
+
 def test_a_training_that_fails_is_told(tmp_path):
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "train.py").write_text("raise SystemExit('no more ' + 'disk')")
+    failing = checkout(tmp_path, "if '--help' not in sys.argv:\n    raise SystemExit('no more ' + 'disk')")
     with pytest.raises(FailedError, match=r"training ended with status 1:\nno more disk"):
-        main(f"--minutes-to-score 1 --checkouts {tmp_path} {TINY}".split())
+        main(f"--minutes-to-score 1 --checkouts {failing} {TINY}".split())
+
+
+def test_a_checkout_that_does_not_start_is_told_before_any_training(tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "broken").mkdir()
+    whole = checkout(tmp_path / "whole", "if '--help' not in sys.argv:\n    raise SystemExit('was trained')")
+    broken = checkout(tmp_path / "broken", "import no_such_package")
+    with pytest.raises(FailedError, match=rf"^{broken}: .* does not start; .*\n(.*\n)*ModuleNotFoundError"):
+        main(f"--minutes-to-score 1 --checkouts {whole},{broken} {TINY}".split())
 
 
 def test_medians_over_the_rounds():

@@ -183,7 +183,7 @@ def test_nethack_changes_its_limits_and_rewards(tmp_path):
     observation, reward, _, _, info = env.step(int(np.flatnonzero(observation["action_mask"][1:9])[0]) + 1)
     assert reward == info["shaping"] + info["score"]
     with pytest.raises(
-        ValueError, match=r"character: may not change .*; depth_bonus: expected a finite number, 0 or more"
+        ValueError, match=r"character: may not change .*; tile_bonus: expected a finite number, 0 or more"
     ):
-        env.set_arguments(character="@", depth_bonus=-1)
+        env.set_arguments(character="@", tile_bonus=-1)
     env.close()

@@ -112,7 +112,7 @@ def test_module_and_id(tmp_path, monkeypatch):
         (
             "nethack",
             {"depth_bonus": "high"},
-            "depth_bonus: expected a finite number, 0 or more, got 'high'",
+            "depth_bonus: expected a finite number, got 'high'",
         ),
         ("nethack", {"action_mask": 1}, "action_mask: expected true or false, got 1"),
         ("nethack", {"no_progress_limit": True}, "no_progress_limit: expected a whole number, 1 or more, got True"),

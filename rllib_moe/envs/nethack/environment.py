@@ -71,7 +71,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         path_summary: whether ``features`` has the first steps to the nearest targets.
         reward_scale: factor from score to reward. 0.05 makes a new level worth 2.5.
         frozen_penalty: score points taken off for a step in which the game clock stands still; the task's own value.
-        depth_bonus: shaping reward for each level of new maximum depth.
+        depth_bonus: shaping reward for each level of new maximum depth; below 0 going down costs.
         tile_bonus: shaping reward for each passable tile seen for the first time.
         dismiss_prompts: close questions the actions cannot usefully answer, within the step that opened them.
         no_progress_limit: steps in a row without the game clock moving after which the episode is truncated.
@@ -98,7 +98,7 @@ class NetHackGraphEnv(gymnasium.Env[Observation, int]):
         path_summary: bool = True,
         reward_scale: AtLeastZero = 0.05,
         frozen_penalty: AtLeastZero = 0.01,
-        depth_bonus: AtLeastZero = 0.0,
+        depth_bonus: float = 0.0,
         tile_bonus: AtLeastZero = 0.0,
         dismiss_prompts: bool = True,
         no_progress_limit: StepLimit = 150,

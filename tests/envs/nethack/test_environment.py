@@ -161,13 +161,14 @@ def test_shaping_is_reported_apart(make_env):
     assert total > 3.0 * depths
 
 
-def test_stair_dancing_pays_once(make_env):
-    env = make_env(depth_bonus=3.0)
+@pytest.mark.parametrize("bonus", [3.0, -1.0])
+def test_stair_dancing_pays_once(make_env, bonus):
+    env = make_env(depth_bonus=bonus)
     policy = ScriptedStairsPolicy()
     observation, info = env.reset(seed=QUICK_SEED)
     while info["max_depth"] == 1:
         observation, _, _, _, info = env.step(policy.act(observation))
-    assert info["shaping"] == 3.0
+    assert info["shaping"] == bonus
     for action in (UP, DOWN, UP, DOWN):
         assert observation["action_mask"][action] == 1
         observation, _, _, _, info = env.step(action)

@@ -21,7 +21,8 @@ from rllib_moe.config import TrainingConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.fit import experiment_errors
-from rllib_moe.validation import ConfigError, Settings, collected
+from rllib_moe.validation.errors import ConfigError, collected
+from rllib_moe.validation.settings import Settings
 
 STOCK_PREFIX = "stock."
 """Prefix of the stock reference's flags."""

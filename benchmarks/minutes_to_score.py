@@ -24,7 +24,7 @@ from rllib_moe import metrics as m
 from rllib_moe.experiment import Experiment
 from rllib_moe.training.run_directory import read_rows
 from rllib_moe.training.summary import recent_mean
-from rllib_moe.validation import FailedError
+from rllib_moe.validation.errors import FailedError
 
 WINDOW = 200
 """Episodes (at least) over which the score is averaged."""

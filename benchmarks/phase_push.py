@@ -17,7 +17,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 import ray
 
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 WORKER_MB = 80
 """Memory of one stand-in, generously: an idle Ray worker process with numpy."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rllib_moe.validation import ConfigError, Settings
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.settings import Settings
 
 if TYPE_CHECKING:
     from rllib_moe.envs.graph_space import GraphShape

@@ -15,7 +15,10 @@ from pydantic import field_validator, model_validator
 from rllib_moe.config import EnvironmentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.schedule.overrides import BOUNDARIES, override_schedule, phase_override_error
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError, Settings, bundled_files, collected, did_you_mean
+from rllib_moe.validation.errors import ConfigError, collected
+from rllib_moe.validation.settings import Settings
+from rllib_moe.validation.words import did_you_mean
+from rllib_moe.validation.yaml_files import bundled_files
 
 BUNDLED = bundled_files(Path(__file__).parent / "experiments")
 """Files of the experiments that come with the package, by name."""

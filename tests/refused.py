@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 
 def errors_of(call: Callable[..., object], *arguments: Any, **options: Any) -> list[str]:

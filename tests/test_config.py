@@ -11,7 +11,8 @@ from pydantic import ValidationError
 import rllib_moe
 from rllib_moe.config import MAX_SEED, EnvironmentConfig, ModelConfig, RunConfig, TrainingConfig
 from rllib_moe.experiment import SECTIONS
-from rllib_moe.validation import Settings, collected
+from rllib_moe.validation.errors import collected
+from rllib_moe.validation.settings import Settings
 from tests.refused import errors_of
 
 FIELDS = [(section, name, field) for section in SECTIONS.values() for name, field in section.model_fields.items()]

@@ -8,7 +8,7 @@ import pytest
 from rllib_moe.experiment import BUNDLED, SECTIONS, Experiment, override_error
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.studies.comparison.plan import Plan
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.refused import errors_of
 
 OTHER: dict[str, Any] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import rllib_moe
-from rllib_moe.validation import read_yaml
+from rllib_moe.validation.yaml_files import read_yaml
 
 FIELD = '''    sharpness_coef: float = phase_value(off=0.0, ge=0)
     """Weight of the sharpness that this test adds."""
@@ -30,7 +30,7 @@ from rllib_moe.models.policy_network import phase_of
 from rllib_moe.runtime.ray_session import ray_session
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run import train
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 small = {"env": "regimes", "max_steps": 16, "num_envs_per_worker": 4, "batch_size": 64, "minibatch_size": 32}
 small |= {"exp_name": sys.argv[1], "output_dir": sys.argv[2], "episodes": 8, "num_workers": 0}

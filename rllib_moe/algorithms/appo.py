@@ -38,7 +38,7 @@ from rllib_moe.sampling.rollout_worker import VectorRolloutWorker
 from rllib_moe.sampling.stalled_workers import BatchClock, kill_stalled_workers
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.schedule.phases import PhaseConfig
-from rllib_moe.validation import FailedError
+from rllib_moe.validation.errors import FailedError
 
 POLL_SECONDS = 0.1
 """Seconds that the driver waits for samples, and for room in the learner's queue, before it looks around again."""

@@ -19,7 +19,7 @@ from rllib_moe.callbacks.measures import ITERATIONS, REPLACED, WALL_SECONDS, of_
 from rllib_moe.sampling.rollout_worker import FIRST_EPISODE, VectorRolloutWorker
 from rllib_moe.sampling.stalled_workers import wait_for_restart
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError, FailedError
+from rllib_moe.validation.errors import ConfigError, FailedError
 
 EPISODES = "moe_episodes"
 """Key of the global episode count in `algorithm._counters`, which RLlib saves and restores."""

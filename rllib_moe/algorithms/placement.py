@@ -15,7 +15,7 @@ import ray
 from ray.rllib.algorithms import algorithm as rllib_algorithm
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 
 class SpreadEnvRunnerGroup(EnvRunnerGroup):

@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.models.rllib_model import IS_FOLLOWED
 from rllib_moe.schedule.phases import PhaseConfig
-from rllib_moe.validation import FailedError
+from rllib_moe.validation.errors import FailedError
 
 MAX_SKIPPED_IN_A_ROW = 20
 """Gradient steps in a row that were not finite after which learning stops: nothing would ever change again."""

@@ -6,7 +6,8 @@ import importlib
 import sys
 
 from rllib_moe.runtime.invocation import exit_statuses
-from rllib_moe.validation import ConfigError, did_you_mean
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.words import did_you_mean
 
 COMMANDS = {
     "train": "train a policy through the phases of a schedule",

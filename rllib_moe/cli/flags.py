@@ -20,7 +20,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rllib_moe.runtime.invocation import called_as
-from rllib_moe.validation import ConfigError, did_you_mean, read_yaml
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.words import did_you_mean
+from rllib_moe.validation.yaml_files import read_yaml
 
 T = TypeVar("T")
 

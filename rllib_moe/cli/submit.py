@@ -26,7 +26,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.jobs.submit_config import TASKS, SubmitConfig, job_errors
 from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.runtime.invocation import exit_statuses
-from rllib_moe.validation import ConfigError, collected
+from rllib_moe.validation.errors import ConfigError, collected
 
 
 def main(argv: Sequence[str] | None = None) -> int:

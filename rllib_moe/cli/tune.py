@@ -27,7 +27,7 @@ from rllib_moe.runtime.invocation import FAILED, called_as, exit_statuses
 from rllib_moe.studies.tuning.run import run_search
 from rllib_moe.studies.tuning.search import Search
 from rllib_moe.studies.tuning.search_config import SearchConfig
-from rllib_moe.validation import ConfigError, collected
+from rllib_moe.validation.errors import ConfigError, collected
 
 RESUME, ADDRESS = "resume", "address"
 SHARED_RUN_FIELDS = ("episodes", "checkpoint_every", ADDRESS)

@@ -15,7 +15,8 @@ import gymnasium
 from pydantic import Field
 
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import did_you_mean, value_errors
+from rllib_moe.validation.arguments import value_errors
+from rllib_moe.validation.words import did_you_mean
 
 StepLimit = Annotated[int, Field(ge=1)]
 """Type of ``max_steps``."""

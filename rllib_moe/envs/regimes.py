@@ -29,7 +29,8 @@ from pydantic import Field
 from rllib_moe.envs.arguments import StepLimit
 from rllib_moe.envs.description import GraphDescription
 from rllib_moe.envs.graph_space import graph_space
-from rllib_moe.validation import ConfigError, argument_types, checks_arguments
+from rllib_moe.validation.arguments import argument_types, checks_arguments
+from rllib_moe.validation.errors import ConfigError
 
 EGO_TYPE = 0
 """Type of node 0."""

@@ -17,7 +17,10 @@ from rllib_moe.envs.arguments import ChangeableArguments, StepLimit
 from rllib_moe.envs.description import name_errors
 from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.envs.gym_graph import GraphObservation, holds_graph
-from rllib_moe.validation import ConfigError, checks_arguments, did_you_mean, import_for
+from rllib_moe.validation.arguments import checks_arguments
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.imports import import_for
+from rllib_moe.validation.words import did_you_mean
 
 _SHORT_NAMES = {
     "nethack": "rllib_moe.envs.nethack.environment:NetHackGraphEnv",

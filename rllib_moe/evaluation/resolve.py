@@ -21,7 +21,8 @@ from rllib_moe.evaluation.spec import EvaluationRequest, PlayRequest
 from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.runtime.files import file_errors
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from rllib_moe.validation import ConfigError, collected, did_you_mean
+from rllib_moe.validation.errors import ConfigError, collected
+from rllib_moe.validation.words import did_you_mean
 
 if TYPE_CHECKING:
     from rllib_moe.models.phase_state import PhaseState

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from rllib_moe.config import FIRST_TRAINING_SEED
-from rllib_moe.validation import ConfigError, Settings
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.settings import Settings
 
 
 def _file(suffix: str) -> AfterValidator:

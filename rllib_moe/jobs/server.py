@@ -16,7 +16,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rllib_moe.runtime.ray_session import TOKEN_ADVICE
-from rllib_moe.validation import FailedError
+from rllib_moe.validation.errors import FailedError
 
 POLL_SECONDS = 0.5
 """Time between two looks at a job's state."""

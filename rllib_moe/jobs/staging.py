@@ -14,7 +14,7 @@ from pathlib import Path
 import rllib_moe
 from rllib_moe.experiment import Experiment
 from rllib_moe.jobs.submit_config import PRETRAINED, SubmitConfig, sent_checkpoint
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 EXPERIMENT = "experiment.yaml"
 PACKAGE = Path(rllib_moe.__path__[0])

@@ -15,7 +15,7 @@ from rllib_moe.jobs.staging import EXPERIMENT, stage
 from rllib_moe.jobs.submit_config import SubmitConfig, places
 from rllib_moe.runtime.invocation import INTERRUPTED, called_as
 from rllib_moe.training.storage import StorageError, fetch_run
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 ENTRYPOINT = f"exec python -m rllib_moe.cli train --config {EXPERIMENT}"
 """Command of a job. `exec`: the signal that stops the job reaches Python, with no shell between."""

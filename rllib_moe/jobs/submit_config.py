@@ -11,7 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from rllib_moe.config import RunConfig
 from rllib_moe.runtime.files import directory_errors
-from rllib_moe.validation import ConfigError, Settings
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.settings import Settings
 
 PRETRAINED = "pretrained"
 """Directory whose checkpoints are sent where `--resume` names one by its path from here."""

@@ -9,7 +9,8 @@ import inspect
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rllib_moe.validation import did_you_mean, import_by_path
+from rllib_moe.validation.imports import import_by_path
+from rllib_moe.validation.words import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn

@@ -26,7 +26,7 @@ from rllib_moe.models.observation_encoder import ObservationEncoder
 from rllib_moe.models.phase_state import PhaseState
 from rllib_moe.models.router import Router
 from rllib_moe.models.routing import gate_weights, mask_experts
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 PHASE = "phase."
 """Prefix of the phase among the names of a state dict."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rllib_moe.schedule.phases import GATES
-from rllib_moe.validation import import_by_path
+from rllib_moe.validation.imports import import_by_path
 
 _BELOW_SUPPORT = -1.0  # see _SparseGate.forward
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 

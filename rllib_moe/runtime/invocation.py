@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rllib_moe.validation import FailedError, RefusedError
+from rllib_moe.validation.errors import FailedError, RefusedError
 
 CONSOLE = "rllib-moe"
 """Name of the console command."""

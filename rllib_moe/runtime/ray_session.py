@@ -21,7 +21,7 @@ import ray._private.parameter
 from ray.exceptions import AuthenticationError
 
 import rllib_moe
-from rllib_moe.validation import ConfigError, FailedError
+from rllib_moe.validation.errors import ConfigError, FailedError
 
 JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set in the process of a Ray job, whose runtime environment holds the package already."""

@@ -19,7 +19,8 @@ from rllib_moe.envs.description import EpisodeMeasure, describe
 from rllib_moe.envs.observation_check import ObservationCheck
 from rllib_moe.envs.saved_state import get_environment_state, set_environment_state
 from rllib_moe.sampling.watchdog import Watchdog
-from rllib_moe.validation import FailedError, is_finite_number
+from rllib_moe.validation.arguments import is_finite_number
+from rllib_moe.validation.errors import FailedError
 
 MAX_REPLACED_IN_A_ROW = 10
 """Replacements of one environment without a finished episode between after which sampling stops."""

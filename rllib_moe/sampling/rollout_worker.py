@@ -21,7 +21,7 @@ from rllib_moe.sampling.guarded_environments import Env, GuardedEnvironments
 from rllib_moe.sampling.vector_sampler import VectorSampler
 from rllib_moe.sampling.watchdog import Watchdog
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 FIRST_EPISODE = "first_episode"
 """Key in `env_config` of the episode that a run goes on from."""

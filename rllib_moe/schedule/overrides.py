@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_moe.schedule.phases import KEYS, VALUES, PhaseSchedule, is_episode
-from rllib_moe.validation import ConfigError, did_you_mean
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.words import did_you_mean
 
 BOUNDARIES = "phase_boundaries"
 """Name under which overrides give the first episodes of all phases but the first."""

@@ -16,7 +16,11 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 
-from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean, is_finite_number
+from rllib_moe.validation.arguments import is_finite_number
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.settings import Settings
+from rllib_moe.validation.words import did_you_mean
+from rllib_moe.validation.yaml_files import bundled_files
 
 GATES = ("softmax", "entmax15", "sparsemax")
 """Gates that come with the package, from soft to sparse; `models/routing.py` has the functions."""

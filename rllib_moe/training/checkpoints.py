@@ -24,7 +24,7 @@ import yaml
 
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import sync
-from rllib_moe.validation import RefusedError
+from rllib_moe.validation.errors import RefusedError
 
 if TYPE_CHECKING:
     from torch import Tensor

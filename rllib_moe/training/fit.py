@@ -15,7 +15,8 @@ from rllib_moe.envs.registry import make_configured
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.encoder_registry import encoder_errors
 from rllib_moe.sampling.watchdog import Watchdog
-from rllib_moe.validation import ConfigError, collected, is_finite_number
+from rllib_moe.validation.arguments import is_finite_number
+from rllib_moe.validation.errors import ConfigError, collected
 
 
 def check_fit(experiment: Experiment) -> tuple[GraphShape, int, Sequence[str]]:

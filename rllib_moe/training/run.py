@@ -24,7 +24,7 @@ from rllib_moe.training.progress import phase_table
 from rllib_moe.training.run_directory import PROGRESS, RunDirectory, write_errors
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.summary import summarize
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 if TYPE_CHECKING:
     from rllib_moe.training.resume import Resumed

@@ -25,7 +25,7 @@ from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import atomic_write, directory_errors, write_whole
 from rllib_moe.training.checkpoints import CHECKPOINTS, LATEST, periodic
-from rllib_moe.validation import ConfigError, FailedError
+from rllib_moe.validation.errors import ConfigError, FailedError
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter  # type: ignore[import-untyped]

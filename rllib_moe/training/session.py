@@ -33,7 +33,7 @@ from rllib_moe.training.run_directory import CannotWriteError, RunDirectory, Tra
 from rllib_moe.training.stop_signals import StopSignals
 from rllib_moe.training.storage import RunMirror, StorageError, is_same_place
 from rllib_moe.training.summary import recent_mean, summarize
-from rllib_moe.validation import ConfigError, FailedError
+from rllib_moe.validation.errors import ConfigError, FailedError
 
 
 def check_network(experiment: Experiment, resumed: Resumed | None, shape: GraphShape, num_actions: int) -> None:

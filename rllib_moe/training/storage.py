@@ -23,7 +23,7 @@ import pyarrow.fs as pafs
 
 from rllib_moe.training.checkpoints import BEST, CHECKPOINTS, FINAL, LATEST, MANIFEST, PARTIAL, episode_of
 from rllib_moe.training.run_directory import RUN_FILES
-from rllib_moe.validation import ConfigError, RefusedError
+from rllib_moe.validation.errors import ConfigError, RefusedError
 
 LINKS = f"{CHECKPOINTS}/links.json"
 LINK_NAMES = (LATEST, BEST, FINAL)

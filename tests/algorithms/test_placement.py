@@ -22,7 +22,7 @@ from collections import Counter
 from rllib_moe.algorithms.ppo import MoEPPOConfig
 from rllib_moe.algorithms.build import algorithm_config
 from rllib_moe.experiment import Experiment
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from rllib_moe.algorithms.placement import check_cluster
 from rllib_moe.runtime.ray_session import ray_session
 import ray

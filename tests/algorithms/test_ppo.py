@@ -24,7 +24,7 @@ from rllib_moe.algorithms.ppo import MoEPPO, MoEPPOConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.models.rllib_model import IS_FOLLOWED
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.conftest import SmallConfig
 
 

@@ -23,7 +23,7 @@ from rllib_moe import metrics as m
 from rllib_moe.config import ModelConfig, TrainingConfig
 from rllib_moe.envs.graph_space import GraphShape, graph_space
 from rllib_moe.experiment import Experiment
-from rllib_moe.validation import ConfigError, FailedError
+from rllib_moe.validation.errors import ConfigError, FailedError
 from tests.refused import errors_of
 
 TINY = (

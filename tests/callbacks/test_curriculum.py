@@ -22,7 +22,7 @@ from rllib_moe.callbacks.curriculum import CurriculumCallbacks, banner
 from rllib_moe.schedule.overrides import override_schedule
 from rllib_moe.schedule.phases import VALUES, PhaseSchedule
 from rllib_moe.training.algorithm_state import capture, restore
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.callbacks.restart import restart_worker
 from tests.conftest import SmallConfig
 

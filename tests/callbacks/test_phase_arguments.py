@@ -13,7 +13,7 @@ from rllib_moe.callbacks.measures import of_this_iteration
 from rllib_moe.metrics import env_argument
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.algorithm_state import capture, restore
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.callbacks.restart import restart_worker
 from tests.conftest import SmallConfig
 

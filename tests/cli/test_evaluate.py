@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from scripts.evaluate import main
 from tests.refused import errors_of
 

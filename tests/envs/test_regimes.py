@@ -7,7 +7,7 @@ import pytest
 
 from rllib_moe.envs.graph_space import GraphShape, check_observation
 from rllib_moe.envs.regimes import FIRST_BEACON_TYPE, TIE_EDGE, RegimesEnv
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 
 def _play(env, seed, choose):

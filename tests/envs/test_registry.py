@@ -17,7 +17,7 @@ from rllib_moe.envs.gym_graph import GraphObservation
 from rllib_moe.envs.nethack.temp_dirs import TEMP_ROOT_VARIABLE
 from rllib_moe.envs.regimes import RegimesEnv
 from rllib_moe.envs.registry import make_configured, make_env, prepare
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 
 class _GraphEnv(gymnasium.Env):

@@ -18,7 +18,7 @@ from rllib_moe.evaluation.report import evaluation_numbers, evaluation_tables
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.policy_network import GATMoEPolicy
 from rllib_moe.training.checkpoints import WEIGHTS, load_checkpoint
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.refused import errors_of
 
 

@@ -26,7 +26,7 @@ from rllib_moe.evaluation.resolve import resolve
 from rllib_moe.evaluation.spec import EvaluationRequest
 from rllib_moe.models.losses import gate_entropy
 from rllib_moe.models.routing import gate_weights
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 
 def slow_sequence(rng, states, values, stay):

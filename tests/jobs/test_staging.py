@@ -11,7 +11,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.jobs.staging import stage
 from rllib_moe.jobs.submit_config import SubmitConfig
 from rllib_moe.training.checkpoints import load_checkpoint
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 

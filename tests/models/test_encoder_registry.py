@@ -12,7 +12,7 @@ from rllib_moe.envs.graph_space import GraphShape
 from rllib_moe.models.attention_encoder import AttentionEncoder
 from rllib_moe.models.encoder_registry import encoder_errors, make_graph_encoder
 from rllib_moe.models.geometric_encoder import GeometricEncoder
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.models.own_encoder import Nearest
 
 SHAPE = GraphShape(max_nodes=6, node_features=3, num_node_types=4, num_edge_types=2, features=1, num_actions=None)

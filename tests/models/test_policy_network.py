@@ -14,7 +14,7 @@ from rllib_moe.models.policy_network import ILLEGAL, GATMoEPolicy, PolicyOutput,
 from rllib_moe.models.router import SCALE
 from rllib_moe.models.routing import gate_weights
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.models.graph_batches import box, random_observation, rows, zeros_like
 
 NUM_ACTIONS = 5

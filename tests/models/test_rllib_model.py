@@ -20,7 +20,7 @@ from rllib_moe.envs.registry import make_env
 from rllib_moe.models.losses import expert_share, gate_entropy
 from rllib_moe.models.rllib_model import GATMoEModel
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 SIZES = {"hidden_size": 16, "trunk_size": 16, "expert_hidden_size": 16, "critic_hidden_size": 16, "num_experts": 3}
 

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from rllib_moe.runtime.files import directory_errors, file_errors, locked
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 
 def test_what_can_be_made_has_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rllib_moe.runtime.invocation import called_as, exit_statuses
-from rllib_moe.validation import ConfigError, FailedError
+from rllib_moe.validation.errors import ConfigError, FailedError
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rllib_moe.runtime.ray_session import JOB_CONFIG_VARIABLE, package_for_workers, ray_session, start
-from rllib_moe.validation import ConfigError, FailedError
+from rllib_moe.validation.errors import ConfigError, FailedError
 
 ROOT = Path(__file__).parents[2]
 SESSION = """

@@ -8,7 +8,7 @@ import pytest
 
 from rllib_moe.schedule.overrides import override_schedule
 from rllib_moe.schedule.phases import PhaseSchedule
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 
 def v3() -> PhaseSchedule:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rllib_moe.schedule.overrides import override_schedule
 from rllib_moe.schedule.phases import BUNDLED, GATES, KEYS, VALUES, PhaseConfig, PhaseSchedule
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 LAST = 10**9
 """An episode far beyond every boundary."""

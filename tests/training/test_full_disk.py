@@ -12,7 +12,7 @@ import pytest
 
 from rllib_moe.training.checkpoints import load_checkpoint
 from rllib_moe.training.run_directory import CannotWriteError
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.conftest import Train
 
 

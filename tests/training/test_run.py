@@ -22,7 +22,7 @@ from rllib_moe.training import session
 from rllib_moe.training.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.resume import Resumed, begun_from
 from rllib_moe.training.run_directory import RunDirectory, TrainingStoppedError
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.conftest import Train
 from tests.refused import errors_of
 

@@ -15,7 +15,7 @@ from rllib_moe.config import RunConfig
 from rllib_moe.experiment import Experiment
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.run_directory import RunDirectory
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.training.rows import row_of
 
 

@@ -16,7 +16,7 @@ from rllib_moe.config import RunConfig
 from rllib_moe.training.checkpoints import CheckpointError, load_checkpoint
 from rllib_moe.training.run_directory import RunDirectory
 from rllib_moe.training.storage import RunMirror, StorageError, fetch, fetch_run, is_same_place, locate, read_links
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from scripts.train import main
 from tests.conftest import Train
 

@@ -28,7 +28,8 @@ from rllib_moe.envs.nethack.state import NO_ACTION
 from rllib_moe.envs.nethack.tally import Tally
 from rllib_moe.envs.nethack.tasks import GOLD, GOLD_OPTIONS, TASKS, some_of, task_names
 from rllib_moe.envs.nethack.temp_dirs import sweep_stale
-from rllib_moe.validation import ConfigError, argument_types, checks_arguments
+from rllib_moe.validation.arguments import argument_types, checks_arguments
+from rllib_moe.validation.errors import ConfigError
 
 MAX_NODES: Final = 24
 """Nodes of a scene graph, the hero included."""

@@ -19,7 +19,9 @@ from rllib_moe.studies.comparison.plan import BUNDLED, INFORMATION, NORMALIZED, 
 from rllib_moe.training.fit import experiment_errors
 from rllib_moe.training.forecast import skip_warnings
 from rllib_moe.training.resume import Resumed
-from rllib_moe.validation import ConfigError, RefusedError, Settings, did_you_mean
+from rllib_moe.validation.errors import ConfigError, RefusedError
+from rllib_moe.validation.settings import Settings
+from rllib_moe.validation.words import did_you_mean
 
 
 class ComparisonRequest(Settings):

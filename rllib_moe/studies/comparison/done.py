@@ -15,7 +15,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.studies.comparison.plan import FROZEN, Plan, PlannedRun
 from rllib_moe.training.checkpoints import CHECKPOINTS, FINAL, LATEST, Checkpoint, CheckpointError, load_checkpoint
 from rllib_moe.training.resume import begun_from
-from rllib_moe.validation import load_yaml
+from rllib_moe.validation.yaml_files import load_yaml
 
 DRAWN = "evaluation"
 """Name of the evaluation with actions drawn from the policy."""

@@ -16,7 +16,10 @@ from pydantic import Field, field_validator, model_validator
 
 from rllib_moe.evaluation.spec import seed_errors
 from rllib_moe.experiment import Experiment
-from rllib_moe.validation import ConfigError, Settings, bundled_files, did_you_mean
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.settings import Settings
+from rllib_moe.validation.words import did_you_mean
+from rllib_moe.validation.yaml_files import bundled_files
 
 BUNDLED = bundled_files(Path(__file__).parent / "plans")
 """Files of the plans that come with the package, by name."""

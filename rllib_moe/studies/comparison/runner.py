@@ -29,7 +29,8 @@ from rllib_moe.studies.comparison.done import BASELINES, baselines, evaluations,
 from rllib_moe.studies.comparison.plan import Plan, PlannedRun
 from rllib_moe.training.checkpoints import CHECKPOINTS, LATEST
 from rllib_moe.training.run_directory import PROGRESS
-from rllib_moe.validation import FailedError, Settings
+from rllib_moe.validation.errors import FailedError
+from rllib_moe.validation.settings import Settings
 
 
 @dataclass

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from rllib_moe.runtime.files import directory_errors, write_whole
 from rllib_moe.studies.report.runs import group_runs, read_runs
-from rllib_moe.validation import ConfigError, Settings
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.settings import Settings
 
 
 class ReportRequest(Settings):

@@ -22,7 +22,7 @@ from rllib_moe import metrics as m
 from rllib_moe.schedule.phases import PhaseSchedule
 from rllib_moe.training.run_directory import CONFIG, PROGRESS, SCHEDULE, STARTS, TEXT_KEYS, count_lines, read_rows
 from rllib_moe.training.summary import summarize
-from rllib_moe.validation import ConfigError, collected
+from rllib_moe.validation.errors import ConfigError, collected
 
 NEEDED = (m.EPISODES_TOTAL, m.EPISODES, m.ITERATION, m.PHASE)
 """Columns without which nothing can be drawn."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rllib_moe.validation import did_you_mean, is_finite_number
+from rllib_moe.validation.arguments import is_finite_number
+from rllib_moe.validation.words import did_you_mean
 
 RANGES = ("uniform", "loguniform", "randint")
 KINDS = ("grid", "choice", *RANGES)

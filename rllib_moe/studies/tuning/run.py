@@ -11,7 +11,7 @@ from typing import Any
 
 from rllib_moe.runtime.files import directory_errors, locked
 from rllib_moe.studies.tuning.search import SEARCH, Search
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 
 def run_search(search: Search, command: Sequence[str] = ()) -> dict[str, Any]:

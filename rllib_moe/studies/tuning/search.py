@@ -19,7 +19,8 @@ from rllib_moe.schedule.overrides import ENV, split_override
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace, Values
 from rllib_moe.training.fit import experiment_errors
-from rllib_moe.validation import ConfigError, load_yaml
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.yaml_files import load_yaml
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial

@@ -7,7 +7,9 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rllib_moe.validation import ConfigError, Settings, bundled_files
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.settings import Settings
+from rllib_moe.validation.yaml_files import bundled_files
 
 BUNDLED = bundled_files(Path(__file__).parent / "spaces")
 """Files of the search spaces that come with the package, by name."""

@@ -25,7 +25,7 @@ from rllib_moe.config import RunConfig
 from rllib_moe.experiment import ENV_ARG, Experiment, override_error
 from rllib_moe.schedule.overrides import can_ramp, split_override
 from rllib_moe.studies.tuning.parameters import Parameter, read_parameter, split_names
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 
 MAX_COMBINATIONS = 10_000
 """Largest grid."""

@@ -36,7 +36,7 @@ from rllib_moe.training.checkpoints import (
 )
 from rllib_moe.training.run_checkpoints import point
 from rllib_moe.training.run_directory import RunDirectory
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.refused import errors_of
 from tests.studies.report.report_runs import write_run
 

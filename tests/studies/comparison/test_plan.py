@@ -12,7 +12,7 @@ from rllib_moe.studies.comparison.controls import unfair_controls
 from rllib_moe.studies.comparison.plan import BUNDLED, Plan
 from rllib_moe.studies.comparison.table import limits
 from rllib_moe.training.fit import experiment_errors
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from tests.refused import errors_of
 
 SMALL: dict[str, Any] = {

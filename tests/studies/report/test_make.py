@@ -27,7 +27,7 @@ from rllib_moe.studies.report.make import ReportRequest
 from rllib_moe.studies.report.page import render
 from rllib_moe.studies.report.runs import Group, Run
 from rllib_moe.training.health import window_at
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from scripts.report import main
 from tests.studies.report.report_runs import PUBLISHED, SCHEDULE, row, write_run
 

@@ -13,7 +13,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.runtime.files import locked
 from rllib_moe.studies.tuning.search import SEARCH, Search
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from scripts.tune import main
 from tests.refused import errors_of
 

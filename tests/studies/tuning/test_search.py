@@ -21,7 +21,7 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.studies.tuning.progress import SearchProgress
 from rllib_moe.studies.tuning.trial import EPISODES_TOTAL, MOE
 from rllib_moe.training.checkpoints import load_checkpoint
-from rllib_moe.validation import ConfigError
+from rllib_moe.validation.errors import ConfigError
 from scripts.tune import main
 from tests.program import Program
 

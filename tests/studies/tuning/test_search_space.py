@@ -13,7 +13,8 @@ from rllib_moe.experiment import Experiment
 from rllib_moe.studies.tuning.search import Search
 from rllib_moe.studies.tuning.search_config import BUNDLED, SearchConfig
 from rllib_moe.studies.tuning.search_space import SearchSpace
-from rllib_moe.validation import ConfigError, load_yaml
+from rllib_moe.validation.errors import ConfigError
+from rllib_moe.validation.yaml_files import load_yaml
 from tests.refused import errors_of
 
 BASE = Experiment().with_overrides({"env": "regimes"})

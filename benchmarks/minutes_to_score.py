@@ -45,7 +45,7 @@ def minutes_to_score(config: BenchmarkConfig) -> list[dict[str, Any]]:
         FailedError: A checkout's command does not start, found out before the first training; or a training failed.
     """
     for checkout in config.checkouts:
-        _check_command(Path(checkout).resolve())
+        _check_command(Path(checkout))
     return [_train(config, Path(checkout), seed) for seed in config.seeds for checkout in config.checkouts]
 
 
@@ -66,8 +66,9 @@ def settings_of(experiment: Experiment) -> dict[str, Any]:
 
 def _command(checkout: Path) -> tuple[list[str], dict[str, str]]:
     """Return words and environment that start a checkout's training, by its own interpreter where it has one."""
-    own = checkout / ".venv" / "bin" / "python"
-    return [str(own) if own.exists() else sys.executable, TRAIN], {**os.environ, "PYTHONPATH": str(checkout)}
+    place = checkout.resolve()  # the command runs there, so no path of it may be relative to here
+    own = place / ".venv" / "bin" / "python"
+    return [str(own) if own.exists() else sys.executable, TRAIN], {**os.environ, "PYTHONPATH": str(place)}
 
 
 def _check_command(checkout: Path) -> None:
@@ -82,7 +83,7 @@ def _check_command(checkout: Path) -> None:
 
 
 def _train(config: BenchmarkConfig, checkout: Path, seed: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as place, _training(config, checkout.resolve(), seed, Path(place)) as process:
+    with tempfile.TemporaryDirectory() as place, _training(config, checkout, seed, Path(place)) as process:
         run = Path(place) / "run"
         passed: dict[str, float | None] = {"": None}
         while process.returncode is None and None in passed.values():
